@@ -1,0 +1,70 @@
+# The commands of the project; `make` or `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+
+parameters := ONCE HOURS RATE ARCHIVE TOPICS PORT BIND GATEWAY BROWSER MINUTES LABELLED
+given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+unknown := $(filter-out $(parameters),$(given))
+ifneq ($(strip $(unknown)),)
+$(error Unknown parameter $(strip $(unknown)); the parameters are $(parameters) (see `make help`))
+endif
+
+.PHONY: help setup run stand-ins test kill-test fault-matrix soak bench check mwaa docs lock clean
+
+run_options = $(if $(HOURS),--hours "$(HOURS)") $(if $(RATE),--rate "$(RATE)") $(if $(ARCHIVE),--archive "$(ARCHIVE)") \
+	$(if $(TOPICS),--topics "$(TOPICS)") $(if $(PORT),--port "$(PORT)") $(if $(BIND),--bind "$(BIND)") \
+	$(if $(GATEWAY),--gateway "$(GATEWAY)")
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "Parameters of run: ONCE=1 ends after the summary; HOURS=6 past hours to recover; RATE=3000 posts an hour"
+	@echo "in the archive; ARCHIVE=tweets.ndjson.gz replays real tweets; TOPICS=topics.yaml measures other topics;"
+	@echo "PORT=8080 the first of the seven ports in use (Airflow's UI);"
+	@echo "BIND=0.0.0.0 lets containers (and the network) reach the stand-ins, by .run/containers.env; GATEWAY= is"
+	@echo "this machine's name in containers (host.docker.internal, or an address such as 172.17.0.1)."
+	@echo "Parameter of soak: MINUTES=30 how long it lasts. Parameter of test: BROWSER=0 leaves out the tests of pages."
+	@echo "Of bench: LABELLED=tweets.parquet trains on your own tweets (text, label: 0 negative, 1 neutral, 2 positive)."
+
+setup: ## Set up or update everything on this machine
+	@python3 tools/setup.py
+
+run: setup ## Set up and run the whole pipeline on this machine, until Ctrl-C
+	@exec $(PYTHON) -m local run $(if $(filter-out 0,$(ONCE)),--once) $(run_options)
+
+stand-ins: setup ## Run the stand-ins alone, for containers
+	@exec $(PYTHON) -m local stand-ins $(run_options)
+
+test: setup ## Set up and run the tests
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+kill-test: setup ## Kill the streamer 100 times under load and settle what became of every post
+	@$(PYTHON) -m local.proof.kill_test --kills 100 --page docs/streamer-measurements.md
+
+fault-matrix: setup ## Run the streamer under every fault of X and Firehose; docs/streamer-measurements.md
+	@$(PYTHON) -m local.proof.fault_matrix --page docs/streamer-measurements.md
+
+soak: setup ## Stream at X's full rate among random faults for MINUTES=30; losses and memory
+	@$(PYTHON) -m local.proof.soak --minutes "$(or $(MINUTES),30)" --page docs/streamer-measurements.md
+
+bench: setup ## Measure against peers; a table, .run/bench.json and docs/benchmarks.md
+	@$(PYTHON) -m benchmarks --page docs/benchmarks.md $(if $(LABELLED),--labelled "$(LABELLED)")
+
+check: setup ## Lint, types and DAG policy; changes nothing
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+	@$(PYTHON) -m pytest tests/dags/test_policy.py
+
+mwaa: setup ## Build dist/mwaa/: DAGs, plugins.zip and requirements.txt for Amazon MWAA
+	@$(PYTHON) -m tools.mwaa
+
+docs: setup ## Write docs/data-dictionary.md and docs/dags.md anew from the code
+	@$(PYTHON) -m tools.document
+
+lock: setup ## Resolve the dependencies anew and rewrite the locks
+	@$(PYTHON) -m tools.lock
+
+clean: ## Remove what runs have left (.run/); the environment stays
+	@rm -rf .run

@@ -1,0 +1,627 @@
+"""Writes ``docs/data-dictionary.md`` and ``docs/dags.md`` from the code itself: ``python -m tools.document``.
+
+Columns come from ``sql/tables`` and ``sql/views`` (``sql/README.md`` says how they are explained there), DAGs
+from Airflow. The sample objects are made by the pipeline's own code: synthetic tweets go through the
+streamer's reader, `prepare`, the embedded model, `publish`, coverage and the aggregates, in a lake of their
+own on the local AWS and Trino.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import importlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import sqlglot
+from sqlglot import exp
+
+from include.coverage import ledger
+from include.coverage.measure import measure
+from include.insights import aggregate
+from include.labeling import models, prepare, publish
+from include.lake import layout, sql, storage, views
+from include.lake.athena import Athena
+from include.lake.schemas import PREDICTIONS
+from include.provision import lake
+from include.settings import Settings
+from include.training import hours
+from include.window import Window
+from include.x.budget import PostsLedger
+from include.x.client import PAYLOAD_FIELDS
+from include.x.matching import Matcher
+from include.x.rules import rule_hash
+from include.x.snowflake import lowest_id
+from include.x.topics import Topics, load
+from local.aws.bootstrap import Clients
+from local.aws.trino import is_ready
+from local.processes import Processes, answers, port_is_free
+from local.x_api.selection import Selection
+from local.x_api.synthetic import Synthetic
+from streamer import lines as stream
+from tools.setup import ROOT
+
+DOCS = ROOT / "docs"
+HOUR = Window.parse("2026-11-20T05")
+"""The hour of the samples."""
+NOW = HOUR.end + timedelta(minutes=20)
+RATE = 400.0
+SEED = 1
+JSON_LINES = "application/jsonlines"
+
+type ClientOf = Callable[[str], Any]
+"""Gives a boto3 client of a service of the local AWS."""
+
+
+class DocumentError(Exception):
+    """What cannot be documented and why, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column as a reader sees it."""
+
+    name: str
+    type: str
+    meaning: str
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A table or view: what its file says of it, its columns, and for a table where its objects lie."""
+
+    name: str
+    text: str
+    columns: tuple[Column, ...]
+    partitions: tuple[Column, ...] = ()
+    prefix: str = ""
+    reads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row or record, and the key of the object that holds it; no key for a view."""
+
+    value: Mapping[str, Any]
+    key: str = ""
+
+
+_WRITERS = {
+    "raw": "the streamer through Firehose; search writes `recovered-….json.gz`",
+    "heartbeats": "the streamer through Firehose",
+    "quarantine": "the streamer through Firehose, and `transform`",
+    "labeled": "`transform`",
+    "coverage": "`coverage`",
+    "predictions": "`train`",
+    "opinion_hourly": "`insights`",
+}
+
+_X = {
+    "tweet_id": "`data.id`",
+    "text": "`data.text`",
+    "lang": "`data.lang`",
+    "ts": "`data.created_at`; of search too",
+    "country_code": "`includes.places`",
+    "place": "`includes.places`",
+    "location": "`includes.users`",
+    "author_followers": "`includes.users`",
+    "author_id": "`data.author_id`, hashed with the key `pseudonym_secret`",
+    "context": "`data.context_annotations`",
+    "tag": "`matching_rules`",
+}
+_ORIGINS: dict[str, dict[str, str]] = {
+    "raw": {
+        "data": "X",
+        "includes": "X",
+        "matching_rules": "X; the streamer where X has left them out",
+        "ingest": "streamer, or search",
+    },
+    "labeled": {
+        **{name: f"X, {origin}" for name, origin in _X.items()},
+        **dict.fromkeys(("sentiment", "score", "p_negative", "p_neutral", "p_positive"), "sentiment model"),
+        "translated_text": "translator",
+        **dict.fromkeys(("rule_hash", "sample", "source", "received_at"), "`ingest` of raw"),
+        **dict.fromkeys(("unlabeled_reason", "translation_engine", "sentiment_engine"), "`transform`"),
+    },
+    "predictions": {"tweet_id": "`labeled`"},
+}
+
+_UNITS = (
+    (r"_s$|\bseconds\b", "s"),
+    (r"^net", "-1 to 1"),
+    (r"^ratio", "1"),
+    (r"^sample$", "%"),
+    (r"^p_|^score$|_low$|_high$|^low$|^high$|share|ratio|agreement|0 to 1", "0 to 1"),
+    (r"^(ts|hour|.*_at|.*_ts|judged_until)$", "UTC"),
+    (r"\b[Ff]ollowers\b", "followers"),
+    (r"\b[Ll]ines?\b", "lines"),
+    (r"\b[Tt]weets?\b|\b[Pp]osts?\b|\b[Rr]ows\b", "tweets"),
+)
+_COUNTS = re.compile(r"int|double|float|decimal|timestamp", re.IGNORECASE)
+
+
+def _unit(column: Column, former: str) -> str:
+    """The unit of a number or time by its name or meaning; "Those of them" go on with the former's."""
+    if not _COUNTS.search(column.type) or "<" in column.type or column.name in ("tweet_id", "author_id"):
+        return ""
+    if column.meaning.startswith("Those of them"):
+        return former
+    for pattern, unit in _UNITS:
+        if re.search(pattern, column.name) or (r"\b" in pattern and re.search(pattern, column.meaning)):
+            return unit
+    return ""
+
+
+def tables(settings: Settings, topics: Topics) -> list[Layer]:
+    """The tables of ``sql/tables``; raises `DocumentError` for a column without its comment."""
+    found = []
+    for name, (statement, _) in sorted(lake.definitions(settings, topics).items()):
+        tree = sqlglot.parse_one(statement, read="athena")
+        location, partitioned = tree.find(exp.LocationProperty), tree.find(exp.PartitionedByProperty)
+        if location is None or partitioned is None:
+            raise DocumentError(f"sql/tables/{name}.sql names no location or no partitions")
+        writer = _WRITERS.get(name, "")
+        origins = _ORIGINS.get(name, {})
+        found.append(
+            Layer(
+                name=name,
+                text=_header(f"tables/{name}") + (f" Written by {writer}." if writer else ""),
+                columns=tuple(_columns(name, tree.this.expressions, origins)),
+                partitions=tuple(_columns(name, partitioned.this.expressions, {})),
+                prefix=location.this.name.removeprefix(settings.s3()),
+            )
+        )
+    return found
+
+
+def _columns(table: str, nodes: list[exp.ColumnDef], origins: Mapping[str, str]) -> Iterator[Column]:
+    for node in nodes:
+        comments = [
+            constraint.kind.this.name
+            for constraint in node.args.get("constraints") or ()
+            if isinstance(constraint.kind, exp.CommentColumnConstraint)
+        ]
+        if not comments:
+            raise DocumentError(f"sql/tables/{table}.sql: the column {node.name} needs a COMMENT")
+        kind = node.args["kind"].sql("hive").lower()
+        yield Column(node.name, kind, comments[0], origins.get(node.name, ""))
+
+
+def view_layers() -> list[Layer]:
+    """The views of ``sql/views``; raises `DocumentError` where comment and SELECT do not fit together."""
+    found = []
+    names = {name.split("/")[-1] for name in (*sql.names("views"), *sql.names("tables"))}
+    for name in sql.names("views"):
+        view = name.split("/")[-1]
+        columns = tuple(_explained(name))
+        query = sqlglot.parse_one(sql.render(name), read="athena").assert_is(exp.Query)
+        selected = query.named_selects
+        if [column.name for column in columns] != selected:
+            raise DocumentError(
+                f"sql/{name}.sql explains {', '.join(column.name for column in columns)},"
+                f" but selects {', '.join(selected)}; sql/README.md says how columns are explained"
+            )
+        reads = {table.name for table in query.find_all(exp.Table)} & (names - {view})
+        found.append(Layer(view, _header(name), columns, reads=tuple(sorted(reads))))
+    return found
+
+
+def _comment(name: str) -> list[str]:
+    lines = (sql.STATEMENTS / f"{name}.sql").read_text().splitlines()
+    head = lines[: next((number for number, line in enumerate(lines) if not line.startswith("--")), None)]
+    return [line.removeprefix("--").removeprefix(" ") for line in head]
+
+
+def _header(name: str) -> str:
+    lines = _comment(name)
+    text = lines[: lines.index("Columns:")] if "Columns:" in lines else lines
+    paragraphs = " ".join(line or "\n\n" for line in text).strip()
+    return re.sub(r"\$\{(\w+)\}", r"`\1`", re.sub(r" *\n\n *", "\n\n", paragraphs))
+
+
+def _explained(name: str) -> Iterator[Column]:
+    lines = _comment(name)
+    entries: list[str] = []
+    for line in lines[lines.index("Columns:") + 1 :] if "Columns:" in lines else []:
+        if line.startswith("    ") and entries:
+            entries[-1] += " " + line.strip()
+        else:
+            entries.append(line.strip())
+    for entry in entries:
+        found = re.fullmatch(r"(\w+) ([^:]+): (.+)", entry)
+        if not found:
+            raise DocumentError(f"sql/{name}.sql: {entry!r} is no 'name type: meaning'")
+        yield Column(*found.groups())
+
+
+def _inference() -> Any:
+    """The embedded model's handler, as its container imports it: by its bare name."""
+    code = ROOT / "include" / "labeling" / "ngram" / "code"
+    sys.path.insert(0, str(code))
+    try:
+        return importlib.import_module("inference")
+    finally:
+        sys.path.remove(str(code))
+
+
+def _raw(topics: Topics, identity: stream.Identity) -> dict[tuple[str, str], list[bytes]]:
+    """What one session of the streamer sends of the hour, by layer and topic."""
+    corpus = Synthetic(topics.topics, RATE, SEED, clock=NOW.timestamp)
+    selection = Selection.read(PAYLOAD_FIELDS)
+    matcher = Matcher(topics)
+    reader = stream.Reader(stream.RuleSet(identity, topics))
+    found: dict[tuple[str, str], list[bytes]] = {}
+    for post in corpus.posts(lowest_id(HOUR.start), lowest_id(HOUR.end)):
+        payload: dict[str, Any] = {"data": selection.data(post), "includes": selection.includes([post])}
+        topic = matcher.topic(payload)
+        if topic is None:
+            continue
+        payload["matching_rules"] = [{"id": "1990000000000000001", "tag": topic}]
+        at = datetime.fromtimestamp(post.milliseconds / 1000, UTC) + timedelta(seconds=2)
+        read = reader.read(orjson.dumps(payload), at)
+        if not isinstance(read, stream.Tweet):
+            raise DocumentError(f"the streamer refuses a synthetic tweet: {read}")
+        found.setdefault(("raw", topic), []).append(read.record.body)
+    cut = reader.read(b'{"data":{"id":"19900', HOUR.start)
+    if not isinstance(cut, stream.Rejected):
+        raise DocumentError("the streamer takes a cut line for a tweet")
+    found["quarantine", layout.NO_TOPIC] = [cut.record.body]
+    return found
+
+
+def _heartbeats(identity: stream.Identity, window: Window, until: datetime) -> list[bytes]:
+    found = []
+    at = window.start
+    while at < until:
+        content = {"watermark": at, "connected": True, "last_byte_at": at, "last_tweet_at": at}
+        counts = dict.fromkeys(("received", "spooled", "delivered"), 120) | {"pending": 0}
+        found.append(stream.control("heartbeat", identity, at, {**content, **counts}).body)
+        at += timedelta(seconds=15)
+    return found
+
+
+def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Sample]:
+    """Fills the lake of ``settings`` with one hour; gives a sample of every view by its name.
+
+    Everything is written by the code that writes it in production, but for the student's predictions: they
+    hold the embedded model's probabilities, since Spark is not at hand here.
+    """
+    s3 = client("s3")
+    s3.create_bucket(Bucket=settings.bucket)
+    identity = stream.Identity("20261120T050000Z-a1b2c3", rule_hash(topics), topics.collection.sample)
+
+    def put(key: str, lines: list[bytes]) -> None:
+        s3.put_object(Bucket=settings.bucket, Key=key, Body=gzip.compress(b"".join(lines), mtime=0))
+
+    for (name, topic), lines in _raw(topics, identity).items():
+        prefix = layout.raw_prefix if name == "raw" else layout.quarantine_prefix
+        put(f"{prefix(topic, HOUR)}{settings.delivery_stream}-1.gz", lines)
+    for window, until in ((HOUR, HOUR.end), (Window(HOUR.end), NOW)):
+        beats = _heartbeats(identity, window, until)
+        put(f"{layout.heartbeats_prefix(window)}{settings.delivery_stream}-1.gz", beats)
+    prepared = prepare.prepare(s3, settings, topics.names, HOUR, b"the key of the documentation")
+    answered = _judge(s3, settings, prepare.compose_sentiment_input(s3, settings, prepared, None))
+    engine = models.resolve(settings, s3).sentiment.engine
+    published = publish.publish(s3, settings, prepared, answered, engine, None, models.NO_ENGINE)
+    _predict(s3, settings, published.keys)
+    posts = sum(published.rows.values())
+    PostsLedger(s3, settings.bucket).record("2026-11", "stream-0123456789abcdef", posts)
+
+    database = Athena(client("athena"), settings)
+    lake.ensure_database(client("glue"), settings)
+    lake.ensure_workgroup(client("athena"), settings)
+    lake.ensure_tables(database, client("glue"), settings, topics)
+    measured = measure(database, s3, settings, topics, [HOUR], (), NOW)
+    ledger.write(s3, settings.bucket, measured.rows)
+    aggregate.refresh(database, s3, settings, topics.names, HOUR.date)
+    views.create_views(database)
+    samples = {}
+    for layer in view_layers():
+        wanted = f"SELECT * FROM {layer.name} WHERE dt = {sql.literal(HOUR.date)}"  # noqa: S608 - our names
+        row = database.run(f"{wanted} ORDER BY 1, 2, 3, 4 LIMIT 1")
+        if not row:
+            raise DocumentError(f"the view {layer.name} has no row of the sample's day")
+        samples[layer.name] = Sample(row[0])
+    return samples
+
+
+def _judge(s3: Any, settings: Settings, prefix: str) -> str:
+    """What SageMaker would write of a job with this input; gives the output's key prefix."""
+    handler = _inference()
+    model = handler.model_fn(str(ROOT / "include" / "labeling" / "ngram"))
+    for found in storage.list_objects(s3, settings.bucket, prefix).objects:
+        body = storage.read(s3, settings.bucket, found.key)
+        predictions = handler.predict_fn(handler.input_fn(body, JSON_LINES), model)
+        answer = handler.output_fn(predictions, JSON_LINES)
+        key = f"{prefix}output/{Path(found.key).name}.out"
+        s3.put_object(Bucket=settings.bucket, Key=key, Body=answer.encode())
+    return f"{prefix}output/"
+
+
+def _predict(s3: Any, settings: Settings, labeled: Mapping[str, str]) -> None:
+    rows = {}
+    for topic, key in labeled.items():
+        table = pq.read_table(io.BytesIO(storage.read(s3, settings.bucket, key)))
+        judged = table.filter(table["sentiment"].is_valid()).select(PREDICTIONS.names).sort_by("tweet_id")
+        sink = io.BytesIO()
+        pq.write_table(judged.cast(PREDICTIONS), sink, compression="zstd")
+        s3.put_object(
+            Bucket=settings.bucket, Key=layout.predictions_key("v1", topic, HOUR), Body=sink.getvalue()
+        )
+        rows[hours.name(topic, HOUR)] = judged.num_rows
+    there = hours.labeled(s3, settings.bucket)
+    hours.write_predicted(s3, settings.bucket, hours.Predicted("x_opinion_student", 1, there, rows))
+
+
+def _first(s3: Any, bucket: str, prefix: str) -> Sample | None:
+    """The first row of the first object under a prefix that has one."""
+    for found in storage.list_objects(s3, bucket, prefix).objects:
+        body = storage.read(s3, bucket, found.key)
+        if found.key.endswith(".parquet"):
+            records = pq.ParquetFile(pa.BufferReader(body)).read().slice(0, 1).to_pylist()
+        elif found.key.endswith(".gz"):
+            records = [orjson.loads(line) for line in gzip.decompress(body).splitlines()[:1]]
+        else:
+            records = [orjson.loads(body)]
+        if records:
+            return Sample(records[0], found.key)
+    return None
+
+
+_OTHERS = {
+    "training/champion.json": "The champion and the hours that it has predicted, in the state in which they"
+    " were read; written after its predictions (`train`).",
+    "posts/": "The ledger of posts bought in a month: one object a writer (the streamer, and each search).",
+}
+
+
+_ABOUT = f"""\
+Generated by `make docs` from `sql/tables`, `sql/views` and the pipeline's own code; a test fails when it is
+stale.
+
+The samples are of one synthetic hour, {HOUR} (UTC), with the labels of the embedded model; in `predictions`
+its probabilities stand in for the student's. Times are UTC, in milliseconds, without a zone. Ids are X's;
+beyond raw `author_id` is a keyed pseudonym."""
+
+
+def dictionary(client: ClientOf, settings: Settings, topics: Topics) -> str:
+    """The text of the data dictionary; fills the lake of ``settings`` for its samples."""
+    samples = fill(client, settings, topics)
+    s3 = client("s3")
+    parts = ["# Data dictionary", _ABOUT, "## Tables"]
+    for layer in tables(settings, topics):
+        sample = _first(s3, settings.bucket, layer.prefix)
+        if sample is None:
+            raise DocumentError(f"no object lies under {layer.prefix}: have `fill` write one")
+        parts += _layer(layer, sample)
+    parts.append("## Views")
+    parts.append("Created by `insights`; they hold no data of their own.")
+    for layer in view_layers():
+        parts += _layer(layer, samples[layer.name])
+    parts.append("## Other objects")
+    for prefix, text in _OTHERS.items():
+        sample = _first(s3, settings.bucket, prefix)
+        if sample is None:
+            raise DocumentError(f"no object lies under {prefix}: have `fill` write one")
+        parts += [f"### `{prefix}`", text, *_shown(sample)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _layer(layer: Layer, sample: Sample) -> list[str]:
+    rows = ["| Column | Type | Unit | Meaning | Origin |", "|---|---|---|---|---|"]
+    unit = ""
+    computed = f"computed from {', '.join(f'`{name}`' for name in layer.reads)}" if layer.reads else ""
+    for column in layer.columns:
+        unit = _unit(column, unit)
+        origin = column.origin or computed or f"{_WRITERS.get(layer.name, '')}".partition(" through")[0]
+        rows.append(f"| `{column.name}` | `{column.type}` | {unit} | {_cell(column.meaning)} | {origin} |")
+    rows += [
+        f"| `{column.name}` (partition) | `{column.type}` | | {_cell(column.meaning)} | the object's key |"
+        for column in layer.partitions
+    ]
+    return [f"### `{layer.name}`", layer.text, "\n".join(rows), *_shown(sample)]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _shown(sample: Sample) -> list[str]:
+    text = json.dumps(sample.value, indent=2, ensure_ascii=False, default=str)
+    return [f"In `{sample.key}`:" if sample.key else "A row:", f"```json\n{text}\n```"]
+
+
+_DESCRIBE = """
+import json
+from airflow.dag_processing.dagbag import BundleDagBag
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.configuration import conf
+folder = conf.get("core", "dags_folder")
+bag = BundleDagBag(dag_folder=folder, bundle_path=folder, bundle_name="dags")
+if bag.import_errors:
+    raise SystemExit(json.dumps({str(path): str(error) for path, error in bag.import_errors.items()}))
+
+def assets(condition):
+    if hasattr(condition, "objects"):
+        sign = " | " if type(condition).__name__ == "AssetAny" else " & "
+        return sign.join(assets(each) for each in condition.objects)
+    return condition.name
+
+def schedule(dag):
+    condition = getattr(dag.timetable, "asset_condition", None)
+    if condition is not None and (getattr(condition, "objects", None) or hasattr(condition, "name")):
+        return "when " + assets(condition) + " changes"
+    expression = getattr(dag.timetable, "expression", None) or getattr(dag.timetable, "_expression", None)
+    return f"{type(dag.timetable).__name__} {expression}" if expression else "by hand"
+
+print("dags: " + json.dumps([
+    {
+        "dag_id": dag.dag_id, "description": dag.description, "doc": dag.doc_md, "tags": sorted(dag.tags),
+        "schedule": schedule(dag), "catchup": dag.catchup, "max_active_runs": dag.max_active_runs,
+        "params": {
+            name: {
+                "default": param.value,
+                "title": param.schema.get("title"),
+                "description": param.description,
+            }
+            for name, param in ((name, dag.params.get_param(name)) for name in dag.params)
+        },
+        "tasks": [
+            {
+                "task_id": task.task_id, "operator": task.operator_name or task.task_type,
+                "mapped": bool(getattr(task, "is_mapped", False)), "pool": task.pool, "retries": task.retries,
+                "trigger_rule": str(getattr(task.trigger_rule, "value", task.trigger_rule)),
+                "downstream": sorted(task.downstream_task_ids),
+                "outlets": [outlet.name for outlet in task.outlets],
+            } for task in dag.topological_sort()
+        ],
+    } for _, dag in sorted(bag.dags.items())
+]))
+"""
+
+
+def describe_dags() -> list[dict[str, Any]]:
+    """What Airflow says of every DAG, in an Airflow home of its own; raises `DocumentError`."""
+    with tempfile.TemporaryDirectory() as home:
+        ours = ("AIRFLOW", "OPINION_")
+        env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        env |= {
+            "AIRFLOW_HOME": home,
+            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__PLUGINS_FOLDER": home,
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+            "PYTHONPATH": str(ROOT),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", _DESCRIBE], env=env, cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    answer = next((line for line in done.stdout.splitlines() if line.startswith("dags: ")), None)
+    if answer is None:
+        raise DocumentError(f"the DAGs cannot be read: {done.stderr.strip().splitlines()[-1:]}")
+    result: list[dict[str, Any]] = json.loads(answer.removeprefix("dags: "))
+    return result
+
+
+def dags() -> str:
+    """The text of ``docs/dags.md``."""
+    parts = [
+        "# DAGs",
+        "Generated by `make docs` from `dags/`; a test fails when it is stale.",
+    ]
+    for dag in describe_dags():
+        facts = [
+            ("Schedule", f"{dag['schedule']}{', catching up' if dag['catchup'] else ''}"),
+            ("Runs at a time", str(dag["max_active_runs"])),
+            ("Tags", ", ".join(dag["tags"])),
+        ]
+        parts += [
+            f"## `{dag['dag_id']}`",
+            dag["description"],
+            "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts)]),
+            re.sub(r"^### ", "### ", dag["doc"].strip()),
+            *_params(dag["params"]),
+            *_tasks(dag["tasks"]),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _params(params: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    if not params:
+        return []
+    rows = ["| Parameter | Default | Meaning |", "|---|---|---|"]
+    for name, param in params.items():
+        meaning = ". ".join(param[key].rstrip(".") for key in ("title", "description") if param.get(key))
+        rows.append(f"| `{name}` | `{json.dumps(param['default'])}` | {_cell(meaning)} |")
+    return ["\n".join(rows)]
+
+
+def _tasks(tasks: list[Mapping[str, Any]]) -> list[str]:
+    numbers = {task["task_id"]: f"t{number}" for number, task in enumerate(tasks)}
+    graph = ["```mermaid", "flowchart LR"]
+    graph += [f'  {numbers[task["task_id"]]}["{task["task_id"]}"]' for task in tasks]
+    for task in tasks:
+        number = numbers[task["task_id"]]
+        graph += [f"  {number} --> {numbers[name]}" for name in task["downstream"]]
+        graph += [f"  {number} -.-> asset_{name}([{name}])" for name in task["outlets"]]
+    rows = ["| Task | Operator | Pool | Retries | Runs when | Makes |", "|---|---|---|---|---|---|"]
+    for task in tasks:
+        operator = f"{task['operator']}{', mapped' if task['mapped'] else ''}"
+        made = ", ".join(f"asset `{name}`" for name in task["outlets"])
+        rows.append(
+            f"| `{task['task_id']}` | {operator} | {task['pool']} | {task['retries']} |"
+            f" {task['trigger_rule'].replace('_', ' ')} | {made} |"
+        )
+    return ["\n".join([*graph, "```"]), "\n".join(rows)]
+
+
+@contextmanager
+def _athena() -> Iterator[ClientOf]:
+    """A local AWS with Athena, for the time of the block."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ports = (port for port in range(20_000, 32_000) if port_is_free(port))
+        aws_port, trino_port = next(ports), next(ports)
+        endpoint, trino_url = f"http://127.0.0.1:{aws_port}", f"http://127.0.0.1:{trino_port}"
+        with Processes(folder / "logs", folder / "processes.json") as processes:
+            command = [
+                sys.executable,
+                "-m",
+                "local.aws",
+                "--port",
+                str(aws_port),
+                "--state",
+                str(folder / "aws"),
+            ]
+            aws = processes.start("aws", [*command, "--trino-url", trino_url], os.environ)
+            aws.wait_until(lambda: answers(f"{endpoint}/_local/health"), 60)
+            command = [sys.executable, "-m", "local.aws.trino", "--port", str(trino_port)]
+            command += ["--aws-endpoint", endpoint, "--state", str(folder / "trino")]
+            trino = processes.start("trino", command, os.environ)
+            trino.wait_until(lambda: is_ready(trino_url), 120)
+            yield Clients(endpoint)
+
+
+def sample_settings(suffix: str = "") -> Settings:
+    """The settings of the samples: a bucket, database and workgroup of their own."""
+    name = f"documentation{suffix}"
+    return Settings(bucket=name, database=name, workgroup=name, collection_start=HOUR.start)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tools.document", description="Writes docs/.")
+    parser.parse_args(arguments)
+    settings = sample_settings()
+    try:
+        with _athena() as client:
+            texts = {"data-dictionary.md": dictionary(client, settings, load(settings.topics_file))}
+        texts["dags.md"] = dags()
+    except DocumentError as error:
+        print(f"make docs stopped: {error}", file=sys.stderr)
+        return 1
+    DOCS.mkdir(exist_ok=True)
+    for name, text in texts.items():
+        (DOCS / name).write_text(text)
+        print(DOCS / name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

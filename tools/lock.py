@@ -1,0 +1,47 @@
+"""Resolves the dependencies: ``constraints.txt`` for MWAA and Astro, ``locks/`` with hashes for this machine.
+
+``python -m tools.lock`` keeps what is locked as long as it fits requirements.txt and pyproject.toml;
+``python -m tools.lock --upgrade`` takes the newest that they allow.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tools.setup import ROOT, find_uv
+
+PYTHON = "3.12"
+GROUPS = ("local", "jars", "model", "test")
+"""What Airflow's environment has on this machine beside the requirements."""
+ENVIRONMENTS = ("ml", "pack")
+"""Groups that are environments of their own, each with a lock of its name."""
+
+
+def main(arguments: list[str]) -> None:
+    """Rewrites the constraints, the lock within them, and the locks of the other environments."""
+    uv = find_uv()
+    compile_ = [uv, "pip", "compile", "--quiet", "--no-emit-index-url", "--no-header", "--no-annotate"]
+    compile_ += ["--python-version", PYTHON, *arguments]
+    with tempfile.TemporaryDirectory() as folder:
+        direct = Path(folder) / "requirements.in"
+        lines = (ROOT / "requirements.txt").read_text().splitlines(keepends=True)
+        direct.write_text("".join(line for line in lines if not line.startswith("--constraint")))
+        constraints = ROOT / "constraints.txt"
+        _run([*compile_, "-o", str(constraints), str(direct)])
+        groups = [word for group in GROUPS for word in ("--group", group)]
+        lock = ["--universal", "--generate-hashes", "--constraint", str(constraints), *groups]
+        _run([*compile_, *lock, "-o", str(ROOT / "locks" / "airflow.txt"), str(direct)])
+    for group in ENVIRONMENTS:
+        own = ["--universal", "--generate-hashes", "--group", group]
+        _run([*compile_, *own, "-o", str(ROOT / "locks" / f"{group}.txt")])
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
