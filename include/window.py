@@ -1,0 +1,110 @@
+"""The window: one UTC hour, the unit of all work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+HOUR = timedelta(hours=1)
+
+
+class WindowError(ValueError):
+    """A time or text that names no whole UTC hour."""
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """One UTC hour ``[start, end)``.
+
+    ``start`` is timezone-aware, in UTC and on the hour; anything else raises `WindowError`.
+    """
+
+    start: datetime
+
+    def __post_init__(self) -> None:
+        if self.start.utcoffset() != timedelta(0):
+            raise WindowError(f"a window starts at an aware UTC time, not {self.start!r}")
+        if self.start != self.start.replace(minute=0, second=0, microsecond=0):
+            raise WindowError(f"a window starts on the hour, not at {self.start.isoformat()}")
+        # A plain datetime also where Airflow gives pendulum's: adding an hour to that loses the zone.
+        object.__setattr__(self, "start", datetime.fromtimestamp(self.start.timestamp(), UTC))
+
+    @classmethod
+    def containing(cls, moment: datetime) -> Window:
+        """The hour in which an aware ``moment`` lies."""
+        if moment.tzinfo is None:
+            raise WindowError(f"a moment needs a time zone: {moment!r}")
+        return cls(moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
+
+    @classmethod
+    def parse(cls, label: str) -> Window:
+        """Reads a label such as ``2026-11-20T05`` or an ISO time on the hour; raises `WindowError`."""
+        try:
+            if len(label) == len("2026-11-20T05"):
+                return cls(datetime.strptime(label, "%Y-%m-%dT%H").replace(tzinfo=UTC))
+            if "T" not in label:
+                raise ValueError("a day is no hour")
+            moment = datetime.fromisoformat(label)
+        except (TypeError, ValueError) as error:
+            raise WindowError(f"{label!r} is no hour; write it as 2026-11-20T05 (UTC)") from error
+        return cls(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+    @classmethod
+    def between(cls, start: datetime, end: datetime) -> Iterator[Window]:
+        """Every hour that overlaps ``[start, end)``, in order."""
+        window = cls.containing(start)
+        while window.start < end:
+            yield window
+            window = window.next
+
+    @property
+    def end(self) -> datetime:
+        """The first moment after the hour."""
+        return self.start + HOUR
+
+    @property
+    def next(self) -> Window:
+        """The hour after this one."""
+        return Window(self.end)
+
+    @property
+    def date(self) -> str:
+        """The partition value ``dt``: ``2026-11-20``."""
+        return f"{self.start:%Y-%m-%d}"
+
+    @property
+    def hour(self) -> str:
+        """The partition value ``hour``: ``05``."""
+        return f"{self.start:%H}"
+
+    @property
+    def label(self) -> str:
+        """``2026-11-20T05``, as it stands in run ids, prefixes and logs."""
+        return f"{self.date}T{self.hour}"
+
+    def __contains__(self, moment: datetime) -> bool:
+        return self.start <= moment < self.end
+
+    def __str__(self) -> str:
+        return self.label
+
+
+def requested(
+    label: str | None, interval_start: datetime | None, interval_end: datetime | None, *, now: datetime
+) -> Window:
+    """The window that a run is about: what its ``label`` names, else its data interval.
+
+    Raises `WindowError` where neither names one hour, or the hour has not begun at ``now``.
+    """
+    if label:
+        window = Window.parse(label)
+    elif interval_start is None or interval_end is None or interval_start == interval_end:
+        raise WindowError("this run has no data interval: give it a window, such as 2026-11-20T05 (UTC)")
+    else:
+        window = Window(interval_start)
+        if interval_end != window.end:
+            raise WindowError(f"the data interval {interval_start} to {interval_end} is not one hour")
+    if window.start > now:
+        raise WindowError(f"the window {window} has not begun: nothing can have been collected")
+    return window

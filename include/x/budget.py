@@ -1,0 +1,121 @@
+"""The ledger of posts bought from X in a calendar month, by stream and search together.
+
+X bills posts, whoever reads them. Each writer replaces only its own object, so nobody's count is lost when
+two write at once; the month's use is the sum over the objects.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import tweepy
+from botocore.exceptions import BotoCoreError, ClientError
+
+from include.lake import layout
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+_LONGEST_USAGE_DAYS = 90
+_WRITER = re.compile(r"(stream|search)-[A-Za-z0-9_.:-]+")
+
+
+class LedgerError(RuntimeError):
+    """The ledger cannot be read or written; how much was bought is unknown."""
+
+
+class BudgetError(RuntimeError):
+    """No more posts may be bought."""
+
+
+def month_of(moment: datetime) -> str:
+    """The ledger's month, ``2026-11``, of an aware UTC ``moment``."""
+    return f"{moment:%Y-%m}"
+
+
+def usage_of(client: tweepy.Client, month: str) -> int | None:
+    """Posts that X has billed the project in ``month``, by day; None where it does not offer the endpoint.
+
+    Source: X's reference of `GET /2/usage/tweets` (OpenAPI 2.167); its days are UTC and it looks back 90.
+    Raises tweepy's and requests' exceptions, and `ValueError` for an answer of another shape.
+    """
+    params = {"days": str(_LONGEST_USAGE_DAYS), "usage.fields": "daily_project_usage"}
+    try:
+        answer = client.request("GET", "/2/usage/tweets", params=params).json()
+    except (tweepy.NotFound, tweepy.Forbidden):
+        return None
+    try:
+        days = answer["data"]["daily_project_usage"]["usage"]
+        return sum(int(day["usage"]) for day in days if str(day["date"]).startswith(month))
+    except (KeyError, TypeError) as error:
+        raise ValueError("X's answer about usage has another shape") from error
+
+
+class PostsLedger:
+    """Counts of posts under ``posts/month=YYYY-MM/<writer>.json``; raises `LedgerError`.
+
+    A writer is named ``stream-<spool>`` or ``search-<topic>-<from>-<to>-<attempt>``. An instance remembers
+    objects by their ETag, so that asking often costs one listing.
+    """
+
+    def __init__(self, s3: S3Client, bucket: str) -> None:
+        self._s3 = s3
+        self._bucket = bucket
+        self._known: dict[str, tuple[str, int]] = {}
+
+    def record(self, month: str, writer: str, posts: int) -> None:
+        """Says how many posts ``writer`` has bought in ``month`` so far; replaces its earlier figure."""
+        if not _WRITER.fullmatch(writer) or posts < 0:
+            raise LedgerError(f"'{writer}' with {posts} posts is no entry of the ledger")
+        key = f"{layout.posts_prefix(month)}{writer}.json"
+        body = json.dumps({"posts": posts}).encode()
+        try:
+            self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
+        except (ClientError, BotoCoreError) as error:
+            raise LedgerError(f"the posts ledger cannot be written at {key}: {error}") from error
+
+    def entry(self, month: str, writer: str) -> int:
+        """What ``writer`` has recorded in ``month``; 0 if nothing."""
+        key = f"{layout.posts_prefix(month)}{writer}.json"
+        try:
+            found = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=key).get("Contents", ())
+            return sum(self._posts(key, entry["ETag"]) for entry in found if entry["Key"] == key)
+        except (ClientError, BotoCoreError) as error:
+            raise LedgerError(f"the posts ledger cannot be read at {key}: {error}") from error
+
+    def used(self, month: str) -> int:
+        """Posts bought in ``month`` by every writer."""
+        return sum(self.by_source(month).values())
+
+    def by_source(self, month: str) -> dict[str, int]:
+        """Posts bought in ``month``: ``{"stream": n, "search": n}``."""
+        prefix = layout.posts_prefix(month)
+        counts: Counter[str] = Counter(stream=0, search=0)
+        try:
+            for page in self._s3.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=prefix
+            ):
+                for found in page.get("Contents", ()):
+                    source = found["Key"].removeprefix(prefix).partition("-")[0]
+                    if source not in counts:
+                        raise LedgerError(f"{found['Key']} is no entry of the posts ledger")
+                    counts[source] += self._posts(found["Key"], found["ETag"])
+        except (ClientError, BotoCoreError) as error:
+            raise LedgerError(f"the posts ledger of {month} cannot be read: {error}") from error
+        return dict(counts)
+
+    def _posts(self, key: str, etag: str) -> int:
+        known = self._known.get(key)
+        if known is None or known[0] != etag:
+            content: Any = None
+            try:
+                content = json.loads(self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read())
+                known = (etag, int(content["posts"]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise LedgerError(f"{key} holds {content!r} instead of a number of posts") from error
+            self._known[key] = known
+        return known[1]

@@ -1,0 +1,89 @@
+"""Sessions and clients for X's API v2: one address for everything, time-outs, retries of what is safe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import requests
+import tweepy
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from include.settings import Settings
+
+if TYPE_CHECKING:
+    from types_boto3_secretsmanager import SecretsManagerClient
+
+KNOWN_HOSTS = ("https://api.twitter.com/", "https://api.x.com/")
+"""What clients hard-code as X's address (tweepy 4.17 the first)."""
+
+PAYLOAD_FIELDS = {
+    "expansions": "author_id,geo.place_id",
+    "tweet.fields": "author_id,context_annotations,created_at,geo,lang,public_metrics,referenced_tweets",
+    "user.fields": "location,public_metrics",
+    "place.fields": "country_code,full_name",
+}
+"""What is asked of X beside id and text: just what the labeled columns need."""
+
+_CONNECT_SECONDS = 10.0
+_READ_SECONDS = 30.0
+
+
+class TokenError(RuntimeError):
+    """There is no usable bearer token."""
+
+
+class XSession(requests.Session):
+    """A session that asks ``base_url`` for whatever is addressed to one of `KNOWN_HOSTS`.
+
+    Every request has a time-out. ``read_seconds`` is the longest silence between two bytes.
+    """
+
+    def __init__(self, base_url: str, read_seconds: float = _READ_SECONDS) -> None:
+        super().__init__()
+        self._base_url = base_url.rstrip("/") + "/"
+        self._timeout = (_CONNECT_SECONDS, read_seconds)
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        """As `requests.Session.request`, at the configured address."""
+        address = url.decode() if isinstance(url, bytes) else url
+        for host in KNOWN_HOSTS:
+            if address.startswith(host):
+                address = self._base_url + address.removeprefix(host)
+        kwargs["timeout"] = self._timeout
+        return super().request(method, address, *args, **kwargs)
+
+
+def api_client(settings: Settings, token: str) -> tweepy.Client:
+    """A tweepy client that returns plain dicts.
+
+    Reads are repeated on connection errors and 5xx; a 429 is raised at once as `tweepy.TooManyRequests`:
+    how long to wait is the caller's business.
+    """
+    client = tweepy.Client(token, return_type=dict, wait_on_rate_limit=False)
+    session = XSession(settings.x_api_url)
+    retry = Retry(
+        total=4,
+        backoff_factor=0.5,
+        backoff_jitter=0.5,
+        status_forcelist=(500, 502, 503, 504),
+        raise_on_status=False,
+        respect_retry_after_header=False,
+    )
+    session.mount("http://", HTTPAdapter(max_retries=retry))
+    session.mount("https://", HTTPAdapter(max_retries=retry))
+    client.session = session
+    return client
+
+
+def bearer_token(secretsmanager: SecretsManagerClient, settings: Settings) -> str:
+    """X's bearer token from Secrets Manager; raises `TokenError` if the secret is missing or empty."""
+    try:
+        secret = secretsmanager.get_secret_value(SecretId=settings.x_token_secret).get("SecretString", "")
+    except secretsmanager.exceptions.ResourceNotFoundException as error:
+        raise TokenError(
+            f"Secrets Manager has no secret '{settings.x_token_secret}'; put X's bearer token there"
+        ) from error
+    if not secret.strip():
+        raise TokenError(f"the secret '{settings.x_token_secret}' is empty; put X's bearer token there")
+    return secret.strip()

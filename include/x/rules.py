@@ -1,0 +1,170 @@
+"""The rules of X's filtered stream: compiled from the topics, compared with X's own, made so.
+
+Rules are reconciled, never replaced as a whole, so that no moment is without a rule that is wanted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import batched
+from typing import Any
+
+import tweepy
+
+from include.x import query
+from include.x.topics import Topics
+
+_ROUTE = "/2/tweets/search/stream/rules"
+_BATCH = 100
+"""Rules in one request."""
+
+
+class RulesError(RuntimeError):
+    """X refuses a rule; the message holds its reasons."""
+
+
+@dataclass(frozen=True, order=True)
+class Rule:
+    """A stream rule; two rules with the same text and tag are the same rule."""
+
+    tag: str
+    value: str
+
+
+@dataclass(frozen=True)
+class PresentRule:
+    """A rule that X has, with the id by which it is deleted."""
+
+    id: str
+    rule: Rule
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What makes X's rules the wanted ones: first ``add``, then ``delete``; ``keep`` stays untouched."""
+
+    add: tuple[Rule, ...]
+    delete: tuple[PresentRule, ...]
+    keep: tuple[PresentRule, ...]
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.add or self.delete)
+
+
+def compile_rules(topics: Topics, sample: int) -> tuple[Rule, ...]:
+    """One rule a topic, tagged with its name, each excluding every other topic; ``sample`` in percent."""
+    return tuple(
+        Rule(topic.name, query.stream_rule(topic.terms, topics.excluded(topic.name), sample))
+        for topic in topics.topics
+    )
+
+
+def search_queries(topics: Topics, name: str) -> tuple[str, ...]:
+    """The queries that together find what the unsampled rule of one topic matches."""
+    return query.search_queries(topics.topic(name).terms, topics.excluded(name))
+
+
+def rule_hash(topics: Topics) -> str:
+    """16 hex digits that name the rule set: which keywords belong to which topic.
+
+    Order, case and language of the keywords do not count, nor does the sample: it stands beside the hash.
+    """
+    canonical = sorted(
+        (topic.name, sorted(unicodedata.normalize("NFC", term).casefold() for term in topic.terms))
+        for topic in topics.topics
+    )
+    return hashlib.sha256(json.dumps(canonical, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def plan(wanted: Sequence[Rule], present: Iterable[PresentRule]) -> Plan:
+    """Compares rules. Whatever X has and nobody wants is deleted: it would be bought for nothing."""
+    missing = dict.fromkeys(wanted)
+    keep: list[PresentRule] = []
+    delete: list[PresentRule] = []
+    for existing in present:
+        if existing.rule in missing:
+            del missing[existing.rule]
+            keep.append(existing)
+        else:
+            delete.append(existing)
+    return Plan(tuple(missing), tuple(delete), tuple(keep))
+
+
+def present_rules(client: tweepy.Client) -> list[PresentRule]:
+    """Every rule that X has for this token; raises tweepy's exceptions."""
+    return list(_present(client))
+
+
+def verdicts(client: tweepy.Client, added: Iterable[Rule]) -> dict[Rule, str]:
+    """What X says to each rule when it is only tried: its reasons against it, empty if it accepts.
+
+    One request a rule, for X names a refused rule by its text alone. Raises tweepy's exceptions.
+    """
+    said = {}
+    for rule in added:
+        try:
+            _add(client, [rule], dry_run=True)
+            said[rule] = ""
+        except RulesError as error:
+            said[rule] = str(error)
+    return said
+
+
+def apply(client: tweepy.Client, changes: Plan) -> None:
+    """Makes X's rules the wanted ones: tried by `dry_run` first, then additions, then deletions.
+
+    Raises `RulesError` with X's reasons where it refuses a rule (then nothing has changed), and tweepy's
+    exceptions for everything else.
+    """
+    # X takes no second rule of the same text under another tag: then the old one must make room first.
+    doomed = {existing.rule.value for existing in changes.delete}
+    renamed = tuple(rule for rule in changes.add if rule.value in doomed)
+    added = tuple(rule for rule in changes.add if rule.value not in doomed)
+    _add(client, added, dry_run=True)
+    _add(client, added)
+    for batch in batched(changes.delete, _BATCH):
+        _post(client, {"delete": {"ids": [existing.id for existing in batch]}})
+    _add(client, renamed)
+
+
+def _present(client: tweepy.Client) -> Iterator[PresentRule]:
+    params: dict[str, str] = {"max_results": "1000"}
+    while True:
+        answer = client.request("GET", _ROUTE, params=params).json()
+        for found in answer.get("data", ()):
+            yield PresentRule(str(found["id"]), Rule(found.get("tag", ""), found["value"]))
+        token = answer.get("meta", {}).get("next_token")
+        if not token:
+            return
+        params["pagination_token"] = token
+
+
+def _add(client: tweepy.Client, rules: Sequence[Rule], *, dry_run: bool = False) -> None:
+    for batch in batched(rules, _BATCH):
+        _post(client, {"add": [{"value": rule.value, "tag": rule.tag} for rule in batch]}, dry_run=dry_run)
+
+
+def _post(client: tweepy.Client, body: dict[str, Any], *, dry_run: bool = False) -> None:
+    params = {"dry_run": "true"} if dry_run else None
+    try:
+        answer = client.request("POST", _ROUTE, params=params, json=body).json()
+    except tweepy.BadRequest as error:
+        raise RulesError(f"X refuses the rules: {_reasons(error.api_errors) or error}") from error
+    if answer.get("errors"):
+        raise RulesError(f"X refuses the rules: {_reasons(answer['errors'])}")
+
+
+def _reasons(problems: Iterable[Any]) -> str:
+    texts = []
+    for problem in problems:
+        if isinstance(problem, dict):
+            details = problem.get("details") or [problem.get("detail") or problem.get("message") or ""]
+            texts.append(f"{problem.get('title', 'error')}: {' '.join(map(str, details))}".strip())
+        else:
+            texts.append(str(problem))
+    return "; ".join(texts)

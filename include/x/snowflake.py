@@ -1,0 +1,36 @@
+"""Tweet ids are snowflakes: 41 bits of milliseconds, 10 bits of machine, 12 bits of sequence.
+
+Source: the announcement of Snowflake by Twitter (2010) and X's documentation of ids.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+EPOCH_MS = 1_288_834_974_657
+"""Milliseconds since 1970 of snowflake time zero (2010-11-04T01:42:54.657Z)."""
+
+LOW_BITS = 22
+"""Bits below the time: machine and sequence."""
+
+_UNIX = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def milliseconds(tweet_id: int) -> int:
+    """Milliseconds since 1970 at which the id was made."""
+    return (tweet_id >> LOW_BITS) + EPOCH_MS
+
+
+def moment(tweet_id: int) -> datetime:
+    """The UTC time, to the millisecond, at which the id was made."""
+    return _UNIX + milliseconds(tweet_id) * _MILLISECOND
+
+
+def lowest_id(at: datetime) -> int:
+    """The smallest id that can be made at or after ``at`` (aware; 0 before snowflake's epoch).
+
+    ``[lowest_id(a), lowest_id(b))`` are just the ids of the interval ``[a, b)``.
+    """
+    elapsed = -((_UNIX - at) // _MILLISECOND)
+    return max(elapsed - EPOCH_MS, 0) << LOW_BITS

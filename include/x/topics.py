@@ -1,0 +1,251 @@
+"""Reads the topics file: which topics are measured, by which keywords, from when, for how many posts.
+
+What is wrong is refused with its line, so that a mistake costs seconds and no posts.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+
+from include.x.query import WHOLE_SAMPLE, QueryError, search_queries, stream_rule
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-zA-Z]+)?")
+_OPERATOR = re.compile(r'["“”()\\:#@$*?]|^-|\s-|^(or|and|not)$', re.IGNORECASE)
+
+
+class TopicsError(ValueError):
+    """The topics file cannot be used; the message names file, line and reason."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What holds for the collection as a whole.
+
+    ``start`` (UTC) is the moment from which a missing hour counts as a gap, ``monthly_posts`` the posts that
+    may be bought from X in a calendar month, ``sample`` the percentage of matching posts that is streamed.
+    """
+
+    start: datetime
+    monthly_posts: int
+    sample: int
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic; ``name`` is the rules' tag and the lake's partition value, ``keywords`` go by language."""
+
+    name: str
+    title: str
+    keywords: Mapping[str, tuple[str, ...]] = field(hash=False)
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The keywords of all languages, each once (X ignores case, but not accents), in the file's order."""
+        terms: dict[str, str] = {}
+        for words in self.keywords.values():
+            for word in words:
+                terms.setdefault(unicodedata.normalize("NFC", word).casefold(), word)
+        return tuple(terms.values())
+
+
+@dataclass(frozen=True)
+class Topics:
+    """The whole file."""
+
+    collection: Collection
+    topics: tuple[Topic, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The topics' names in the file's order."""
+        return tuple(topic.name for topic in self.topics)
+
+    def topic(self, name: str) -> Topic:
+        """The topic of that name; raises `KeyError`."""
+        for topic in self.topics:
+            if topic.name == name:
+                return topic
+        raise KeyError(name)
+
+    def excluded(self, name: str) -> tuple[str, ...]:
+        """The keywords of every topic but ``name``: what its rule negates."""
+        return tuple(word for topic in self.topics if topic.name != name for word in topic.terms)
+
+
+def load(path: Path | str) -> Topics:
+    """Reads and checks a topics file; raises `TopicsError` with line and reason."""
+    return _Reader(Path(path)).topics()
+
+
+def folded(text: str) -> str:
+    """``text`` as X's search compares it: without case and Latin, Greek or Cyrillic accents."""
+    decomposed = unicodedata.normalize("NFD", text.casefold())
+    return unicodedata.normalize("NFC", re.sub("[\u0300-\u036f]", "", decomposed))
+
+
+class _Reader:
+    """Walks the YAML nodes rather than the values: only nodes know their lines."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def topics(self) -> Topics:
+        root = self._mapping(self._document(), {"collection", "topics"})
+        collection = self._collection(root["collection"])
+        nodes = self._sequence(root["topics"])
+        topics = tuple(self._topic(node) for node in nodes)
+        if len(topics) < 2:
+            self._refuse(root["topics"], f"there must be two topics or more, not {len(topics)}")
+        self._refuse_shared_names(topics, nodes)
+        self._refuse_shared_keywords(topics, nodes)
+        result = Topics(collection, topics)
+        # A rule's length is judged with the longest sample there can be: the budget may lower it at any time.
+        for compiled in (partial(stream_rule, sample=WHOLE_SAMPLE - 1), search_queries):
+            for topic, node in zip(topics, nodes, strict=True):
+                try:
+                    compiled(topic.terms, result.excluded(topic.name))
+                except QueryError as error:
+                    self._refuse(node, f"topic '{topic.name}': {error}; use fewer or shorter keywords")
+        return result
+
+    def _document(self) -> yaml.Node:
+        try:
+            root = yaml.compose(self._path.read_text(encoding="utf-8"), yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line = f":{mark.line + 1}" if mark else ""
+            raise TopicsError(f"{self._path.name}{line}: this is no YAML: {error.problem}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise TopicsError(f"{self._path.name}: this is no YAML: {error}") from error
+        except OSError as error:
+            raise TopicsError(f"{self._path}: the file cannot be read: {error.strerror}") from error
+        if root is None:
+            raise TopicsError(f"{self._path.name}:1: the file is empty")
+        return root
+
+    def _refuse(self, node: yaml.Node, reason: str) -> NoReturn:
+        raise TopicsError(f"{self._path.name}:{node.start_mark.line + 1}: {reason}")
+
+    def _items(self, node: yaml.Node) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
+        if not isinstance(node, yaml.MappingNode):
+            self._refuse(node, "a mapping (key: value) is expected here")
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = self._text(key)
+            if name in seen:
+                self._refuse(key, f"key '{name}' stands twice")
+            seen.add(name)
+            yield name, key, value
+
+    def _mapping(self, node: yaml.Node, keys: set[str]) -> dict[str, yaml.Node]:
+        result: dict[str, yaml.Node] = {}
+        for name, key, value in self._items(node):
+            if name not in keys:
+                self._refuse(key, f"unknown key '{name}'; known here: {', '.join(sorted(keys))}")
+            result[name] = value
+        for missing in sorted(keys - result.keys()):
+            self._refuse(node, f"key '{missing}' is missing")
+        return result
+
+    def _sequence(self, node: yaml.Node) -> list[yaml.Node]:
+        if not isinstance(node, yaml.SequenceNode):
+            self._refuse(node, "a list is expected here")
+        return list(node.value)
+
+    def _text(self, node: yaml.Node) -> str:
+        # Any scalar's own text: `no`, Norwegian, must not turn into a truth value.
+        if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
+            self._refuse(node, "a text is expected here")
+        return str(node.value).strip()
+
+    def _integer(self, node: yaml.Node, name: str, low: int, high: int | None = None) -> int:
+        text = self._text(node)
+        bounds = f"a whole number from {low} to {high}" if high else f"a whole number from {low}"
+        if not re.fullmatch(r"[0-9]{1,12}", text) or int(text) < low or (high and int(text) > high):
+            self._refuse(node, f"{name} must be {bounds}, not '{text}'")
+        return int(text)
+
+    def _collection(self, node: yaml.Node) -> Collection:
+        values = self._mapping(node, {"start", "monthly_posts", "sample"})
+        text = self._text(values["start"])
+        try:
+            start = datetime.fromisoformat(text)
+        except ValueError:
+            start = None
+        if start is None or start.tzinfo is None:
+            self._refuse(values["start"], f"start must be a time such as 2026-11-01T00:00:00Z, not '{text}'")
+        return Collection(
+            start=start.astimezone(UTC),
+            monthly_posts=self._integer(values["monthly_posts"], "monthly_posts", 1),
+            sample=self._integer(values["sample"], "sample", 1, WHOLE_SAMPLE),
+        )
+
+    def _topic(self, node: yaml.Node) -> Topic:
+        values = self._mapping(node, {"name", "title", "keywords"})
+        name = self._text(values["name"])
+        if not _NAME.fullmatch(name):
+            self._refuse(
+                values["name"],
+                f"name '{name}' must be made of a-z, 0-9 and _ and not start with _ (it names partitions)",
+            )
+        keywords: dict[str, tuple[str, ...]] = {}
+        for language, key, words in self._items(values["keywords"]):
+            if not _LANGUAGE.fullmatch(language):
+                self._refuse(key, f"'{language}' is no language code of X such as en, uk, in, zh")
+            keywords[language] = tuple(self._keyword(word) for word in self._sequence(words))
+        if not any(keywords.values()):
+            self._refuse(node, f"topic '{name}' has no keyword")
+        return Topic(name=name, title=self._text(values["title"]), keywords=keywords)
+
+    def _keyword(self, node: yaml.Node) -> str:
+        keyword = " ".join(self._text(node).split())
+        if _OPERATOR.search(keyword):
+            self._refuse(node, f"keyword '{keyword}' holds an operator or a quote; write words only")
+        return keyword
+
+    def _refuse_shared_names(self, topics: tuple[Topic, ...], nodes: list[yaml.Node]) -> None:
+        seen: set[str] = set()
+        for topic, node in zip(topics, nodes, strict=True):
+            if topic.name in seen:
+                self._refuse(node, f"two topics are named '{topic.name}'")
+            seen.add(topic.name)
+
+    def _refuse_shared_keywords(self, topics: tuple[Topic, ...], nodes: list[yaml.Node]) -> None:
+        """No keyword may belong to two topics, nor hold another topic's keyword: it could never match."""
+        keywords = [
+            (topic.name, " ".join(self._text(word).split()), word)
+            for topic, node in zip(topics, nodes, strict=True)
+            for word in self._keyword_nodes(node)
+        ]
+        owners: dict[str, tuple[str, str]] = {}
+        for topic, keyword, node in keywords:
+            owner, _ = owners.setdefault(folded(keyword), (topic, keyword))
+            if owner != topic:
+                self._refuse(node, f"keyword '{keyword}' stands in two topics: '{owner}' and '{topic}'")
+        for topic, keyword, node in keywords:
+            words = folded(keyword).split()
+            for first, last in combinations(range(len(words) + 1), 2):
+                owner, other = owners.get(" ".join(words[first:last]), (topic, keyword))
+                if owner != topic:
+                    self._refuse(
+                        node,
+                        f"keyword '{keyword}' of topic '{topic}' holds '{other}' of topic '{owner}', "
+                        "so it could never match",
+                    )
+
+    def _keyword_nodes(self, topic: yaml.Node) -> Iterator[yaml.Node]:
+        for name, _, value in self._items(topic):
+            if name == "keywords":
+                for _, _, words in self._items(value):
+                    yield from self._sequence(words)
