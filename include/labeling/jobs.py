@@ -1,0 +1,203 @@
+"""SageMaker batch transform jobs that are named by what decides their output.
+
+So a job that has run is found again instead of being paid for twice, and a changed input, model, container or
+parameter is another job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from include.labeling.models import Model
+from include.settings import Settings
+from include.window import Window
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+    from types_boto3_sagemaker.client import SageMakerClient
+
+COMPLETED, STOPPED = "Completed", "Stopped"
+ENDED = frozenset({COMPLETED, STOPPED, "Failed"})
+"""The states in which a job stays for good."""
+
+CONTENT_TYPE = "application/jsonlines"
+
+# "ValidationException" is what SageMaker answers, "ResourceNotFound" what its API reference promises.
+_ABSENT = frozenset({"ValidationException", "ResourceNotFound"})
+_TAKEN = "ResourceInUse"
+_NO_CAPACITY = frozenset({"ResourceLimitExceeded", "ThrottlingException", "Throttling", "CapacityError"})
+_RACES = 5
+
+log = logging.getLogger(__name__)
+
+
+class JobError(Exception):
+    """A transform job that gave no usable output."""
+
+
+class CapacityError(Exception):
+    """The account cannot start another job now; it can later."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One planned job.
+
+    ``name`` is its name at the first attempt (later ones append ``-2``, ``-3`` …), ``request`` what
+    CreateTransformJob takes besides the name, ``output_prefix`` the key prefix of its output and ``outputs``
+    the keys that a completed job leaves there.
+    """
+
+    name: str
+    request: dict[str, Any]
+    bucket: str
+    output_prefix: str
+    outputs: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Started:
+    """The job that gives a planned job's output, and its state when it was found or created."""
+
+    name: str
+    state: str
+    created: bool
+
+
+def list_inputs(s3: S3Client, bucket: str, prefix: str) -> list[tuple[str, str]]:
+    """Key and ETag of every object under ``prefix``, sorted."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return sorted((each["Key"], each["ETag"]) for page in pages for each in page.get("Contents", []))
+
+
+def plan(
+    settings: Settings, window: Window, model: Model, input_prefix: str, inputs: Sequence[tuple[str, str]]
+) -> Job:
+    """The job that answers ``inputs`` (key and ETag each, all under ``input_prefix``) by ``model``.
+
+    Its output lies beside the input, in a folder named by the job's digest; SageMaker names an output after
+    its input with ``.out`` appended.
+    """
+    parameters: dict[str, Any] = {
+        "ModelName": model.name,
+        "BatchStrategy": "MultiRecord",
+        # Four requests of at most 1 MB at a time, one for each core of the default instance; an hour of the
+        # slowest model's work may be in one request.
+        "MaxConcurrentTransforms": 4,
+        "MaxPayloadInMB": 1,
+        "ModelClientConfig": {"InvocationsTimeoutInSeconds": 3600, "InvocationsMaxRetries": 1},
+        "TransformInput": {
+            "DataSource": {
+                "S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": settings.s3(input_prefix)},
+            },
+            "ContentType": CONTENT_TYPE,
+            "SplitType": "Line",
+            "CompressionType": "None",
+        },
+    }
+    answer = {"Accept": CONTENT_TYPE, "AssembleWith": "Line"}
+    decisive = json.dumps([list(map(list, inputs)), model.digest, parameters, answer], sort_keys=True)
+    digest = hashlib.sha256(decisive.encode()).hexdigest()
+    folder = input_prefix.rstrip("/").rpartition("/")[0]
+    output_prefix = f"{folder}/output-{digest[:16]}/"
+    return Job(
+        name=f"x-opinion-{model.stage}-{window.label}-{digest[:12]}",
+        request={
+            **parameters,
+            "TransformOutput": {"S3OutputPath": settings.s3(output_prefix), **answer},
+            "TransformResources": {"InstanceType": settings.sagemaker_instance_type, "InstanceCount": 1},
+        },
+        bucket=settings.bucket,
+        output_prefix=output_prefix,
+        outputs=frozenset(f"{output_prefix}{key.removeprefix(input_prefix)}.out" for key, _ in inputs),
+    )
+
+
+def missing_outputs(s3: S3Client, job: Job) -> list[str]:
+    """The keys that the job should have left and that are not there (any more)."""
+    return sorted(job.outputs - {key for key, _ in list_inputs(s3, job.bucket, job.output_prefix)})
+
+
+def describe(sagemaker: SageMakerClient, name: str) -> tuple[str, str] | None:
+    """State and failure reason of a job, or None if there is none of that name."""
+    try:
+        answer = sagemaker.describe_transform_job(TransformJobName=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _ABSENT:
+            return None
+        raise
+    return answer["TransformJobStatus"], answer.get("FailureReason", "")
+
+
+def start(sagemaker: SageMakerClient, s3: S3Client, job: Job) -> Started:
+    """Finds the job that gives the output, or creates it.
+
+    A completed job whose output is there is reused and one that is running is joined; after one that failed,
+    was stopped or lost its output the next suffix is taken. Raises `CapacityError` if the account's limit is
+    reached, and passes on every other `ClientError`.
+    """
+    races = 0
+    for attempt in count(1):
+        name = job.name if attempt == 1 else f"{job.name}-{attempt}"
+        while True:
+            found = describe(sagemaker, name)
+            if found is None:
+                try:
+                    sagemaker.create_transform_job(TransformJobName=name, **job.request)
+                except ClientError as error:
+                    code = error.response["Error"]["Code"]
+                    if code in _NO_CAPACITY:
+                        raise CapacityError(str(error)) from error
+                    races += 1
+                    if code == _TAKEN and races < _RACES:
+                        continue  # another run was faster: join its job
+                    raise
+                log.info("created job name=%s inputs=%d", name, len(job.outputs))
+                return Started(name, "InProgress", created=True)
+            state, reason = found
+            if state == "InProgress":
+                log.info("joining job name=%s", name)
+                return Started(name, state, created=False)
+            if state == COMPLETED:
+                missing = missing_outputs(s3, job)
+                if not missing:
+                    log.info("reusing job name=%s output=%s", name, job.output_prefix)
+                    return Started(name, state, created=False)
+                reason = f"{len(missing)} of its {len(job.outputs)} outputs are gone"
+            log.info("passing over job name=%s state=%s reason=%s", name, state, reason)
+            break
+    raise AssertionError("count() does not end")
+
+
+def watch(sagemaker: SageMakerClient, name: str, seconds: float) -> tuple[str, str]:
+    """State and failure reason of a job once it has ended, or after ``seconds``."""
+    until = time.monotonic() + seconds
+    while True:
+        state, reason = describe(sagemaker, name) or ("Failed", "there is no such job any more")
+        if state in ENDED or time.monotonic() >= until:
+            return state, reason
+        time.sleep(1)
+
+
+def stop(sagemaker: SageMakerClient, name: str) -> bool:
+    """Asks SageMaker to stop a job; False if it has ended or never was."""
+    found = describe(sagemaker, name)
+    if found is None or found[0] != "InProgress":
+        return False
+    try:
+        sagemaker.stop_transform_job(TransformJobName=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _ABSENT:
+            return False  # it ended in between
+        raise
+    log.info("stopping job name=%s", name)
+    return True

@@ -1,0 +1,615 @@
+"""From an hour's raw lines to what the models read and what will be published.
+
+Two passes in bounded memory. The first streams every line, flattens it and spools it to local disk: its
+columns into slices of the hour by tweet id, the line itself into one file. The second takes one slice at a
+time: doubles collapse, what cannot be used is quarantined with its reason, the rest is sorted by id and
+written as a shard.
+
+Everything is written under a prefix that names its input by digest, and the same input gives the same bytes.
+So a run that was killed, started twice or runs beside another leaves nothing wrong behind.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from include.labeling import payload
+from include.lake import layout, storage
+from include.lake.schemas import LABELED, UNNAMED_LANGUAGES
+from include.settings import Settings
+from include.window import Window
+from include.x import snowflake
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+logger = logging.getLogger(__name__)
+
+STAGE = "transform"
+"""The stage that quarantined rows and the quarantine object name."""
+
+_FORMAT = "1"
+"""Raised when the objects under the prefix change their form, so that old ones are not taken for new."""
+
+_BYTES_A_SLICE = 6 * 1024 * 1024
+"""Raw bytes as stored (gzip) for which one slice is cut: some 25,000 tweets."""
+
+_BATCH = 4_096
+"""Lines that are turned into columns at once."""
+
+_LABELS = frozenset(
+    {
+        "translated_text",
+        "sentiment",
+        "score",
+        "p_negative",
+        "p_neutral",
+        "p_positive",
+        "unlabeled_reason",
+        "translation_engine",
+        "sentiment_engine",
+    }
+)
+
+ROWS = pa.schema([column for column in LABELED if column.name not in _LABELS])
+"""The columns of ``rows/NNN.parquet``: the labeled table's as far as they are known before labeling."""
+
+_SPOOL = pa.schema(
+    [
+        ("topic", pa.int16()),
+        ("reason", pa.int8()),
+        ("origin", pa.int32()),
+        ("offset", pa.int64()),
+        ("length", pa.int32()),
+        *(column for column in ROWS if column.name != "tag"),
+    ]
+)
+"""One row a raw line that has an id: where its line lies (object, place in the spool), and its columns."""
+
+_DICTIONARY = ["lang", "country_code", "tag", "rule_hash", "source"]
+_TWEET_ID = re.compile(r"[0-9]{1,19}")
+_USABLE = -1
+_OVERLAP = payload.REASONS.index(payload.OVERLAP)
+_OUTSIDE = payload.REASONS.index(payload.OUTSIDE_WINDOW)
+_NOT_A_PAYLOAD = payload.REASONS.index(payload.NOT_A_PAYLOAD)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` made of an hour; counts and keys only, so it may pass through XCom.
+
+    For every topic ``raw[topic] == accepted[topic] + sum(quarantined[topic].values())``: distinct ids.
+    """
+
+    window: Window
+    manifest: str
+    """SHA-256 over the raw objects' keys and ETags."""
+    listed_at: datetime
+    """S3's own time when the raw objects were listed."""
+    objects: int
+    """Raw objects read."""
+    prefix: str
+    """Key prefix of everything that was written, ending in a slash."""
+    shards: int
+    """Objects ``rows/000.parquet`` and following."""
+    raw: dict[str, int] = field(default_factory=dict)
+    accepted: dict[str, int] = field(default_factory=dict)
+    quarantined: dict[str, dict[str, int]] = field(default_factory=dict)
+    lines_without_id: dict[str, int] = field(default_factory=dict)
+    doubles: dict[str, int] = field(default_factory=dict)
+    """Lines beyond the first of an id."""
+    to_translate: int = 0
+    """Accepted tweets in a named language other than English; with 0 there is no translation input."""
+    to_label: int = 0
+    """Accepted tweets in a named language; with 0 there is no sentiment input."""
+
+    @property
+    def translation_input(self) -> str:
+        """Key prefix of the translation job's input."""
+        return f"{self.prefix}translation/input/"
+
+    def rows_key(self, shard: int) -> str:
+        """The accepted tweets of one shard."""
+        return f"{self.prefix}rows/{shard:03}.parquet"
+
+    def quarantine_key(self, topic: str) -> str:
+        """What was rejected of one topic."""
+        return f"{self.prefix}quarantine/{topic}.json.gz"
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dict of JSON's types."""
+        return {**vars(self), "window": self.window.label, "listed_at": self.listed_at.isoformat()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Prepared:
+        """The inverse of `to_json`."""
+        return cls(
+            **{
+                **value,
+                "window": Window.parse(value["window"]),
+                "listed_at": datetime.fromisoformat(value["listed_at"]),
+            }
+        )
+
+
+def manifest(objects: Sequence[storage.Object]) -> str:
+    """The digest of what an hour's raw objects are: SHA-256 over their sorted keys and ETags, in hex."""
+    digest = hashlib.sha256()
+    for key, etag in sorted((entry.key, entry.etag) for entry in objects):
+        digest.update(f"{key}\0{etag}\n".encode())
+    return digest.hexdigest()
+
+
+def prepare(s3: S3Client, settings: Settings, topics: Sequence[str], window: Window, key: bytes) -> Prepared:
+    """Reads the raw lines of an hour, all topics, and writes what the next steps read; see the module.
+
+    ``key`` is the secret that authors' ids are hashed with. Needs local disk for the hour's unpacked raw and
+    removes it in the end. Raises `storage.ObjectChangedError` where a raw object was replaced meanwhile.
+    """
+    listings = [
+        storage.list_objects(s3, settings.bucket, layout.raw_prefix(topic, window)) for topic in topics
+    ]
+    objects = [entry for listing in listings for entry in listing.objects]
+    listed_at = min(listing.at for listing in listings)
+    digest = manifest(objects)
+    run = hashlib.sha256("\0".join([_FORMAT, digest, *sorted(topics)]).encode()).hexdigest()[:16]
+    prefix = f"{layout.work_prefix(window)}{run}/"
+
+    slices = max(1, -(-sum(entry.size for entry in objects) // _BYTES_A_SLICE))
+    with tempfile.TemporaryDirectory(prefix="prepare-") as folder:
+        with _Spool(Path(folder), topics, window, slices, payload.Pseudonyms(key)) as spool:
+            for topic, listing in zip(topics, listings, strict=True):
+                for entry in listing.objects:
+                    spool.add_object(topic, entry.key, _lines(s3, settings.bucket, entry))
+            spool.flush()
+        writer = _Writer(s3, settings.bucket, prefix, Path(folder), topics)
+        with writer:
+            for number in range(slices):
+                writer.add_slice(spool, number)
+            writer.add_lines_without_id(spool)
+
+    prepared = Prepared(
+        window=window,
+        manifest=digest,
+        listed_at=listed_at,
+        objects=len(objects),
+        prefix=prefix,
+        shards=writer.shards,
+        raw={topic: writer.raw[topic] for topic in topics},
+        accepted={topic: writer.accepted[topic] for topic in topics},
+        quarantined={topic: dict(sorted(writer.quarantined[topic].items())) for topic in topics},
+        lines_without_id=dict(sorted(writer.lines_without_id.items())),
+        doubles={topic: writer.doubles[topic] for topic in topics},
+        to_translate=writer.to_translate,
+        to_label=writer.to_label,
+    )
+    logger.info(
+        "prepared window=%s manifest=%s objects=%d shards=%d raw=%s accepted=%s quarantined=%s",
+        window.label,
+        digest[:16],
+        prepared.objects,
+        prepared.shards,
+        prepared.raw,
+        prepared.accepted,
+        prepared.quarantined,
+    )
+    return prepared
+
+
+def compose_sentiment_input(
+    s3: S3Client, settings: Settings, prepared: Prepared, translation_output: str | None
+) -> str:
+    """Writes the sentiment job's input and gives its key prefix.
+
+    One JSON line per accepted tweet in a named language: the translation where ``translation_output`` (a key
+    prefix or S3 address) holds one, then with ``lang`` "en", else the original. The prefix carries the digest
+    of the lines, so that the same text gives the same job.
+    """
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory(prefix="compose-") as folder:
+        files = []
+        for shard in range(prepared.shards):
+            table = read_shard(s3, settings, prepared, shard, ["tweet_id", "text", "lang"])
+            translations = read_translations(s3, settings, prepared, shard, translation_output)
+            body = _model_input(table, UNNAMED_LANGUAGES, translations)
+            if body:
+                digest.update(body)
+                path = Path(folder, f"{shard:03}.jsonl")
+                path.write_bytes(body)
+                files.append(path)
+        prefix = f"{prepared.prefix}sentiment/input-{digest.hexdigest()[:16]}/"
+        for path in files:
+            storage.put(s3, settings.bucket, prefix + path.name, path)
+    return prefix
+
+
+def read_shard(
+    s3: S3Client, settings: Settings, prepared: Prepared, shard: int, columns: list[str] | None = None
+) -> pa.Table:
+    """The accepted tweets of one shard, sorted by id; raises `storage.ObjectMissingError` once expired."""
+    body = storage.read(s3, settings.bucket, prepared.rows_key(shard))
+    # Not `pq.read_table`: that one loads pyarrow's dataset and file system modules, 100 MiB of them.
+    return pq.ParquetFile(pa.BufferReader(body)).read(columns)
+
+
+def read_answers(
+    s3: S3Client, settings: Settings, prepared: Prepared, shard: int, output: str | None
+) -> Iterator[dict[str, Any]]:
+    """The model's answers for one shard: the JSON objects of ``<output>/NNN.jsonl.out``, where it is there.
+
+    ``output`` is a key prefix or an S3 address. What is no JSON object is skipped and counted in the log: the
+    tweets that it may have been about show up as unanswered.
+    """
+    if output is None:
+        return
+    bucket, prefix = storage.split_address(output) if "://" in output else (settings.bucket, output)
+    key = f"{prefix.rstrip('/')}/{shard:03}.jsonl.out"
+    unreadable = 0
+    try:
+        for line in storage.read_lines(s3, bucket, key):
+            try:
+                answer = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                unreadable += 1
+                continue
+            if isinstance(answer, dict) and _TWEET_ID.fullmatch(str(answer.get("id"))):
+                yield answer
+            else:
+                unreadable += 1
+    except storage.ObjectMissingError:
+        logger.warning("no answers window=%s key=%s", prepared.window.label, key)
+    if unreadable:
+        logger.warning("unreadable answers window=%s key=%s lines=%d", prepared.window.label, key, unreadable)
+
+
+def read_translations(
+    s3: S3Client, settings: Settings, prepared: Prepared, shard: int, output: str | None
+) -> dict[str, str]:
+    """The translations of one shard by tweet id, without the failed ones."""
+    return {
+        answer["id"]: answer["translated_text"]
+        for answer in read_answers(s3, settings, prepared, shard, output)
+        if isinstance(answer.get("translated_text"), str) and answer["translated_text"]
+    }
+
+
+def named(lang: pa.ChunkedArray) -> Any:
+    """For each tweet whether X could name its language, as a NumPy array of booleans."""
+    unnamed = pc.is_in(lang.fill_null(""), value_set=pa.array(sorted(UNNAMED_LANGUAGES), pa.string()))
+    return ~unnamed.to_numpy()
+
+
+def _model_input(table: pa.Table, left_out: Set[str], translations: Mapping[str, str]) -> bytearray:
+    """JSON Lines for a model: the tweets whose language is known and none of ``left_out``.
+
+    They go straight into one buffer: each line by itself would hold on to the serialiser's larger one.
+    """
+    body = bytearray()
+    columns = (table.column(name).to_pylist() for name in ("tweet_id", "text", "lang"))
+    for tweet_id, text, lang in zip(*columns, strict=True):
+        if lang is not None and lang not in left_out:
+            line = {"id": str(tweet_id), "text": text, "lang": lang}
+            translation = translations.get(line["id"])
+            if translation:
+                line["text"], line["lang"] = translation, "en"
+            body += orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    return body
+
+
+def _lines(s3: S3Client, bucket: str, entry: storage.Object) -> Iterator[bytes | None]:
+    """The object's lines; None in the place of a rest that could not be unpacked."""
+    try:
+        yield from storage.read_lines(s3, bucket, entry.key, entry.etag)
+    except storage.CorruptObjectError as error:
+        logger.warning("raw object is damaged: %s", error)
+        yield None
+
+
+class _Spool:
+    """The first pass: raw lines on local disk, by slice."""
+
+    def __init__(
+        self, folder: Path, topics: Sequence[str], window: Window, slices: int, pseudonyms: payload.Pseudonyms
+    ) -> None:
+        self.folder = folder
+        self.origins: list[str] = []
+        self.orphans: list[tuple[int, bytes, int, int, int, int]] = []
+        """Lines without an id: topic, digest of the line, reason, origin, offset, length."""
+        self._topics = {topic: number for number, topic in enumerate(topics)}
+        self._names = frozenset(topics)
+        self._start = int(window.start.timestamp() * 1000)
+        self._length = int((window.end - window.start).total_seconds() * 1000)
+        self._slices = slices
+        self._pseudonyms = pseudonyms
+        self._rows: list[tuple[Any, ...]] = []
+        self._offset = 0
+
+    def __enter__(self) -> _Spool:
+        self._stack = ExitStack()
+        self._text = self._stack.enter_context((self.folder / "lines").open("wb", buffering=1 << 20))
+        self._writers: dict[int, Any] = {}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def add_object(self, topic: str, origin: str, lines: Iterator[bytes | None]) -> None:
+        """Takes every line of one raw object."""
+        number = self._topics[topic]
+        place = len(self.origins)
+        self.origins.append(origin)
+        names, rows = self._names, self._rows
+        for line in lines:
+            if line is None:
+                row, line = payload.Row(None, payload.CORRUPT_OBJECT), b""
+            else:
+                row = payload.parse(line, topic, names)
+            reason = _USABLE if row.reason is None else payload.REASONS.index(row.reason)
+            if row.tweet_id is None:
+                digest = hashlib.sha256(line).digest()
+                self.orphans.append((number, digest, reason, place, self._offset, len(line)))
+            else:
+                rows.append((number, reason, place, self._offset, len(line), *row))
+                if len(rows) == _BATCH:
+                    self.flush()
+            self._text.write(line)
+            self._offset += len(line)
+
+    def flush(self) -> None:
+        """Writes what was taken so far to its slices."""
+        for batch in self._batches(self._rows):
+            self._write(batch)
+        self._rows.clear()
+
+    def slice(self, number: int) -> pa.Table | None:
+        """The rows of one slice; None where it has none. Only after the spool was closed."""
+        path = self._path(number)
+        if not path.exists():
+            return None
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_stream(source).read_all().combine_chunks()
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"slice-{number:04}"
+
+    def _batches(self, rows: list[tuple[Any, ...]]) -> Iterator[pa.RecordBatch]:
+        """The rows as columns; a row with a field of the wrong type is halved out and rejected."""
+        if not rows:
+            return
+        try:
+            yield self._batch(rows)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError, AttributeError):
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                yield from self._batches(rows[:middle])
+                yield from self._batches(rows[middle:])
+            else:
+                ((number, _, place, offset, length, tweet_id, *_),) = rows
+                rejected = payload.Row(tweet_id, payload.NOT_A_PAYLOAD)
+                yield self._batch([(number, _NOT_A_PAYLOAD, place, offset, length, *rejected)])
+
+    def _batch(self, rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
+        topic, reason, origin, offset, length, *fields = zip(*rows, strict=True)
+        columns = dict(zip(payload.Row._fields, fields, strict=True))
+        tweet_id = np.array(columns["tweet_id"], dtype=np.int64)
+        ts = _milliseconds(columns["created_at"])
+        milliseconds = (tweet_id >> snowflake.LOW_BITS) + snowflake.EPOCH_MS
+        created = ts.fill_null(-1).cast(pa.int64()).to_numpy()
+        inside = self._inside(milliseconds) & self._inside(created)
+        reasons = np.array(reason, dtype=np.int8)
+        reasons[(reasons == _USABLE) & ~inside] = _OUTSIDE
+        pseudonym = self._pseudonyms.of
+        author_id = pa.array([None if a is None else pseudonym(a) for a in columns["author_id"]], pa.int64())
+        known = {
+            "topic": pa.array(topic, pa.int16()),
+            "reason": pa.array(reasons),
+            "origin": pa.array(origin, pa.int32()),
+            "offset": pa.array(offset, pa.int64()),
+            "length": pa.array(length, pa.int32()),
+            "ts": ts,
+            "tweet_id": pa.array(tweet_id),
+            "author_id": author_id,
+            "received_at": _milliseconds(columns["received_at"]),
+        }
+        arrays = [
+            known[column.name] if column.name in known else pa.array(columns[column.name], column.type)
+            for column in _SPOOL
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=_SPOOL)
+
+    def _inside(self, milliseconds: Any) -> Any:
+        return (milliseconds >= self._start) & (milliseconds < self._start + self._length)
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        tweet_id = batch.column("tweet_id").to_numpy()
+        elapsed = (tweet_id >> snowflake.LOW_BITS) + snowflake.EPOCH_MS - self._start
+        numbers = np.clip(elapsed, 0, self._length - 1) * self._slices // self._length
+        order = np.argsort(numbers, kind="stable")
+        present, starts = np.unique(numbers[order], return_index=True)
+        if len(present) > 1:
+            batch = batch.take(pa.array(order))
+        ends = [*starts[1:].tolist(), len(order)]
+        for number, start, end in zip(present.tolist(), starts.tolist(), ends, strict=True):
+            if number not in self._writers:
+                sink = self._stack.enter_context(self._path(number).open("wb"))
+                self._writers[number] = self._stack.enter_context(pa.ipc.new_stream(sink, _SPOOL))
+            self._writers[number].write_batch(batch.slice(start, end - start))
+
+
+def _milliseconds(texts: Sequence[str | None]) -> pa.Array:
+    """ISO texts with a zone as `timestamp[ms]` in UTC; raises pyarrow's error where one is no time."""
+    moments = pa.array(texts, pa.string()).cast(pa.timestamp("us", "UTC"))
+    return moments.cast(pa.timestamp("ms", "UTC"), safe=False).cast(pa.timestamp("ms"))
+
+
+class _Writer:
+    """The second pass: shards, quarantine and translation input, slice by slice."""
+
+    def __init__(self, s3: S3Client, bucket: str, prefix: str, folder: Path, topics: Sequence[str]) -> None:
+        self._s3 = s3
+        self._bucket = bucket
+        self._prefix = prefix
+        self._folder = folder
+        self._topics = topics
+        self.shards = 0
+        self.raw: Counter[str] = Counter()
+        self.accepted: Counter[str] = Counter()
+        self.doubles: Counter[str] = Counter()
+        self.quarantined: dict[str, Counter[str]] = {topic: Counter() for topic in topics}
+        self.lines_without_id: Counter[str] = Counter()
+        self.to_translate = 0
+        self.to_label = 0
+
+    def __enter__(self) -> _Writer:
+        self._stack = ExitStack()
+        self._text = self._stack.enter_context((self._folder / "lines").open("rb"))
+        self._quarantine: dict[str, gzip.GzipFile] = {}
+        for topic in self._topics:
+            file = self._stack.enter_context((self._folder / f"quarantine-{topic}").open("wb"))
+            # Neither name nor time in the header: the same rows are the same bytes.
+            self._quarantine[topic] = self._stack.enter_context(
+                gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
+            )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stack.close()
+        if kind is None:
+            for topic in self._topics:
+                self._put(f"quarantine/{topic}.json.gz", self._folder / f"quarantine-{topic}")
+
+    def add_slice(self, spool: _Spool, number: int) -> None:
+        """Collapses, rejects and writes the rows of one slice."""
+        table = spool.slice(number)
+        if table is None:
+            return
+        chosen, overlapping = self._collapse(table)
+        reason = table.column("reason").to_numpy()[chosen]
+        reason[overlapping] = _OVERLAP
+        topic = table.column("topic").to_numpy()[chosen]
+        for index, name in enumerate(self._topics):
+            mine = topic == index
+            self.raw[name] += int(mine.sum())
+            self.accepted[name] += int((mine & (reason == _USABLE)).sum())
+        self._reject(spool, table, chosen[reason != _USABLE], reason[reason != _USABLE])
+        usable = chosen[reason == _USABLE]
+        if len(usable):
+            self._write_shard(table.take(pa.array(usable)))
+
+    def add_lines_without_id(self, spool: _Spool) -> None:
+        """Quarantines every line that no tweet can be told from."""
+        for topic, _, reason, origin, offset, length in sorted(spool.orphans):
+            name = payload.REASONS[reason]
+            self.lines_without_id[name] += 1
+            self._write_rejected(self._topics[topic], name, spool.origins[origin], None, offset, length)
+
+    def _collapse(self, table: pa.Table) -> tuple[Any, Any]:
+        """The row kept of each (id, topic), by id; and which of them belong to ids in more than one topic.
+
+        Of several lines the one is kept that says most: an overlap before a usable tweet before a broken one,
+        then the earliest received, then stream before search, then by the line's bytes. So neither the order
+        of the objects nor how often a line came makes a difference.
+        """
+        tweet_id = table.column("tweet_id").to_numpy()
+        topic = table.column("topic").to_numpy()
+        reason = table.column("reason").to_numpy()
+        rank = np.where(reason == _OVERLAP, 0, np.where(reason == _USABLE, 1, 2))
+        received = table.column("received_at").cast(pa.int64()).fill_null(np.iinfo(np.int64).max).to_numpy()
+        source = pc.equal(table.column("source"), "stream").fill_null(False).to_numpy()
+        order = np.lexsort((~source, received, rank, topic, tweet_id))
+        first = _changes(tweet_id[order], topic[order])
+        tied = ~_changes(*(values[order] for values in (tweet_id, topic, rank, received, source)))
+        if tied.any():
+            self._order_tied(order, tied, table)
+        sizes = np.diff(np.append(np.flatnonzero(first), len(order)))
+        chosen = order[first]
+        for index, name in enumerate(self._topics):
+            self.doubles[name] += int((sizes - 1)[topic[chosen] == index].sum())
+        starts = np.flatnonzero(_changes(tweet_id[chosen]))
+        topics = np.diff(np.append(starts, len(chosen)))
+        return chosen, np.repeat(topics > 1, topics)
+
+    def _order_tied(self, order: Any, tied: Any, table: pa.Table) -> None:
+        """Sorts, in place, rows that only their lines tell apart."""
+        offset = table.column("offset").to_numpy()
+        length = table.column("length").to_numpy()
+        starts = np.flatnonzero(~tied)
+        ends = np.append(starts[1:], len(order))
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            if end - start > 1:
+                rows = order[start:end].tolist()
+                order[start:end] = sorted(rows, key=lambda row: (self._line(offset[row], length[row]), row))
+
+    def _reject(self, spool: _Spool, table: pa.Table, rows: Any, reasons: Any) -> None:
+        columns = (
+            table.column(name).to_numpy()[rows].tolist()
+            for name in ("topic", "origin", "tweet_id", "offset", "length")
+        )
+        for reason, topic, origin, tweet_id, offset, length in zip(reasons.tolist(), *columns, strict=True):
+            name = self._topics[topic]
+            self.quarantined[name][payload.REASONS[reason]] += 1
+            self._write_rejected(
+                name, payload.REASONS[reason], spool.origins[origin], tweet_id, offset, length
+            )
+
+    def _write_rejected(
+        self, topic: str, reason: str, origin: str, tweet_id: int | None, offset: int, length: int
+    ) -> None:
+        row = {
+            "stage": STAGE,
+            "reason": reason,
+            "origin": origin,
+            "tweet_id": None if tweet_id is None else str(tweet_id),
+            "line": self._line(offset, length).decode(errors="backslashreplace"),
+        }
+        self._quarantine[topic].write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+
+    def _line(self, offset: int, length: int) -> bytes:
+        self._text.seek(offset)
+        return self._text.read(length)
+
+    def _write_shard(self, table: pa.Table) -> None:
+        tag = pa.DictionaryArray.from_arrays(table.column("topic").combine_chunks(), pa.array(self._topics))
+        rows = pa.table(
+            [tag.cast(pa.string()) if name == "tag" else table.column(name) for name in ROWS.names],
+            schema=ROWS,
+        )
+        path = self._folder / "rows"
+        pq.write_table(rows, path, compression="lz4", use_dictionary=_DICTIONARY, write_statistics=False)
+        self._put(f"rows/{self.shards:03}.parquet", path)
+        self.to_label += int(named(rows.column("lang")).sum())
+        body = _model_input(rows, UNNAMED_LANGUAGES | {"en"}, {})
+        if body:
+            self.to_translate += body.count(b"\n")
+            key = f"{self._prefix}translation/input/{self.shards:03}.jsonl"
+            storage.put(self._s3, self._bucket, key, bytes(body))
+        self.shards += 1
+
+    def _put(self, name: str, path: Path) -> None:
+        storage.put(self._s3, self._bucket, self._prefix + name, path)
+
+
+def _changes(*keys: Any) -> Any:
+    """Where any of the sorted columns differs from the row before; True for the first row."""
+    new = np.zeros(len(keys[0]), dtype=bool)
+    new[:1] = True
+    for key in keys:
+        new[1:] |= key[1:] != key[:-1]
+    return new

@@ -1,0 +1,321 @@
+"""From prepared rows and the models' answers to the labeled table: one whole object per topic and hour.
+
+Which of two runs of an hour stays is decided by S3 itself, by compare-and-swap on what the object was made
+from: the run that listed the raw objects later wins, whenever it ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from include.labeling.prepare import STAGE, Prepared, named, read_answers, read_shard, read_translations
+from include.lake import layout, storage
+from include.lake.schemas import LABELED, SENTIMENTS
+from include.settings import Settings
+from include.window import Window
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+logger = logging.getLogger(__name__)
+
+NO_ENGINE = "none"
+"""The engine of what was not translated."""
+
+LANGUAGE_UNKNOWN = "language_unknown"
+"""X could not name the language, so no model was asked."""
+MODEL_ERROR = "model_error"
+"""The model answered that it failed on this tweet."""
+NO_ANSWER = "no_answer"
+"""The model's output says nothing about this tweet."""
+INVALID_ANSWER = "invalid_answer"
+"""The answer holds no three probabilities that add up to one."""
+
+UNLABELED_REASONS = (LANGUAGE_UNKNOWN, MODEL_ERROR, NO_ANSWER, INVALID_ANSWER)
+
+_ROW_GROUP = 32_768
+"""Rows a Parquet row group, whatever the shards: the same rows are the same bytes."""
+
+_DICTIONARY = [
+    "lang",
+    "country_code",
+    "location",
+    "tag",
+    "sentiment",
+    "unlabeled_reason",
+    "translation_engine",
+    "sentiment_engine",
+    "rule_hash",
+    "source",
+    "place",
+    "context.list.element",
+]
+_STATISTICS = ["ts", "tweet_id", "lang", "country_code", "sentiment"]
+
+_PROBABILITIES = ("p_negative", "p_neutral", "p_positive")
+_TOLERANCE = 0.01
+_LABELED = -1
+
+
+@dataclass(frozen=True)
+class Published:
+    """What stands in the lake after `publish`; counts and keys only, so it may pass through XCom.
+
+    For every topic ``rows[topic] == sum(labeled[topic].values()) + sum(unlabeled[topic].values())``.
+    """
+
+    window: Window
+    manifest: str
+    superseded: bool
+    """Whether an object of a newer listing stands there, which was left alone."""
+    keys: dict[str, str] = field(default_factory=dict)
+    quarantine_keys: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    labeled: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By topic and sentiment."""
+    unlabeled: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By topic and `unlabeled_reason`."""
+    quarantined: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By topic and reason, as `Prepared` counted them."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dict of JSON's types."""
+        return {**vars(self), "window": self.window.label}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Published:
+        """The inverse of `to_json`."""
+        return cls(**{**value, "window": Window.parse(value["window"])})
+
+
+def publish(
+    s3: S3Client,
+    settings: Settings,
+    prepared: Prepared,
+    sentiment_output: str | None,
+    sentiment_engine: str,
+    translation_output: str | None,
+    translation_engine: str,
+) -> Published:
+    """Joins rows with answers by id and writes, per topic, the labeled and the quarantine object.
+
+    The outputs are key prefixes or S3 addresses that hold ``NNN.jsonl.out``. A tweet without a usable answer
+    stays, with its `unlabeled_reason`; one without a translation keeps `translated_text` null. Both objects
+    are written also when empty: that proves that the hour was done. The labeled object comes last.
+    """
+    engines = f"sentiment={sentiment_engine} translation={translation_engine}"
+    superseded = False
+    with tempfile.TemporaryDirectory(prefix="publish-") as name:
+        folder = Path(name)
+        files = {topic: _TopicFile(folder / f"labeled-{number}") for number, topic in enumerate(prepared.raw)}
+        for shard in range(prepared.shards):
+            table = _labeled(
+                read_shard(s3, settings, prepared, shard),
+                list(read_answers(s3, settings, prepared, shard, sentiment_output)),
+                sentiment_engine,
+                read_translations(s3, settings, prepared, shard, translation_output),
+                translation_engine,
+            )
+            for topic, file in files.items():
+                file.add(table.filter(pc.equal(table.column("tag"), topic)))
+        for topic, file in files.items():
+            file.close()
+            quarantine = folder / "quarantine"
+            storage.download(s3, settings.bucket, prepared.quarantine_key(topic), quarantine)
+            for key, path in (
+                (layout.quarantine_key(topic, prepared.window, STAGE), quarantine),
+                (layout.labeled_key(topic, prepared.window), file.path),
+            ):
+                superseded |= not _replace(s3, settings.bucket, key, path, prepared, engines)
+
+    published = Published(
+        window=prepared.window,
+        manifest=prepared.manifest,
+        superseded=superseded,
+        keys={topic: layout.labeled_key(topic, prepared.window) for topic in files},
+        quarantine_keys={topic: layout.quarantine_key(topic, prepared.window, STAGE) for topic in files},
+        rows={topic: file.rows for topic, file in files.items()},
+        labeled={topic: dict(sorted(file.labeled.items())) for topic, file in files.items()},
+        unlabeled={topic: dict(sorted(file.unlabeled.items())) for topic, file in files.items()},
+        quarantined=prepared.quarantined,
+    )
+    logger.info(
+        "published window=%s manifest=%s superseded=%s rows=%s unlabeled=%s",
+        prepared.window.label,
+        prepared.manifest[:16],
+        superseded,
+        published.rows,
+        published.unlabeled,
+    )
+    return published
+
+
+def _replace(s3: S3Client, bucket: str, key: str, path: Path, prepared: Prepared, engines: str) -> bool:
+    """Puts the file under the key unless something newer stands there; whether it did."""
+
+    def decide(found: storage.Version | None) -> storage.Content | None:
+        listed_at = prepared.listed_at
+        if found and found.metadata.keys() >= {"manifest", "listed-at", "objects"}:
+            theirs = _age(found.metadata)
+            if found.metadata["manifest"] == prepared.manifest:
+                listed_at = max(listed_at, theirs[0])
+            elif (prepared.listed_at, prepared.objects, prepared.manifest) < theirs:
+                return None
+        metadata = {
+            "manifest": prepared.manifest,
+            "listed-at": listed_at.isoformat(),
+            "objects": str(prepared.objects),
+            "engines": engines,
+        }
+        return storage.Content(path, metadata)
+
+    written = storage.compare_and_swap(s3, bucket, key, decide).written
+    if not written:
+        logger.info("superseded key=%s manifest=%s", key, prepared.manifest[:16])
+    return written
+
+
+def _age(metadata: Mapping[str, str]) -> tuple[datetime, int, str]:
+    """What orders manifests: when they were listed; within S3's second, raw objects only ever become more."""
+    return datetime.fromisoformat(metadata["listed-at"]), int(metadata["objects"]), metadata["manifest"]
+
+
+class _TopicFile:
+    """The labeled rows of one topic on their way into a Parquet file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        self.labeled: Counter[str] = Counter()
+        self.unlabeled: Counter[str] = Counter()
+        self._pending: list[pa.Table] = []
+        self._pending_rows = 0
+        self._writer = pq.ParquetWriter(
+            path, LABELED, compression="zstd", use_dictionary=_DICTIONARY, write_statistics=_STATISTICS
+        )
+
+    def add(self, table: pa.Table) -> None:
+        """Appends rows, sorted by id and behind those before."""
+        self.rows += len(table)
+        self.labeled.update(_counts(table.column("sentiment")))
+        self.unlabeled.update(_counts(table.column("unlabeled_reason")))
+        self._pending.append(table)
+        self._pending_rows += len(table)
+        while self._pending_rows >= _ROW_GROUP:
+            self._write(_ROW_GROUP)
+
+    def close(self) -> None:
+        """Writes what is left."""
+        if self._pending_rows:
+            self._write(self._pending_rows)
+        self._writer.close()
+
+    def _write(self, rows: int) -> None:
+        table = pa.concat_tables(self._pending)
+        self._writer.write_table(table.slice(0, rows).combine_chunks(), row_group_size=rows)
+        self._pending = [table.slice(rows)]
+        self._pending_rows -= rows
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    return {
+        entry["values"]: entry["counts"]
+        for entry in column.value_counts().to_pylist()
+        if entry["values"] is not None
+    }
+
+
+def _labeled(
+    rows: pa.Table,
+    answers: list[dict[str, Any]],
+    sentiment_engine: str,
+    translations: Mapping[str, str],
+    translation_engine: str,
+) -> pa.Table:
+    """The rows of one shard in the labeled table's columns."""
+    tweet_id = rows.column("tweet_id").to_numpy()
+    asked = named(rows.column("lang"))
+    reasons = np.full(len(rows), UNLABELED_REASONS.index(LANGUAGE_UNKNOWN), dtype=np.int8)
+    probabilities = np.full((len(rows), len(SENTIMENTS)), np.nan)
+    reasons[asked], probabilities[asked] = _aligned(tweet_id[asked], answers)
+    labeled = reasons == _LABELED
+    best = np.where(labeled[:, None], probabilities, -1).argmax(axis=1)
+    score = probabilities[np.arange(len(rows)), best]
+
+    translated = None
+    if translations:
+        translated = [translations.get(str(identifier)) for identifier in tweet_id.tolist()]
+    translated_text = pa.array(translated or [None] * len(rows), pa.string())
+    columns = {
+        "translated_text": translated_text,
+        "sentiment": _texts(SENTIMENTS, best, labeled),
+        "score": pa.array(score, mask=~labeled),
+        **{
+            name: pa.array(probabilities[:, number], mask=~labeled)
+            for number, name in enumerate(_PROBABILITIES)
+        },
+        "unlabeled_reason": _texts(UNLABELED_REASONS, reasons, ~labeled),
+        "translation_engine": pc.if_else(translated_text.is_valid(), translation_engine, NO_ENGINE),
+        "sentiment_engine": _texts([sentiment_engine], np.zeros(len(rows), dtype=np.int8), asked),
+    }
+    arrays = [
+        columns.get(name, rows.column(name) if name in rows.column_names else None) for name in LABELED.names
+    ]
+    return pa.table(arrays, schema=LABELED)
+
+
+def _texts(values: tuple[str, ...] | list[str], indices: Any, valid: Any) -> pa.Array:
+    """``values[index]`` for each index, null where it is not valid."""
+    taken = pa.array(indices.astype(np.int32), mask=~valid)
+    return pa.DictionaryArray.from_arrays(taken, pa.array(values, pa.string())).cast(pa.string())
+
+
+def _aligned(tweet_id: Any, answers: list[dict[str, Any]]) -> tuple[Any, Any]:
+    """The reason code and the three probabilities for each tweet asked about, in the tweets' order.
+
+    Models answer in the order they were asked, so mostly the ids just match; else they are looked up, and of
+    two answers for one tweet the first counts.
+    """
+    identifiers = np.array([int(answer["id"]) for answer in answers], dtype=np.uint64).astype(np.int64)
+    given = _numbers([tuple(answer.get(name) for name in _PROBABILITIES) for answer in answers])
+    failed = np.array(["error" in answer for answer in answers], dtype=bool)
+    with np.errstate(invalid="ignore"):
+        valid = (given >= 0).all(axis=1) & (np.abs(given.sum(axis=1) - 1) <= _TOLERANCE)
+    codes = np.where(
+        failed, UNLABELED_REASONS.index(MODEL_ERROR), UNLABELED_REASONS.index(INVALID_ANSWER)
+    ).astype(np.int8)
+    codes[valid & ~failed] = _LABELED
+    if np.array_equal(identifiers, tweet_id):
+        return codes, given
+
+    reasons = np.full(len(tweet_id), UNLABELED_REASONS.index(NO_ANSWER), dtype=np.int8)
+    probabilities = np.full((len(tweet_id), len(SENTIMENTS)), np.nan)
+    if len(identifiers):
+        order = np.argsort(identifiers, kind="stable")
+        found = np.minimum(np.searchsorted(identifiers[order], tweet_id), len(order) - 1)
+        answered = identifiers[order][found] == tweet_id
+        rows = order[found[answered]]
+        reasons[answered] = codes[rows]
+        probabilities[answered] = given[rows]
+    return reasons, probabilities
+
+
+def _numbers(triples: list[tuple[Any, ...]]) -> Any:
+    """The triples as float64, NaN for what is no number."""
+    numbers = [
+        tuple(value if type(value) is float or type(value) is int else np.nan for value in triple)
+        for triple in triples
+    ]
+    return np.array(numbers, dtype=np.float64).reshape(len(triples), len(SENTIMENTS))

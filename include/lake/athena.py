@@ -1,0 +1,181 @@
+"""Runs statements on Athena and reads their rows back."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from include.lake import storage
+from include.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from types_boto3_athena.client import AthenaClient
+    from types_boto3_s3.client import S3Client
+
+Row = dict[str, Any]
+
+_UNDER_WAY = {"QUEUED", "RUNNING"}
+_FIRST_WAIT_S = 0.1
+_LONGEST_WAIT_S = 3.0
+_KINDS = {
+    **dict.fromkeys(("tinyint", "smallint", "integer", "bigint"), "int"),
+    **dict.fromkeys(("double", "float"), "float"),
+    "boolean": "bool",
+    "timestamp": "time",
+}
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "tinyint": int,
+    "smallint": int,
+    "integer": int,
+    "bigint": int,
+    "double": float,
+    "float": float,
+    "boolean": lambda text: text == "true",
+}
+
+log = logging.getLogger(__name__)
+
+
+class AthenaError(RuntimeError):
+    """A statement that failed or was stopped; the message holds Athena's reason and the execution's id."""
+
+
+class Athena:
+    """Athena in the settings' workgroup and database; results go where the workgroup says."""
+
+    def __init__(self, client: AthenaClient, settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+        self._running: set[str] = set()
+
+    def run(self, statement: str, *, in_database: bool = True) -> list[Row]:
+        """Runs one statement; returns its rows, values typed by Athena's column types.
+
+        ``in_database`` is off for a statement that makes the database. Raises `AthenaError`.
+        """
+        return self.run_all({"statement": statement}, in_database=in_database)["statement"]
+
+    def run_all(self, statements: Mapping[str, str], *, in_database: bool = True) -> dict[str, list[Row]]:
+        """Runs statements beside each other; returns each one's rows under its name.
+
+        If one fails, the others are stopped and `AthenaError` is raised.
+        """
+        ended = self._ended(statements, in_database=in_database)
+        return {name: self._rows(execution) for name, execution in ended.items()}
+
+    def table(self, s3: S3Client, statement: str) -> pa.Table:
+        """The rows of one SELECT as a table; see `tables`."""
+        return self.tables(s3, {"table": statement})["table"]
+
+    def tables(self, s3: S3Client, statements: Mapping[str, str]) -> dict[str, pa.Table]:
+        """Runs SELECTs beside each other; returns each one's rows as a table under its name.
+
+        A result is read at once from where Athena writes it to S3, not a thousand rows a call. Columns are of
+        the types ``bool, int64, float64, timestamp[ms], string``; an empty text is no null. If one fails, the
+        others are stopped and `AthenaError` is raised.
+        """
+        return {name: self._table(s3, execution) for name, execution in self._ended(statements).items()}
+
+    def stop(self) -> None:
+        """Stops whatever this object still has under way, so that nothing goes on to be billed."""
+        for execution in tuple(self._running):
+            self._client.stop_query_execution(QueryExecutionId=execution)
+            self._running.discard(execution)
+            log.info("stopped athena execution=%s", execution)
+
+    def _ended(self, statements: Mapping[str, str], *, in_database: bool = True) -> dict[str, str]:
+        """The executions of statements that were run beside each other and succeeded, by name."""
+        executions: dict[str, str] = {}
+        try:
+            for name, statement in statements.items():
+                executions[name] = self._start(statement, in_database)
+            for name, execution in executions.items():
+                self._wait(name, execution)
+        except BaseException:
+            self.stop()
+            raise
+        return executions
+
+    def _start(self, statement: str, in_database: bool) -> str:
+        context: dict[str, Any] = {}
+        if in_database:
+            context["QueryExecutionContext"] = {"Database": self._settings.database}
+        answer = self._client.start_query_execution(
+            QueryString=statement, WorkGroup=self._settings.workgroup, **context
+        )
+        execution = answer["QueryExecutionId"]
+        self._running.add(execution)
+        return execution
+
+    def _wait(self, name: str, execution: str) -> None:
+        wait = _FIRST_WAIT_S
+        while True:
+            found = self._client.get_query_execution(QueryExecutionId=execution)["QueryExecution"]
+            state = found["Status"]["State"]
+            if state not in _UNDER_WAY:
+                break
+            time.sleep(wait)
+            wait = min(wait * 1.5, _LONGEST_WAIT_S)
+        self._running.discard(execution)
+        statistics = found.get("Statistics", {})
+        log.info(
+            "athena statement=%s execution=%s state=%s scanned_bytes=%s ms=%s",
+            name,
+            execution,
+            state,
+            statistics.get("DataScannedInBytes"),
+            statistics.get("TotalExecutionTimeInMillis"),
+        )
+        if state != "SUCCEEDED":
+            reason = found["Status"].get("StateChangeReason", "no reason given")
+            raise AthenaError(f"statement {name!r} ended as {state}: {reason} (execution {execution})")
+
+    def _table(self, s3: S3Client, execution: str) -> pa.Table:
+        import pyarrow as pa
+        from pyarrow import csv
+
+        found = self._client.get_query_execution(QueryExecutionId=execution)["QueryExecution"]
+        metadata = self._client.get_query_results(QueryExecutionId=execution, MaxResults=1)["ResultSet"]
+        columns = metadata["ResultSetMetadata"]["ColumnInfo"]
+        bucket, key = storage.split_address(found["ResultConfiguration"]["OutputLocation"])
+        types = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64(), "time": pa.timestamp("ms")}
+        return csv.read_csv(
+            io.BytesIO(storage.read(s3, bucket, key)),
+            parse_options=csv.ParseOptions(newlines_in_values=True),
+            convert_options=csv.ConvertOptions(
+                column_types={
+                    column["Name"]: types.get(_KINDS.get(column["Type"], ""), pa.string())
+                    for column in columns
+                },
+                # Athena writes texts in quotes, and a null as nothing at all.
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                null_values=[""],
+                true_values=["true"],
+                false_values=["false"],
+            ),
+        )
+
+    def _rows(self, execution: str) -> list[Row]:
+        rows: list[Row] = []
+        header: Sequence[str] | None = None
+        for page in self._client.get_paginator("get_query_results").paginate(QueryExecutionId=execution):
+            columns = page["ResultSet"]["ResultSetMetadata"]["ColumnInfo"]
+            for row in page["ResultSet"]["Rows"]:
+                values = [cell.get("VarCharValue") for cell in row["Data"]]
+                if header is None:
+                    # The first row of a SELECT repeats the columns' names; DDL has no such row.
+                    header = [column["Name"] for column in columns]
+                    if values == header:
+                        continue
+                rows.append(
+                    {
+                        column["Name"]: None if value is None else _READERS.get(column["Type"], str)(value)
+                        for column, value in zip(columns, values, strict=True)
+                    }
+                )
+        return rows

@@ -1,0 +1,165 @@
+"""Judges whether everything of a window has come through Firehose.
+
+Each of Firehose's partitions buffers on its own, so an object of a later hour proves little. A heartbeat
+carries a low watermark: the receive time of the oldest line that Firehose has not acknowledged. A window is
+through when a heartbeat with a watermark of its end or later (plus lateness) has landed, and the buffering
+interval has passed since that heartbeat was sent.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import orjson
+
+from include.lake.layout import heartbeats_prefix
+from include.settings import Settings
+from include.window import Window
+
+if TYPE_CHECKING:
+    from types_boto3_firehose.client import FirehoseClient
+    from types_boto3_s3.client import S3Client
+
+WATERMARK, GRACE, OPEN = "watermark", "grace", "open"
+
+log = logging.getLogger(__name__)
+
+
+class DeliveryError(Exception):
+    """The delivery stream is not one that the pipeline can wait for."""
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """When the streamer sent it, and up to when all that it had received was acknowledged (both UTC)."""
+
+    at: datetime
+    watermark: datetime
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether to go on.
+
+    ``reason`` is ``watermark`` (proved), ``grace`` (nothing proves it, but the grace time is over) or
+    ``open`` (the hour has not ended: what is there is taken); it is empty while there is to be waited, at
+    most until ``look_again``.
+    """
+
+    reason: str
+    look_again: datetime
+    proof: Heartbeat | None = None
+
+    @property
+    def through(self) -> bool:
+        """True if the window can be worked on."""
+        return bool(self.reason)
+
+
+def heartbeats(lines: bytes) -> Iterator[Heartbeat]:
+    """The heartbeats among NDJSON records; session records have no watermark and are passed over."""
+    for line in lines.splitlines():
+        record = orjson.loads(line)
+        if record["kind"] == "heartbeat":
+            yield Heartbeat(_moment(record["at"]), _moment(record["watermark"]))
+
+
+def proves(heartbeat: Heartbeat, window: Window, lateness: timedelta) -> bool:
+    """True if all that X delivered of the window, at most ``lateness`` late, was acknowledged by Firehose."""
+    return heartbeat.watermark >= window.end + lateness
+
+
+def judge(
+    window: Window,
+    now: datetime,
+    proof: Heartbeat | None,
+    buffering: timedelta,
+    settings: Settings,
+    poll: timedelta = timedelta(seconds=15),
+) -> Verdict:
+    """Says whether ``window`` is through at ``now``.
+
+    ``proof`` is a heartbeat that `proves` it and has landed, if there is one; ``buffering`` is the longest
+    that Firehose holds a record back.
+    """
+    if now < window.end:
+        return Verdict(OPEN, now, proof)
+    grace = window.end + timedelta(seconds=settings.delivery_grace_seconds)
+    if proof:
+        due = proof.at + buffering + timedelta(seconds=settings.delivery_margin_seconds)
+        if now >= due:
+            return Verdict(WATERMARK, now, proof)
+    else:
+        due = now + poll
+    if now >= grace:
+        return Verdict(GRACE, now, proof)
+    return Verdict("", min(due, grace), proof)
+
+
+class Delivery:
+    """Watches one window; remembers what it has read, so that looking again costs one listing."""
+
+    def __init__(self, s3: S3Client, firehose: FirehoseClient, settings: Settings, window: Window) -> None:
+        self._s3 = s3
+        self._firehose = firehose
+        self._settings = settings
+        self._window = window
+        self._read_up_to = heartbeats_prefix(window.next)
+        self._proof: Heartbeat | None = None
+        self._buffering: timedelta | None = None
+
+    def look(self, now: datetime) -> Verdict:
+        """Reads what has landed since the last look and judges; raises `DeliveryError`."""
+        if now < self._window.end:
+            return judge(self._window, now, None, timedelta(), self._settings)
+        if self._proof is None:
+            self._proof = self._find_proof()
+        if self._proof is not None and self._buffering is None:
+            self._buffering = self._buffering_interval()
+        return judge(self._window, now, self._proof, self._buffering or timedelta(), self._settings)
+
+    def _find_proof(self) -> Heartbeat | None:
+        """The first heartbeat in the order of the keys, which is that of time, that proves the window.
+
+        A heartbeat lies in the hour in which it was sent, so one that proves the window lies in a later hour.
+        """
+        lateness = timedelta(seconds=self._settings.lateness_seconds)
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self._settings.bucket,
+            Prefix=heartbeats_prefix(self._window).partition("dt=")[0],
+            StartAfter=self._read_up_to,
+        )
+        for page in pages:
+            for entry in page.get("Contents", []):
+                body = self._s3.get_object(Bucket=self._settings.bucket, Key=entry["Key"])["Body"].read()
+                try:
+                    for heartbeat in heartbeats(gzip.decompress(body)):
+                        if proves(heartbeat, self._window, lateness):
+                            return heartbeat
+                except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+                    # It proves nothing; the next one may, and else the grace time ends the wait.
+                    log.warning("unreadable heartbeats key=%s error=%r", entry["Key"], error)
+                self._read_up_to = entry["Key"]
+        return None
+
+    def _buffering_interval(self) -> timedelta:
+        answer = self._firehose.describe_delivery_stream(
+            DeliveryStreamName=self._settings.delivery_stream, Limit=1
+        )
+        try:
+            destination = answer["DeliveryStreamDescription"]["Destinations"][0]
+            hints = destination["ExtendedS3DestinationDescription"]["BufferingHints"]
+            return timedelta(seconds=hints["IntervalInSeconds"])
+        except (LookupError, TypeError) as error:
+            raise DeliveryError(
+                f"delivery stream {self._settings.delivery_stream} has no S3 destination with buffering hints"
+            ) from error
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

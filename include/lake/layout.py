@@ -1,0 +1,136 @@
+"""Where every object of the lake lies. Nothing else in the project builds a key by hand."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from include.window import Window
+
+ALL_TOPICS = "_all"
+"""The topic partition of records that concern every topic (heartbeats)."""
+
+NO_TOPIC = "_none"
+"""The topic partition of quarantined lines that name no known topic."""
+
+DELTA_LABELED = "delta/labeled"
+"""The labeled rows as the training reads them: a Delta table."""
+
+SYNCED = "training/synced.json"
+"""Which labeled objects the Delta table holds, written after it."""
+
+CHAMPION = "training/champion.json"
+"""The champion and the hours that it has predicted, written after its predictions."""
+
+_RECOVERED = re.compile(r"/recovered-(\d{8}T\d{9}Z)-(\d{8}T\d{9}Z)\.json\.gz$")
+_LABELED = re.compile(
+    r"labeled/topic=(?P<topic>[^/]+)/dt=(?P<date>\d{4}-\d\d-\d\d)/tweets-(?P<hour>\d\d)\.parquet"
+)
+
+
+def _partition(layer: str, topic: str, window: Window) -> str:
+    return f"{layer}/topic={topic}/dt={window.date}/hour={window.hour}/"
+
+
+def _compact(at: datetime) -> str:
+    return f"{at:%Y%m%dT%H%M%S}{at.microsecond // 1000:03d}Z"
+
+
+def raw_prefix(topic: str, window: Window) -> str:
+    """Raw payloads of one topic and hour: gzipped NDJSON."""
+    return _partition("raw", topic, window)
+
+
+def recovered_key(topic: str, window: Window, start: datetime, end: datetime) -> str:
+    """What search brought back for the outage ``[start, end)`` inside ``window``."""
+    return f"{raw_prefix(topic, window)}recovered-{_compact(start)}-{_compact(end)}.json.gz"
+
+
+def recovered_stretch(key: str) -> tuple[datetime, datetime] | None:
+    """The outage ``(start, end)`` that a key of `recovered_key` names; None for any other key."""
+    found = _RECOVERED.search(key)
+    if not found:
+        return None
+    # strptime reads a fraction as of any length, so the last three digits are its milliseconds.
+    start, end = (datetime.strptime(text, "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC) for text in found.groups())
+    return start, end
+
+
+def heartbeats_prefix(window: Window) -> str:
+    """Heartbeats and session records of one hour: gzipped NDJSON."""
+    return _partition("heartbeats", ALL_TOPICS, window)
+
+
+def quarantine_prefix(topic: str, window: Window) -> str:
+    """Rejected lines of one topic (or `NO_TOPIC`) and hour."""
+    return _partition("quarantine", topic, window)
+
+
+def quarantine_key(topic: str, window: Window, stage: str) -> str:
+    """What one stage rejected: whole, replaced on a rerun."""
+    return f"{quarantine_prefix(topic, window)}{stage}.json.gz"
+
+
+def labeled_prefix(topic: str, date: str) -> str:
+    """The labeled table's objects of a topic and day (``2026-11-20``)."""
+    return f"labeled/topic={topic}/dt={date}/"
+
+
+def labeled_key(topic: str, window: Window) -> str:
+    """The labeled table's one object of a topic and hour."""
+    return f"{labeled_prefix(topic, window.date)}tweets-{window.hour}.parquet"
+
+
+def work_prefix(window: Window) -> str:
+    """Inputs and outputs of one hour's SageMaker jobs; expires."""
+    return f"work/transform/{window.label}/"
+
+
+COVERAGE = "coverage/"
+"""The gap ledger: one object a day."""
+
+
+def coverage_key(date: str) -> str:
+    """The gap ledger of one day (``2026-11-20``)."""
+    return f"{COVERAGE}dt={date}/ledger.parquet"
+
+
+AGGREGATES = "aggregates/opinion/"
+"""The table `opinion_hourly`: one object a day."""
+
+
+def aggregate_key(date: str) -> str:
+    """The hourly aggregates of one day (``2026-11-20``)."""
+    return f"{AGGREGATES}dt={date}/opinion.parquet"
+
+
+def posts_prefix(month: str) -> str:
+    """The ledger of posts bought in one calendar month (``2026-11``): one object a writer."""
+    return f"posts/month={month}/"
+
+
+def model_key(stage: str, digest: str) -> str:
+    """A packed model: ``sentiment`` or ``translation``, named by its content's digest."""
+    return f"models/{stage}/{digest}.tar.gz"
+
+
+def quality_key(suite: str, period: Window | str) -> str:
+    """What a quality suite found: ``raw`` or ``labeled`` in one hour, ``opinion`` in one day; counts only."""
+    label = str(period)
+    return f"quality/suite={suite}/dt={label[:10]}/{label}.json"
+
+
+def labeled_hour(key: str) -> tuple[str, Window] | None:
+    """The topic and hour of a key of `labeled_key`; None for any other key."""
+    found = _LABELED.fullmatch(key)
+    return (found["topic"], Window.parse(f"{found['date']}T{found['hour']}")) if found else None
+
+
+def outcome_key(step: str) -> str:
+    """What one step of the training returned when it last ended: counts and scores only."""
+    return f"training/outcome-{step}.json"
+
+
+def predictions_key(version: str, topic: str, window: Window) -> str:
+    """What the student's ``version`` (``v3``) says of one topic and hour."""
+    return f"predictions/model={version}/topic={topic}/dt={window.date}/tweets-{window.hour}.parquet"

@@ -1,0 +1,79 @@
+"""The lake's columns, once: what is written, what the tables declare and what the docs say."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+LABELED = pa.schema(
+    [
+        ("ts", pa.timestamp("ms")),
+        ("tweet_id", pa.int64()),
+        ("author_id", pa.int64()),
+        ("text", pa.string()),
+        ("lang", pa.string()),
+        ("country_code", pa.string()),
+        ("location", pa.string()),
+        ("tag", pa.string()),
+        ("translated_text", pa.string()),
+        ("sentiment", pa.string()),
+        ("score", pa.float64()),
+        ("p_negative", pa.float64()),
+        ("p_neutral", pa.float64()),
+        ("p_positive", pa.float64()),
+        ("unlabeled_reason", pa.string()),
+        ("translation_engine", pa.string()),
+        ("sentiment_engine", pa.string()),
+        ("rule_hash", pa.string()),
+        ("sample", pa.int32()),
+        ("source", pa.string()),
+        ("received_at", pa.timestamp("ms")),
+        ("place", pa.string()),
+        ("author_followers", pa.int64()),
+        ("context", pa.list_(pa.string())),
+    ]
+)
+"""One row a tweet. Timestamps are UTC without a zone: Athena's `timestamp(3)` has none."""
+
+PREDICTIONS = pa.schema(
+    [
+        ("tweet_id", pa.int64()),
+        ("sentiment", pa.string()),
+        ("p_negative", pa.float64()),
+        ("p_neutral", pa.float64()),
+        ("p_positive", pa.float64()),
+    ]
+)
+"""One row a tweet that the teacher has judged, sorted by id; the model is in the object's key."""
+
+OPINION_HOURLY = pa.schema(
+    [
+        ("hour", pa.timestamp("ms")),
+        ("topic", pa.string()),
+        ("lang", pa.string()),
+        ("country_code", pa.string()),
+        ("measured", pa.int32()),
+        ("sample", pa.int32()),
+        ("rule_hash", pa.string()),
+        ("engine", pa.string()),
+        ("translation_engine", pa.string()),
+        ("tweets", pa.int64()),
+        ("judged", pa.int64()),
+        ("negative", pa.int64()),
+        ("neutral", pa.int64()),
+        ("positive", pa.int64()),
+        ("score_sum", pa.float64()),
+        ("compared", pa.int64()),
+        ("agreed", pa.int64()),
+        ("model", pa.string()),
+    ]
+)
+"""One row an hour, topic, language, country and method, sorted by `AGGREGATE_KEYS`: no user's data."""
+
+AGGREGATE_KEYS = tuple(OPINION_HOURLY.names[: OPINION_HOURLY.get_field_index("tweets")])
+"""What no two rows of the aggregates share."""
+
+SENTIMENTS = ("Negative", "Neutral", "Positive")
+"""The values of `sentiment`, in the order of the model's probabilities."""
+
+UNNAMED_LANGUAGES = frozenset({"und", "qam", "qct", "qht", "qme", "qst", "zxx", "art", ""})
+"""Codes by which X says that it cannot name the language (X's documentation of `lang`)."""

@@ -1,0 +1,270 @@
+"""The few things that everyone does with S3, on a boto3 client that the caller gives.
+
+Objects are written whole or not at all. Where two writers may meet, `compare_and_swap` decides which one
+stays; nothing else in the project overwrites an object that another run may have written meanwhile.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+LONGEST_LINE = 4 * 1024 * 1024
+"""Bytes kept of a line; Firehose takes at most 1,000 KiB a record, so what is longer is no record."""
+
+_CHUNK = 1024 * 1024
+_GZIP = 16 + zlib.MAX_WBITS
+
+_ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
+_LOST = frozenset({"PreconditionFailed", "ConditionalRequestConflict", *_ABSENT})
+
+
+class StorageError(RuntimeError):
+    """Something about an object in the lake is not as it must be."""
+
+
+class ObjectMissingError(StorageError):
+    """The object is not there (any more)."""
+
+
+class ObjectChangedError(StorageError):
+    """The object is no longer the one that was listed: list again."""
+
+
+class CorruptObjectError(StorageError):
+    """The object's gzip stream is damaged or cut."""
+
+
+class LostRaceError(StorageError):
+    """Other writers replaced the object each time between reading and writing it."""
+
+
+@dataclass(frozen=True, order=True)
+class Object:
+    """One object of a listing; ``etag`` as S3 gives it (in quotes), ``size`` in bytes as stored."""
+
+    key: str
+    etag: str
+    size: int
+    last_modified: datetime
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The objects under a prefix, sorted by key, and S3's own time when it began to list them."""
+
+    at: datetime
+    objects: tuple[Object, ...]
+
+
+@dataclass(frozen=True)
+class Version:
+    """What stands under a key now."""
+
+    etag: str
+    size: int
+    last_modified: datetime
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is to stand under a key: bytes, or a local file that is streamed."""
+
+    body: bytes | Path
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Swap:
+    """The outcome of `compare_and_swap`: whether it wrote, and the ETag that it left or found."""
+
+    written: bool
+    etag: str
+
+
+def split_address(address: str) -> tuple[str, str]:
+    """``s3://bucket/key`` as bucket and key; raises `ValueError` for anything else."""
+    scheme, _, rest = address.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not bucket:
+        raise ValueError(f"{address!r} is no S3 address; write it as s3://bucket/key")
+    return bucket, key
+
+
+def list_objects(s3: S3Client, bucket: str, prefix: str) -> Listing:
+    """Every object under ``prefix``.
+
+    `Listing.at` comes from the `Date` header of the first page (whole seconds): an object that was written
+    before that moment is in the listing, whatever the worker's own clock says.
+    """
+    at: datetime | None = None
+    objects: list[Object] = []
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        at = at or parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"]).astimezone(UTC)
+        objects += (
+            Object(entry["Key"], entry["ETag"], entry["Size"], entry["LastModified"].astimezone(UTC))
+            for entry in page.get("Contents", [])
+        )
+    if at is None:
+        raise StorageError(f"S3 answered no page for s3://{bucket}/{prefix}")
+    return Listing(at, tuple(sorted(objects)))
+
+
+def current(s3: S3Client, bucket: str, key: str) -> Version | None:
+    """What stands under ``key``, None where nothing does."""
+    try:
+        head = s3.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if _code(error) in _ABSENT:
+            return None
+        raise
+    return Version(
+        head["ETag"], head["ContentLength"], head["LastModified"].astimezone(UTC), dict(head["Metadata"])
+    )
+
+
+def read(s3: S3Client, bucket: str, key: str, etag: str | None = None) -> bytes:
+    """The object's bytes as stored.
+
+    Raises `ObjectMissingError`, and `ObjectChangedError` where ``etag`` is given and no longer the object's.
+    """
+    return b"".join(_chunks(s3, bucket, key, etag))
+
+
+def download(s3: S3Client, bucket: str, key: str, path: Path, etag: str | None = None) -> None:
+    """Writes the object's bytes into a local file; raises as `read` does."""
+    with path.open("wb") as file:
+        for chunk in _chunks(s3, bucket, key, etag):
+            file.write(chunk)
+
+
+def read_lines(
+    s3: S3Client, bucket: str, key: str, etag: str | None = None, longest: int = LONGEST_LINE
+) -> Iterator[bytes]:
+    """The lines of an NDJSON object, without their line ends and without blank lines, in bounded memory.
+
+    A key that ends in ``.gz`` is unpacked; several gzip members in a row are one text. Of a line beyond
+    ``longest`` bytes only its beginning is given. Raises `ObjectMissingError` and `ObjectChangedError` (see
+    `read`), and `CorruptObjectError` after the last line that could be read whole.
+    """
+    chunks = _chunks(s3, bucket, key, etag)
+    if key.endswith(".gz"):
+        chunks = _unpacked(chunks, f"s3://{bucket}/{key}")
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line and not line.isspace():
+                yield line[:longest].removesuffix(b"\r")
+        if len(rest) > longest:
+            # Keeps the line recognisably too long without keeping all of it.
+            rest = rest[: longest + 1]
+    if rest and not rest.isspace():
+        yield rest[:longest].removesuffix(b"\r")
+
+
+def put(s3: S3Client, bucket: str, key: str, content: Content | bytes | Path) -> str:
+    """Writes an object whole, whatever stood there, and gives its ETag.
+
+    For objects whose key already says what is in them (by digest): use `compare_and_swap` for others.
+    """
+    if not isinstance(content, Content):
+        content = Content(content)
+    return _put(s3, bucket, key, content, {})
+
+
+def compare_and_swap(
+    s3: S3Client,
+    bucket: str,
+    key: str,
+    decide: Callable[[Version | None], Content | None],
+    attempts: int = 10,
+) -> Swap:
+    """Replaces an object unless somebody else does so meanwhile, in which case it decides anew.
+
+    ``decide`` is given what stands under the key (None: nothing) and answers what is to stand there, or None
+    to leave it. The write carries `If-Match` or `If-None-Match: *`, so it only takes effect on just what
+    ``decide`` saw. Raises `LostRaceError` after ``attempts`` lost races.
+    """
+    for attempt in range(attempts):
+        found = current(s3, bucket, key)
+        content = decide(found)
+        if content is None:
+            return Swap(False, found.etag if found else "")
+        condition = {"IfMatch": found.etag} if found else {"IfNoneMatch": "*"}
+        try:
+            return Swap(True, _put(s3, bucket, key, content, condition))
+        except ClientError as error:
+            if _code(error) not in _LOST:
+                raise
+        time.sleep(random.uniform(0, min(0.05 * 2**attempt, 2)))  # noqa: S311 - jitter, no secret
+    raise LostRaceError(
+        f"s3://{bucket}/{key} was replaced by others {attempts} times in a row; run the task again when they "
+        "are done"
+    )
+
+
+def _code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "")
+
+
+def _put(s3: S3Client, bucket: str, key: str, content: Content, condition: Mapping[str, Any]) -> str:
+    arguments: dict[str, Any] = {
+        "Bucket": bucket,
+        "Key": key,
+        "Metadata": dict(content.metadata),
+        **condition,
+    }
+    if isinstance(content.body, bytes):
+        return s3.put_object(Body=content.body, **arguments)["ETag"]
+    with content.body.open("rb") as file:
+        return s3.put_object(Body=file, **arguments)["ETag"]
+
+
+def _chunks(s3: S3Client, bucket: str, key: str, etag: str | None) -> Iterator[bytes]:
+    try:
+        if etag:
+            body = s3.get_object(Bucket=bucket, Key=key, IfMatch=etag)["Body"]
+        else:
+            body = s3.get_object(Bucket=bucket, Key=key)["Body"]
+    except ClientError as error:
+        if _code(error) in _ABSENT:
+            raise ObjectMissingError(f"s3://{bucket}/{key} is not there; it may have expired") from error
+        if _code(error) == "PreconditionFailed":
+            raise ObjectChangedError(
+                f"s3://{bucket}/{key} was replaced since it was listed; run the task again"
+            ) from error
+        raise
+    with body:
+        yield from body.iter_chunks(_CHUNK)
+
+
+def _unpacked(chunks: Iterator[bytes], address: str) -> Iterator[bytes]:
+    member = None
+    for chunk in chunks:
+        packed = chunk
+        while packed:
+            if member is None or member.eof:
+                member = zlib.decompressobj(_GZIP)
+            try:
+                text = member.decompress(packed, _CHUNK)
+            except zlib.error as error:
+                raise CorruptObjectError(f"{address} is no whole gzip stream: {error}") from error
+            if text:
+                yield text
+            packed = member.unused_data if member.eof else member.unconsumed_tail
+    if member and not member.eof:
+        raise CorruptObjectError(f"{address} ends in the middle of its gzip stream")

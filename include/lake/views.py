@@ -1,0 +1,27 @@
+"""The views of ``sql/views/``: a file holds the SELECT, its name is the view's."""
+
+from __future__ import annotations
+
+import re
+from graphlib import TopologicalSorter
+
+from include.lake import sql
+from include.lake.athena import Athena
+
+
+def queries() -> dict[str, str]:
+    """Each view's query by its name; one that reads another stands behind it."""
+    found = {name.split("/")[-1]: sql.render(name) for name in sql.names("views")}
+    reads = {
+        view: {other for other in found if other != view and re.search(rf"\b{other}\b", query)}
+        for view, query in sorted(found.items())
+    }
+    return {view: found[view] for view in TopologicalSorter(reads).static_order()}
+
+
+def create_views(athena: Athena) -> list[str]:
+    """Creates every view, or replaces it by what its file says now; returns their names."""
+    found = queries()
+    for view, query in found.items():
+        athena.run(f"CREATE OR REPLACE VIEW {view} AS\n{query}")
+    return list(found)

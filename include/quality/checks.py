@@ -1,0 +1,65 @@
+"""The checks: read the facts, run the suite, keep the result, stop what must not go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+from include.lake import storage
+from include.lake.athena import Athena
+from include.lake.layout import quality_key
+from include.quality import frames, suites
+from include.quality.runner import QualityError, QualityResult, document, run_suite
+from include.settings import Settings
+from include.window import Window
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from types_boto3_s3.client import S3Client
+
+    from include.labeling.prepare import Prepared
+
+
+def check_raw(s3: S3Client, settings: Settings, prepared: Prepared, topics: Sequence[str]) -> QualityResult:
+    """Checks a prepared hour; raises `QualityError` if a blocking expectation fails."""
+    found = frames.raw_frames(s3, settings, prepared, topics)
+    return _check(s3, settings, prepared.window, suites.raw(prepared.window, topics), found)
+
+
+def check_labeled(
+    s3: S3Client, settings: Settings, prepared: Prepared, topics: Sequence[str]
+) -> QualityResult:
+    """Checks a published hour; raises `QualityError` if a blocking expectation fails."""
+    found = frames.labeled_frames(s3, settings, prepared, topics)
+    return _check(s3, settings, prepared.window, suites.labeled(prepared.window, topics), found)
+
+
+def check_opinion(
+    athena: Athena, s3: S3Client, settings: Settings, topics: Sequence[str], days: Sequence[str]
+) -> list[QualityResult]:
+    """Checks the aggregates of days; raises `QualityError` for the first that breaks a blocking one."""
+    found = frames.opinion_frames(athena, s3, settings, topics, days)
+    return [
+        _check(s3, settings, day, suites.opinion(date.fromisoformat(day)), day_frames)
+        for day, day_frames in found.items()
+    ]
+
+
+def check_predictions(s3: S3Client, settings: Settings, period: str) -> QualityResult:
+    """Checks all that the champion has predicted; raises `QualityError` if a blocking expectation fails."""
+    return _check(s3, settings, period, suites.predictions(), frames.prediction_frames(s3, settings))
+
+
+def _check(
+    s3: S3Client,
+    settings: Settings,
+    period: Window | str,
+    suite: suites.Suite,
+    found: Mapping[str, pd.DataFrame],
+) -> QualityResult:
+    result = run_suite(suite, found)
+    storage.put(s3, settings.bucket, quality_key(suite.name, period), document(result, str(period)))
+    if result.blocking:
+        raise QualityError(result, str(period))
+    return result

@@ -1,0 +1,158 @@
+"""Runs a suite on Great Expectations and keeps what it found: counts, never values."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from include.quality.suites import BLOCKS, Rule, Suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Whether one expectation holds: how many of the rows break it, or the error it ended with."""
+
+    frame: str
+    subject: str
+    expectation: str
+    expected: str
+    success: bool
+    severity: str
+    why: str
+    checked: int
+    failed: int
+    error: str | None
+
+    def __str__(self) -> str:
+        what = self.error or f"{self.failed} of {self.checked}"
+        return f"{self.frame}.{self.subject} {self.expectation}: {what} ({self.why})"
+
+
+@dataclass(frozen=True)
+class QualityResult:
+    """What became of every expectation, on how many rows."""
+
+    suite: str
+    rows: int
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def checked(self) -> int:
+        """The number of expectations."""
+        return len(self.outcomes)
+
+    @property
+    def failures(self) -> tuple[Outcome, ...]:
+        """Those that do not hold."""
+        return tuple(outcome for outcome in self.outcomes if not outcome.success)
+
+    @property
+    def failed(self) -> int:
+        """The number of expectations that failed, blocking or not."""
+        return len(self.failures)
+
+    @property
+    def blocking(self) -> tuple[Outcome, ...]:
+        """The failures for which the hour must not go on."""
+        return tuple(failure for failure in self.failures if failure.severity == BLOCKS)
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary for JSON: ``suite, checked, failed, blocking, rows, failures[]``."""
+        return {
+            "suite": self.suite,
+            "checked": self.checked,
+            "failed": self.failed,
+            "blocking": len(self.blocking),
+            "rows": self.rows,
+            "failures": [asdict(failure) for failure in self.failures],
+        }
+
+
+class QualityError(Exception):
+    """An hour or a day (``period``) that breaks a blocking expectation; the message lists which and why."""
+
+    def __init__(self, result: QualityResult, period: str) -> None:
+        self.result = result
+        self.period = period
+        lines = "\n".join(f"- {failure}" for failure in result.blocking)
+        count = len(result.blocking)
+        super().__init__(f"suite {result.suite} of {period}: {count} blocking expectations fail:\n{lines}")
+
+
+def run_suite(suite: Suite, frames: Mapping[str, pd.DataFrame]) -> QualityResult:
+    """Checks every rule of ``suite`` on its frame; a rule that cannot be evaluated counts as blocking."""
+    import great_expectations as gx  # seconds of CPU: only a task that checks pays for it
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+    source = context.data_sources.add_pandas("lake")
+    outcomes = []
+    for frame, rules in suite.rules.items():
+        expectations = gx.ExpectationSuite(f"{suite.name}.{frame}")
+        for number, rule in enumerate(rules):
+            expectations.add_expectation(
+                getattr(gx.expectations, rule.expectation)(
+                    **rule.arguments, severity=rule.severity, notes=rule.why, meta={"rule": number}
+                )
+            )
+        batch = (
+            source.add_dataframe_asset(frame)
+            .add_batch_definition_whole_dataframe("hour")
+            .get_batch({"dataframe": frames[frame]})
+        )
+        # Values that break a rule stay out of the result: it is logged and stored.
+        validation = batch.validate(
+            expectations, result_format={"result_format": "SUMMARY", "partial_unexpected_count": 0}
+        )
+        found = {each.expectation_config.meta["rule"]: each for each in validation.results}  # type: ignore[union-attr]
+        outcomes += [_outcome(frame, rule, found[number]) for number, rule in enumerate(rules)]
+    result = QualityResult(suite.name, len(frames["rows"]), tuple(outcomes))
+    for failure in result.failures:
+        log.log(
+            logging.ERROR if failure.severity == BLOCKS else logging.WARNING,
+            "suite=%s severity=%s %s",
+            suite.name,
+            failure.severity,
+            failure,
+        )
+    log.info("suite=%s checked=%d failed=%d rows=%d", suite.name, result.checked, result.failed, result.rows)
+    return result
+
+
+def _outcome(frame: str, rule: Rule, found: Any) -> Outcome:
+    error = None
+    severity = rule.severity
+    for raised in found.exception_info.values():
+        if isinstance(raised, dict) and raised.get("raised_exception"):
+            error, severity = str(raised["exception_message"]), BLOCKS
+    if found.exception_info.get("raised_exception"):
+        error, severity = str(found.exception_info["exception_message"]), BLOCKS
+    return Outcome(
+        frame=frame,
+        subject=rule.subject,
+        expectation=rule.expectation,
+        expected=", ".join(
+            f"{name} {value}" for name, value in rule.arguments.items() if not name.startswith("column")
+        ),
+        success=bool(found.success),
+        severity=severity,
+        why=rule.why,
+        checked=int(found.result.get("element_count") or 0),
+        failed=int(found.result.get("unexpected_count") or 0),
+        error=error,
+    )
+
+
+def document(result: QualityResult, window: str) -> bytes:
+    """The JSON that is kept of a result, which `include.quality.docs` makes readable."""
+    outcomes = [asdict(outcome) for outcome in result.outcomes]
+    return json.dumps({"window": window, **result.to_json(), "outcomes": outcomes}, indent=1).encode()

@@ -1,0 +1,13 @@
+-- What the streamer said in every hour: how often, how far it was through with Firehose, at which sample.
+SELECT
+  dt,
+  hour,
+  count(*) AS heartbeats,
+  CAST(max(to_unixtime(try(from_iso8601_timestamp(watermark)))) * 1e3 AS bigint) AS watermark_ms,
+  max_by(sample, at) AS sample
+FROM heartbeats
+WHERE dt BETWEEN ${first_day} AND ${last_day}
+  AND concat(dt, 'T', hour) BETWEEN ${first_hour} AND ${last_hour}
+  AND at IS NOT NULL
+GROUP BY dt, hour
+ORDER BY 1, 2

@@ -1,0 +1,17 @@
+-- What a view of opinion tells of each row of intervals.
+  n[1] AS n,
+  p[1] AS negative_share,
+  low[1] AS negative_low,
+  high[1] AS negative_high,
+  p[2] AS neutral_share,
+  low[2] AS neutral_low,
+  high[2] AS neutral_high,
+  p[3] AS positive_share,
+  low[3] AS positive_low,
+  high[3] AS positive_high,
+  p[3] - p[1] AS net,
+  greatest(-1e0, middle - margin) AS net_low,
+  least(1e0, middle + margin) AS net_high,
+  positive / nullif(negative, 0) AS ratio,
+  low[4] / (1 - low[4]) AS ratio_low,
+  CASE WHEN negative > 0 THEN high[4] / (1 - high[4]) END AS ratio_high

@@ -1,0 +1,31 @@
+-- What could not be used, with its reason: rows of the streamer and of the transform.
+CREATE EXTERNAL TABLE IF NOT EXISTS `quarantine` (
+  `stage` string COMMENT 'Who rejected it: streamer or transform',
+  `reason` string COMMENT 'Why, such as malformed_json, missing_text or overlap',
+  `origin` string COMMENT 'The object or session that the line comes from',
+  `tweet_id` string COMMENT 'The id, where the line has one',
+  `line` string COMMENT 'The rejected line'
+)
+COMMENT 'Rejected lines by topic and hour (UTC)'
+PARTITIONED BY (
+  `topic` string COMMENT 'The topic, or _none where the line names no known one',
+  `dt` string COMMENT 'Day, UTC, yyyy-MM-dd',
+  `hour` string COMMENT 'Hour, UTC, 00 to 23'
+)
+ROW FORMAT SERDE 'org.openx.data.jsonserde.JsonSerDe'
+WITH SERDEPROPERTIES ('ignore.malformed.json' = 'true')
+STORED AS INPUTFORMAT 'org.apache.hadoop.mapred.TextInputFormat'
+OUTPUTFORMAT 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat'
+LOCATION ${location}
+TBLPROPERTIES (
+  'projection.enabled' = 'true',
+  'projection.topic.type' = 'enum',
+  'projection.topic.values' = ${topics},
+  'projection.dt.type' = 'date',
+  'projection.dt.format' = 'yyyy-MM-dd',
+  'projection.dt.range' = ${days},
+  'projection.hour.type' = 'integer',
+  'projection.hour.range' = '0,23',
+  'projection.hour.digits' = '2',
+  'definition' = ${definition}
+)
