@@ -1,0 +1,245 @@
+"""Gathers what an hour of a topic is judged by: SQL on the lake, the objects in S3, heartbeats."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from include.coverage.judge import Evidence, Gap, Measures
+from include.coverage.stretch import Stretch, from_milliseconds, overlap_seconds, to_milliseconds
+from include.lake import sql
+from include.lake.athena import Row
+from include.lake.layout import (
+    labeled_key,
+    labeled_prefix,
+    quarantine_prefix,
+    raw_prefix,
+    recovered_stretch,
+)
+from include.lake.storage import Object, list_objects
+from include.settings import Settings
+from include.window import HOUR, Window
+from include.x.search import REACH, SETTLED
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+Key = tuple[str, Window]
+"""A topic and an hour."""
+
+ADJACENT = timedelta(seconds=45)
+"""How far apart two signs of life of one session may lie to prove what is between them: X sends something
+every 20 s (its documentation), the streamer a heartbeat every 15 s, and one may be lost."""
+
+SEARCH_MARGIN = timedelta(minutes=10)
+"""What is left between judging and searching, so that a gap is not lost while its search is under way."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The objects of an hour of a topic.
+
+    ``digest`` is over all of them, ``raw_digest`` over those of raw alone; ``recovered`` is what search has
+    brought back, by the names of its objects.
+    """
+
+    digest: str
+    raw_digest: str
+    raw_newest: datetime | None
+    labeled_at: datetime | None
+    recovered: tuple[Stretch, ...]
+
+
+def _digest(objects: Iterable[Object]) -> str:
+    digest = hashlib.sha256()
+    for found in objects:
+        digest.update(f"{found.key}\0{found.etag}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+def list_inputs(
+    s3: S3Client, bucket: str, topics: Sequence[str], windows: Sequence[Window]
+) -> dict[Key, Inputs]:
+    """What lies in raw, labeled and quarantine for each topic and hour."""
+    labeled = {
+        found.key: found
+        for topic in topics
+        for date in sorted({window.date for window in windows})
+        for found in list_objects(s3, bucket, labeled_prefix(topic, date)).objects
+    }
+    inputs: dict[Key, Inputs] = {}
+    for topic in topics:
+        for window in windows:
+            raw = list_objects(s3, bucket, raw_prefix(topic, window)).objects
+            rejected = list_objects(s3, bucket, quarantine_prefix(topic, window)).objects
+            label = labeled.get(labeled_key(topic, window))
+            stretches = (recovered_stretch(found.key) for found in raw)
+            inputs[topic, window] = Inputs(
+                digest=_digest([*raw, *rejected, *([label] if label else [])]),
+                raw_digest=_digest(raw),
+                raw_newest=max((found.last_modified for found in raw), default=None),
+                labeled_at=label.last_modified if label else None,
+                recovered=tuple(Stretch(*stretch) for stretch in stretches if stretch),
+            )
+    return inputs
+
+
+def statements(windows: Collection[Window], now: datetime, settings: Settings) -> dict[str, str]:
+    """The statements that measure ``windows``, by name; each names its days.
+
+    Heartbeats are read from an hour before: an outage may begin there.
+    """
+    first, last = min(windows), max(windows)
+    earlier = Window(first.start - HOUR)
+    bounds = {
+        "first_day": first.date,
+        "last_day": last.date,
+        "first_hour": first.label,
+        "last_hour": last.label,
+    }
+    # Heartbeats after the last hour prove that it is through.
+    present = Window.containing(now)
+    heard = {
+        "first_day": earlier.date,
+        "last_day": present.date,
+        "first_hour": earlier.label,
+        "last_hour": present.label,
+    }
+    return {
+        "measures": sql.render("coverage/measures", **bounds),
+        "heartbeats": sql.render("coverage/heartbeats", **heard),
+        "stretches": sql.render(
+            "coverage/stretches",
+            **heard,
+            from_ms=to_milliseconds(earlier.start),
+            to_ms=to_milliseconds(now),
+            outage_ms=settings.outage_seconds * 1000,
+            adjacent_ms=int(ADJACENT.total_seconds() * 1000),
+        ),
+    }
+
+
+def judged_until(heartbeats: Iterable[Row], now: datetime, settings: Settings) -> datetime:
+    """How far time can be judged.
+
+    Up to the watermark, less a margin for what Firehose may deliver out of order, or, where there is none so
+    young, up to when the grace time is over; never as far as search finds nothing yet.
+    """
+    until = now - timedelta(seconds=settings.delivery_grace_seconds)
+    watermarks = [row["watermark_ms"] for row in heartbeats if row["watermark_ms"] is not None]
+    if watermarks:
+        margin = timedelta(seconds=settings.delivery_margin_seconds)
+        until = max(until, from_milliseconds(max(watermarks)) - margin)
+    return from_milliseconds(to_milliseconds(min(until, now - SETTLED)))
+
+
+def sample_at(window: Window, heartbeats: Iterable[Row]) -> int | None:
+    """The `sample:` in force in the hour: what the streamer said last before it, else first after it."""
+    said = {Window.parse(f"{row['dt']}T{row['hour']}"): row["sample"] for row in heartbeats}
+    known = {hour: int(sample) for hour, sample in said.items() if sample is not None}
+    before = [hour for hour in known if hour <= window]
+    after = [hour for hour in known if hour > window]
+    if before:
+        return known[max(before)]
+    return known[min(after)] if after else None
+
+
+def with_what_was_under_way(
+    outages: Iterable[Stretch], collection_start: datetime, lateness: timedelta
+) -> list[Stretch]:
+    """The outages, each with the time before it whose tweets may not have arrived when it began.
+
+    X delivers a tweet seconds after it was posted (its P99 is 6 to 7 s), and no later stream repeats it.
+    """
+    widened: list[Stretch] = []
+    earliest = collection_start
+    for outage in sorted(outages):
+        widened.append(Stretch(max(outage.start - lateness, earliest), outage.end))
+        earliest = outage.end
+    return widened
+
+
+def _measures(row: Row | None, window: Window, until: datetime) -> Measures:
+    """The row's counts; the longest silence goes on from the last tweet to where the hour can be judged."""
+    end = min(window.end, until)
+    if row is None:
+        return Measures(longest_silence_s=max((end - window.start).total_seconds(), 0.0))
+    first_ms, last_ms = row["first_ms"], row["last_ms"]
+    silence = (row["longest_silence_ms"] or 0) / 1000
+    last = window.start if last_ms is None else from_milliseconds(last_ms)
+    return Measures(
+        **{
+            name: row[name]
+            for name in (
+                "raw_ids",
+                "labeled_ids",
+                "missing_ids",
+                "quarantined",
+                "duplicates",
+                "lines_without_id",
+                "overlap",
+                "recovered",
+            )
+        },
+        first_ts=None if first_ms is None else from_milliseconds(first_ms),
+        last_ts=None if last_ms is None else last,
+        longest_silence_s=max(silence, (end - last).total_seconds()),
+    )
+
+
+def gather(
+    rows: Mapping[str, Sequence[Row]],
+    keys: Iterable[Key],
+    inputs: Mapping[Key, Inputs],
+    former_gaps: Mapping[Key, tuple[Gap, ...]],
+    active: Collection[Window],
+    collection_start: datetime,
+    now: datetime,
+    settings: Settings,
+) -> list[Evidence]:
+    """The evidence on each of ``keys``; ``rows`` are those of `statements`, by name.
+
+    ``former_gaps`` is what the ledger says so far, ``active`` are the hours with an active run of transform.
+    """
+    until = judged_until(rows["heartbeats"], now, settings)
+    heard = {Window.parse(f"{row['dt']}T{row['hour']}"): row["heartbeats"] for row in rows["heartbeats"]}
+    stretches = [
+        (row["state"], Stretch(from_milliseconds(row["from_ms"]), from_milliseconds(row["to_ms"])))
+        for row in rows["stretches"]
+    ]
+    alive = [stretch for state, stretch in stretches if state == "alive"]
+    # An outage is as long as it is known to be, across hours, before it is cut into them.
+    known = (stretch.clipped(collection_start, until) for state, stretch in stretches if state == "silent")
+    silences = with_what_was_under_way(
+        [stretch for stretch in known if stretch and stretch.seconds >= settings.outage_seconds],
+        collection_start,
+        timedelta(seconds=settings.lateness_seconds),
+    )
+    measured = {(row["topic"], Window.parse(f"{row['dt']}T{row['hour']}")): row for row in rows["measures"]}
+    found = []
+    for topic, window in keys:
+        start, end = max(window.start, collection_start), min(window.end, until)
+        parts = (silence.clipped(window.start, window.end) for silence in silences)
+        of_hour = inputs[topic, window]
+        found.append(
+            Evidence(
+                topic=topic,
+                window=window,
+                expected=Stretch(start, end) if start < end else None,
+                measures=_measures(measured.get((topic, window)), window, until),
+                alive_s=overlap_seconds(alive, start, end),
+                heartbeats=heard.get(window, 0),
+                silences=tuple(part for part in parts if part),
+                recovered=of_hour.recovered,
+                former_gaps=former_gaps.get((topic, window), ()),
+                raw_digest=of_hour.raw_digest,
+                raw_newest=of_hour.raw_newest,
+                labeled_at=of_hour.labeled_at,
+                active=window in active,
+                searchable_from=from_milliseconds(to_milliseconds(now - REACH + SEARCH_MARGIN)),
+            )
+        )
+    return found

@@ -1,0 +1,215 @@
+"""Judges an hour of a topic from its evidence: pure, total, one verdict for any evidence.
+
+Where several verdicts would fit, the one stands whose action has to come first: what is missing at X's end is
+recovered before what is missing in labeled is labeled, and a defect comes before its absence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from include.coverage.stretch import Stretch
+from include.window import Window
+from include.x.search import REACH
+
+
+class Verdict(StrEnum):
+    """What is the matter with an hour of a topic."""
+
+    COMPLETE = "complete"
+    QUIET = "quiet"
+    UNLABELED = "unlabeled"
+    LATE = "late"
+    OUTAGE = "outage"
+    NEVER_COLLECTED = "never collected"
+    OVERLAP = "overlap"
+    IN_PROGRESS = "in progress"
+    UNRECOVERABLE = "unrecoverable"
+
+
+class GapState(StrEnum):
+    """The life of a gap, the furthest from filled first."""
+
+    UNRECOVERABLE = "unrecoverable"
+    OPEN = "open"
+    FILLING = "filling"
+    FILLED = "filled"
+
+
+@dataclass(frozen=True)
+class Gap:
+    """An outage, or a part of one, inside an hour.
+
+    ``deadline`` is when search stops reaching its start; ``approved`` says that a person has allowed its
+    recovery; ``reason`` says why it is not filled, if that needs saying.
+    """
+
+    stretch: Stretch
+    state: GapState
+    deadline: datetime
+    approved: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What was counted in an hour of a topic; ids are distinct, times UTC, silence in seconds."""
+
+    raw_ids: int = 0
+    labeled_ids: int = 0
+    missing_ids: int = 0
+    quarantined: int = 0
+    duplicates: int = 0
+    lines_without_id: int = 0
+    overlap: int = 0
+    recovered: int = 0
+    first_ts: datetime | None = None
+    last_ts: datetime | None = None
+    longest_silence_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a verdict rests on.
+
+    ``expected`` is the part of the hour for which there should be data: inside the collection's period, and
+    up to where the heartbeats' watermark (or the grace time) lets it be judged; None if there is no such part
+    yet. ``silences`` are the parts of it of which nothing proves that tweets arrived: no stream was alive, or
+    its end came too soon. ``recovered`` is what search has brought back, ``searchable_from`` how far back it
+    still reaches.
+    """
+
+    topic: str
+    window: Window
+    expected: Stretch | None
+    measures: Measures
+    alive_s: float
+    heartbeats: int
+    silences: tuple[Stretch, ...]
+    recovered: tuple[Stretch, ...]
+    former_gaps: tuple[Gap, ...]
+    raw_digest: str
+    raw_newest: datetime | None
+    labeled_at: datetime | None
+    active: bool
+    searchable_from: datetime
+
+    @property
+    def open(self) -> bool:
+        """Whether the hour cannot be judged to its end yet."""
+        return self.expected is None or self.expected.end < self.window.end
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict, what it rests on in words, its gaps, and a digest of what decides whether to try again."""
+
+    verdict: Verdict
+    evidence: str
+    gaps: tuple[Gap, ...]
+    digest: str
+
+
+def deadline(stretch: Stretch) -> datetime:
+    """When search stops reaching the stretch's start."""
+    return stretch.start + REACH
+
+
+def gaps(evidence: Evidence) -> tuple[Gap, ...]:
+    """The hour's gaps in order: what was filled, what cannot be, and what is still open."""
+    known = [gap for gap in evidence.former_gaps if gap.state is GapState.UNRECOVERABLE]
+    found = [Gap(stretch, GapState.FILLED, deadline(stretch)) for stretch in set(evidence.recovered)]
+    found += known
+    settled = [gap.stretch for gap in found]
+    for silence in evidence.silences:
+        for left in silence.without(settled):
+            found += _divided(left, evidence)
+    return tuple(sorted(found, key=lambda gap: gap.stretch))
+
+
+def _divided(stretch: Stretch, evidence: Evidence) -> Iterable[Gap]:
+    """An unfilled stretch, cut where search stops reaching."""
+    limit = evidence.searchable_from
+    lost = stretch.clipped(stretch.start, limit)
+    if lost:
+        yield Gap(
+            lost, GapState.UNRECOVERABLE, deadline(lost), reason=f"search reaches back {REACH.days} days only"
+        )
+    left = stretch.clipped(limit, stretch.end)
+    if left:
+        former = [gap for gap in evidence.former_gaps if gap.stretch.clipped(left.start, left.end)]
+        yield Gap(left, GapState.OPEN, deadline(left), approved=any(gap.approved for gap in former))
+
+
+def judge(evidence: Evidence) -> Judgement:
+    """The one verdict on an hour of a topic, with its evidence."""
+    found = gaps(evidence)
+    verdict, reason = _verdict(evidence, found)
+    measures = evidence.measures
+    facts = [
+        evidence.raw_digest,
+        measures.raw_ids,
+        measures.labeled_ids,
+        measures.missing_ids,
+        measures.quarantined,
+        [[str(gap.stretch), gap.state] for gap in found],
+    ]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return Judgement(verdict, f"{reason}; {_counts(evidence)}", found, digest)
+
+
+def _verdict(evidence: Evidence, found: tuple[Gap, ...]) -> tuple[Verdict, str]:
+    measures, window = evidence.measures, evidence.window
+    unfilled = [gap.stretch for gap in found if gap.state is GapState.OPEN]
+    lost = [gap for gap in found if gap.state is GapState.UNRECOVERABLE]
+    if unfilled:
+        stretches = ", ".join(map(str, unfilled))
+        if not evidence.heartbeats and not evidence.alive_s:
+            return Verdict.NEVER_COLLECTED, f"no heartbeat in the hour, nothing collected {stretches}"
+        return Verdict.OUTAGE, f"nothing proves that tweets arrived of {stretches}"
+    if measures.missing_ids:
+        missing = f"{measures.missing_ids} tweets neither labeled nor quarantined"
+        if evidence.active:
+            return Verdict.IN_PROGRESS, f"{missing}, a run of transform is under way"
+        if evidence.open:
+            return Verdict.IN_PROGRESS, f"{missing}, the hour is open"
+        if evidence.labeled_at and evidence.raw_newest and evidence.raw_newest > evidence.labeled_at:
+            raw, labeled = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (evidence.raw_newest, evidence.labeled_at))
+            return Verdict.LATE, f"{missing}, raw of {raw} is newer than labeled of {labeled}"
+        labeled = "labeled is not older than raw" if evidence.labeled_at else "there is no labeled object"
+        return Verdict.UNLABELED, f"{missing}, {labeled}"
+    if lost:
+        return Verdict.UNRECOVERABLE, ", ".join(f"{gap.stretch} lost: {gap.reason}" for gap in lost)
+    if measures.overlap:
+        return Verdict.OVERLAP, f"{measures.overlap} tweets match two topics: the rules are not exclusive"
+    if evidence.active:
+        return Verdict.IN_PROGRESS, "a run of transform is under way"
+    if evidence.open:
+        until = (
+            f"judged up to {evidence.expected.end:%H:%M:%S}" if evidence.expected else "not to be judged yet"
+        )
+        return Verdict.IN_PROGRESS, f"the hour ends at {window.end:%H:%M}, {until}"
+    if not measures.raw_ids:
+        return Verdict.QUIET, "no tweets"
+    return Verdict.COMPLETE, "every tweet labeled or quarantined"
+
+
+def _counts(evidence: Evidence) -> str:
+    measures = evidence.measures
+    expected = evidence.expected.seconds if evidence.expected else 0.0
+    sum_of = f"labeled {measures.labeled_ids} + quarantined {measures.quarantined}"
+    parts = [
+        f"raw {measures.raw_ids} = {sum_of} + missing {measures.missing_ids}",
+        f"alive {evidence.alive_s:.0f} of {expected:.0f} s",
+    ]
+    if evidence.recovered:
+        recovered = ", ".join(map(str, sorted(evidence.recovered)))
+        parts.append(f"recovered {recovered} ({measures.recovered} tweets only by search)")
+    if measures.lines_without_id:
+        parts.append(f"{measures.lines_without_id} lines without an id")
+    return "; ".join(parts)

@@ -1,0 +1,302 @@
+"""The gap ledger: what is known of every topic and hour, one Parquet object a day, replaced whole.
+
+A row is replaced only by one that was not measured earlier, so runs beside each other lose nothing and
+writing twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from include.coverage.evidence import Inputs, Key
+from include.coverage.judge import Evidence, Gap, GapState, Judgement, Measures, Verdict
+from include.coverage.stretch import Stretch
+from include.lake.layout import coverage_key
+from include.lake.storage import Content, ObjectMissingError, Version, compare_and_swap, read
+from include.window import Window
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+_TIME = pa.timestamp("ms")
+SCHEMA = pa.schema(
+    [
+        ("topic", pa.string()),
+        ("hour", pa.string()),
+        ("raw_ids", pa.int64()),
+        ("labeled_ids", pa.int64()),
+        ("missing_ids", pa.int64()),
+        ("quarantined", pa.int64()),
+        ("duplicates", pa.int64()),
+        ("lines_without_id", pa.int64()),
+        ("overlap", pa.int64()),
+        ("recovered", pa.int64()),
+        ("first_ts", _TIME),
+        ("last_ts", _TIME),
+        ("longest_silence_s", pa.float64()),
+        ("alive_s", pa.float64()),
+        ("judged_until", _TIME),
+        ("verdict", pa.string()),
+        ("evidence", pa.string()),
+        ("evidence_digest", pa.string()),
+        ("inputs_digest", pa.string()),
+        (
+            "gaps",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("gap_from", _TIME),
+                        ("gap_to", _TIME),
+                        ("state", pa.string()),
+                        ("deadline", _TIME),
+                        ("approved", pa.bool_()),
+                        ("reason", pa.string()),
+                    ]
+                )
+            ),
+        ),
+        ("gap_state", pa.string()),
+        ("reruns", pa.int32()),
+        ("alarm", pa.string()),
+        ("measured_at", _TIME),
+    ]
+)
+"""The columns of the table `coverage` beside its partition."""
+
+SETTLED = frozenset({Verdict.COMPLETE, Verdict.QUIET, Verdict.OVERLAP, Verdict.UNRECOVERABLE})
+"""Verdicts that stand until the hour's objects change."""
+
+_MEASURES = tuple(measure.name for measure in fields(Measures))
+
+
+class LedgerError(RuntimeError):
+    """The ledger does not hold what it is asked for."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of a topic and hour.
+
+    ``reruns`` counts how often transform was rerun while ``evidence_digest`` stayed the same; ``alarm`` is
+    what a person has to look at.
+    """
+
+    topic: str
+    window: Window
+    measures: Measures
+    alive_s: float
+    judged_until: datetime | None
+    verdict: Verdict
+    evidence: str
+    evidence_digest: str
+    inputs_digest: str
+    measured_at: datetime
+    gaps: tuple[Gap, ...] = ()
+    reruns: int = 0
+    alarm: str | None = None
+
+    @property
+    def key(self) -> Key:
+        """Topic and hour."""
+        return self.topic, self.window
+
+    @property
+    def gap_state(self) -> GapState | None:
+        """The state of the gap that is furthest from filled."""
+        states = {gap.state for gap in self.gaps}
+        return next((state for state in GapState if state in states), None)
+
+    def settled(self, inputs: Inputs) -> bool:
+        """Whether nothing can have changed since the row was measured."""
+        return (
+            self.verdict in SETTLED
+            and self.judged_until == self.window.end
+            and self.inputs_digest == inputs.digest
+        )
+
+
+def row(evidence: Evidence, judgement: Judgement, inputs: Inputs, former: Row | None, now: datetime) -> Row:
+    """The ledger's new row; the count of reruns goes on only on unchanged evidence."""
+    unchanged = former is not None and former.evidence_digest == judgement.digest
+    return Row(
+        topic=evidence.topic,
+        window=evidence.window,
+        measures=evidence.measures,
+        alive_s=evidence.alive_s,
+        judged_until=evidence.expected.end if evidence.expected else None,
+        verdict=judgement.verdict,
+        evidence=judgement.evidence,
+        evidence_digest=judgement.digest,
+        inputs_digest=inputs.digest,
+        measured_at=now,
+        gaps=_with_reasons(judgement.gaps, former),
+        reruns=former.reruns if former and unchanged else 0,
+        alarm=_alarm(evidence),
+    )
+
+
+def _alarm(evidence: Evidence) -> str | None:
+    found = evidence.measures.overlap
+    return f"{found} tweets match two topics: the rules are not exclusive" if found else None
+
+
+def _with_reasons(gaps: tuple[Gap, ...], former: Row | None) -> tuple[Gap, ...]:
+    """Open gaps keep why they were not filled so far."""
+    known = {gap.stretch: gap.reason for gap in former.gaps} if former else {}
+    return tuple(
+        replace(gap, reason=known.get(gap.stretch))
+        if gap.state is GapState.OPEN and gap.reason is None
+        else gap
+        for gap in gaps
+    )
+
+
+def with_gap(found: Row, stretch: Stretch, **changes: Any) -> Row:
+    """The row with ``changes`` (fields of `Gap`) made to the gap of that ``stretch``, if it has one."""
+    gaps = tuple(replace(gap, **changes) if gap.stretch == stretch else gap for gap in found.gaps)
+    return replace(found, gaps=gaps)
+
+
+def merge(former: Mapping[Key, Row], new: Iterable[Row]) -> dict[Key, Row]:
+    """``former`` with every row of ``new`` that was not measured earlier than the one it replaces."""
+    merged = dict(former)
+    for found in new:
+        standing = merged.get(found.key)
+        if standing is None or standing.measured_at <= found.measured_at:
+            merged[found.key] = found
+    return merged
+
+
+def read_day(s3: S3Client, bucket: str, date: str) -> dict[Key, Row]:
+    """The rows of a day (``2026-11-20``); none where there is no ledger yet."""
+    try:
+        content = read(s3, bucket, coverage_key(date))
+    except ObjectMissingError:
+        return {}
+    table = pq.read_table(io.BytesIO(content), schema=SCHEMA)
+    rows = (_from_record(record) for record in table.to_pylist())
+    return {found.key: found for found in rows}
+
+
+def read_days(s3: S3Client, bucket: str, windows: Iterable[Window]) -> dict[Key, Row]:
+    """The rows of every day that ``windows`` lie in."""
+    found: dict[Key, Row] = {}
+    for date in sorted({window.date for window in windows}):
+        found |= read_day(s3, bucket, date)
+    return found
+
+
+def write(s3: S3Client, bucket: str, rows: Sequence[Row]) -> None:
+    """Merges ``rows`` into their days' ledgers, each replaced by compare-and-swap."""
+    for date in sorted({found.window.date for found in rows}):
+        new = [found for found in rows if found.window.date == date]
+
+        def decide(_: Version | None, date: str = date, new: list[Row] = new) -> Content:
+            # Whatever is read here, the write only takes effect if nothing has changed since it was decided.
+            return Content(_parquet(merge(read_day(s3, bucket, date), new)))
+
+        compare_and_swap(s3, bucket, coverage_key(date), decide)
+
+
+def change(s3: S3Client, bucket: str, key: Key, change: Callable[[Row], Row]) -> None:
+    """Replaces one row by what ``change`` makes of it; raises `LedgerError` if there is no such row."""
+    _, window = key
+
+    def decide(_: Version | None) -> Content:
+        rows = read_day(s3, bucket, window.date)
+        if key not in rows:
+            raise LedgerError(
+                f"the ledger of {window.date} has no row of {key[0]} {window}; measure it first"
+            )
+        return Content(_parquet({**rows, key: change(rows[key])}))
+
+    compare_and_swap(s3, bucket, coverage_key(window.date), decide)
+
+
+def _parquet(rows: Mapping[Key, Row]) -> bytes:
+    ordered = sorted(rows.values(), key=lambda found: (found.window, found.topic))
+    table = pa.Table.from_pylist([_to_record(found) for found in ordered], schema=SCHEMA)
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _naive(moment: datetime | None) -> datetime | None:
+    """Athena's timestamps have no zone: UTC by convention."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment else None
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment else None
+
+
+def _to_record(found: Row) -> dict[str, Any]:
+    measures = {name: getattr(found.measures, name) for name in _MEASURES}
+    return {
+        **{name: _naive(value) if isinstance(value, datetime) else value for name, value in measures.items()},
+        "topic": found.topic,
+        "hour": found.window.label,
+        "alive_s": found.alive_s,
+        "judged_until": _naive(found.judged_until),
+        "verdict": found.verdict,
+        "evidence": found.evidence,
+        "evidence_digest": found.evidence_digest,
+        "inputs_digest": found.inputs_digest,
+        "gaps": [
+            {
+                "gap_from": _naive(gap.stretch.start),
+                "gap_to": _naive(gap.stretch.end),
+                "state": gap.state,
+                "deadline": _naive(gap.deadline),
+                "approved": gap.approved,
+                "reason": gap.reason,
+            }
+            for gap in found.gaps
+        ],
+        "gap_state": found.gap_state,
+        "reruns": found.reruns,
+        "alarm": found.alarm,
+        "measured_at": _naive(found.measured_at),
+    }
+
+
+def _from_record(record: Mapping[str, Any]) -> Row:
+    measures: dict[str, Any] = {
+        name: _aware(record[name]) if isinstance(record[name], datetime) else record[name]
+        for name in _MEASURES
+    }
+    return Row(
+        topic=record["topic"],
+        window=Window.parse(record["hour"]),
+        measures=Measures(**measures),
+        alive_s=record["alive_s"],
+        judged_until=_aware(record["judged_until"]),
+        verdict=Verdict(record["verdict"]),
+        evidence=record["evidence"],
+        evidence_digest=record["evidence_digest"],
+        inputs_digest=record["inputs_digest"],
+        measured_at=_utc(record["measured_at"]),
+        gaps=tuple(
+            Gap(
+                Stretch(_utc(gap["gap_from"]), _utc(gap["gap_to"])),
+                GapState(gap["state"]),
+                _utc(gap["deadline"]),
+                gap["approved"],
+                gap["reason"],
+            )
+            for gap in record["gaps"] or ()
+        ),
+        reruns=record["reruns"],
+        alarm=record["alarm"],
+    )
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC)
