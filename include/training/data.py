@@ -1,0 +1,61 @@
+"""The rows that teach: from the Delta table, split once and for all by a hash of the tweet's id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyspark.sql import DataFrame, SparkSession, functions
+
+from include.lake.schemas import SENTIMENTS
+from include.training.errors import TrainingRefusedError
+from include.training.features import FOLDS
+from include.training.parameters import Parameters
+from include.training.sync import location
+
+HOLDOUT, VALIDATION, LEARNED = "holdout", "validation", "learned"
+"""The parts of the split: 20, 12 and 68 of 100 tweets."""
+
+
+def rows(spark: SparkSession, parameters: Parameters) -> DataFrame:
+    """``tweet_id, text, label`` of the Delta table, divided by `split`.
+
+    Labels that the teacher is too little sure of are left out.
+    """
+    label = functions.expr(f"array_position(array({', '.join(map(repr, SENTIMENTS))}), sentiment) - 1")
+    return split(
+        spark.read.format("delta")
+        .load(location(parameters.bucket))
+        .where(functions.col("confidence") >= parameters.minimum_confidence)
+        .where(functions.length(functions.trim("text")) > 0)
+        .select("tweet_id", "text", label.cast("double").alias("label"))
+    )
+
+
+def split(labeled: DataFrame) -> DataFrame:
+    """Rows with ``split`` and ``fold``: by its id a tweet is always in the same part and fold.
+
+    ``fold`` is null but for what is learned from.
+    """
+    share = functions.pmod(functions.xxhash64("tweet_id"), functions.lit(100))
+    part = functions.when(share < 20, HOLDOUT).when(share < 32, VALIDATION).otherwise(LEARNED)
+    fold = functions.pmod(functions.xxhash64("tweet_id", functions.lit("fold")), functions.lit(FOLDS))
+    return labeled.withColumn("split", part).withColumn(
+        "fold", functions.when(functions.col("split") == LEARNED, fold)
+    )
+
+
+def require(counts: Mapping[tuple[str, int], int], minimum: int) -> None:
+    """Refuses, by `TrainingRefusedError`, rows that cannot teach; ``counts`` by part and label's index.
+
+    Every sentiment needs ``minimum`` rows to learn from, and a tenth of it to be judged by.
+    """
+    for part, least in ((LEARNED, minimum), (VALIDATION, minimum // 10), (HOLDOUT, minimum // 10)):
+        found = {name: counts.get((part, index), 0) for index, name in enumerate(SENTIMENTS)}
+        short = [name for name, count in found.items() if count < max(least, 1)]
+        if short:
+            told = ", ".join(f"{name} {count}" for name, count in found.items())
+            raise TrainingRefusedError(
+                f"too few rows of {', '.join(short)} in the part {part!r} ({told}; {max(least, 1)} each are"
+                " needed): nothing was trained, the champion stays. Wait for more tweets, or lower"
+                " OPINION_TRAINING_MINIMUM_ROWS."
+            )

@@ -1,0 +1,100 @@
+"""The step gate: the candidate becomes champion only if it is better on the same hold-out.
+
+The hold-out is a fixed fifth of all tweets by a hash of their ids, so neither model was trained on it, and
+both are judged on it as it stands now. Tags on the version say why it was promoted or not.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pyspark.sql import DataFrame, SparkSession, functions
+
+from include.training import data, hours
+from include.training.decision import decide
+from include.training.errors import TrainingRefusedError
+from include.training.metrics import scores
+from include.training.parameters import Parameters
+from include.training.registry import CHALLENGER, CHAMPION, Registry, Version
+from include.training.search import confusion
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What became of the candidate, and its scores on the hold-out."""
+
+    version: int
+    alias: str
+    promoted: bool
+    reason: str
+    metrics: dict[str, float]
+
+
+def gate(spark: SparkSession, s3: S3Client, parameters: Parameters) -> GateResult:
+    """Promotes the version that train has left, or leaves it as challenger.
+
+    Raises `TrainingRefusedError` where train has left none.
+    """
+    trained = hours.read_outcome(s3, parameters.bucket, "train")
+    if trained.get("refused"):
+        raise TrainingRefusedError(trained["refused"])
+    registry = Registry(parameters.model, parameters.experiment)
+    candidate = registry.version(trained["version"])
+    champion = registry.aliased(CHAMPION)
+    if champion and champion.number == candidate.number:
+        reason = candidate.tags.get("gate_reason", "it is the champion")
+        return GateResult(candidate.number, CHAMPION, True, reason, _kept(candidate))
+    synced = hours.read_synced(s3, parameters.bucket)
+    holdout = (
+        data.rows(spark, parameters)
+        .where(functions.col("split") == data.HOLDOUT)
+        .select("text", "label")
+        .cache()
+    )
+    theirs = _judge(registry, champion, holdout) if champion else None
+    if candidate.tags.get("data") == synced.digest:
+        ours = _of_holdout(trained["metrics"])  # train has judged it on these very rows
+    else:
+        ours = _judge(registry, candidate, holdout)
+    holdout.unpersist()
+    decision = decide(ours, theirs, parameters.margin)
+    alias = CHAMPION if decision.promoted else CHALLENGER
+    registry.tag(
+        candidate,
+        {
+            "gate": alias,
+            "gate_reason": decision.reason,
+            **{f"gate_{name}": f"{value:.6f}" for name, value in ours.items()},
+        },
+    )
+    registry.set_alias(alias, candidate)
+    if decision.promoted:
+        registry.drop_alias(CHALLENGER)
+    log.info("gate version=%d promoted=%s reason=%s", candidate.number, decision.promoted, decision.reason)
+    return GateResult(candidate.number, alias, decision.promoted, decision.reason, ours)
+
+
+def _of_holdout(metrics: Mapping[str, float]) -> dict[str, float]:
+    prefix = "holdout_"
+    return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+
+
+def _judge(registry: Registry, version: Version, holdout: DataFrame) -> dict[str, float]:
+    return scores(confusion(registry.load(version).transform(holdout)))
+
+
+def _kept(version: Version) -> dict[str, float]:
+    """The scores that an earlier gate has put on a version."""
+    tags = (
+        (name.removeprefix("gate_"), value) for name, value in version.tags.items() if name != "gate_reason"
+    )
+    names = {"rows", "accuracy", "macro_f1"}
+    return {name: float(value) for name, value in tags if name in names or name.startswith("f1_")}

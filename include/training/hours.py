@@ -1,0 +1,159 @@
+"""Which hours of the lake are new, changed or gone, and the notes that remember what was done.
+
+An hour here is one topic's hour, written ``ukraine/2026-11-20T05``; its state is its object's ETag.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from include.lake import layout, storage
+from include.training.errors import StateError
+from include.window import Window
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
+Hours = Mapping[str, str]
+"""ETags by hour."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What has to be done so that the hours done become the hours there are; each sorted."""
+
+    changed: tuple[str, ...]
+    """New, or with another ETag."""
+    gone: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.gone)
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What the Delta table holds."""
+
+    hours: Hours
+
+    @property
+    def digest(self) -> str:
+        """What the data is, in 16 hexadecimal digits: the same hours in the same state, the same digest."""
+        return hashlib.sha256(json.dumps(sorted(self.hours.items())).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What the champion has predicted: ``hours`` in the state in which they were read, and by hour the
+    ``counts`` of rows in the order of `SENTIMENTS`.
+    """
+
+    model: str
+    version: int
+    hours: Hours = field(default_factory=dict)
+    counts: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+
+def difference(done: Hours, there: Hours) -> Difference:
+    """The hours of ``there`` that are not done in their present state, and those done that are not there."""
+    return Difference(
+        tuple(sorted(hour for hour, etag in there.items() if done.get(hour) != etag)),
+        tuple(sorted(done.keys() - there.keys())),
+    )
+
+
+def name(topic: str, window: Window) -> str:
+    """``ukraine/2026-11-20T05``."""
+    return f"{topic}/{window.label}"
+
+
+def parse(hour: str) -> tuple[str, Window]:
+    """The inverse of `name`."""
+    topic, _, label = hour.rpartition("/")
+    return topic, Window.parse(label)
+
+
+def days(hours: Iterable[str]) -> list[str]:
+    """The days of some hours, sorted."""
+    return sorted({parse(hour)[1].date for hour in hours})
+
+
+def is_kept(hour: str, retention_days: int, today: date) -> bool:
+    """Whether an hour's day is one of the ``retention_days`` before ``today``, or later."""
+    return parse(hour)[1].start.date() >= today - timedelta(days=retention_days)
+
+
+def labeled(s3: S3Client, bucket: str) -> dict[str, str]:
+    """Every hour of the labeled layer as it stands now."""
+    listing = storage.list_objects(s3, bucket, "labeled/")
+    found = ((layout.labeled_hour(each.key), each.etag) for each in listing.objects)
+    return {name(*hour): etag for hour, etag in found if hour}
+
+
+def find_synced(s3: S3Client, bucket: str) -> Synced | None:
+    """What the last sync has left; None where none ever ended."""
+    found = _read(s3, bucket, layout.SYNCED)
+    return Synced(**found) if found else None
+
+
+def read_synced(s3: S3Client, bucket: str) -> Synced:
+    """As `find_synced`; raises `StateError` where there is nothing."""
+    found = find_synced(s3, bucket)
+    if found is None:
+        raise StateError(f"s3://{bucket}/{layout.SYNCED} is not there: run the step sync first")
+    return found
+
+
+def write_synced(s3: S3Client, bucket: str, synced: Synced) -> None:
+    """Notes what the Delta table holds."""
+    _write(s3, bucket, layout.SYNCED, asdict(synced))
+
+
+def find_predicted(s3: S3Client, bucket: str) -> Predicted | None:
+    """What the champion has predicted so far; None before the first time."""
+    found = _read(s3, bucket, layout.CHAMPION)
+    return Predicted(**found) if found else None
+
+
+def read_predicted(s3: S3Client, bucket: str) -> Predicted:
+    """As `find_predicted`; raises `StateError` before the first time."""
+    found = find_predicted(s3, bucket)
+    if found is None:
+        raise StateError(f"s3://{bucket}/{layout.CHAMPION} is not there: run the step predict first")
+    return found
+
+
+def write_predicted(s3: S3Client, bucket: str, predicted: Predicted) -> None:
+    """Notes what the champion has predicted."""
+    _write(s3, bucket, layout.CHAMPION, asdict(predicted))
+
+
+def read_outcome(s3: S3Client, bucket: str, step: str) -> dict[str, Any]:
+    """What a step returned when it last ended; raises `StateError` where it never has."""
+    found = _read(s3, bucket, layout.outcome_key(step))
+    if found is None:
+        raise StateError(f"the step {step} has never ended: run it first")
+    return found
+
+
+def write_outcome(s3: S3Client, bucket: str, step: str, outcome: Mapping[str, Any]) -> None:
+    """Keeps what a step returns, for the steps and tasks behind it."""
+    _write(s3, bucket, layout.outcome_key(step), outcome)
+
+
+def _read(s3: S3Client, bucket: str, key: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(storage.read(s3, bucket, key))
+    except storage.ObjectMissingError:
+        return None
+    return found
+
+
+def _write(s3: S3Client, bucket: str, key: str, value: object) -> None:
+    body = json.dumps(value, indent=1, sort_keys=True).encode()
+    storage.compare_and_swap(s3, bucket, key, lambda _: storage.Content(body))

@@ -1,0 +1,93 @@
+"""What a step is told: every parameter with its default, read from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+
+class ParameterError(ValueError):
+    """A parameter that no run can be made with."""
+
+
+def _says(help_: str, **default: Any) -> Any:
+    return field(metadata={"help": help_}, **default)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The parameters of all steps: each step is given all of them and reads its own."""
+
+    bucket: str = _says("the lake's bucket")
+    model: str = _says("the registered model: catalog.schema.model", default="main.x_opinion.student")
+    experiment: str = _says("MLflow's experiment", default="/Shared/x-opinion")
+    features: tuple[str, ...] = _says("the parts of the features", default=("lemmas", "style"))
+    trials: int = _says("how many points the search tries", default=6)
+    seed: int = _says("seed of the search and of the trees", default=20)
+    minimum_confidence: float = _says("labels that the teacher is less sure of teach nothing", default=0.0)
+    minimum_rows: int = _says("rows of each sentiment without which nothing is trained", default=30)
+    margin: float = _says("macro-F1 by which a challenger must be better", default=0.005)
+    retention_days: int = _says("tweets of earlier days leave the Delta table", default=30)
+    retrain: bool = _says("train also where the same data has been trained on", default=False)
+    repredict: bool = _says("predict all hours, not only the changed ones", default=False)
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise ParameterError(f"trials is {self.trials}: a search needs at least one point")
+        if self.retention_days < 1:
+            raise ParameterError(f"retention_days is {self.retention_days}: nothing would be left")
+        if not self.features:
+            raise ParameterError("features is empty: name at least one part")
+
+    @classmethod
+    def parse(cls, arguments: Sequence[str]) -> Parameters:
+        """Reads ``--name=value`` for each; a sequence is joined by commas, a truth value is true or false.
+
+        Raises `ParameterError` naming what is wrong.
+        """
+        known = {each.name: each for each in fields(cls)}
+        found: dict[str, Any] = {}
+        for argument in arguments:
+            option, equals, text = argument.partition("=")
+            name = option.removeprefix("--").replace("-", "_")
+            if not (option.startswith("--") and equals and name in known):
+                given = ", ".join(f"--{each}=…" for each in known)
+                raise ParameterError(f"{argument} is no parameter; there are {given}")
+            try:
+                found[name] = _READERS[str(known[name].type)](text)
+            except ValueError as error:
+                raise ParameterError(f"{argument} cannot be read: {error}") from error
+        missing = [name for name, each in known.items() if each.default is MISSING and not found.get(name)]
+        if missing:
+            raise ParameterError(f"give --{missing[0]}=…: {known[missing[0]].metadata['help']}")
+        return cls(**found)
+
+    def named(self) -> dict[str, str]:
+        """The inverse of `parse`: texts by name, as a job's ``named_parameters``."""
+        return {each.name: _written(getattr(self, each.name)) for each in fields(self)}
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in {"true", "false"}:
+        raise ValueError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in (part.strip() for part in text.split(",")) if name)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+_READERS: dict[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": _truth,
+    "tuple[str, ...]": _names,
+}

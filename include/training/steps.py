@@ -1,0 +1,92 @@
+"""The steps as a wheel's entry points, and by hand: ``python -m include.training sync --bucket=…``.
+
+Each prints its result as one line of JSON, counts only. On a cluster that the steps share, so do they the
+Spark session.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from include.training import hours
+from include.training.errors import TrainingRefusedError
+from include.training.parameters import Parameters
+
+log = logging.getLogger(__name__)
+
+
+def sync() -> None:
+    """Labeled Parquet into Delta."""
+    run("sync", sys.argv[1:])
+
+
+def train() -> None:
+    """A candidate from the synced rows."""
+    run("train", sys.argv[1:])
+
+
+def gate() -> None:
+    """The candidate against the champion."""
+    run("gate", sys.argv[1:])
+
+
+def predict() -> None:
+    """The champion's predictions."""
+    run("predict", sys.argv[1:])
+
+
+def run(step: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """Runs one step with ``--name=value`` arguments; prints, keeps and returns its result.
+
+    Where the data cannot teach a model, that is train's result: ``{"refused": why}``, and a run goes on with
+    the champion. Raises `ParameterError` and `StateError` with what to do.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for noisy in ("py4j", "botocore", "XGBoost-PySpark"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    parameters = Parameters.parse(arguments)
+    begin = time.monotonic()
+
+    import boto3
+    from pyspark.sql import SparkSession
+
+    spark = SparkSession.builder.appName("x-opinion").getOrCreate()
+    s3 = boto3.client("s3")
+    try:
+        result = asdict(_function(step)(spark, s3, parameters))
+    except TrainingRefusedError as error:
+        log.warning("refused: %s", error)
+        result = {"refused": str(error)}
+    finally:
+        spark.catalog.clearCache()  # the next step may share the session
+    hours.write_outcome(s3, parameters.bucket, step, result)
+    log.info("step=%s seconds=%.1f", step, time.monotonic() - begin)
+    print(json.dumps(result), flush=True)
+    return result
+
+
+def _function(step: str) -> Any:
+    match step:
+        case "sync":
+            from include.training.sync import sync
+
+            return sync
+        case "train":
+            from include.training.train import train
+
+            return train
+        case "gate":
+            from include.training.gate import gate
+
+            return gate
+        case "predict":
+            from include.training.predict import predict
+
+            return predict
+    raise ValueError(f"there is no step {step!r}")

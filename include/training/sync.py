@@ -1,0 +1,143 @@
+"""The step sync: labeled Parquet into a Delta table, only the hours that have changed.
+
+A changed hour replaces its rows in one MERGE: new ones come, others change, those that vanished go. The note
+of what is synced follows the table, so a step that was killed in between does the same MERGE again.
+
+Texts expire: hours older than the retention leave the table whether or not their objects are still there, and
+a VACUUM removes the files that the table has not used for a week (Delta's default, in which whoever still
+reads an earlier version can end).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession, functions
+
+from include.lake import layout
+from include.training import hours
+from include.training.parameters import Parameters
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
+log = logging.getLogger(__name__)
+
+_READ = (
+    "tag string, tweet_id bigint, text string, lang string, translated_text string, sentiment string,"
+    " score double"
+)
+_IDENTITY = ("topic", "tweet_id")
+_VALUES = ("dt", "hour", "lang", "text", "sentiment", "confidence")
+_STATISTICS = "topic,tweet_id,hour"
+"""Columns whose least and greatest values stand in the table's log: no text, as the log outlives the rows."""
+_AT_ONCE = 2_000
+"""Hours a MERGE: what a statement can name without becoming slow to plan."""
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """Counts of hours, and the digest of all that is in the table now."""
+
+    changed: int
+    gone: int
+    hours: int
+    digest: str
+
+
+def location(bucket: str) -> str:
+    """Where the Delta table lies."""
+    return f"s3://{bucket}/{layout.DELTA_LABELED}"
+
+
+def sync(spark: SparkSession, s3: S3Client, parameters: Parameters) -> SyncResult:
+    """Makes the Delta table hold the judged rows of the labeled layer as it stands now, bar expired hours."""
+    bucket, today = parameters.bucket, datetime.now(UTC).date()
+    there = {
+        hour: etag
+        for hour, etag in hours.labeled(s3, bucket).items()
+        if hours.is_kept(hour, parameters.retention_days, today)
+    }
+    stood = exists = _exists(s3, bucket)
+    todo = hours.difference(_done(spark, s3, bucket) if stood else {}, there)
+    for start in range(0, len(todo.changed), _AT_ONCE):
+        changed = todo.changed[start : start + _AT_ONCE]
+        rows = _rows(spark, bucket, changed)
+        if exists:
+            _merge(DeltaTable.forPath(spark, location(bucket)), rows, changed)
+        else:
+            writer = rows.write.format("delta").partitionBy("dt")
+            writer.option("delta.dataSkippingStatsColumns", _STATISTICS).save(location(bucket))
+            exists = True
+    if todo:
+        table = DeltaTable.forPath(spark, location(bucket))
+        if todo.gone:
+            table.delete(in_hours(todo.gone))
+        table.optimize().executeCompaction()
+    if stood:
+        DeltaTable.forPath(spark, location(bucket)).vacuum()
+    synced = hours.Synced(there)
+    hours.write_synced(s3, bucket, synced)
+    log.info("synced changed=%d gone=%d hours=%d", len(todo.changed), len(todo.gone), len(there))
+    return SyncResult(len(todo.changed), len(todo.gone), len(there), synced.digest)
+
+
+def _done(spark: SparkSession, s3: S3Client, bucket: str) -> hours.Hours:
+    """The hours in the table; without a note of their state every one of them counts as changed."""
+    note = hours.find_synced(s3, bucket)
+    if note:
+        return note.hours
+    held = spark.read.format("delta").load(location(bucket)).select("topic", "hour").distinct()
+    return {f"{row['topic']}/{row['hour']}": "" for row in held.collect()}
+
+
+def _exists(s3: S3Client, bucket: str) -> bool:
+    log_prefix = f"{layout.DELTA_LABELED}/_delta_log/"
+    return bool(s3.list_objects_v2(Bucket=bucket, Prefix=log_prefix, MaxKeys=1).get("KeyCount"))
+
+
+def _rows(spark: SparkSession, bucket: str, changed: Sequence[str]) -> DataFrame:
+    """The judged rows of some hours, in the table's columns."""
+    paths = [f"s3://{bucket}/{layout.labeled_key(*hours.parse(hour))}" for hour in changed]
+    hour = functions.regexp_extract("_metadata.file_path", r"/dt=([0-9-]{10})/tweets-([0-9]{2})\.parquet$", 2)
+    day = functions.regexp_extract("_metadata.file_path", r"/dt=([0-9-]{10})/tweets-([0-9]{2})\.parquet$", 1)
+    return (
+        spark.read.schema(_READ)
+        .parquet(*paths)
+        .where("sentiment IS NOT NULL")
+        .select(
+            functions.col("tag").alias("topic"),
+            "tweet_id",
+            day.alias("dt"),
+            functions.concat_ws("T", day, hour).alias("hour"),
+            "lang",
+            functions.coalesce("translated_text", "text").alias("text"),
+            "sentiment",
+            functions.col("score").alias("confidence"),
+        )
+    )
+
+
+def in_hours(some: Sequence[str], table: str = "") -> str:
+    """A condition: rows of some hours; it names their days too, so that only those are read."""
+    names = ", ".join(f"'{hour}'" for hour in some)
+    dates = ", ".join(f"'{date}'" for date in hours.days(some))
+    return f"{table}dt IN ({dates}) AND concat({table}topic, '/', {table}hour) IN ({names})"
+
+
+def _merge(table: DeltaTable, rows: DataFrame, changed: Sequence[str]) -> None:
+    same = " AND ".join(f"held.{name} = fresh.{name}" for name in _IDENTITY)
+    differs = " OR ".join(f"NOT held.{name} <=> fresh.{name}" for name in _VALUES)
+    (
+        table.alias("held")
+        .merge(rows.alias("fresh"), f"{same} AND {in_hours(changed, 'held.')}")
+        .whenMatchedUpdateAll(differs)
+        .whenNotMatchedInsertAll()
+        .whenNotMatchedBySourceDelete(in_hours(changed, "held."))
+        .execute()
+    )

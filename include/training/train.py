@@ -1,0 +1,145 @@
+"""The step train: features, the search, and the best model as a new version in the registry.
+
+What decides the model (data, code, parameters) has a digest, and a version that it has given before is taken
+again: so the step can be cleared, or killed and repeated, without filling the registry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from typing import TYPE_CHECKING
+
+import mlflow
+import mlflow.spark
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+from pyspark.ml import PipelineModel, Transformer
+from pyspark.sql import DataFrame, SparkSession, functions
+
+from include.training import data, features, hours
+from include.training.metrics import scores
+from include.training.parameters import Parameters
+from include.training.registry import Registry
+from include.training.search import Trial, confusion, search
+from include.training.wheel import content_digest
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
+log = logging.getLogger(__name__)
+
+_SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.string, "text")]),
+    outputs=Schema([ColSpec(DataType.double, "prediction")]),
+)
+_REQUIREMENTS = ("pyspark", "spark-nlp", "xgboost-cpu")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The candidate, and its scores on the validation and the hold-out rows."""
+
+    version: int
+    reused: bool
+    metrics: dict[str, float]
+
+
+def train(spark: SparkSession, s3: S3Client, parameters: Parameters) -> TrainResult:
+    """Trains and registers a version: the candidate.
+
+    Raises `TrainingRefusedError` where the rows cannot teach; the registry is then as it was.
+    """
+    synced = hours.read_synced(s3, parameters.bucket)
+    registry = Registry(parameters.model, parameters.experiment)
+    training = training_digest(synced.digest, parameters)
+    standing = None if parameters.retrain else registry.trained(training)
+    if standing:
+        log.info("reusing version=%d training=%s", standing.number, training)
+        return TrainResult(standing.number, True, registry.metrics(standing))
+
+    if not synced.hours:
+        data.require({}, parameters.minimum_rows)
+    rows = data.rows(spark, parameters)
+    counted = rows.groupBy("split", "label").count().collect()
+    counts = {(row["split"], int(row["label"])): row["count"] for row in counted}
+    data.require(counts, parameters.minimum_rows)
+    with mlflow.start_run(experiment_id=registry.experiment_id, run_name=f"train {training}") as run:
+        mlflow.set_tags({"kind": "train", "training": training, "data": synced.digest})
+        mlflow.log_params({name: value for name, value in parameters.named().items() if name in _DECISIVE})
+        stages, prepared = prepare(rows, parameters)
+        best = search(
+            prepared.where(functions.col("split") != data.HOLDOUT),
+            parameters.trials,
+            parameters.seed,
+            lambda trial: _record(registry, run.info.run_id, trial),
+        )
+        held = scores(confusion(best.model.transform(prepared.where(functions.col("split") == data.HOLDOUT))))
+        metrics = {
+            **{f"rows_{split}": float(count) for split, count in _by_split(counts).items()},
+            **best.metrics,
+            **{f"holdout_{name}": value for name, value in held.items()},
+        }
+        mlflow.log_metrics(metrics)
+        mlflow.log_params({f"best_{name}": value for name, value in best.parameters.items()})
+        registered = mlflow.spark.log_model(
+            PipelineModel([*stages, best.model]),
+            artifact_path="model",
+            registered_model_name=parameters.model,
+            signature=_SIGNATURE,
+            pip_requirements=[f"{name}=={installed(name)}" for name in _REQUIREMENTS],
+        )
+        prepared.unpersist()
+        number = int(registered.registered_model_version)
+        mlflow.set_tag("model_version", str(number))
+    registry.tag(registry.version(number), {"training": training, "data": synced.digest})
+    log.info("trained version=%d training=%s metrics=%s", number, training, json.dumps(metrics))
+    return TrainResult(number, False, metrics)
+
+
+_DECISIVE = ("features", "trials", "seed", "minimum_confidence", "minimum_rows")
+"""The parameters that the model depends on."""
+
+
+def training_digest(data_digest: str, parameters: Parameters) -> str:
+    """What decides a model, in 16 hexadecimal digits: the data, this code and the parameters."""
+    decisive = {name: value for name, value in parameters.named().items() if name in _DECISIVE}
+    text = json.dumps([data_digest, content_digest(), decisive], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def prepare(rows: DataFrame, parameters: Parameters) -> tuple[list[Transformer], DataFrame]:
+    """The fitted stages, and the rows with their features: one sorted, cached partition.
+
+    One partition in the order of ids, so that the trees see the same rows in the same order each time.
+    """
+    spread = rows.repartition(rows.sparkSession.sparkContext.defaultParallelism, "tweet_id")
+    base, termed = features.base(spread.sortWithinPartitions("tweet_id"))
+    termed = termed.cache()
+    stages, seen = features.fit(parameters.features, termed)
+    prepared = (
+        seen.select(
+            "tweet_id",
+            "label",
+            "split",
+            (functions.col("split") == data.VALIDATION).alias("validation"),
+            features.FEATURES,
+        )
+        .repartition(1)
+        .sortWithinPartitions("tweet_id")
+        .cache()
+    )
+    prepared.count()
+    termed.unpersist()
+    return [*base, *stages], prepared
+
+
+def _by_split(counts: dict[tuple[str, int], int]) -> dict[str, int]:
+    return {split: sum(count for (part, _), count in counts.items() if part == split) for split, _ in counts}
+
+
+def _record(registry: Registry, parent: str, trial: Trial) -> None:
+    registry.trial(parent, f"trial {trial.number}", trial.parameters, trial.metrics)
