@@ -1,0 +1,190 @@
+"""The hourly aggregates: one Parquet object a day, selected on Athena and replaced whole.
+
+Which days have to be selected again is read from the lake itself, never from events, which may be missed: an
+aggregate carries a digest of the statement and of the objects that it was made from. The same rows give the
+same bytes, whoever writes them and how often.
+
+Labeled rows expire, aggregates stay: a day that has begun to lose objects keeps the aggregate that it has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from include.lake import layout, sql, storage
+from include.lake.athena import Athena
+from include.lake.schemas import AGGREGATE_KEYS, OPINION_HOURLY
+from include.settings import Settings
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
+NO_MODEL = "none"
+"""Stands for the champion before there is one: no partition has this name."""
+
+_DAY = re.compile(r"/topic=(?P<topic>[^/]+)/dt=(?P<day>\d{4}-\d\d-\d\d)/tweets-\d\d\.parquet$")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a day's aggregate is made from now.
+
+    ``labeled`` counts the labeled objects of each topic; ``digest`` covers the statement and every object.
+    """
+
+    day: str
+    statement: str
+    labeled: Mapping[str, int]
+    digest: str
+
+    def outdates(self, standing: Mapping[str, str] | None) -> bool:
+        """Whether the aggregate with the metadata ``standing`` (None: there is none) has to be made again."""
+        return standing is None or (standing.get("inputs") != self.digest and not self._expiring(standing))
+
+    def metadata(self) -> dict[str, str]:
+        """What the aggregate's object says of its origin."""
+        return {"inputs": self.digest, "labeled": json.dumps(self.labeled, sort_keys=True)}
+
+    def _expiring(self, standing: Mapping[str, str]) -> bool:
+        """Whether a topic has fewer hours than the aggregate was made from."""
+        former: dict[str, int] = json.loads(standing.get("labeled", "{}"))
+        return any(count < former.get(topic, 0) for topic, count in self.labeled.items())
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """A day's aggregate as it stands: counts, and whether it was written now."""
+
+    day: str
+    written: bool
+    rows: int
+    tweets: int
+    judged: int
+    compared: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dict of JSON's types."""
+        return asdict(self)
+
+
+def champion(s3: S3Client, bucket: str) -> str:
+    """The version whose predictions count, such as ``v3``; `NO_MODEL` before the first."""
+    try:
+        found = json.loads(storage.read(s3, bucket, layout.CHAMPION))
+    except storage.ObjectMissingError:
+        return NO_MODEL
+    return f"v{found['version']}"
+
+
+def inputs(s3: S3Client, settings: Settings, topics: Sequence[str], day: str = "") -> dict[str, Inputs]:
+    """The inputs of every day that has labeled objects, or of the one ``day``; by day, in order."""
+    model = champion(s3, settings.bucket)
+    partition = f"dt={day}/" if day else ""
+    labeled = _by_day(s3, settings.bucket, [f"labeled/topic={topic}/{partition}" for topic in topics])
+    predictions = _by_day(
+        s3, settings.bucket, [f"predictions/model={model}/topic={topic}/{partition}" for topic in topics]
+    )
+    return {
+        found: _inputs(found, labeled[found], predictions[found], topics, model, settings.measured_languages)
+        for found in sorted(labeled)
+    }
+
+
+def _inputs(
+    day: str,
+    labeled: Sequence[storage.Object],
+    predictions: Sequence[storage.Object],
+    topics: Sequence[str],
+    model: str,
+    measured: Sequence[str],
+) -> Inputs:
+    statement = sql.render("insights/opinion", day=day, model=model, measured=sorted(measured))
+    counts = Counter(found["topic"] for each in labeled if (found := _DAY.search(each.key)))
+    objects = sorted((each.key, each.etag) for each in (*labeled, *predictions))
+    digest = hashlib.sha256(json.dumps([statement, objects]).encode()).hexdigest()[:32]
+    return Inputs(day, statement, {topic: counts[topic] for topic in topics}, digest)
+
+
+def changed_days(s3: S3Client, settings: Settings, topics: Sequence[str]) -> list[str]:
+    """The days whose aggregate is not made from what the lake holds now, in order."""
+    return [
+        day
+        for day, found in inputs(s3, settings, topics).items()
+        if found.outdates(_standing(s3, settings.bucket, day))
+    ]
+
+
+def is_current(s3: S3Client, settings: Settings, topics: Sequence[str], day: str) -> bool:
+    """Whether the day's aggregate was made from just what the lake holds now."""
+    standing, now = _standing(s3, settings.bucket, day), inputs(s3, settings, topics, day).get(day)
+    return standing is not None and now is not None and standing.get("inputs") == now.digest
+
+
+def refresh(athena: Athena, s3: S3Client, settings: Settings, topics: Sequence[str], day: str) -> Refreshed:
+    """Selects one day and replaces its aggregate, unless it is made from just these objects already.
+
+    The inputs are listed before they are selected, and only what stood there before that is replaced: of two
+    runs beside each other, the one that loses looks at the lake again. Raises `AthenaError`.
+    """
+
+    def decide(found: storage.Version | None) -> storage.Content | None:
+        now = inputs(s3, settings, topics, day).get(day)
+        if now is None or not now.outdates(found.metadata if found else None):
+            return None
+        table = athena.table(s3, now.statement).cast(OPINION_HOURLY)
+        return storage.Content(_parquet(table), now.metadata())
+
+    key = layout.aggregate_key(day)
+    swap = storage.compare_and_swap(s3, settings.bucket, key, decide)
+    table = read(s3, settings.bucket, day)
+    result = Refreshed(
+        day,
+        swap.written,
+        table.num_rows,
+        *(sum(table[name].to_pylist()) for name in ("tweets", "judged", "compared")),
+    )
+    log.info("aggregate day=%s written=%s rows=%d tweets=%d", day, swap.written, result.rows, result.tweets)
+    return result
+
+
+def read(s3: S3Client, bucket: str, day: str) -> pa.Table:
+    """A day's aggregate; without rows where there is none."""
+    try:
+        content = storage.read(s3, bucket, layout.aggregate_key(day))
+    except storage.ObjectMissingError:
+        return OPINION_HOURLY.empty_table()
+    return pq.read_table(io.BytesIO(content), schema=OPINION_HOURLY)
+
+
+def _by_day(s3: S3Client, bucket: str, prefixes: Sequence[str]) -> Mapping[str, list[storage.Object]]:
+    days: dict[str, list[storage.Object]] = defaultdict(list)
+    for prefix in prefixes:
+        for found in storage.list_objects(s3, bucket, prefix).objects:
+            if named := _DAY.search(found.key):
+                days[named["day"]].append(found)
+    return days
+
+
+def _standing(s3: S3Client, bucket: str, day: str) -> Mapping[str, str] | None:
+    found = storage.current(s3, bucket, layout.aggregate_key(day))
+    return found.metadata if found else None
+
+
+def _parquet(table: pa.Table) -> bytes:
+    ordered = table.sort_by([(name, "ascending") for name in AGGREGATE_KEYS]).combine_chunks()
+    sink = io.BytesIO()
+    pq.write_table(ordered, sink, compression="zstd")
+    return sink.getvalue()

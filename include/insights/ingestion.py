@@ -1,0 +1,200 @@
+"""QuickSight's ingestions: whether one may be started now, and never two for the same data.
+
+An ingestion's id comes from what it would read, so that a cleared task finds the one that it has started. The
+limits: QuickSight takes 32 ingestions by hand of a data set within 24 hours, 8 in its Standard edition
+(https://docs.aws.amazon.com/quicksight/latest/APIReference/API_CreateIngestion.html).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from include.lake import layout, storage
+from include.lake.views import queries
+from include.settings import Settings
+
+if TYPE_CHECKING:
+    from types_boto3_quicksight.client import QuickSightClient
+    from types_boto3_s3.client import S3Client
+
+COMPLETED = "COMPLETED"
+UNDER_WAY = frozenset({"INITIALIZED", "QUEUED", "RUNNING"})
+BY_HAND = "MANUAL"
+_REFRESHES = frozenset({"FULL_REFRESH", "INCREMENTAL_REFRESH"})
+
+DAY = timedelta(hours=24)
+
+log = logging.getLogger(__name__)
+
+
+class IngestionError(Exception):
+    """An ingestion that failed, or cannot be started; the message holds QuickSight's type and words."""
+
+
+class Action(StrEnum):
+    """What to do about the data as it is now."""
+
+    START = "start"
+    JOIN = "join"
+    REUSE = "reuse"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True)
+class Ingestion:
+    """One ingestion of a data set, as QuickSight lists it.
+
+    Those ``by_hand`` count against its limit: not a refresh schedule's, nor those with which a new or changed
+    data set begins.
+    """
+
+    identity: str
+    state: str
+    created: datetime
+    by_hand: bool = True
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do and by which id; where nothing may be started, until when and why."""
+
+    action: Action
+    identity: str
+    until: datetime | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an ingestion stands; ``rows`` are those that it has read."""
+
+    state: str
+    rows: int
+    error: str
+
+
+def decide(
+    wanted: str, found: Sequence[Ingestion], now: datetime, spacing: timedelta, per_day: int
+) -> Decision:
+    """What to do for the data named ``wanted`` after the ingestions ``found``.
+
+    Ingestions that failed or were cancelled get the next suffix and count against ``per_day``, but not
+    against ``spacing``: they have shown nobody anything. Nor does what a data set begins with.
+    """
+    attempts = sorted(
+        (each for each in found if each.identity == wanted or each.identity.startswith(f"{wanted}-")),
+        key=lambda each: each.created,
+    )
+    for attempt in reversed(attempts):
+        if attempt.state == COMPLETED:
+            return Decision(Action.REUSE, attempt.identity)
+        if attempt.state in UNDER_WAY:
+            return Decision(Action.JOIN, attempt.identity)
+    taken = {each.identity for each in found}
+    names = chain((wanted,), (f"{wanted}-{number}" for number in count(2)))
+    identity = next(name for name in names if name not in taken)
+    by_hand = [each for each in found if each.by_hand]
+    good = [each.created for each in by_hand if each.state == COMPLETED or each.state in UNDER_WAY]
+    if good and max(good) + spacing > now:
+        return Decision(Action.WAIT, identity, max(good) + spacing, "the last one is too recent")
+    counted = sorted(each.created for each in by_hand if each.created > now - DAY)
+    if len(counted) >= per_day:
+        return Decision(
+            Action.WAIT,
+            identity,
+            counted[len(counted) - per_day] + DAY,
+            f"{per_day} were started in 24 hours",
+        )
+    return Decision(Action.START, identity)
+
+
+def data_digest(s3: S3Client, settings: Settings) -> str:
+    """Names what the data sets show now: the views over the aggregates and the gap ledger."""
+    objects = [
+        (found.key, found.etag)
+        for prefix in (layout.AGGREGATES, layout.COVERAGE)
+        for found in storage.list_objects(s3, settings.bucket, prefix).objects
+    ]
+    return hashlib.sha256(json.dumps([queries(), objects]).encode()).hexdigest()[:16]
+
+
+class DataSet:
+    """One data set in QuickSight, by its id."""
+
+    def __init__(self, quicksight: QuickSightClient, account: str, identity: str) -> None:
+        self._quicksight = quicksight
+        self._names: Any = {"AwsAccountId": account, "DataSetId": identity}
+        self.identity = identity
+
+    def ingestions(self) -> list[Ingestion]:
+        """All that QuickSight still lists; raises `IngestionError` where there is no such data set."""
+        pages = self._quicksight.get_paginator("list_ingestions").paginate(**self._names)
+        try:
+            return [
+                Ingestion(
+                    each["IngestionId"],
+                    each["IngestionStatus"],
+                    each["CreatedTime"].astimezone(UTC),
+                    each.get("RequestSource") == BY_HAND and each.get("RequestType") in _REFRESHES,
+                )
+                for page in pages
+                for each in page["Ingestions"]
+            ]
+        except ClientError as error:
+            if _code(error) != "ResourceNotFoundException":
+                raise
+            raise IngestionError(
+                f"QuickSight has no data set {self.identity}: run the DAG 'provision'"
+            ) from error
+
+    def start(self, decision: Decision) -> Decision:
+        """Starts the ingestion that was decided on; joins where another run was faster."""
+        try:
+            self._quicksight.create_ingestion(**self._names, IngestionId=decision.identity)
+        except ClientError as error:
+            if _code(error) == "ResourceExistsException":
+                return Decision(Action.JOIN, decision.identity)
+            if _code(error) == "LimitExceededException":
+                message = error.response["Error"].get("Message", "")
+                return Decision(Action.WAIT, decision.identity, reason=f"QuickSight refuses it: {message}")
+            raise
+        log.info("started ingestion data_set=%s ingestion=%s", self.identity, decision.identity)
+        return decision
+
+    def outcome(self, ingestion: str) -> Outcome:
+        """How an ingestion stands now."""
+        answer = self._quicksight.describe_ingestion(**self._names, IngestionId=ingestion)["Ingestion"]
+        error = answer.get("ErrorInfo", {})
+        return Outcome(
+            answer["IngestionStatus"],
+            int(answer.get("RowInfo", {}).get("RowsIngested", 0)),
+            f"{error.get('Type', '')}: {error.get('Message', '')}" if error else "",
+        )
+
+    def cancel(self, ingestion: str) -> bool:
+        """Cancels an ingestion; whether it was still under way."""
+        if self.outcome(ingestion).state not in UNDER_WAY:
+            return False
+        try:
+            self._quicksight.cancel_ingestion(**self._names, IngestionId=ingestion)
+        except ClientError as error:
+            # It may have ended in between.
+            if _code(error) != "InvalidParameterValueException":
+                raise
+            return False
+        log.info("cancelled ingestion data_set=%s ingestion=%s", self.identity, ingestion)
+        return True
+
+
+def _code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "")

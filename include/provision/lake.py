@@ -1,0 +1,145 @@
+"""Has the lake's database, tables and workgroup as the project defines them; twice changes nothing.
+
+Tables are external: replacing one touches no data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from include.lake import sql
+from include.lake.athena import Athena
+from include.lake.layout import AGGREGATES, ALL_TOPICS, NO_TOPIC
+from include.settings import Settings
+from include.x.topics import Topics
+
+if TYPE_CHECKING:
+    from types_boto3_athena.client import AthenaClient
+    from types_boto3_glue.client import GlueClient
+
+RESULTS = "athena-results/"
+"""Where the workgroup puts results; they expire (a lifecycle rule of the bucket)."""
+
+_PREFIXES = {"opinion_hourly": AGGREGATES}
+"""Where a table lies whose prefix is not its name."""
+
+log = logging.getLogger(__name__)
+
+
+def definitions(settings: Settings, topics: Topics) -> dict[str, tuple[str, str]]:
+    """Each table's statement and its digest, by table name.
+
+    The digest covers the statement's text and everything put into it, so a new topic is a new definition too.
+    """
+    found = {}
+    for name in sql.names("tables"):
+        table = name.split("/")[-1]
+        values = {
+            "location": settings.s3(_PREFIXES.get(table, f"{table}/")),
+            "topics": ",".join(_partitions(table, topics.names)),
+            "days": f"{_first_day(settings, topics):%Y-%m-%d},NOW+1DAY",
+        }
+        given = {key: value for key, value in values.items() if key in sql.parameters(name)}
+        digest = hashlib.sha256(sql.render(name, **given, definition="").encode()).hexdigest()[:16]
+        found[table] = (sql.render(name, **given, definition=digest), digest)
+    return found
+
+
+def _partitions(table: str, topics: tuple[str, ...]) -> tuple[str, ...]:
+    if table == "heartbeats":
+        return (ALL_TOPICS,)
+    if table == "quarantine":
+        return (*topics, NO_TOPIC)
+    return topics
+
+
+def _first_day(settings: Settings, topics: Topics) -> datetime:
+    """The earlier of the two starts: moving the collection's start forward must not hide what lies there."""
+    return min(topics.collection.start, settings.collection_start or topics.collection.start)
+
+
+def _absent(error: ClientError, code: str) -> bool:
+    return error.response["Error"]["Code"] == code
+
+
+def ensure_database(glue: GlueClient, settings: Settings) -> list[str]:
+    """Creates the Glue database if it is missing; returns what was done."""
+    try:
+        glue.get_database(Name=settings.database)
+    except ClientError as error:
+        if not _absent(error, "EntityNotFoundException"):
+            raise
+        glue.create_database(
+            DatabaseInput={"Name": settings.database, "Description": "Public opinion on X: the lake's tables"}
+        )
+        return [f"created database {settings.database}"]
+    return []
+
+
+def ensure_workgroup(athena: AthenaClient, settings: Settings) -> list[str]:
+    """Creates or updates the Athena workgroup; returns what was done.
+
+    It enforces its own output location, so results can't be strewn elsewhere.
+    """
+    location = settings.s3(RESULTS)
+    try:
+        found = athena.get_work_group(WorkGroup=settings.workgroup)["WorkGroup"]
+    except ClientError as error:
+        # Athena's code for a workgroup that is not there.
+        if not _absent(error, "InvalidRequestException"):
+            raise
+        athena.create_work_group(
+            Name=settings.workgroup,
+            Description="Statements of the x-opinion DAGs",
+            Configuration={
+                "ResultConfiguration": {"OutputLocation": location},
+                "EnforceWorkGroupConfiguration": True,
+                "PublishCloudWatchMetricsEnabled": True,
+            },
+        )
+        return [f"created workgroup {settings.workgroup}"]
+    configuration = found.get("Configuration", {})
+    if (
+        configuration.get("ResultConfiguration", {}).get("OutputLocation") == location
+        and configuration.get("EnforceWorkGroupConfiguration") is True
+    ):
+        return []
+    athena.update_work_group(
+        WorkGroup=settings.workgroup,
+        ConfigurationUpdates={
+            "ResultConfigurationUpdates": {"OutputLocation": location},
+            "EnforceWorkGroupConfiguration": True,
+        },
+    )
+    return [f"updated workgroup {settings.workgroup}"]
+
+
+def _standing(glue: GlueClient, settings: Settings, table: str) -> str | None:
+    """The digest of the table's definition in Glue; empty if it has none, None if there is no table."""
+    try:
+        found: Any = glue.get_table(DatabaseName=settings.database, Name=table)
+    except ClientError as error:
+        if not _absent(error, "EntityNotFoundException"):
+            raise
+        return None
+    return str(found["Table"].get("Parameters", {}).get("definition", ""))
+
+
+def ensure_tables(athena: Athena, glue: GlueClient, settings: Settings, topics: Topics) -> list[str]:
+    """Creates missing tables and replaces those whose definition has changed; returns what was done."""
+    done = []
+    for table, (statement, digest) in definitions(settings, topics).items():
+        standing = _standing(glue, settings, table)
+        if standing == digest:
+            continue
+        if standing is not None:
+            athena.run(f"DROP TABLE IF EXISTS `{table}`")
+        athena.run(statement)
+        done.append(f"{'created' if standing is None else 'replaced'} table {table}")
+        log.info("provisioned table=%s definition=%s", table, digest)
+    return done
