@@ -1,0 +1,60 @@
+"""
+### Insights: from the labeled lake to the dashboards
+
+Runs when labeled hours or predictions change; a run first lets further changes gather, so that a catch-up
+costs a few runs. Creates or replaces the views (`sql/views/`), selects the hourly aggregates of the days that
+changed on Athena, checks them, and has QuickSight read its data sets anew.
+
+| Step | Does |
+|---|---|
+| `gather` | waits some minutes after the first change; a run by hand does not wait |
+| `views` | creates or replaces what the dashboards and people read |
+| `days` | finds the days whose aggregate is not made from what the lake holds now, whatever started the run |
+| `aggregate` | one task a day: selects it and replaces its one object |
+| `check` | Great Expectations: sums equal the lake's, shares lie between 0 and 1, no hour stands twice |
+| `data_sets` | names QuickSight's data sets; skipped where QuickSight is not used |
+| `ingest` | one task a data set: hourly at most, within QuickSight's 32 in 24 hours; beyond, skipped |
+
+**Every task can be cleared at any time**: a day that has not changed is left as it is, the same rows give the
+same bytes, and an ingestion of the same data is found again. Labeled rows expire, aggregates stay.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.sdk import DAG
+
+from include.operators import insights as tasks
+from include.operators.assets import LABELED, PREDICTED
+from include.operators.links import give
+from include.operators.quality import QualityLink
+
+with DAG(
+    dag_id="insights",
+    description="Aggregates the lake for the dashboards",
+    doc_md=__doc__,
+    schedule=LABELED | PREDICTED,
+    catchup=False,
+    max_active_runs=1,
+    default_args={
+        "owner": "x-opinion",
+        "retries": 3,
+        "retry_delay": pendulum.duration(seconds=10),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": pendulum.duration(minutes=10),
+    },
+    tags=["x-opinion", "dashboards"],
+):
+    gather = tasks.GatherChangesOperator(task_id="gather")
+    views = tasks.views()
+    days: Any = tasks.days()
+    aggregated: Any = tasks.aggregate.override(max_active_tis_per_dagrun=4).expand(day=days)
+    checked = tasks.check(aggregated)
+    data_sets: Any = tasks.data_sets()
+    ingest = tasks.IngestDataSetOperator.partial(task_id="ingest").expand(data_set=data_sets)
+
+    give(QualityLink(), checked)
+    gather >> views >> days
+    checked >> data_sets

@@ -1,0 +1,32 @@
+"""
+### Provision: what the other DAGs need
+
+Creates or updates the Glue database, its tables (`sql/tables/`), the Athena workgroup, the SageMaker models,
+and QuickSight's data source, data sets and dashboards (`include/insights/dashboards.yaml`; skipped while no
+principals are configured). Run it by hand at first start and whenever topics, tables, models or dashboards
+change. **Running it twice changes nothing**; the task `report` returns what was changed.
+
+Tables are external, so replacing one whose definition has changed touches no data. The pool `sagemaker` is no
+part of it: tasks cannot create pools. It comes from `airflow_settings.yaml`, or from `make run`.
+"""
+
+from __future__ import annotations
+
+import pendulum
+from airflow.sdk import DAG
+
+from include.operators.provision import lake, models, quicksight, report
+
+with DAG(
+    dag_id="provision",
+    description="Creates or updates database, tables, workgroup, models and dashboards",
+    doc_md=__doc__,
+    schedule=None,
+    max_active_runs=1,
+    default_args={"owner": "x-opinion", "retries": 2, "retry_delay": pendulum.duration(seconds=10)},
+    tags=["x-opinion", "operations"],
+):
+    provisioned, dashboards = lake(), quicksight()
+    # QuickSight tries the workgroup when its data source is created.
+    provisioned >> dashboards
+    report([provisioned, models(), dashboards])

@@ -1,0 +1,87 @@
+"""
+### Transform: one hour of raw tweets becomes labeled Parquet
+
+Runs for every hour (catch-up included) and for any hour by hand: trigger it with the parameter `window`, such
+as `2026-11-20T05` (UTC). It waits until the hour is through Firehose, collapses doubles, quarantines what
+cannot be used, has SageMaker translate (where a translator is configured) and judge the rest, and publishes
+one Parquet object per topic.
+
+**Every task can be cleared at any time, and an hour run again as often as you like**: the outputs are whole
+objects that replace themselves, and a SageMaker job that has answered the same input before is reused. An
+object made from newer raw data is never replaced by one made from older. If the work files have expired,
+clear from `prepare` on. Killing a task stops its job.
+
+Quality: Great Expectations checks the hour before a model is paid for it and after it is published. The
+suites in `include/quality/suites.py` say for each expectation whether it blocks or warns, and why; results
+are kept under `quality/` in the lake.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param
+
+from include.operators import transform as tasks
+from include.operators.assets import LABELED
+from include.operators.delivery import DeliveryWatermarkSensor
+from include.operators.links import give
+from include.operators.quality import QualityLink
+from include.operators.sagemaker import BatchTransformOperator
+from include.settings import settings
+from include.x.topics import load
+
+with DAG(
+    dag_id="transform",
+    description="Labels one hour of tweets: raw → SageMaker → Parquet",
+    doc_md=__doc__,
+    schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
+    start_date=settings().collection_start or load(settings().topics_file).collection.start,
+    catchup=True,
+    max_active_runs=4,
+    params={
+        "window": Param(
+            None,
+            type=["null", "string"],
+            pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}$",
+            title="Hour (UTC)",
+            description="Such as 2026-11-20T05; without it the run's data interval is taken.",
+        )
+    },
+    default_args={
+        "owner": "x-opinion",
+        "retries": 3,
+        "retry_delay": pendulum.duration(seconds=10),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": pendulum.duration(minutes=10),
+    },
+    tags=["x-opinion", "labeling"],
+):
+    window: Any = tasks.window()
+    delivered = DeliveryWatermarkSensor(task_id="wait_for_delivery", window=window)
+    hour: Any = tasks.prepare(window)
+    raw_checked = tasks.check_raw(hour["prepared"])
+    translate = BatchTransformOperator(
+        task_id="translate",
+        stage="translation",
+        window=window,
+        input_prefix=hour["translation_input"],
+        pool=settings().sagemaker_pool,
+    )
+    translation: Any = translate.output
+    label = BatchTransformOperator(
+        task_id="label",
+        stage="sentiment",
+        window=window,
+        input_prefix=tasks.compose(hour["prepared"], translation),
+        pool=settings().sagemaker_pool,
+    )
+    sentiment: Any = label.output
+    published = tasks.publish(hour["prepared"], sentiment, translation)
+    checked = tasks.check_labeled.override(outlets=[LABELED])(hour["prepared"])
+
+    delivered >> hour
+    give(QualityLink(), raw_checked, checked)
+    raw_checked >> translate
+    published >> checked

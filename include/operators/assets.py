@@ -1,0 +1,14 @@
+"""The lake's assets: what tells a DAG that another one has changed something.
+
+Their scheme is our own: for s3:// every parsing of a DAG file would import the providers and boto3.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import Asset
+
+LABELED = Asset(name="labeled", uri="x-opinion://lake/labeled")
+"""Labeled hours; an event's extra holds the ``window``."""
+
+PREDICTED = Asset(name="predicted", uri="x-opinion://lake/predicted")
+"""The predictions of the champion."""

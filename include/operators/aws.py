@@ -1,0 +1,30 @@
+"""AWS clients for tasks and triggers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from include.settings import settings
+
+
+def client(service: str) -> Any:
+    """A boto3 client through the Airflow connection that the settings name.
+
+    Imports the provider only now: a DAG file's parsing must not pay for it. Made from the hook's session, as
+    the hook's own way looks through the whole call stack for a user agent, which takes half a second.
+    """
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+    hook = AwsBaseHook(aws_conn_id=settings().aws_conn_id)
+    session: Any = hook.get_session(region_name=hook.region_name)
+    return session.client(
+        service,
+        endpoint_url=hook.conn_config.get_service_endpoint_url(service),
+        config=hook.config,
+        verify=hook.verify,
+    )
+
+
+def secret(name: str) -> str:
+    """A secret's text from Secrets Manager; keep it out of logs and XCom."""
+    return str(client("secretsmanager").get_secret_value(SecretId=name)["SecretString"])

@@ -1,0 +1,361 @@
+"""The tasks of `coverage`: measure and plan, ask a person, recover, measure again, rerun, report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+
+from include.operators.aws import client
+from include.settings import settings
+from include.window import Window
+
+if TYPE_CHECKING:
+    import tweepy
+    from airflow.sdk import Context
+
+    from include.coverage.measure import Measurement
+    from include.coverage.plan import Recovery, Runs
+    from include.x.topics import Topics
+
+RECOVERIES, PLAN, ALARMS = "recoveries", "plan", "alarms"
+"""XCom keys: the recoveries that are planned, the plan for people, alarms that were not there before."""
+
+_ACTIVE = ["queued", "running"]
+
+log = logging.getLogger(__name__)
+
+
+class CoverageAlarmError(AirflowException):
+    """Something that reruns do not mend, or a task of this run that failed: a person has to look."""
+
+
+def _now() -> datetime:
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def _topics() -> Topics:
+    from include.x.topics import load
+
+    return load(settings().topics_file)
+
+
+def _x_client() -> tweepy.Client:
+    from include.x.client import api_client, bearer_token
+
+    return api_client(settings(), bearer_token(client("secretsmanager"), settings()))
+
+
+def _is_active(ti: Any, dag_id: str, window: Window) -> bool:
+    from include.coverage.plan import run_ids
+
+    return bool(ti.get_dr_count(dag_id=dag_id, run_ids=run_ids(window), states=_ACTIVE))
+
+
+def _runs(ti: Any, dag_id: str, windows: Sequence[Window]) -> dict[Window, Runs]:
+    """What is known of the runs of each hour, asked of the scheduler's own records."""
+    from include.coverage.plan import Runs, scheduled_run_id
+
+    next_scheduled = ti.get_dag(dag_id).next_dagrun
+    return {
+        window: Runs(
+            scheduled=ti.get_dr_count(dag_id=dag_id, run_ids=[scheduled_run_id(window)]) > 0,
+            active=_is_active(ti, dag_id, window),
+            next_scheduled=next_scheduled,
+        )
+        for window in windows
+    }
+
+
+def is_dry_run(context: Context) -> bool:
+    """Whether nothing may be changed: what the Param says by hand, never for a scheduled run."""
+    return context["dag_run"].run_type != "scheduled" and bool(context["params"]["dry_run"])
+
+
+class _CoverageOperator(BaseOperator):
+    """What measuring needs; ``rerun_dag_id`` is the DAG whose runs label the hours."""
+
+    def __init__(self, *, rerun_dag_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rerun_dag_id = rerun_dag_id
+        self._athena: Any = None
+
+    def windows(self, context: Context) -> list[Window]:
+        """The hours that the run is about."""
+        from include.coverage.measure import collection_start, windows
+
+        started = context["dag_run"].start_date or _now()
+        params = context["params"]
+        scheduled = context["dag_run"].run_type == "scheduled"
+        start, end = (None, None) if scheduled else (params["start"], params["end"])
+        return windows(start, end, started, settings(), collection_start(settings(), _topics()))
+
+    def measure(self, context: Context, windows: Sequence[Window]) -> Measurement:
+        """Measures and judges ``windows`` now."""
+        from include.coverage.measure import measure
+        from include.lake.athena import Athena
+
+        self._athena = Athena(client("athena"), settings())
+        active = [window for window in windows if _is_active(context["ti"], self.rerun_dag_id, window)]
+        return measure(self._athena, client("s3"), settings(), _topics(), windows, active, _now())
+
+    def on_kill(self) -> None:
+        """Stops the statements under way."""
+        if self._athena is not None:
+            self._athena.stop()
+
+
+class PlanCoverageOperator(_CoverageOperator):
+    """Measures, judges, writes the ledger and plans; in a dry run it only plans.
+
+    Returns the plan in words; the recoveries are in the XCom `RECOVERIES`, empty in a dry run.
+    """
+
+    def execute(self, context: Context) -> str:
+        """Measures, asks X what the recoveries would cost, and the scheduler about the hours' runs."""
+        from include.coverage import ledger
+        from include.coverage.measure import reach_start
+        from include.coverage.plan import describe, recoveries, unlabeled, way
+
+        dry_run = is_dry_run(context)
+        windows = self.windows(context)
+        measured = self.measure(context, windows) if windows else None
+        rows = measured.rows if measured else ()
+        planned = []
+        if measured and any(row.gap_state in ("open", "filling") for row in rows):
+            planned = self._recoveries(measured, reach_start(_now(), settings()), recoveries)
+        hours = {*unlabeled(rows), *(recovery.window for recovery in planned)}
+        runs = _runs(context["ti"], self.rerun_dag_id, sorted(hours))
+        plan = describe(rows, planned, [way(window, runs[window]) for window in sorted(hours)], dry_run)
+        log.info("%s", plan)
+        if not dry_run:
+            ledger.write(client("s3"), settings().bucket, rows)
+        ti = context["ti"]
+        ti.xcom_push(RECOVERIES, [] if dry_run else [recovery.to_json() for recovery in planned])
+        return plan
+
+    def _recoveries(self, measured: Measurement, reach: datetime, recoveries: Any) -> list[Recovery]:
+        from include.coverage.evidence import sample_at
+        from include.x.budget import PostsLedger, month_of
+        from include.x.search import count
+
+        topics, x_client = _topics(), _x_client()
+        used = PostsLedger(client("s3"), settings().bucket).used(month_of(_now()))
+        planned: list[Recovery] = recoveries(
+            measured.rows,
+            reach,
+            topics.collection.monthly_posts - used,
+            lambda topic, stretch: count(x_client, topics, topic, stretch.start, stretch.end),
+            lambda window: sample_at(window, measured.heartbeats),
+        )
+        return planned
+
+
+class ApproveRecoveriesOperator(ApprovalOperator):
+    """Lets through what needs no approval; asks a person about the rest, if there is any.
+
+    ``recoveries`` are those that are planned. Returns those that may be made. Without an answer in time what
+    needs approval stays open, and a later run asks again.
+    """
+
+    template_fields = (*ApprovalOperator.template_fields, "recoveries")
+
+    def __init__(self, *, recoveries: Any, **kwargs: Any) -> None:
+        super().__init__(defaults=self.REJECT, **kwargs)
+        self.recoveries = recoveries
+
+    def execute(self, context: Context) -> Any:
+        """Returns at once, or waits for a person."""
+        asked = self._asked()
+        if not asked:
+            return self.recoveries
+        entries = "\n".join(f"- {recovery}" for recovery in asked)
+        self.body = f"{entries}\n\nIn all about {sum(recovery.posts for recovery in asked)} posts."
+        return super().execute(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:
+        """Takes the person's answer; a refusal keeps the others from nothing."""
+        from include.coverage.plan import Recovery
+
+        answer = HITLOperator.execute_complete(self, context, event)
+        approved = answer["chosen_options"] == [self.APPROVE]
+        asked = self._asked()
+        log.info("recoveries asked=%d approved=%s", len(asked), approved)
+        planned = (Recovery.from_json(value) for value in self.recoveries)
+        made = [
+            replace(one, approved=True) if one in asked else one
+            for one in planned
+            if approved or one not in asked
+        ]
+        return [one.to_json() for one in made]
+
+    def _asked(self) -> list[Recovery]:
+        from include.coverage.plan import Recovery
+
+        planned = [Recovery.from_json(value) for value in self.recoveries]
+        return [recovery for recovery in planned if recovery.approval and not recovery.approved]
+
+
+class RecoverStretchOperator(BaseOperator):
+    """Recovers one stretch of one topic and keeps its gap in the ledger: filling, then what came of it."""
+
+    template_fields = ("recovery",)
+
+    def __init__(self, *, recovery: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.recovery = recovery
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Searches, writes the object, and returns the counts."""
+        from include.coverage import ledger
+        from include.coverage.judge import GapState
+        from include.coverage.plan import Recovery
+        from include.coverage.recover import recover
+
+        recovery = Recovery.from_json(self.recovery)
+        s3, bucket = client("s3"), settings().bucket
+        key = recovery.topic, recovery.window
+
+        def mark(state: GapState, reason: str | None) -> None:
+            ledger.change(
+                s3,
+                bucket,
+                key,
+                lambda row: ledger.with_gap(
+                    row, recovery.stretch, state=state, reason=reason, approved=recovery.approved
+                ),
+            )
+
+        mark(GapState.FILLING, None)
+        attempt = f"{_now():%Y%m%dT%H%M%S}-{context['ti'].try_number}"
+        outcome = recover(s3, _x_client(), settings(), _topics(), recovery, attempt)
+        mark(outcome.state, outcome.reason)
+        if outcome.state is not GapState.FILLED:
+            log.warning("not recovered: %s: %s", recovery, outcome.reason)
+        return {
+            "topic": recovery.topic,
+            "hour": recovery.window.label,
+            "stretch": str(recovery.stretch),
+            "state": outcome.state.value,
+            "bought": outcome.bought,
+            "kept": outcome.kept,
+            "reason": outcome.reason,
+        }
+
+
+class DecideRerunsOperator(_CoverageOperator):
+    """Measures again what was recovered, and decides which hours are transformed again.
+
+    ``plan`` and ``recover`` are the ids of the tasks that plan and recover. Returns what
+    `RerunTransformOperator` is expanded over; nothing in a dry run. Alarms that were not there before are in
+    the XCom `ALARMS`. Skips itself where nothing was planned because planning failed.
+    """
+
+    def __init__(self, *, plan: str, recover: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
+        self.recover = recover
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Measures, writes the ledger and counts the reruns in it."""
+        from include.coverage import evidence, ledger
+        from include.coverage.plan import describe, reruns, unlabeled
+
+        ti = context["ti"]
+        if ti.xcom_pull(task_ids=self.plan, key=RECOVERIES) is None:
+            raise AirflowSkipException("there is no plan")
+        if is_dry_run(context):
+            return []
+        windows = self.windows(context)
+        s3, bucket = client("s3"), settings().bucket
+        former = ledger.read_days(s3, bucket, windows)
+        wanted = set(windows)
+        known = {key: row for key, row in former.items() if key[1] in wanted}
+        tried = {Window.parse(one["hour"]) for one in ti.xcom_pull(task_ids=self.recover) or ()}
+        if tried:
+            known |= {row.key: row for row in self.measure(context, sorted(tried)).rows}
+        rows = tuple(known.values())
+        needing = list(unlabeled(rows))
+        runs = _runs(ti, self.rerun_dag_id, needing)
+        inputs = evidence.list_inputs(s3, bucket, _topics().names, needing)
+        changed_since = {
+            row.window for row in rows if row.key in inputs and row.inputs_digest != inputs[row.key].digest
+        }
+        steps, changed = reruns(rows, runs, settings().max_reruns, changed_since)
+        replaced = {row.key: row for row in rows} | {row.key: row for row in changed}
+        final = list(replaced.values())
+        ledger.write(s3, bucket, final)
+        plan = describe(final, [], steps, dry_run=False)
+        log.info("%s", plan)
+        ti.xcom_push(PLAN, plan)
+        ti.xcom_push(ALARMS, self._new_alarms(final, former, changed))
+        return [
+            {"trigger_run_id": step.run_id, "conf": {"window": step.window.label}}
+            for step in steps
+            if step.run_id
+        ]
+
+    @staticmethod
+    def _new_alarms(final: Sequence[Any], former: dict[Any, Any], changed: Sequence[Any]) -> list[str]:
+        """Every alarm is logged as an error; those that no rerun mends are returned when they are new."""
+        exhausted = {row.key for row in changed if row.alarm}
+        new = []
+        for row in final:
+            if not row.alarm:
+                continue
+            text = f"{row.window} {row.topic}: {row.alarm}"
+            log.error("alarm %s", text)
+            known = former.get(row.key)
+            if row.key in exhausted and (known is None or known.alarm != row.alarm):
+                new.append(text)
+        return new
+
+
+class RerunTransformOperator(TriggerDagRunOperator):
+    """Clears an hour's scheduled run, or starts a run for its window; leaves an active run alone.
+
+    Expanded over what `DecideRerunsOperator` returns.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(logical_date=None, reset_dag_run=True, **kwargs)
+
+    def execute(self, context: Context) -> None:
+        """Looks once more: clearing a running task would start it anew."""
+        window = Window.parse((self.conf or {})["window"])
+        if _is_active(context["ti"], self.trigger_dag_id, window):
+            raise AirflowSkipException(f"a run of {window} has become active since it was measured")
+        super().execute(context)
+
+
+class ReportCoverageOperator(BaseOperator):
+    """Ends the run: fails if one of its tasks failed or there is a new alarm, so that it is seen.
+
+    ``plan`` and ``decide`` are the ids of the tasks that plan and decide. Returns what was found, for people.
+    """
+
+    def __init__(self, *, plan: str, decide: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
+        self.decide = decide
+
+    def execute(self, context: Context) -> str:
+        """Reads the other tasks' states and alarms."""
+        ti = context["ti"]
+        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])
+        found = {task: state for run in states.values() for task, state in run.items()}
+        failed = sorted(task for task, state in found.items() if state in ("failed", "upstream_failed"))
+        alarms = ti.xcom_pull(task_ids=self.decide, key=ALARMS) or []
+        problems = [*(f"task {task} {found[task]}" for task in failed), *alarms]
+        if problems:
+            raise CoverageAlarmError("; ".join(problems))
+        text = ti.xcom_pull(task_ids=self.decide, key=PLAN) or ti.xcom_pull(task_ids=self.plan)
+        return str(text)

@@ -1,0 +1,271 @@
+"""The tasks of `insights`: aggregates of the days that changed, their check, and QuickSight's ingestions.
+
+What needs botocore is imported by the methods: a DAG file's parsing must not pay for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+from airflow.sdk import BaseOperator, BaseOperatorLink, task
+from airflow.sdk.exceptions import AirflowSkipException
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from include.operators.aws import client
+from include.operators.quality import checking
+from include.settings import settings
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.insights.ingestion import DataSet
+
+_SOON = 5.0
+"""Seconds that a task waits by itself: the scheduler takes one that resumes unseen for dead."""
+_PATIENCE = 10.0
+_FIRST_WAIT, _LONGEST_WAIT = 5.0, 30.0
+
+
+def gathered_at(changes: Iterable[datetime], seconds: int) -> datetime | None:
+    """When the changes that started a run have gathered; None for a run that none started."""
+    first = min(changes, default=None)
+    return first + timedelta(seconds=seconds) if first else None
+
+
+class GatherChangesOperator(BaseOperator):
+    """Waits until ``settings().gather_seconds`` after the first change that started this run.
+
+    Changes that come meanwhile start another run, which finds nothing left to do. A run by hand does not
+    wait. Returns how many changes there were.
+    """
+
+    ui_color = "#c7e3f7"
+
+    def execute(self, context: Context) -> int:
+        """Goes on, or waits in the triggerer."""
+        events = [event for found in context["triggering_asset_events"].values() for event in found]
+        until = gathered_at((event.timestamp for event in events), settings().gather_seconds)
+        left = (until - datetime.now(UTC)).total_seconds() if until else 0.0
+        if until and left > _SOON:
+            self.log.info("changes=%d gathering until %s", len(events), until.isoformat())
+            self._wait(until, len(events))
+        time.sleep(max(left, 0.0))
+        return len(events)
+
+    def go_on(self, _context: Context, event: Any, changes: int) -> int:  # noqa: ARG002 - Airflow's signature
+        """The time is over."""
+        return changes
+
+    def _wait(self, until: datetime, changes: int) -> NoReturn:
+        self.defer(trigger=DateTimeTrigger(until), method_name="go_on", kwargs={"changes": changes})
+
+
+@task
+def views() -> list[str]:
+    """Creates or replaces the views of ``sql/views/``; their names."""
+    from include.lake.views import create_views
+
+    return create_views(_athena())
+
+
+@task
+def days() -> list[str]:
+    """The days whose aggregate is not made from what the lake holds now."""
+    from include.insights.aggregate import changed_days
+
+    return changed_days(client("s3"), settings(), _topics())
+
+
+@task
+def aggregate(day: str) -> dict[str, Any]:
+    """Selects a day on Athena and replaces its aggregate; counts."""
+    from include.insights.aggregate import refresh
+
+    return refresh(_athena(), client("s3"), settings(), _topics(), day).to_json()
+
+
+@task
+def check(aggregated: list[dict[str, Any]], ti: Any = None) -> list[dict[str, Any]]:
+    """The suite ``opinion`` on every day that was aggregated."""
+    from include.quality.checks import check_opinion
+
+    found = [each["day"] for each in aggregated]
+    with checking(ti, "opinion", max(found)):
+        results = check_opinion(_athena(), client("s3"), settings(), _topics(), found)
+    return [
+        {name: value for name, value in result.to_json().items() if name != "failures"} for result in results
+    ]
+
+
+@task(trigger_rule="none_failed")
+def data_sets() -> list[str]:
+    """The ids of QuickSight's data sets; skipped where QuickSight is not used."""
+    from include.insights.quicksight import data_set_ids
+
+    if not settings().quicksight_principals:
+        raise AirflowSkipException(
+            "QuickSight is not used: nobody is to see the dashboards there (OPINION_QUICKSIGHT_PRINCIPALS)"
+        )
+    return list(data_set_ids(settings()))
+
+
+class IngestionTrigger(BaseTrigger):
+    """Waits, without a limit, until an ingestion has ended; cancels it when a person kills the task.
+
+    The event is ``{"state": ..., "rows": ..., "error": ...}``.
+    """
+
+    def __init__(self, data_set: str, ingestion: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.data_set = data_set
+        self.ingestion = ingestion
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments, for the triggerer."""
+        return (
+            f"{__name__}.{type(self).__name__}",
+            {"data_set": self.data_set, "ingestion": self.ingestion},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Waits before it asks: the scheduler takes a task that resumes unseen for dead."""
+        from include.insights.ingestion import UNDER_WAY
+
+        data_set = await asyncio.to_thread(_data_set, self.data_set)
+        wait = _FIRST_WAIT
+        while True:
+            await asyncio.sleep(wait)
+            wait = min(wait * 1.5, _LONGEST_WAIT)
+            outcome = await asyncio.to_thread(data_set.outcome, self.ingestion)
+            if outcome.state not in UNDER_WAY:
+                yield TriggerEvent(vars(outcome))  # type: ignore[no-untyped-call]
+                return
+
+    async def on_kill(self) -> None:
+        """Cancels the ingestion: a person marked or cleared the task; a restart does not get here.
+
+        In one thread, which goes on to its end: the triggerer cancels again and again, this coroutine too.
+        """
+        await asyncio.to_thread(self._cancel)
+
+    def _cancel(self) -> None:
+        _data_set(self.data_set).cancel(self.ingestion)
+
+
+class DashboardLink(BaseOperatorLink):
+    """Leads from an ingestion to the dashboard that shows its data set."""
+
+    name = "QuickSight dashboard"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's signature
+        """The address."""
+        from include.insights.quicksight import dashboard_url
+
+        return dashboard_url(settings(), operator.data_set)  # type: ignore[attr-defined]
+
+
+class IngestDataSetOperator(BaseOperator):
+    """Has QuickSight read a data set anew, unless it holds just this data already.
+
+    Returns ``{"data_set", "ingestion", "rows", "reused"}``. Skips, with the next possible time, where the
+    last ingestion is less than ``settings().quicksight_spacing_seconds`` old or QuickSight's limit is used
+    up. An ingestion that failed fails the task with QuickSight's type and message; its retry starts another.
+    """
+
+    template_fields = ("data_set",)
+    operator_extra_links = (DashboardLink(),)
+    ui_color = "#d9c7f7"
+
+    def __init__(self, *, data_set: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.data_set = data_set
+        self._running: tuple[DataSet, str] | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Finds or starts the ingestion, and defers unless it ends soon."""
+        from include.insights import ingestion
+
+        data_set = _data_set(self.data_set)
+        decision = ingestion.decide(
+            f"lake-{ingestion.data_digest(client('s3'), settings())}",
+            data_set.ingestions(),
+            datetime.now(UTC),
+            timedelta(seconds=settings().quicksight_spacing_seconds),
+            settings().quicksight_ingestions_per_day,
+        )
+        if decision.action is ingestion.Action.START:
+            decision = data_set.start(decision)
+        if decision.action is ingestion.Action.WAIT:
+            until = (
+                f"possible again at {decision.until:%Y-%m-%dT%H:%M:%SZ}" if decision.until else "try later"
+            )
+            raise AirflowSkipException(f"no ingestion of {self.data_set}: {decision.reason}; {until}")
+        result = {
+            "data_set": self.data_set,
+            "ingestion": decision.identity,
+            "reused": decision.action is not ingestion.Action.START,
+        }
+        self._running = (data_set, decision.identity)
+        deadline = time.monotonic() + _PATIENCE
+        outcome = data_set.outcome(decision.identity)
+        while outcome.state in ingestion.UNDER_WAY:
+            if time.monotonic() > deadline:
+                self._wait(result)
+            time.sleep(0.2)
+            outcome = data_set.outcome(decision.identity)
+        return self.finish(context, vars(outcome), result)
+
+    def finish(self, context: Context, event: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+        """Tells what was read; raises `IngestionError` where the ingestion has not completed.
+
+        One that was joined and then cancelled was another task's to cancel: this one starts its own.
+        """
+        from include.insights.ingestion import COMPLETED, IngestionError
+
+        if event["state"] == "CANCELLED" and result["reused"]:
+            self.log.info("ingestion=%s was cancelled by the task that started it", result["ingestion"])
+            return self.execute(context)
+        if event["state"] != COMPLETED:
+            raise IngestionError(
+                f"ingestion {result['ingestion']} of {self.data_set} is {event['state']}: "
+                f"{event['error'] or 'no reason given'}"
+            )
+        self.log.info("data_set=%s ingestion=%s rows=%d", self.data_set, result["ingestion"], event["rows"])
+        return {**result, "rows": event["rows"]}
+
+    def on_kill(self) -> None:
+        """Cancels the ingestion when the task is killed between starting it and deferring."""
+        if self._running is not None:
+            data_set, ingestion = self._running
+            data_set.cancel(ingestion)
+
+    def _wait(self, result: dict[str, Any]) -> NoReturn:
+        self.defer(
+            trigger=IngestionTrigger(self.data_set, result["ingestion"]),
+            method_name="finish",
+            kwargs={"result": result},
+        )
+
+
+def _topics() -> tuple[str, ...]:
+    from include.x.topics import load
+
+    return load(settings().topics_file).names
+
+
+def _athena() -> Any:
+    from include.lake.athena import Athena
+
+    return Athena(client("athena"), settings())
+
+
+def _data_set(identity: str) -> DataSet:
+    from include.insights.ingestion import DataSet
+
+    account = client("sts").get_caller_identity()["Account"]
+    return DataSet(client("quicksight"), account, identity)

@@ -1,0 +1,185 @@
+"""A batch transform as a task: clearing it never pays twice, killing it stops the job.
+
+What needs botocore is imported by the methods: a DAG file's parsing must not pay for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from include.operators.aws import client
+from include.settings import settings
+from include.window import Window
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.labeling.jobs import CapacityError
+
+_PATIENCE = 10.0
+_FIRST_WAIT, _LONGEST_WAIT = 5.0, 30.0
+_CAPACITY_WAIT = timedelta(minutes=1)
+_REASON_LENGTH = 500
+
+
+class TransformJobTrigger(BaseTrigger):
+    """Waits, without a limit, until a transform job has ended; stops the job when a person kills the task.
+
+    The event is ``{"state": ..., "reason": ...}``.
+    """
+
+    def __init__(self, job_name: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.job_name = job_name
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments, for the triggerer."""
+        return f"{__name__}.{type(self).__name__}", {"job_name": self.job_name}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Asks every few seconds at first and every half minute in the end: jobs take up to hours.
+
+        Waits before it asks: the scheduler takes a task that resumes before it was seen to defer for dead.
+        """
+        from include.labeling import jobs
+
+        sagemaker = await asyncio.to_thread(client, "sagemaker")
+        wait, seen = _FIRST_WAIT, ""
+        while True:
+            await asyncio.sleep(wait)
+            wait = min(wait * 1.5, _LONGEST_WAIT)
+            state, reason = await asyncio.to_thread(jobs.watch, sagemaker, self.job_name, 0)
+            if state != seen:
+                self.log.info("job=%s state=%s", self.job_name, state)
+                seen = state
+            if state in jobs.ENDED:
+                yield TriggerEvent({"state": state, "reason": reason})  # type: ignore[no-untyped-call]
+                return
+
+    async def on_kill(self) -> None:
+        """Stops the job: a person marked or cleared the task. A triggerer's restart does not get here.
+
+        In one thread, which goes on to its end: the triggerer cancels again and again, this coroutine too.
+        """
+        await asyncio.to_thread(self._stop)
+
+    def _stop(self) -> None:
+        from include.labeling import jobs
+
+        jobs.stop(client("sagemaker"), self.job_name)
+
+
+class BatchTransformOperator(BaseOperator):
+    """Has the model of ``stage`` answer every object under ``input_prefix``.
+
+    Waits some seconds by itself, which a local job needs, and then in the triggerer.
+
+    Returns ``{"job", "model", "engine", "output", "reused"}``; ``output`` is a key prefix beside the input.
+    Skips where the stage has no model or ``input_prefix`` is empty. A job that failed or was stopped fails
+    the task; its retry starts a new one. Where the account's limit is reached, it waits and tries again.
+    """
+
+    template_fields = ("window", "input_prefix")
+    ui_color = "#d9c7f7"
+
+    def __init__(self, *, stage: str, window: Any, input_prefix: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stage = stage
+        self.window = window
+        self.input_prefix = input_prefix
+        self._running: tuple[Any, str] | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Finds or creates the job, and defers unless it ends soon."""
+        from include.labeling import jobs, models
+
+        s3 = client("s3")
+        model = models.resolve(settings(), s3).of(self.stage)
+        if model is None:
+            raise AirflowSkipException(
+                f"no {self.stage} model is configured (OPINION_{self.stage.upper()}_ARTIFACT)"
+            )
+        if not self.input_prefix:
+            raise AirflowSkipException(f"there is nothing to ask the {self.stage} model")
+        inputs = jobs.list_inputs(s3, settings().bucket, self.input_prefix)
+        if not inputs:
+            raise jobs.JobError(
+                f"{self.input_prefix} is empty: work files expire; clear this run from the task 'prepare' on"
+            )
+        sagemaker = client("sagemaker")
+        models.ensure_model(sagemaker, s3, settings(), model)
+        job = jobs.plan(settings(), Window.parse(self.window), model, self.input_prefix, inputs)
+        try:
+            started = jobs.start(sagemaker, s3, job)
+        except jobs.CapacityError as error:
+            self._wait_for_capacity(error)
+        result = {
+            "job": started.name,
+            "model": model.name,
+            "engine": model.engine,
+            "output": job.output_prefix,
+            "reused": not started.created,
+        }
+        if started.state == jobs.COMPLETED:
+            return result
+        self._running = (sagemaker, started.name)
+        outputs = sorted(job.outputs)
+        state, reason = jobs.watch(sagemaker, started.name, _PATIENCE)
+        if state not in jobs.ENDED:
+            self._wait_for_job(result, outputs)
+        return self.finish(context, {"state": state, "reason": reason}, result, outputs)
+
+    def finish(
+        self, context: Context, event: dict[str, str], result: dict[str, Any], outputs: list[str]
+    ) -> dict[str, Any]:
+        """Hands on the output of a completed job; raises `JobError` for any other end.
+
+        A job that was joined and then stopped was another task's to stop: this one starts its own.
+        """
+        from include.labeling import jobs
+
+        name, state = result["job"], event["state"]
+        if state == jobs.STOPPED and result["reused"]:
+            self.log.info("job=%s was stopped by the task that started it", name)
+            return self.execute(context)
+        if state != jobs.COMPLETED:
+            raise jobs.JobError(
+                f"job {name} is {state}: {event['reason'][:_REASON_LENGTH] or 'no reason given'}; "
+                "see its log in CloudWatch, group /aws/sagemaker/TransformJobs"
+            )
+        there = {key for key, _ in jobs.list_inputs(client("s3"), settings().bucket, result["output"])}
+        missing = sorted(set(outputs) - there)
+        if missing:
+            raise jobs.JobError(f"job {name} has completed without {len(missing)} outputs, as {missing[0]}")
+        self.log.info("job=%s state=%s outputs=%d", name, state, len(outputs))
+        return result
+
+    def try_again(self, context: Context, event: Any) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
+        """Looks once more whether the job can be started."""
+        return self.execute(context)
+
+    def on_kill(self) -> None:
+        """Stops the job when the task is killed between starting it and deferring."""
+        from include.labeling import jobs
+
+        if self._running is not None:
+            jobs.stop(*self._running)
+
+    def _wait_for_job(self, result: dict[str, Any], outputs: list[str]) -> NoReturn:
+        self.defer(
+            trigger=TransformJobTrigger(result["job"]),
+            method_name="finish",
+            kwargs={"result": result, "outputs": outputs},
+        )
+
+    def _wait_for_capacity(self, error: CapacityError) -> NoReturn:
+        self.log.warning("no capacity, trying again in %s: %s", _CAPACITY_WAIT, error)
+        self.defer(trigger=TimeDeltaTrigger(_CAPACITY_WAIT), method_name="try_again")

@@ -1,0 +1,146 @@
+"""The tasks of `train`: the wheel, the steps of the workflow, the check of the predictions and the report."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator, BaseOperatorLink, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from include.operators.aws import client
+from include.operators.databricks import WorkflowTaskOperator
+from include.operators.quality import checking
+from include.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from airflow.providers.databricks.hooks.databricks import DatabricksHook
+    from airflow.sdk import Context
+
+PACKAGE = "x_opinion_training"
+"""The wheel's distribution."""
+
+
+def cluster(configured: Settings) -> dict[str, Any]:
+    """The job cluster: one machine, as what is trained on fits one.
+
+    What Spark NLP needs beside its wheel comes from Maven; its serializer settings are those that its
+    documentation asks for on Databricks.
+    """
+    found: dict[str, Any] = {
+        "spark_version": configured.training_spark_version,
+        "node_type_id": configured.training_node_type,
+        "num_workers": 0,
+        "data_security_mode": "SINGLE_USER",
+        "spark_conf": {
+            "spark.master": "local[*, 4]",
+            "spark.databricks.cluster.profile": "singleNode",
+            "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
+            "spark.kryoserializer.buffer.max": "256m",
+            # So many tasks look for a table's unused files; the default of 10,000 is for many machines.
+            "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
+            "spark.jars.packages": "com.johnsnowlabs.nlp:spark-nlp_2.12:5.5.3",
+        },
+        "spark_env_vars": {"AWS_DEFAULT_REGION": configured.training_region},
+        "custom_tags": {"ResourceClass": "SingleNode", "project": "x-opinion"},
+    }
+    if configured.training_instance_profile_arn:
+        found["aws_attributes"] = {"instance_profile_arn": configured.training_instance_profile_arn}
+    return found
+
+
+def parameters(configured: Settings) -> dict[str, str]:
+    """What every step is told; the templates are the run's own parameters."""
+    return {
+        "bucket": configured.bucket,
+        "model": configured.training_model,
+        "experiment": configured.training_experiment,
+        "features": configured.training_features,
+        "trials": "{{ params.trials }}",
+        "seed": str(configured.training_seed),
+        "minimum_confidence": str(configured.training_minimum_confidence),
+        "minimum_rows": str(configured.training_minimum_rows),
+        "margin": str(configured.training_margin),
+        "retention_days": str(configured.retention_days),
+        "retrain": "{{ params.retrain | lower }}",
+        "repredict": "{{ params.repredict | lower }}",
+    }
+
+
+@task
+def stage_wheel() -> str:
+    """Builds the training code's wheel and puts it into the volume, where it is not there yet; its path."""
+    from include.operators.databricks import upload
+    from include.training import wheel
+
+    path = f"{settings().training_volume}/wheels/{wheel.file_name()}"
+    upload(path, wheel.build())
+    return path
+
+
+class StepOperator(WorkflowTaskOperator):
+    """A step of the training: skipped, with the reason, where the step found that it had nothing to do.
+
+    So a week without enough tweets is no failure: train and gate are skipped, and the champion predicts on.
+    Returns what the step returned, beside the run's ids.
+    """
+
+    def _settle(
+        self, context: Context, databricks: DatabricksHook, attempt: dict[str, Any]
+    ) -> dict[str, Any]:
+        from include.training import hours
+
+        found = super()._settle(context, databricks, attempt)
+        outcome = hours.read_outcome(client("s3"), settings().bucket, self.entry_point)
+        if outcome.get("refused"):
+            raise AirflowSkipException(str(outcome["refused"]))
+        return {**found, **outcome}
+
+
+@task
+def check(ti: Any = None) -> dict[str, Any]:
+    """The suite ``predictions`` on what the champion has predicted."""
+    from include.quality.checks import check_predictions
+    from include.window import Window
+
+    period = Window.containing(datetime.now(UTC)).label
+    with checking(ti, "predictions", period):
+        result = check_predictions(client("s3"), settings(), period)
+    return {name: value for name, value in result.to_json().items() if name != "failures"}
+
+
+class ModelLink(BaseOperatorLink):
+    """Leads from the report to the version that predicts, in MLflow's registry."""
+
+    name = "Model"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
+        """The address; none where the settings name no registry's page."""
+        found = ti_key.xcom_pull(task_ids=operator.task_id, key="return_value")
+        if not found:
+            return ""
+        return settings().training_model_url.format(model=settings().training_model, version=found["version"])
+
+
+@task(trigger_rule="none_failed_min_one_success")
+def report(
+    predicted: dict[str, Any],
+    gated: dict[str, Any] | None,
+    checked: dict[str, Any],
+    outlet_events: Any = None,
+) -> dict[str, Any]:
+    """What a run has come to; tells the asset's readers which model predicts."""
+    gated = gated or {}
+    found = {
+        "version": predicted["version"],
+        "alias": gated.get("alias", "champion"),
+        "promoted": bool(gated.get("promoted")),
+        "reason": gated.get("reason", "nothing was trained: see the skipped task train"),
+        "trained": gated.get("version"),
+        "metrics": gated.get("metrics", {}),
+        "predictions": predicted["total"],
+        "checked": checked["checked"],
+    }
+    for asset in outlet_events or ():
+        outlet_events[asset].extra = {"model": f"v{predicted['version']}", "rows": predicted["rows"]}
+    return found

@@ -1,0 +1,138 @@
+"""The tasks of `transform` that run in the worker itself; each returns counts and keys, never text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import task
+from airflow.sdk.exceptions import AirflowFailException
+
+from include.operators.quality import checking
+from include.settings import settings
+
+if TYPE_CHECKING:
+    from include.labeling.prepare import Prepared
+    from include.quality.runner import QualityResult
+
+
+@task
+def window(
+    params: Any = None, data_interval_start: datetime | None = None, data_interval_end: datetime | None = None
+) -> str:
+    """The label of the hour: what was asked for by hand, else the run's data interval."""
+    from include.window import WindowError, requested
+
+    label = (params or {}).get("window")
+    try:
+        return requested(label, data_interval_start, data_interval_end, now=datetime.now(UTC)).label
+    except WindowError as error:
+        raise AirflowFailException(str(error)) from error  # no retry makes it an hour
+
+
+@task(multiple_outputs=True)
+def prepare(window: str) -> dict[str, Any]:
+    """``prepared`` (see `Prepared`) and ``translation_input``, a key prefix or empty."""
+    from include.labeling.prepare import prepare as prepare_hour
+    from include.operators.aws import client, secret
+    from include.window import Window
+
+    prepared = prepare_hour(
+        client("s3"),
+        settings(),
+        _topics(),
+        Window.parse(window),
+        secret(settings().pseudonym_secret).encode(),
+    )
+    return {
+        "prepared": prepared.to_json(),
+        "translation_input": prepared.translation_input if prepared.to_translate else "",
+    }
+
+
+@task
+def check_raw(prepared: dict[str, Any], ti: Any = None) -> dict[str, Any]:
+    """The suite ``raw`` on what was prepared."""
+    from include.quality.checks import check_raw
+
+    with checking(ti, "raw", prepared["window"]):
+        return _checked(check_raw, prepared)
+
+
+@task(trigger_rule="none_failed")
+def compose(prepared: dict[str, Any], translation: dict[str, Any] | None) -> str:
+    """Writes what the sentiment model is asked; its key prefix, empty where there is nothing to ask."""
+    from include.labeling.prepare import compose_sentiment_input
+    from include.operators.aws import client
+
+    hour = _prepared(prepared)
+    output = translation["output"] if translation else None
+    prefix = _from_work(compose_sentiment_input, client("s3"), settings(), hour, output)
+    return prefix if hour.to_label else ""
+
+
+@task(trigger_rule="none_failed")
+def publish(
+    prepared: dict[str, Any], sentiment: dict[str, Any] | None, translation: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Joins rows and answers into the lake's labeled and quarantine objects."""
+    from include.labeling.models import NO_ENGINE
+    from include.labeling.publish import publish
+    from include.operators.aws import client
+
+    sentiment, translation = sentiment or {}, translation or {}
+    published = _from_work(
+        publish,
+        client("s3"),
+        settings(),
+        _prepared(prepared),
+        sentiment.get("output"),
+        sentiment.get("engine", NO_ENGINE),
+        translation.get("output"),
+        translation.get("engine", NO_ENGINE),
+    )
+    return published.to_json()
+
+
+@task
+def check_labeled(prepared: dict[str, Any], ti: Any = None, outlet_events: Any = None) -> dict[str, Any]:
+    """The suite ``labeled`` on what was published; tells the asset's readers which window changed."""
+    from include.quality.checks import check_labeled
+
+    with checking(ti, "labeled", prepared["window"]):
+        result = _checked(check_labeled, prepared)
+    for asset in outlet_events:
+        outlet_events[asset].extra = {"window": prepared["window"]}
+    return result
+
+
+def _topics() -> tuple[str, ...]:
+    from include.x.topics import load
+
+    return load(settings().topics_file).names
+
+
+def _prepared(value: dict[str, Any]) -> Prepared:
+    from include.labeling.prepare import Prepared
+
+    return Prepared.from_json(value)
+
+
+def _checked(check: Callable[..., QualityResult], prepared: dict[str, Any]) -> dict[str, Any]:
+    from include.operators.aws import client
+
+    hour = _prepared(prepared)
+    result = _from_work(check, client("s3"), settings(), hour, tuple(hour.raw))
+    return {name: value for name, value in result.to_json().items() if name != "failures"}
+
+
+def _from_work[**P, R](step: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    """Runs a step that reads work files, and says what to do where they have expired."""
+    from include.lake.storage import ObjectMissingError
+
+    try:
+        return step(*arguments, **named)
+    except ObjectMissingError as error:
+        error.add_note("Work files expire: clear this run from the task 'prepare' on (downstream included).")
+        raise
