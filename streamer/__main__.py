@@ -1,0 +1,249 @@
+"""Collects X's filtered stream into Firehose: `run`, `status`, `rules plan`, `rules apply`, `drain`, `check`.
+
+Exit status: 0 done or stopped as asked, 1 failed (drain: something is left, check: something is not well),
+2 wrong topics, rules, options or no token, 3 X refuses the token, 4 the spool belongs to a running streamer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import logging
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import boto3
+import requests
+import tweepy
+from botocore.exceptions import BotoCoreError, ClientError
+
+from include.settings import settings
+from include.x import rules
+from include.x.budget import PostsLedger
+from include.x.client import TokenError, api_client, bearer_token
+from include.x.records import iso
+from include.x.topics import TopicsError, load
+from streamer.check import findings
+from streamer.delivery import Delivery
+from streamer.firehose import firehose_client
+from streamer.service import FAILED, IN_USE, MISUSED, REFUSED, STOPPED, Options, Streamer
+from streamer.spool import Spool, SpoolError, SpoolInUseError
+
+_DEFAULT_SPOOL = Path("/var/lib/x-opinion-streamer")
+_DEFAULT_PORT = 9464
+_MMAP_THRESHOLD = -3
+"""M_MMAP_THRESHOLD in glibc's malloc.h."""
+_LARGE_BLOCK_BYTES = 256 * 1024
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: at, level, message, and the record's `fields`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter.format`."""
+        line = {
+            "at": iso(datetime.fromtimestamp(record.created, UTC)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    # tweepy logs what X answers to a refused request, and at a lower level the token.
+    logging.getLogger("tweepy").setLevel(logging.CRITICAL)
+    command = options.command
+    try:
+        if command == "run":
+            return _run(options)
+        if command == "status":
+            return _status(options)
+        if command == "drain":
+            return _drain(options)
+        if command == "check":
+            return _check()
+        return _rules(apply=options.action == "apply")
+    except (TopicsError, TokenError, rules.RulesError) as error:
+        return _told(MISUSED, str(error))
+    except (tweepy.Unauthorized, tweepy.Forbidden) as error:
+        return _told(REFUSED, f"X refuses the token (http {error.response.status_code})")
+    except SpoolInUseError as error:
+        return _told(IN_USE, str(error))
+    except SpoolError as error:
+        return _told(FAILED, str(error))
+    except (tweepy.TweepyException, requests.RequestException, ClientError, BotoCoreError) as error:
+        return _told(FAILED, f"{type(error).__name__}: {error}")
+
+
+def _give_large_blocks_back() -> None:
+    """Has the C library return large blocks to the system as soon as they are free.
+
+    glibc else keeps, after the first one, as much for the next: one tweet of a mebibyte costs eight for good.
+    Source: mallopt(3), M_MMAP_THRESHOLD.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
+
+
+def _run(options: argparse.Namespace) -> int:
+    _give_large_blocks_back()
+    configured = settings()
+    topics = load(configured.topics_file)
+    token = _token()
+    session = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    spool = Spool(options.spool, configured.spool_bytes)
+    try:
+        streamer = Streamer(
+            configured,
+            topics,
+            token,
+            session,
+            spool,
+            firehose_client(),
+            PostsLedger(boto3.client("s3"), configured.bucket),
+            Options(options.http_host, options.http_port, options.heartbeat_seconds),
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Not in the handler itself: it may interrupt the very lock that `stop` takes.
+            signal.signal(number, lambda *_: threading.Thread(target=streamer.stop, daemon=True).start())
+        return streamer.run()
+    finally:
+        spool.close()
+
+
+def _status(options: argparse.Namespace) -> int:
+    address = f"http://{options.http_host}:{options.http_port}/status"
+    try:
+        answer = requests.get(address, timeout=5)
+        answer.raise_for_status()
+    except requests.RequestException as error:
+        return _told(FAILED, f"no streamer answers at {address}: {type(error).__name__}")
+    print(json.dumps(answer.json(), indent=2))
+    return STOPPED
+
+
+def _rules(*, apply: bool) -> int:
+    topics = load(settings().topics_file)
+    client = api_client(settings(), _token())
+    changes = rules.plan(rules.compile_rules(topics, topics.collection.sample), rules.present_rules(client))
+    refused = rules.verdicts(client, changes.add)
+    for sign, listed in (
+        ("keep", [existing.rule for existing in changes.keep]),
+        ("add", changes.add),
+        ("delete", [existing.rule for existing in changes.delete]),
+    ):
+        for rule in listed:
+            print(f"{sign:6} {rule.tag or '(no tag)':16} {len(rule.value):4} characters  {rule.value}")
+            if refused.get(rule):
+                print(f"{'':6} {refused[rule]}")
+    if apply and changes:
+        rules.apply(client, changes)
+    print(f"rule set {rules.rule_hash(topics)}: {'applied' if apply else 'changes nothing yet, see apply'}")
+    return MISUSED if any(refused.values()) else STOPPED
+
+
+def _drain(options: argparse.Namespace) -> int:
+    spool = Spool(options.spool)
+    try:
+        failures: list[SpoolError] = []
+        delivery = Delivery(firehose_client(), settings().delivery_stream, spool, failures.append)
+        delivery.start()
+        drained = delivery.drain(time.monotonic() + options.seconds)
+        delivery.stop(5.0)
+        left = spool.pending().total()
+        print(f"{delivery.delivered.total()} records delivered, {left} left")
+        return STOPPED if drained and not failures else FAILED
+    finally:
+        spool.close()
+
+
+def _check() -> int:
+    topics, configured = load(settings().topics_file), settings()
+    ledger = PostsLedger(boto3.client("s3"), configured.bucket)
+    ill = []
+    for finding in findings(configured, topics, _token(), firehose_client(), ledger):
+        print(f"{'ok' if finding.well else 'FAILED':6} {finding.name:9} {finding.found}")
+        if not finding.well:
+            print(f"{'':16} {finding.advice}")
+            ill.append(finding.name)
+    if "token" in ill:
+        return REFUSED
+    return FAILED if ill else STOPPED
+
+
+def _token() -> str:
+    return os.environ.get("X_BEARER_TOKEN") or bearer_token(boto3.client("secretsmanager"), settings())
+
+
+def _told(status: int, sentence: str) -> int:
+    logging.getLogger("streamer").error(sentence)
+    return status
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds from 0.1 to 3600")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m streamer",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="collect until SIGTERM")
+    drain = commands.add_parser("drain", help="deliver what a stopped streamer left in its spool, then end")
+    drain.add_argument(
+        "--seconds", type=_seconds, default=300.0, help="how long to try at most (default %(default)s)"
+    )
+    for command in (run, drain):
+        command.add_argument(
+            "--spool", type=Path, default=_DEFAULT_SPOOL, help="folder of the queue (default %(default)s)"
+        )
+    run.add_argument(
+        "--heartbeat-seconds",
+        type=_seconds,
+        default=15.0,
+        help="between two heartbeats (default %(default)s)",
+    )
+    status = commands.add_parser("status", help="show what a running streamer says of itself")
+    for command in (run, status):
+        command.add_argument(
+            "--http-host", default="127.0.0.1", help="address of its HTTP (default %(default)s)"
+        )
+        command.add_argument(
+            "--http-port", type=int, default=_DEFAULT_PORT, help="port (default %(default)s)"
+        )
+    commands.add_parser("check", help="try token, clock, rules, Firehose and ledger, and say what to do")
+    actions = commands.add_parser("rules", help="compare X's rules with the topics file")
+    actions.add_argument("action", choices=["plan", "apply"], help="show the difference, or make it so")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

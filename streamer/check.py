@@ -1,0 +1,138 @@
+"""Tries everything that the streamer needs before it is trusted with a token, and says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+import requests
+import tweepy
+from botocore.exceptions import BotoCoreError, ClientError
+
+from include.settings import Settings
+from include.x import rules
+from include.x.budget import LedgerError, PostsLedger, month_of
+from include.x.client import api_client
+from include.x.topics import Topics
+from streamer.lines import Identity, control
+
+if TYPE_CHECKING:
+    from types_boto3_firehose import FirehoseClient
+
+MOST_SKEW_SECONDS = 5.0
+"""Beyond it the lake's times mislead: hours are told by X's clock, heartbeats by ours."""
+
+_RULES = "/2/tweets/search/stream/rules"
+
+
+class RefusedError(RuntimeError):
+    """Firehose did not take the record."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was tried: whether it is well, what was found, and what to do if it is not."""
+
+    name: str
+    well: bool
+    found: str
+    advice: str = ""
+
+
+def findings(
+    settings: Settings, topics: Topics, token: str, firehose: FirehoseClient, ledger: PostsLedger
+) -> Iterator[Finding]:
+    """Tries token, clock, rules, Firehose and the ledger of posts, in this order; nothing is changed.
+
+    A session record ``check`` goes through Firehose: only a record that arrives proves the permission.
+    """
+    client = api_client(settings, token)
+    try:
+        answer = client.request("GET", _RULES, params={"max_results": "1"})
+    except (tweepy.TweepyException, requests.RequestException) as error:
+        yield Finding("token", False, _told(error), _advice(error, settings))
+    else:
+        yield Finding("token", True, "X accepts it")
+        yield _clock(answer.headers.get("Date"))
+        yield from _rules(client, topics)
+    yield _tried("firehose", lambda: _put(firehose, settings, topics), _FIREHOSE_ADVICE)
+    yield _tried("ledger", lambda: _used(ledger, topics), _LEDGER_ADVICE)
+
+
+_FIREHOSE_ADVICE = (
+    "set OPINION_DELIVERY_STREAM to a stream that exists (infra/delivery_stream.yaml makes it), and allow "
+    "the streamer's role firehose:PutRecordBatch on it"
+)
+_LEDGER_ADVICE = (
+    "set OPINION_BUCKET to the lake's bucket, and allow the streamer's role s3:ListBucket on it, and "
+    "s3:GetObject and s3:PutObject under posts/"
+)
+
+
+def _clock(date: str | None) -> Finding:
+    try:
+        theirs = parsedate_to_datetime(date or "")
+    except ValueError:
+        return Finding("clock", False, "X tells no time", "look whether a proxy takes its headers away")
+    skew = (theirs - datetime.now(UTC)).total_seconds()
+    # X's header has whole seconds.
+    well = -MOST_SKEW_SECONDS - 1 <= skew <= MOST_SKEW_SECONDS
+    return Finding(
+        "clock",
+        well,
+        f"X's clock is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}",
+        "have this machine's clock set by NTP (chrony, systemd-timesyncd)",
+    )
+
+
+def _rules(client: tweepy.Client, topics: Topics) -> Iterator[Finding]:
+    try:
+        wanted = rules.compile_rules(topics, topics.collection.sample)
+        changes = rules.plan(wanted, rules.present_rules(client))
+        refused = {rule.tag: said for rule, said in rules.verdicts(client, changes.add).items() if said}
+    except (tweepy.TweepyException, requests.RequestException, rules.RulesError) as error:
+        yield Finding("rules", False, _told(error), "try again; see `streamer rules plan`")
+        return
+    summary = f"{len(changes.keep)} of {len(wanted)} in force"
+    if refused:
+        reasons = "; ".join(f"{tag}: {said}" for tag, said in refused.items())
+        yield Finding("rules", False, reasons, "change the topic's keywords in the topics file")
+    else:
+        yield Finding("rules", True, f"{summary}, X accepts the rest")
+
+
+def _put(firehose: FirehoseClient, settings: Settings, topics: Topics) -> str:
+    identity = Identity("check", rules.rule_hash(topics), topics.collection.sample)
+    record = control("session", identity, datetime.now(UTC), {"event": "check", "reason": None})
+    answer = firehose.put_record_batch(
+        DeliveryStreamName=settings.delivery_stream, Records=[{"Data": record.body}]
+    )
+    if answer["FailedPutCount"]:
+        raise RefusedError(answer["RequestResponses"][0].get("ErrorCode", "unknown"))
+    return f"{settings.delivery_stream} takes records"
+
+
+def _used(ledger: PostsLedger, topics: Topics) -> str:
+    used = ledger.used(month_of(datetime.now(UTC)))
+    return f"{used} of {topics.collection.monthly_posts} posts used this month"
+
+
+def _tried(name: str, attempt: Callable[[], str], advice: str) -> Finding:
+    try:
+        return Finding(name, True, attempt())
+    except (ClientError, BotoCoreError, LedgerError, RefusedError) as error:
+        return Finding(name, False, str(error), advice)
+
+
+def _told(error: Exception) -> str:
+    response = getattr(error, "response", None)
+    return f"http {response.status_code}" if response is not None else type(error).__name__
+
+
+def _advice(error: Exception, settings: Settings) -> str:
+    if isinstance(error, tweepy.Unauthorized | tweepy.Forbidden):
+        return f"put a valid bearer token of an app with filtered stream into {settings.x_token_secret}"
+    return f"look whether {settings.x_api_url} can be reached from here"

@@ -1,0 +1,251 @@
+"""The connection to X: tweepy's StreamingClient, one attempt at a time.
+
+tweepy 4.17 reconnects on its own without delay, dies on a bad line and cannot be stopped between two lines.
+Here an attempt ends at its first end, no callback raises, and `cut` and `stop` close the socket.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import Any
+
+import requests
+import tweepy
+
+from include.settings import Settings
+from include.x.client import PAYLOAD_FIELDS, XSession
+from streamer.reconnect import Cause, Ended
+
+SILENCE_SECONDS = 25.0
+"""X sends a keep-alive at least every 20 s; this long a silence means that nobody is there."""
+
+_CHUNK_BYTES = 65_536
+
+log = logging.getLogger(__name__)
+
+
+class _OneRequestSession(XSession):
+    """Lets one request through an attempt: waiting before the next one is not tweepy's business."""
+
+    requests_left = 0
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """As `XSession.request`; raises `_AttemptOver` at the second request of an attempt."""
+        if self.requests_left < 1:
+            raise _AttemptOver
+        self.requests_left -= 1
+        return super().request(*args, **kwargs)
+
+
+class _AttemptOver(Exception):  # noqa: N818 - no error, but the end of tweepy's own loop
+    """tweepy wanted to reconnect."""
+
+
+class Intake(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no types
+    """X's filtered stream; the lines that are no keep-alives go to ``on_lines``, in the attempt's thread.
+
+    They come by chunk, with the time at which it was read. ``on_lines`` returns the reason if X announced a
+    disconnect; if it raises, the attempt ends and `attempt` raises the same. ``on_connected`` is told the
+    time, by X's clock if X tells it, and when the connection before had its last byte, if there was one.
+
+    ``last_byte_at`` is when the last chunk was read of which every whole line has been handed over: nothing
+    that was received up to then is missing. ``received_bytes`` counts the lines' bytes, ``skew_seconds`` is
+    how far X's clock is ahead of ours.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        token: str,
+        on_lines: Callable[[list[bytes], datetime], str | None],
+        on_connected: Callable[[datetime, datetime | None], None],
+    ) -> None:
+        super().__init__(token, return_type=dict, chunk_size=_CHUNK_BYTES, daemon=True)
+        self.session = _OneRequestSession(settings.x_api_url, read_seconds=SILENCE_SECONDS)
+        self.session.hooks["response"].append(self._answered)
+        self.last_byte_at: datetime | None = None
+        self.received_bytes = 0
+        self.skew_seconds: float | None = None
+        self._heard = time.monotonic()
+        self._chunk_at = datetime.now(UTC)
+        self._on_lines = on_lines
+        self._on_connected = on_connected
+        self._stopping = False
+        self._response: requests.Response | None = None
+        self._connected_at: float | None = None
+        self._announced: str | None = None
+        self._ended: Ended | None = None
+        self._raised: Exception | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether X is sending."""
+        return self._connected_at is not None
+
+    @property
+    def connected_seconds(self) -> float:
+        """For how long X has been sending; 0 if it is not."""
+        connected_at = self._connected_at
+        return 0.0 if connected_at is None else time.monotonic() - connected_at
+
+    @property
+    def unheard_seconds(self) -> float:
+        """For how long there has been no whole line, keep-alives included, on the present connection."""
+        return time.monotonic() - self._heard if self.connected else 0.0
+
+    def attempt(self) -> Ended:
+        """Connects, reads until the end, and says how it ended. Raises only what ``on_lines`` raised."""
+        self.session.requests_left = 1
+        self._response = self._announced = self._ended = self._raised = None
+        self._connected_at = None
+        if not self._stopping:
+            self.filter(**{name.replace(".", "_"): value for name, value in PAYLOAD_FIELDS.items()})
+        seconds = None if self._connected_at is None else time.monotonic() - self._connected_at
+        self._connected_at = None
+        if self._raised is not None:
+            raise self._raised
+        if self._stopping:
+            return Ended(Cause.STOPPED, "stopped", seconds)
+        ended = self._ended or Ended(Cause.NETWORK, "closed")
+        reason = self._announced or ended.reason
+        return Ended(ended.cause, reason, seconds, ended.reset_at)
+
+    def stop(self) -> None:
+        """Ends the attempt within moments, from any thread; there is no next one."""
+        self._stopping = True
+        self._shut()
+
+    def cut(self, reason: str, cause: Cause = Cause.PAUSED) -> None:
+        """Ends the present connection within moments, from any thread, for a reason of ours."""
+        if self.connected:
+            self._ended = self._ended or Ended(cause, reason)
+            self._shut()
+
+    def _shut(self) -> None:
+        self.disconnect()
+        response = self._response
+        if response is not None:
+            try:
+                response.raw.shutdown()
+            except (OSError, RuntimeError, ValueError) as error:
+                log.debug("the connection was gone already", extra={"fields": {"error": str(error)}})
+
+    def on_connect(self) -> None:
+        """Called by tweepy on 200."""
+        if self._stopping:
+            self.disconnect()
+            return
+        before, self.last_byte_at = self.last_byte_at, datetime.now(UTC)
+        self._connected_at = self._heard = time.monotonic()
+        at = self._x_time() or self.last_byte_at
+        self.skew_seconds = (at - self.last_byte_at).total_seconds()
+        try:
+            self._on_connected(at, before)
+        except Exception as error:
+            self._raise(error)
+
+    def on_data(self, raw_data: bytes) -> None:
+        """Called by tweepy with what `_blocks` yields."""
+        self._heard = time.monotonic()
+        lines = [line for line in raw_data.splitlines() if line]
+        if not lines:
+            return
+        try:
+            self._announced = self._on_lines(lines, self._chunk_at) or self._announced
+        except Exception as error:
+            self._raise(error)
+        else:
+            self.received_bytes += sum(map(len, lines))
+
+    def on_closed(self, _: requests.Response) -> None:
+        """Called by tweepy when X ends the stream in good order."""
+        self._end(Ended(Cause.NETWORK, "closed"))
+
+    def on_request_error(self, _: int) -> None:
+        """Called by tweepy on any status but 200; `_answered` has noted it."""
+        self.disconnect()
+
+    def on_connection_error(self) -> None:
+        """Called by tweepy while it handles a network error or a time-out."""
+        self._end(Ended(Cause.NETWORK, _network_reason(sys.exception())))
+
+    def on_exception(self, exception: Exception) -> None:
+        """Called by tweepy with what it does not expect; its loop has ended."""
+        if not isinstance(exception, _AttemptOver):
+            self._end(Ended(Cause.NETWORK, _network_reason(exception)))
+
+    def on_disconnect(self) -> None:
+        """Called by tweepy when its loop has ended; the supervisor logs that."""
+
+    def _blocks(self, response: requests.Response, chunk_size: int) -> Iterator[bytes]:
+        """Instead of requests' lines, one by one: all that end in a chunk, and at the end what is left over.
+
+        tweepy asks for more when the block before is through.
+        """
+        rest = b""
+        for chunk in response.iter_content(chunk_size):
+            self._chunk_at = datetime.now(UTC)
+            block, newline, rest = (rest + chunk).rpartition(b"\n")
+            if newline:
+                yield block or b"\r"
+            if self._raised is None and self._ended is None:
+                self.last_byte_at = self._chunk_at
+        if rest:
+            yield rest
+
+    def _raise(self, error: Exception) -> None:
+        """An exception would end tweepy's loop with nothing but a log line: `attempt` raises it instead."""
+        self._raised = error
+        self.disconnect()
+
+    def _x_time(self) -> datetime | None:
+        try:
+            return parsedate_to_datetime(self._response.headers["Date"]) if self._response else None
+        except (KeyError, ValueError):
+            return None
+
+    def _end(self, ended: Ended) -> None:
+        self._ended = self._ended or ended
+        self.disconnect()
+
+    def _answered(self, response: requests.Response, **_: Any) -> None:
+        self._response = response
+        status = response.status_code
+        if status == requests.codes.ok:
+            response.iter_lines = partial(self._blocks, response)  # type: ignore[method-assign]
+            return
+        title = _title(response)
+        cause = {401: Cause.REFUSED, 403: Cause.REFUSED, 409: Cause.NO_RULES, 429: Cause.RATE_LIMITED}.get(
+            status
+        )
+        if title == "TooManyConnections":
+            cause = Cause.TOO_MANY
+        # The reset time stands on every answer; only where the calls are used up it is what to wait for.
+        reset = response.headers.get("x-rate-limit-reset", "")
+        limited = cause is Cause.RATE_LIMITED and reset.isdigit()
+        self._ended = Ended(
+            cause or Cause.HTTP, f"http {status} {title}".strip(), reset_at=float(reset) if limited else None
+        )
+
+
+def _title(response: requests.Response) -> str:
+    try:
+        problem = response.json()
+        return str(problem.get("connection_issue") or problem.get("title") or "")
+    except (ValueError, AttributeError, requests.RequestException):
+        return ""
+
+
+def _network_reason(error: BaseException | None) -> str:
+    """A short word for the log; the errors' own texts hold addresses of objects."""
+    names: list[str] = []
+    while error is not None and len(names) < 3:
+        names.append(type(error).__name__)
+        error = error.__cause__ or error.__context__
+    return " < ".join(names) or "network"
