@@ -1,0 +1,186 @@
+"""The pages' routes. Every one, the static files too, needs Airflow's login and the right to see plugins."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from pathlib import Path
+from string import Template
+from typing import Annotated
+
+import orjson
+from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
+from airflow.api_fastapi.core_api.security import requires_access_view
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
+from fastapi import Path as PathParameter
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+
+from include.settings import settings
+from include.x.topics import load
+from x_opinion.cache import Cache
+from x_opinion.coverage import grid, period
+from x_opinion.lake import Lake, LakeError, NotThereError
+from x_opinion.opinion import Filters, UnknownFilterError, figures, tables
+
+STATIC = Path(__file__).parent / "static"
+PAGES = {
+    "opinion-over-time": ("Opinion over time", "opinion"),
+    "opinion-across-the-world": ("Opinion across the world", "opinion"),
+    "coverage": ("Coverage", "coverage"),
+}
+"""The title and the script of each page; a dashboard's page has its id."""
+CACHE_SECONDS = 60.0
+LONGEST_DAYS = 92
+DEFAULT_DAYS = 7
+_PAGE_HEADERS = {
+    # Nothing is loaded from elsewhere, and no other site may put the pages into a frame of its own.
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
+    " frame-ancestors 'self'; base-uri 'none'; form-action 'self'",
+    "Cache-Control": "no-cache",
+    "X-Content-Type-Options": "nosniff",
+}
+_DATA_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+@cache
+def version() -> str:
+    """Digest of the static files: their addresses hold it, so that browsers may keep them for good."""
+    digest = hashlib.sha256()
+    for path in sorted(STATIC.rglob("*")):
+        if path.is_file():
+            digest.update(path.relative_to(STATIC).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def get_lake() -> Lake:
+    """What the pages read from; tests put another one in its place."""
+    return Lake()
+
+
+def get_now() -> datetime:
+    """The present, UTC."""
+    return datetime.now(UTC)
+
+
+LakeDependency = Annotated[Lake, Depends(get_lake)]
+NowDependency = Annotated[datetime, Depends(get_now)]
+
+
+def topics() -> list[dict[str, str]]:
+    """Name and title of every topic, in the topics file's order."""
+    return [{"name": topic.name, "title": topic.title} for topic in load(settings().topics_file).topics]
+
+
+def _data(content: bytes) -> Response:
+    """JSON that is kept as it is sent: writing it takes about as long as computing it."""
+    return Response(content, media_type="application/json", headers=_DATA_HEADERS)
+
+
+def _router(cache: Cache) -> APIRouter:
+    router = APIRouter()
+    files = StaticFiles(directory=STATIC)
+    template = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
+
+    @router.get("/data/coverage")
+    async def coverage_data(
+        lake: LakeDependency,
+        now: NowDependency,
+        first: Annotated[date | None, Query(alias="from")] = None,
+        days: Annotated[int, Query(ge=1, le=31)] = 7,
+    ) -> Response:
+        start, end = period(datetime.combine(first, time(), UTC) if first else None, days, now)
+
+        def read() -> bytes:
+            rows = lake.coverage(start.date(), (end - timedelta(days=1)).date())
+            return orjson.dumps(grid(rows, topics(), start, end, now))
+
+        return _data(await cache.get(("coverage", start, end), read))
+
+    @router.get("/data/{name}")
+    async def opinion_data(
+        lake: LakeDependency,
+        now: NowDependency,
+        name: str,
+        first: Annotated[date | None, Query(alias="from")] = None,
+        last: Annotated[date | None, Query(alias="to")] = None,
+        topic: Annotated[list[str] | None, Query()] = None,
+        language: Annotated[list[str] | None, Query()] = None,
+        unmeasured: bool = False,
+    ) -> Response:
+        if name not in PAGES:
+            raise HTTPException(404, f"there is no dashboard {name!r}")
+        end = last or now.date()
+        start = first or end - timedelta(days=DEFAULT_DAYS - 1)
+        if (end - start).days >= LONGEST_DAYS:
+            raise HTTPException(422, f"at most {LONGEST_DAYS} days can be shown at a time")
+        try:
+            filters = Filters(start, end, tuple(topic or ()), tuple(language or ()), unmeasured)
+        except UnknownFilterError as error:
+            raise HTTPException(422, str(error)) from error
+        rows = ("tables", name, start, end)
+        read = await cache.get(rows, lambda: (tables(lake, name, start, end), now))
+
+        def evaluate() -> bytes:
+            return orjson.dumps(figures(name, read[0], filters, read[1]))
+
+        return _data(await cache.get((name, filters, read[1]), evaluate))
+
+    @router.get("/static/{digest}/{name:path}")
+    async def static_file(request: Request, digest: str, name: str) -> Response:
+        response = await files.get_response(name, request.scope)
+        # An older page may still ask by its own digest: it gets today's file, but must ask again.
+        fresh = digest == version()
+        response.headers["Cache-Control"] = "private, max-age=31536000, immutable" if fresh else "no-cache"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    @router.get("/icons/{name}")
+    async def icon(request: Request, name: str) -> Response:
+        return await files.get_response(f"icons/{name}", request.scope)
+
+    @router.get("/quality/{suite}/{label}")
+    async def quality(
+        lake: LakeDependency,
+        suite: Annotated[str, PathParameter(pattern="^[a-z_]{1,40}$")],
+        label: Annotated[str, PathParameter(pattern=r"^\d{4}-\d{2}-\d{2}(T\d{2})?$")],
+    ) -> HTMLResponse:
+        def read() -> str:
+            from include.quality.docs import render
+
+            return render(lake.quality(suite, label))
+
+        return HTMLResponse(await cache.get(("quality", suite, label), read), headers=_PAGE_HEADERS)
+
+    @router.get("/{page}")
+    async def page(page: Annotated[str, PathParameter()]) -> HTMLResponse:
+        if page not in PAGES:
+            raise HTTPException(404, f"there is no page {page!r}; there are {', '.join(PAGES)}")
+        title, script = PAGES[page]
+        text = template.substitute(page=page, title=title, script=script, static=f"static/{version()}")
+        return HTMLResponse(text, headers=_PAGE_HEADERS)
+
+    return router
+
+
+def create_app() -> FastAPI:
+    """The application that Airflow mounts; its dependency guards every route it has."""
+    app = FastAPI(
+        title="x-opinion",
+        dependencies=[Depends(requires_access_view(AccessView.PLUGINS))],
+        # FastAPI's own pages would need no login.
+        openapi_url=None,
+    )
+    app.include_router(_router(Cache(CACHE_SECONDS, entries=64)))
+
+    @app.exception_handler(NotThereError)
+    async def not_there(_: Request, error: NotThereError) -> JSONResponse:
+        return JSONResponse({"title": "No data yet", "detail": str(error)}, 404, headers=_DATA_HEADERS)
+
+    @app.exception_handler(LakeError)
+    async def lake_failed(_: Request, error: LakeError) -> JSONResponse:
+        problem = {"title": "The lake does not answer", "detail": str(error)}
+        return JSONResponse(problem, 502, headers=_DATA_HEADERS)
+
+    return app

@@ -1,0 +1,100 @@
+"""The coverage page's data: a grid of hours for each topic, with every layer's state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from include.coverage.plan import run_ids
+from include.window import Window
+
+STATES: Mapping[str, tuple[str, str]] = {
+    "complete": ("C", "All that X delivered is here"),
+    "quiet": ("Q", "The stream was alive, and nobody wrote"),
+    "unlabeled": ("U", "Tweets are not labeled yet"),
+    "late": ("L", "Tweets came after the hour was labeled"),
+    "outage": ("O", "The stream was away for a minute or more"),
+    "never collected": ("N", "The stream was away all hour"),
+    "overlap": ("X", "Tweets match two topics: the rules are not exclusive"),
+    "in progress": ("I", "The hour is open, or its run is active"),
+    "unrecoverable": ("R", "Lost for good: search no longer reaches it"),
+    "predicted": ("P", "The student has judged the hour's tweets"),
+    "not predicted": ("S", "Labeled, but not yet judged by the student"),
+}
+"""Every state of a cell with its letter, no letter twice, and its meaning."""
+
+LAYERS: Mapping[str, str] = {"raw": "Raw", "labeled": "Labeled", "predicted": "Predicted"}
+"""The layers by the columns that count them."""
+
+_STILL_RAW = {"unlabeled", "late"}
+_NOTHING_TO_PREDICT = {"quiet", "never collected", "outage", "unrecoverable"}
+
+
+def state(layer: str, row: Mapping[str, Any]) -> str:
+    """The state of one layer of an hour: a key of `STATES`.
+
+    Raw is complete also where labels are missing; what was labeled is predicted or not.
+    """
+    verdict = str(row["verdict"])
+    if layer == "raw" and verdict in _STILL_RAW:
+        return "complete"
+    if layer == "predicted":
+        if row["predicted"]:
+            return "predicted"
+        if row["labeled"]:
+            return "not predicted"
+    return verdict
+
+
+def grid(
+    rows: Iterable[Mapping[str, Any]],
+    topics: Sequence[Mapping[str, str]],
+    first: datetime,
+    last: datetime,
+    now: datetime,
+) -> dict[str, Any]:
+    """The page's JSON: for each topic a list of cells, one an hour from ``first`` to before ``last``.
+
+    An hour without a row has None. ``topics`` are names and titles; ``now`` is when the rows were read.
+    """
+    windows = list(Window.between(first, last))
+    found = {(str(row["topic"]), _label(row["hour"])): row for row in rows}
+    return {
+        "as_of": now.astimezone(UTC).isoformat(timespec="seconds"),
+        "hours": [window.label for window in windows],
+        "runs": ["|".join(run_ids(window)) for window in windows],
+        "layers": LAYERS,
+        "states": {name: {"letter": letter, "meaning": text} for name, (letter, text) in STATES.items()},
+        "topics": [
+            {**topic, "cells": [_cell(found.get((topic["name"], window.label))) for window in windows]}
+            for topic in topics
+        ],
+        "empty": not found,
+    }
+
+
+def _label(hour: Any) -> str:
+    """`2026-11-20T05`, from that or from Athena's `2026-11-20 05:00:00.000`."""
+    return str(hour).replace(" ", "T")[: len("2026-11-20T05")]
+
+
+def _cell(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    counts = ("raw", "labeled", "quarantined", "missing", "predicted", "recovered")
+    return {
+        "states": {layer: state(layer, row) for layer in LAYERS},
+        **{name: int(row[name] or 0) for name in counts},
+        "alive_s": round(float(row["alive_s"] or 0)),
+        "gap_s": round(float(row["gap_s"] or 0)),
+        "evidence": row["evidence"] or "",
+        "alarm": row["alarm"] or "",
+    }
+
+
+def period(first: datetime | None, days: int, now: datetime) -> tuple[datetime, datetime]:
+    """The hours' range: ``days`` whole days from ``first`` on, by default those that end today."""
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    start = first or midnight - timedelta(days=days - 1)
+    return start, start + timedelta(days=days)

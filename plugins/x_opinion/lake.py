@@ -1,0 +1,79 @@
+"""What the pages read: Athena's views and the stored Data Docs, through Airflow's connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import TYPE_CHECKING
+
+from include.lake.athena import Athena, AthenaError, Row
+from include.lake.layout import quality_key
+from include.lake.sql import render
+from include.lake.storage import ObjectMissingError, read
+from include.operators.aws import client
+from include.settings import settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Athena's words for a table, a database or a workgroup that there is not.
+_NOT_THERE = (
+    "TABLE_NOT_FOUND",
+    "SCHEMA_NOT_FOUND",
+    "does not exist",
+    "EntityNotFoundException",
+    "is not found",
+)
+
+
+class NotThereError(LookupError):
+    """What a page needs was not made yet; the message says what makes it."""
+
+
+class LakeError(RuntimeError):
+    """Athena or S3 cannot answer; the message holds the reason."""
+
+
+class Lake:
+    """The lake as the settings name it; every call blocks until Athena or S3 has answered."""
+
+    def coverage(self, first: date, last: date) -> list[Row]:
+        """The rows of `coverage_by_hour` of both days and those between, in the order of hours.
+
+        Raises what `select` raises.
+        """
+        text = render("pages/coverage", first_day=first.isoformat(), last_day=last.isoformat())
+        rows: list[Row] = self.select({"coverage": text})["coverage"].to_pylist()
+        return rows
+
+    def quality(self, suite: str, label: str) -> bytes:
+        """The stored result of a quality suite for an hour or a day, JSON.
+
+        Raises `NotThereError` where there is none and `LakeError` if S3 fails.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return read(client("s3"), settings().bucket, quality_key(suite, label))
+        except ObjectMissingError as error:
+            raise NotThereError(f"There is no result of the suite {suite} for {label}.") from error
+        except (BotoCoreError, ClientError) as error:
+            raise LakeError(f"S3 cannot be asked: {error}") from error
+
+    def select(self, statements: Mapping[str, str]) -> dict[str, pa.Table]:
+        """Runs statements beside each other; returns each one's rows as a table under its name.
+
+        Raises `NotThereError` before the views exist and `LakeError` if Athena fails.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return Athena(client("athena"), settings()).tables(client("s3"), statements)
+        except (AthenaError, BotoCoreError, ClientError) as error:
+            # Before `provision` there is not even a workgroup.
+            if any(sign in str(error) for sign in _NOT_THERE):
+                raise NotThereError(
+                    "The lake's tables and views were not made yet. Run the DAGs provision, transform and"
+                    " insights once, in this order; from then on they keep themselves up to date."
+                ) from error
+            raise LakeError(f"Athena cannot answer: {error}") from error

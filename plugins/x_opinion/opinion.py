@@ -1,0 +1,96 @@
+"""The dashboards' pages: their description and figures as JSON, read once for everybody who looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from include.insights import page
+from include.insights.definition import FILTER_COLUMNS, MEASURED, Dashboard, load
+from include.settings import settings
+from include.x.topics import load as load_topics
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from x_opinion.lake import Lake
+
+type Tables = Mapping[str, pa.Table]
+
+
+class UnknownFilterError(ValueError):
+    """A filter names what there is not."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a page is narrowed to: whole UTC days, ``last`` included; no topic or language means all."""
+
+    first: date
+    last: date
+    topics: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    unmeasured: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = set(self.topics) - set(load_topics(settings().topics_file).names)
+        if unknown:
+            raise UnknownFilterError(f"there is no topic {', '.join(sorted(unknown))}")
+        if self.first > self.last:
+            raise UnknownFilterError("the period ends before it begins")
+
+
+@cache
+def dashboard(name: str) -> Dashboard:
+    """The dashboard of that id; raises `KeyError`."""
+    return load(load_topics(settings().topics_file)).dashboards[name]
+
+
+def tables(lake: Lake, name: str, first: date, last: date) -> Tables:
+    """The rows of every data set that the dashboard shows, for whole days; raises what `Lake` raises."""
+    start = datetime.combine(first, time(), UTC)
+    end = datetime.combine(last, time(), UTC) + timedelta(days=1)
+    sets = dashboard(name).data_sets
+    found = lake.select({one.name: page.statement(one, start, end) for one in sets})
+    return {one.name: page.table(one, found[one.name]) for one in sets}
+
+
+def figures(name: str, read: Tables, filters: Filters, now: datetime) -> dict[str, Any]:
+    """The page's JSON: its description, its figures, the languages to choose from, and when it was read."""
+    chosen = dashboard(name)
+    period = {"from": filters.first.isoformat(), "to": filters.last.isoformat()}
+    found = page.evaluate(
+        chosen,
+        read,
+        {
+            **period,
+            "topics": filters.topics,
+            "languages": filters.languages,
+            "unmeasured": filters.unmeasured,
+        },
+    )
+    if found["as_of"]:
+        # Of an hour that is open there are no tweets from its rest.
+        found["as_of"] = min(found["as_of"], f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+    return {
+        "read_at": now.astimezone(UTC).isoformat(timespec="seconds"),
+        **period,
+        "description": page.describe(chosen, load_topics(settings().topics_file)),
+        "languages": _languages(read[chosen.data_sets[0].name]),
+        **found,
+    }
+
+
+def _languages(table: pa.Table) -> list[dict[str, Any]]:
+    """The languages of the period, those with the most tweets first."""
+    measured = FILTER_COLUMNS["unmeasured"]
+    totals = table.group_by(["lang", measured]).aggregate([("tweets", "sum")]).to_pylist()
+    found = [
+        {"value": row["lang"], "measured": row[measured] == MEASURED, "tweets": row["tweets_sum"]}
+        for row in totals
+        if row["lang"] and row["tweets_sum"]
+    ]
+    return sorted(found, key=lambda row: (-row["tweets"], row["value"]))

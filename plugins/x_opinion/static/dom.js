@@ -1,0 +1,16 @@
+// Elements without HTML in strings: text is always text, whatever it holds.
+
+/** An element with attributes, listeners (`onclick`) and children; false and null are left out. */
+export function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === false || value === null || value === undefined) continue;
+    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else made.setAttribute(key, value === true ? "" : value);
+  }
+  made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return made;
+}
+
+/** The element of that id. */
+export const byId = (id) => document.getElementById(id);

@@ -1,0 +1,61 @@
+// Numbers and times in words; all times are UTC.
+const DAY = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short", timeZone: "UTC" });
+const TIME = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
+const WHOLE = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
+const SHORT = new Intl.NumberFormat("en-GB", { notation: "compact", maximumFractionDigits: 1 });
+const COUNTRIES = new Intl.DisplayNames("en", { type: "region", fallback: "code" });
+const LANGUAGES = new Intl.DisplayNames("en", { type: "language", fallback: "code" });
+
+export const whole = (value) => WHOLE.format(value);
+export const short = (value) => SHORT.format(value);
+
+/** The moment of a label such as `2026-11-20T05`, or of a time without a zone: UTC. */
+export function moment(text) {
+  const value = String(text).replace(" ", "T");
+  if (value.length === 13) return new Date(`${value}:00:00Z`);
+  if (value.length === 10) return new Date(`${value}T00:00:00Z`);
+  return new Date(/(Z|[+-]\d\d:\d\d)$/.test(value) ? value : `${value}Z`);
+}
+
+export const day = (date) => DAY.format(date);
+export const time = (date) => TIME.format(date);
+export const dayTime = (date) => `${DAY.format(date)}, ${TIME.format(date)}`;
+/** `2026-11-20` */
+export const isoDay = (date) => date.toISOString().slice(0, 10);
+/** `2026-11-20T05` */
+export const hourLabel = (date) => date.toISOString().slice(0, 13);
+
+/** A country's English name by its ISO 3166 code; `--` is nowhere. */
+export function country(code) {
+  if (code === "--" || !code) return "No country given";
+  try {
+    return COUNTRIES.of(code.toUpperCase());
+  } catch {
+    return code;
+  }
+}
+
+/** A language's English name by X's code. */
+export function language(code) {
+  if (code === "in") return "Indonesian"; // X keeps the old codes of two languages.
+  if (code === "iw") return "Hebrew";
+  try {
+    return LANGUAGES.of(code);
+  } catch {
+    return code || "unknown";
+  }
+}
+
+/** Seconds as `3 min 20 s`. */
+export function duration(seconds) {
+  const minutes = Math.floor(seconds / 60);
+  return [minutes ? `${minutes} min` : "", seconds % 60 || !minutes ? `${Math.round(seconds % 60)} s` : ""].join(" ").trim();
+}
+
+const RATIO = new Intl.NumberFormat("en-GB", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const PERCENT = new Intl.NumberFormat("en-GB", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const PERCENT0 = new Intl.NumberFormat("en-GB", { style: "percent", maximumFractionDigits: 0 });
+const FORMATS = { ratio: RATIO, percent: PERCENT, percent0: PERCENT0, number: WHOLE };
+
+/** A figure in its measure's format; a dash where there is none. */
+export const figure = (value, format) => (value === null || value === undefined ? "–" : FORMATS[format].format(value));

@@ -1,0 +1,245 @@
+// The pages Opinion over time and Opinion across the world, drawn from what `data/<page>` describes.
+import { airflowLink, clearNotice, notice, request } from "./airflow.js";
+import { dispose, draw, height, loadWorld, named, resize } from "./charts.js";
+import { byId, element } from "./dom.js";
+import { dayTime, figure, isoDay, language, moment, short, whole } from "./format.js";
+
+const NAME = document.querySelector("main").dataset.page;
+const DAY = 86400e3;
+const PERIODS = [[1, "Today"], [7, "7 days"], [30, "30 days"], [90, "90 days"]];
+const filters = { from: null, to: null, topics: new Set(), languages: new Set(), unmeasured: false };
+let shown = null;
+let running = null;
+
+async function load() {
+  running?.abort();
+  running = new AbortController();
+  const query = new URLSearchParams();
+  if (filters.from) query.set("from", filters.from);
+  if (filters.to) query.set("to", filters.to);
+  for (const topic of filters.topics) query.append("topic", topic);
+  for (const code of filters.languages) query.append("language", code);
+  if (filters.unmeasured) query.set("unmeasured", "true");
+  byId("content").setAttribute("aria-busy", "true");
+  try {
+    shown = await request(`data/${NAME}?${query}`, { signal: running.signal });
+  } catch (problem) {
+    if (problem.name === "AbortError") return;
+    byId("content").removeAttribute("aria-busy");
+    clearContent();
+    notice(problem.title, problem.message, element("button", { type: "button", class: "primary", onclick: load }, "Try again"),
+      " ", airflowLink("dags/insights", "The DAG insights"));
+    return;
+  }
+  filters.from = shown.from;
+  filters.to = shown.to;
+  clearNotice();
+  drawFilters();
+  if (!shown.as_of) {
+    clearContent();
+    notice("No opinion in this period yet",
+      "Tweets are labeled an hour after they were written, and the figures are refreshed some minutes later." +
+        " Choose another period, or see whether the DAGs transform and insights are running.",
+      airflowLink("dags/transform", "The DAG transform"), " ", airflowLink("dags/insights", "The DAG insights"));
+    return;
+  }
+  byId("as-of").textContent = `Tweets up to ${dayTime(moment(shown.as_of))} UTC · read ${dayTime(new Date(shown.read_at))}`;
+  if (shown.visuals.some((visual) => visual.kind === "map")) await loadWorld(new URL("vendor/world.json", import.meta.url));
+  drawContent();
+}
+
+const titles = () => {
+  const topics = shown.description.filters.find((filter) => filter.id === "topic");
+  return Object.fromEntries((topics?.options ?? []).map((option) => [option.value, option.title]));
+};
+
+function drawFilters() {
+  const form = byId("filters");
+  const open = form.querySelector("details")?.open ?? false;
+  const focused = document.activeElement?.id;
+  const has = (id) => shown.description.filters.some((filter) => filter.id === id);
+  form.replaceChildren(
+    ...[
+      has("period") && periodFilter(),
+      has("topic") && topicFilter(),
+      has("language") && languageFilter(open),
+      has("unmeasured") && element("label", { class: "check", title: "Languages on which the labelling model was never measured" },
+        element("input", { type: "checkbox", id: "unmeasured", checked: filters.unmeasured, onchange: (event) => {
+          filters.unmeasured = event.target.checked;
+          load();
+        } }), "Include unmeasured languages"),
+    ].filter(Boolean),
+  );
+  if (focused) byId(focused)?.focus();
+}
+
+function periodFilter() {
+  const today = new Date();
+  const days = (Date.parse(filters.to) - Date.parse(filters.from)) / DAY + 1;
+  const choose = (count) => () => {
+    filters.to = isoDay(today);
+    filters.from = isoDay(new Date(today.getTime() - (count - 1) * DAY));
+    load();
+  };
+  const bound = (name, label) => element("input", {
+    type: "date", id: `period-${name}`, "aria-label": label, value: filters[name], max: isoDay(today),
+    onchange: (event) => {
+      if (!event.target.value) return;
+      filters[name] = event.target.value;
+      if (filters.from > filters.to) filters[name === "from" ? "to" : "from"] = event.target.value;
+      load();
+    },
+  });
+  return element("div", { class: "group" },
+    element("fieldset", { class: "segments" }, element("legend", {}, "Period"),
+      PERIODS.map(([count, title]) => element("label", {},
+        element("input", { type: "radio", name: "period", id: `period-${count}`, checked: count === days && filters.to === isoDay(today), onchange: choose(count) }),
+        element("span", {}, title)))),
+    bound("from", "First day, UTC"), "–", bound("to", "Last day, UTC"));
+}
+
+function toggled(set, value) {
+  return (event) => {
+    if (event.target.checked) set.add(value);
+    else set.delete(value);
+    load();
+  };
+}
+
+function topicFilter() {
+  return element("fieldset", { class: "chips" }, element("legend", {}, "Topics"),
+    Object.entries(titles()).map(([name, title]) => element("label", {},
+      element("input", { type: "checkbox", id: `topic-${name}`, checked: filters.topics.has(name), onchange: toggled(filters.topics, name) }),
+      element("span", {}, title))));
+}
+
+function languageFilter(open) {
+  const chosen = filters.languages.size;
+  const offered = shown.languages.filter((one) => one.measured || filters.unmeasured || filters.languages.has(one.value));
+  return element("details", { class: "menu", open },
+    element("summary", {}, chosen ? `Languages: ${chosen}` : "All languages"),
+    element("div", {},
+      element("button", { type: "button", disabled: !chosen, onclick: () => { filters.languages.clear(); load(); } }, "All languages"),
+      offered.map((one) => element("label", {},
+        element("input", { type: "checkbox", id: `language-${one.value}`, checked: filters.languages.has(one.value), onchange: toggled(filters.languages, one.value) }),
+        element("span", {}, language(one.value)), element("small", {}, `${short(one.tweets)}${one.measured ? "" : " · unmeasured"}`)))));
+}
+
+function clearContent() {
+  for (const chart of document.querySelectorAll(".chart")) dispose(chart);
+  byId("content").replaceChildren();
+  byId("as-of").textContent = "";
+}
+
+function drawContent() {
+  const content = byId("content");
+  const descriptions = Object.fromEntries(shown.description.tiles.map((tile) => [tile.id, tile]));
+  const tiles = element("div", { class: "tiles" }, shown.tiles.map((tile) => drawTile(tile, descriptions[tile.id])));
+  const ids = shown.visuals.map((visual) => visual.id).join();
+  if (content.dataset.ids !== ids || !content.firstChild) {
+    clearContent();
+    byId("as-of").textContent = `Tweets up to ${dayTime(moment(shown.as_of))} UTC · read ${dayTime(new Date(shown.read_at))}`;
+    content.dataset.ids = ids;
+    content.append(tiles, element("div", { class: "visuals" }, shown.visuals.map(card)), key());
+  } else {
+    content.firstChild.replaceWith(tiles);
+  }
+  content.removeAttribute("aria-busy");
+  for (const visual of shown.visuals) drawVisual(visual);
+}
+
+function drawTile(tile, described) {
+  const interval = tile.low === null ? null : `95 %: ${figure(tile.low, tile.format)} to ${tile.high === null ? "∞" : figure(tile.high, tile.format)}`;
+  return element("section", { class: "tile", "data-id": tile.id, title: described?.description },
+    element("h2", {}, tile.title),
+    element("p", { class: "value", "data-value": tile.value }, figure(tile.value, tile.format)),
+    element("p", { class: "muted interval" }, interval ?? " "),
+    element("p", { class: "muted n" }, tile.n === null ? " " : `n = ${whole(tile.n)}`));
+}
+
+function card(visual) {
+  const description = shown.description.visuals.find((found) => found.id === visual.id);
+  const text = description?.measures.length === 1 ? description.measures[0].description : "";
+  return element("section", { class: `card visual ${visual.kind}`, id: `visual-${visual.id}` },
+    element("div", { class: "card-head" }, element("h2", { id: `title-${visual.id}` }, visual.title), element("p", { class: "muted" }, text)),
+    visual.kind === "table"
+      ? element("div", { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": `title-${visual.id}` })
+      : [element("div", { class: "chart", role: "img", "aria-labelledby": `title-${visual.id}` }),
+        element("details", { class: "figures", ontoggle: (event) => { if (event.target.open) fillFigures(visual.id); } },
+          element("summary", {}, "Figures"), element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${visual.title}: figures` }))]);
+}
+
+function drawVisual(visual) {
+  const place = byId(`visual-${visual.id}`);
+  const empty = visual.rows.length === 0;
+  place.classList.toggle("empty", empty);
+  if (visual.kind === "table") {
+    place.querySelector(".scroll").replaceChildren(table(visual));
+    return;
+  }
+  const chart = place.querySelector(".chart");
+  chart.style.height = `${height(visual)}px`;
+  draw(chart, visual, titles());
+  if (place.querySelector("details").open) fillFigures(visual.id);
+}
+
+function fillFigures(id) {
+  const visual = shown.visuals.find((found) => found.id === id);
+  byId(`visual-${id}`).querySelector("details .scroll").replaceChildren(table(visual));
+}
+
+/** A visual's rows as a table: one column a dimension, and a measure with its interval and n. */
+function table(visual) {
+  const columns = visual.columns.map((column, index) => ({ ...column, index }));
+  const dimensions = columns.filter((column) => ["dimension", "series"].includes(column.role));
+  const measures = columns.filter((column) => column.role === "value").map((value) => {
+    const after = columns.slice(value.index + 1);
+    const end = after.findIndex((column) => column.role === "value");
+    const own = end < 0 ? after : after.slice(0, end);
+    return { ...value, ...Object.fromEntries(own.map((column) => [column.role, column.index])) };
+  });
+  if (!visual.rows.length) return element("p", { class: "muted" }, "Nothing in this period.");
+  const heads = { country_code: "Country", lang: "Language", topic: "Topic", hour: "Hour, UTC", measure: "Measure", model: "Model", verdict: "Verdict" };
+  return element("table", {},
+    element("thead", {}, element("tr", {},
+      dimensions.map((column) => element("th", { scope: "col" }, heads[column.name] ?? column.name)),
+      measures.map((measure) => [
+        element("th", { scope: "col", class: "number" }, measure.title ?? visual.title),
+        measure.low !== undefined && element("th", { scope: "col", class: "number" }, "95 %"),
+        measure.n !== undefined && element("th", { scope: "col", class: "number" }, "n"),
+      ]).flat())),
+    element("tbody", {}, visual.rows.map((row) => element("tr", {},
+      dimensions.map((column, place) => element(place ? "td" : "th", place ? {} : { scope: "row" }, named(column.name, row[column.index], titles()))),
+      measures.map((measure) => [
+        element("td", { class: "number" }, figure(row[measure.index], measure.format)),
+        measure.low !== undefined && element("td", { class: "number muted" }, row[measure.low] === null ? "–"
+          : `${figure(row[measure.low], measure.format)} – ${row[measure.high] === null ? "∞" : figure(row[measure.high], measure.format)}`),
+        measure.n !== undefined && element("td", { class: "number muted" }, row[measure.n] === null ? "–" : whole(row[measure.n])),
+      ]).flat()))));
+}
+
+/** What the marks in the charts mean. */
+function key() {
+  return element("p", { class: "muted hint" },
+    element("span", { class: "key-gap", "aria-hidden": "true" }), " hours with a gap · ",
+    element("span", { class: "key-change", "aria-hidden": "true" }), " rules, sample or models changed · bands and whiskers are 95 % intervals, corrected for the sample in force");
+}
+
+const charts = () => document.querySelectorAll(".chart");
+new ResizeObserver(() => charts().forEach(resize)).observe(byId("content"));
+window.addEventListener("themechange", () => {
+  if (shown?.as_of) shown.visuals.filter((visual) => visual.kind !== "table").forEach(drawVisual);
+});
+byId("filters").addEventListener("submit", (event) => event.preventDefault());
+document.addEventListener("click", (event) => {
+  const menu = document.querySelector("details.menu[open]");
+  if (menu && !menu.contains(event.target)) menu.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  const menu = document.querySelector("details.menu[open]");
+  if (event.key === "Escape" && menu) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
+load();
