@@ -1,0 +1,212 @@
+"""A real Airflow on this machine: its environment, its components and a small client of its REST API."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from local.endpoints import AIRFLOW_LOGIN, Endpoints
+from local.processes import Process, Processes, answers
+
+# Airflow's servers of logs listen on every address, and are not needed: the API server reads the files.
+_NO_LOG_SERVER = "--skip-serve-logs"
+COMPONENTS = {
+    "api-server": (),
+    "scheduler": (_NO_LOG_SERVER,),
+    "dag-processor": (),
+    "triggerer": (_NO_LOG_SERVER,),
+}
+"""Airflow's processes, each with its options."""
+HEALTH = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+"""The components by the names that the health route gives them."""
+ROOT = Path(__file__).resolve().parent.parent
+EMPTY_DATABASE = ROOT / ".tools" / f"airflow-{version('apache-airflow')}.db"
+"""A metadata database before anything was in it, kept for the next home: making one costs 10 s of CPU."""
+
+
+class AirflowError(RuntimeError):
+    """Airflow refused a call, or a DAG run failed."""
+
+
+def environment(home: Path, endpoints: Endpoints, base: Mapping[str, str]) -> dict[str, str]:
+    """The environment of every Airflow component: SQLite, LocalExecutor, secrets from Secrets Manager.
+
+    ``base`` is what the components inherit. Keys and the password file are made once, under ``home``.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    passwords = home / "passwords.json"
+    passwords.write_text(json.dumps({AIRFLOW_LOGIN["username"]: AIRFLOW_LOGIN["password"]}))
+    key = home / "key"
+    if not key.exists():
+        key.touch(mode=0o600)
+        key.write_text(secrets.token_urlsafe(48))
+    settings = {
+        "API__BASE_URL": endpoints.url("airflow"),
+        "API__HOST": endpoints.host,
+        "API__PORT": endpoints.port("airflow"),
+        "API__SECRET_KEY": key.read_text(),
+        "API__WORKERS": 1,
+        "API_AUTH__JWT_SECRET": key.read_text(),
+        "CORE__DAGS_FOLDER": ROOT / "dags",
+        "CORE__EXECUTION_API_SERVER_URL": f"{endpoints.url('airflow')}/execution/",
+        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__LOAD_EXAMPLES": False,
+        "CORE__PARALLELISM": 4,
+        "CORE__PLUGINS_FOLDER": ROOT / "plugins",
+        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": passwords,
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{AIRFLOW_LOGIN['username']}:admin",
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 120,
+        "DAG_PROCESSOR__PARSING_PROCESSES": 1,
+        "DAG_PROCESSOR__REFRESH_INTERVAL": 60,
+        # On a busy machine a writer may wait longer than SQLite's 5 s for the others.
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
+        "LOGGING__BASE_LOG_FOLDER": home / "logs",
+        "SECRETS__BACKEND": "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend",
+        "SECRETS__BACKEND_KWARGS": json.dumps(
+            {"connections_prefix": "airflow/connections", "variables_prefix": None, "config_prefix": None}
+        ),
+    }
+    return {
+        **base,
+        **endpoints.aws_environment(),
+        **{f"AIRFLOW__{name}": str(value) for name, value in settings.items()},
+        "AIRFLOW_HOME": str(home),
+        "GX_ANALYTICS_ENABLED": "false",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'local' / 'airflow'}",
+    }
+
+
+def migrate(processes: Processes, env: Mapping[str, str]) -> Process | None:
+    """Begins to create the metadata database, where there is none; `migrated` waits for the process."""
+    database = Path(env["AIRFLOW_HOME"]) / "airflow.db"
+    if database.exists():
+        return None
+    if EMPTY_DATABASE.exists():
+        shutil.copyfile(EMPTY_DATABASE, database)
+        return None
+    return processes.start("airflow-migrate", [sys.executable, "-m", "airflow", "db", "migrate"], env)
+
+
+def migrated(processes: Processes, migration: Process | None, env: Mapping[str, str]) -> None:
+    """Waits for the end of `migrate`, if it had anything to do; raises `ProcessError` where it failed."""
+    if migration is None:
+        return
+    database = Path(env["AIRFLOW_HOME"]) / "airflow.db"
+    if migration.popen.wait():
+        database.unlink(missing_ok=True)
+        migration.check()
+    processes.stop(migration)
+    partial = EMPTY_DATABASE.with_suffix(f".{migration.popen.pid}")
+    shutil.copyfile(database, partial)
+    partial.replace(EMPTY_DATABASE)
+
+
+def start(processes: Processes, env: Mapping[str, str]) -> list[Process]:
+    """Starts every component; `is_healthy` tells when they can be used."""
+    return [
+        processes.start(f"airflow-{name}", [sys.executable, "-m", "airflow", name, *options], env)
+        for name, options in COMPONENTS.items()
+    ]
+
+
+def is_healthy(endpoints: Endpoints) -> bool:
+    """Whether every component says that it is healthy."""
+    url = f"{endpoints.url('airflow')}/api/v2/monitor/health"
+    if not answers(url):
+        return False
+    health = requests.get(url, timeout=5).json()
+    return all(health[part]["status"] == "healthy" for part in HEALTH)
+
+
+@dataclass
+class AirflowClient:
+    """The few calls that a run needs, as the admin."""
+
+    url: str
+    session: requests.Session = field(default_factory=requests.Session)
+
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        """One call of ``/api/v2``; logs in when needed; raises `AirflowError` with Airflow's own words."""
+        if "Authorization" not in self.session.headers:
+            self._log_in()
+        response = self.session.request(method, f"{self.url}/api/v2{path}", timeout=60, **options)
+        if response.status_code == 401:
+            self._log_in()
+            response = self.session.request(method, f"{self.url}/api/v2{path}", timeout=60, **options)
+        if not response.ok:
+            raise AirflowError(f"{method} {path}: {response.status_code} {response.text[:500]}")
+        return response.json() if response.content else None
+
+    def _log_in(self) -> None:
+        response = self.session.post(f"{self.url}/auth/token", json=AIRFLOW_LOGIN, timeout=60)
+        response.raise_for_status()
+        self.session.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
+
+    def has_dag(self, dag_id: str) -> bool:
+        """Whether the DAG was parsed; raises `AirflowError` where a DAG file cannot be imported."""
+        errors = self.call("GET", "/importErrors")["import_errors"]
+        if errors:
+            raise AirflowError(
+                "; ".join(f"{error['filename']}: {error['stack_trace'][-300:]}" for error in errors)
+            )
+        return any(
+            dag["dag_id"] == dag_id for dag in self.call("GET", "/dags", params={"limit": 100})["dags"]
+        )
+
+    def dag(self, dag_id: str) -> dict[str, Any]:
+        """One DAG as the API gives it."""
+        result: dict[str, Any] = self.call("GET", f"/dags/{dag_id}")
+        return result
+
+    def pause(self, dag_id: str, paused: bool) -> None:
+        """Pauses or unpauses a DAG."""
+        self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": paused})
+
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
+        """Starts a run by hand and returns its id."""
+        run = self.call("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})
+        return str(run["dag_run_id"])
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """One run as the API gives it."""
+        result: dict[str, Any] = self.call("GET", f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}")
+        return result
+
+    def runs(self, dag_id: str = "~", limit: int = 100, **parameters: Any) -> list[dict[str, Any]]:
+        """The latest ``limit`` runs of a DAG (``~``: of all), newest first."""
+        found: list[dict[str, Any]] = []
+        while True:
+            wanted = {"order_by": "-run_after", **parameters, "limit": limit - len(found)}
+            page = self.call("GET", f"/dags/{dag_id}/dagRuns", params={**wanted, "offset": len(found)})
+            found += page["dag_runs"]
+            # The API gives fewer than it is asked for: at most 100 at a time.
+            if not page["dag_runs"] or len(found) >= min(limit, page["total_entries"]):
+                return found
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """The task instances of one run."""
+        path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances"
+        result: list[dict[str, Any]] = self.call("GET", path, params={"limit": 200})["task_instances"]
+        return result
+
+    def ensure_pool(self, name: str, slots: int) -> None:
+        """Creates a pool that counts deferred tasks, where there is none of that name."""
+        pools = self.call("GET", "/pools", params={"limit": 100})["pools"]
+        if all(pool["name"] != name for pool in pools):
+            pool = {
+                "name": name,
+                "slots": slots,
+                "include_deferred": True,
+                "description": "SageMaker jobs at a time",
+            }
+            self.call("POST", "/pools", json=pool)

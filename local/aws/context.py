@@ -1,0 +1,98 @@
+"""What the server gives to each of its extensions.
+
+An extension is a module with ``install(context: Context) -> None``. It is called once, before moto's app is
+made and before the port is bound, so it may patch moto's classes; it must not call the endpoint yet.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ACCOUNT = "123456789012"
+"""The one account, whatever the credentials say."""
+
+REGION = "us-east-1"
+
+log = logging.getLogger(__name__)
+
+type Reply = tuple[int, list[tuple[str, str]], bytes]
+"""Status, headers and body of a response."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What can be set on the command line."""
+
+    trino_url: str | None = None
+    """Address of the Trino behind Athena; without it every Athena call is refused."""
+    transform_jobs: int = 4
+    """The account's limit of SageMaker transform jobs under way at one time."""
+    warm_seconds: float = 30.0
+    """How long a model's serving process is kept after its last job."""
+
+
+@dataclass
+class Context:
+    """The server as an extension sees it.
+
+    ``state`` is a folder that survives restarts; an extension keeps its files in a subfolder with its own
+    name. ``endpoint`` is the server's own address without a final slash, good for boto3's ``endpoint_url``
+    once the server is up.
+    """
+
+    state: Path
+    endpoint: str
+    options: Options = field(default_factory=Options)
+    offered: dict[str, re.Pattern[str]] = field(default_factory=dict)
+    changed: Callable[[str], None] = lambda _service: None
+    """Makes durable what an extension changed in a moto backend outside a request, by moto's service name."""
+    served: dict[str, Callable[[str, str, str, bytes], Reply]] = field(default_factory=dict)
+    pages: dict[str, Callable[[str], Reply]] = field(default_factory=dict)
+    _starters: list[Callable[[], None]] = field(default_factory=list)
+    _closers: list[Callable[[], None]] = field(default_factory=list)
+
+    def offer(self, service: str, operations: str = ".*") -> None:
+        """Says that a service is really there, as far as its operations' names match; the rest is refused."""
+        self.offered[service] = re.compile(operations)
+
+    def serve(self, service: str, answer: Callable[[str, str, str, bytes], Reply]) -> None:
+        """Has a service answered without moto, from method, raw path, query and body."""
+        self.served[service] = answer
+        self.offer(service)
+
+    def serve_page(self, prefix: str, answer: Callable[[str], Reply]) -> None:
+        """Has pages for people answered, from their raw path, which starts with ``prefix``."""
+        self.pages[prefix] = answer
+
+    def on_start(self, start: Callable[[], None]) -> None:
+        """Has ``start`` called once the state is restored, before the port answers; it must not block."""
+        self._starters.append(start)
+
+    def on_close(self, close: Callable[[], None]) -> None:
+        """Has ``close`` called when the server ends, last registered first; it has about two seconds."""
+        self._closers.append(close)
+
+    def start(self) -> None:
+        """Calls every starter, in order."""
+        for start in self._starters:
+            start()
+
+    def close(self) -> None:
+        """Calls every closer, last registered first; one that fails is logged and stops no other."""
+        while self._closers:
+            close = self._closers.pop()
+            try:
+                close()
+            except Exception:
+                log.exception("closing failed: %s", close)
+
+
+def patch(owner: Any, **members: Any) -> None:
+    """Puts members in the place of moto's, on one of its classes or modules."""
+    for name, member in members.items():
+        setattr(owner, name, member)

@@ -1,0 +1,347 @@
+"""One endpoint for all services: moto's WSGI applications behind uvicorn.
+
+moto's own server closes each connection after one answer and knows no order among requests; here connections
+are kept, each service's requests that may change something run one after another (so S3's conditional writes
+are atomic), what they changed is durable before they are answered, and what is not really there is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from email.utils import formatdate
+from functools import cache
+from typing import Any
+from urllib.parse import unquote_to_bytes
+from xml.sax.saxutils import escape
+
+from moto import backends
+from moto.core import responses as moto_responses
+from moto.core.request import (
+    PRESERVED_HEADER_NAMES_ENVIRON_KEY,
+    environ_key_for_header,
+    should_preserve_original_header_name,
+)
+from moto.core.utils import method_names_from_class
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+from local.aws.context import REGION, Context, patch
+from local.aws.state import State
+
+log = logging.getLogger(__name__)
+
+type Message = MutableMapping[str, Any]
+type Receive = Callable[[], Awaitable[Message]]
+type Send = Callable[[Message], Awaitable[None]]
+type Headers = list[tuple[str, str]]
+
+_THREADS = 32
+_WHOLE = 1 << 20
+"""Bodies up to this size are sent in one piece."""
+
+_READS = re.compile(r"(Get|List|Describe|BatchGet|Head|Search|Filter|Test|Query)")
+"""Operations that change nothing, by the start of their names."""
+
+_SELF_KEPT = {("firehose", "PutRecord"), ("firehose", "PutRecordBatch")}
+"""Operations whose effect is made durable by the extension itself, not in a snapshot."""
+
+_TARGETS = {
+    "AWSGlue": "glue",
+    "AmazonAthena": "athena",
+    "Firehose_20150804": "firehose",
+    "GraniteServiceVersion20100801": "cloudwatch",
+    "Logs_20140328": "logs",
+    "SageMaker": "sagemaker",
+    "secretsmanager": "secretsmanager",
+}
+"""Services by the first part of X-Amz-Target."""
+
+_SIGNED = {"monitoring": "cloudwatch"}
+"""Services whose name in the signature is not moto's."""
+
+_GLUE_DATA_CATALOG = re.compile(
+    r"(Create|Get|Update|Delete|BatchGet|BatchCreate|BatchUpdate|BatchDelete|Search)"
+    r"(Database|Table|TableVersion|Partition|ColumnStatisticsFor(Table|Partition))s?(Index)?(es)?$"
+    r"|GetPartitionIndexes$|GetCatalogImportStatus$|(Tag|Untag)Resource$|GetTags$"
+)
+
+OFFERED: dict[str, re.Pattern[str]] = {
+    "s3": re.compile(r".*"),
+    "sts": re.compile(r"(GetCallerIdentity|AssumeRole|GetSessionToken)$"),
+    "iam": re.compile(
+        r".*(Role|Roles|Policy|Policies|PolicyVersion|PolicyVersions|User|Users|InstanceProfiles?)$"
+    ),
+    "secretsmanager": re.compile(r"(?!RotateSecret|ReplicateSecret|RemoveRegions|StopReplication).*"),
+    "glue": _GLUE_DATA_CATALOG,
+    "firehose": re.compile(r"(?!.*Encryption).*"),
+    "sagemaker": re.compile(
+        r"((Create|Describe|Delete)Model|ListModels|(Create|Describe|Stop)TransformJob|ListTransformJobs"
+        r"|AddTags|ListTags|DeleteTags)$"
+    ),
+    "cloudwatch": re.compile(
+        r"(PutMetricData|GetMetricData|GetMetricStatistics|ListMetrics|PutMetricAlarm|DescribeAlarms"
+        r"|DescribeAlarmsForMetric|DeleteAlarms|SetAlarmState|(Put|Get|Delete)Dashboards?|ListDashboards"
+        r"|ListTagsForResource|TagResource|UntagResource)$"
+    ),
+    "logs": re.compile(r"(?!StartQuery|.*Export|.*Delivery|.*Anomaly|.*Transformer|TestMetricFilter).*"),
+}
+"""What is really there: a service not named is refused whole, and so is an operation that does not match.
+
+moto answers far more, but not truthfully (a training job that is completed at once, a crawler that finds
+nothing); extensions add what they make true.
+"""
+
+
+class Request:
+    """One HTTP request with its body, and what it asks of which service."""
+
+    def __init__(self, scope: Message, body: bytes) -> None:
+        self.method: str = scope["method"]
+        self.raw_path = scope["raw_path"].decode("latin-1")
+        self.query = scope["query_string"].decode("latin-1")
+        self.body = body
+        self.headers: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            key = name.decode("latin-1").lower()
+            text = value.decode("latin-1")
+            self.headers[key] = f"{self.headers[key]},{text}" if key in self.headers else text
+        self._server = scope["server"]
+        self._client = scope["client"] or ("127.0.0.1", 0)
+        self.service, self.operation = self._classify()
+
+    def _classify(self) -> tuple[str, str]:
+        """The service (moto's name) and the operation; "" where the path alone tells the operation."""
+        target = self.headers.get("x-amz-target", "")
+        if target:
+            head, _, operation = target.rpartition(".")
+            return _TARGETS.get(head, self._signed() or head), operation
+        service = self._signed() or "s3"
+        if service == "s3":
+            return service, ""
+        action = re.search(r"(?:^|&)Action=(\w+)", self.query) or (
+            re.search(rb"(?:^|&)Action=(\w+)", self.body) if self.method == "POST" else None
+        )
+        if action is None:
+            return service, ""
+        name = action.group(1)
+        return service, name.decode() if isinstance(name, bytes) else name
+
+    def _signed(self) -> str | None:
+        credential = re.search(
+            r"Credential=[^/]*/\d+/[^/]*/([^/]+)/aws4_request", self.headers.get("authorization", "")
+        ) or re.search(r"X-Amz-Credential=[^&]*?%2F\d+%2F[^&]*?%2F([^&]+?)%2Faws4_request", self.query)
+        return _SIGNED.get(credential.group(1), credential.group(1)) if credential else None
+
+    @property
+    def changes(self) -> bool:
+        """Whether the request may change something."""
+        if self.service == "s3":
+            return self.method not in ("GET", "HEAD", "OPTIONS")
+        return not _READS.match(self.operation)
+
+    @property
+    def object_name(self) -> tuple[str, str] | None:
+        """The bucket and the key that an S3 request names, None where it names no key."""
+        bucket, _, key = unquote_to_bytes(self.raw_path.lstrip("/")).decode("utf-8", "replace").partition("/")
+        return (bucket, key) if bucket and key else None
+
+    def environ(self) -> dict[str, Any]:
+        """The request as WSGI has it, with what moto needs beyond (PEP 3333; moto.core.request)."""
+        host, port = self._server
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": self.method,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": unquote_to_bytes(self.raw_path).decode("latin-1"),
+            "RAW_URI": f"{self.raw_path}?{self.query}" if self.query else self.raw_path,
+            "QUERY_STRING": self.query,
+            "SERVER_NAME": host,
+            "SERVER_PORT": str(port),
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "REMOTE_ADDR": self._client[0],
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(self.body),
+            "wsgi.errors": io.StringIO(),
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+        }
+        preserved: dict[str, str] = {}
+        for name, value in self.headers.items():
+            if name in ("transfer-encoding", "expect", "connection"):
+                continue
+            key = environ_key_for_header(name)
+            if "_" in name:
+                if not should_preserve_original_header_name(name) or name.replace("_", "-") in self.headers:
+                    continue
+                preserved[key] = name
+            environ[key] = value
+        environ["CONTENT_LENGTH"] = str(len(self.body))
+        environ[PRESERVED_HEADER_NAMES_ENVIRON_KEY] = preserved
+        return environ
+
+
+class Answer:
+    """Status, headers and body of a response; a large body comes in blocks."""
+
+    def __init__(self, status: int, headers: Headers, body: bytes | Iterable[bytes]) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+def refusal(request: Request, status: int, code: str, message: str) -> Answer:
+    """An error in the form in which the request's service gives its errors."""
+    identity = str(uuid.uuid4())
+    if request.service == "s3":
+        body = (
+            f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code>'
+            f"<Message>{escape(message)}</Message><RequestId>{identity}</RequestId></Error>"
+        )
+        media = "application/xml"
+    elif "x-amz-target" in request.headers or not request.operation:
+        body = json.dumps({"__type": code, "message": message})
+        media = "application/x-amz-json-1.1"
+    else:
+        body = (
+            f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{escape(message)}</Message>"
+            f"</Error><RequestId>{identity}</RequestId></ErrorResponse>"
+        )
+        media = "text/xml"
+    data = body.encode()
+    headers = [
+        ("Content-Type", media),
+        ("Content-Length", str(len(data))),
+        ("x-amzn-RequestId", identity),
+        ("x-amz-request-id", identity),
+    ]
+    if media == "application/x-amz-json-1.1":
+        headers.append(("x-amzn-ErrorType", code))
+    return Answer(status, headers, b"" if request.method == "HEAD" else data)
+
+
+class Application:
+    """The ASGI application."""
+
+    def __init__(self, state: State, context: Context) -> None:
+        self._state = state
+        self._offered = {**OFFERED, **context.offered}
+        self._served = context.served
+        self._pages = context.pages
+        # moto asks for these at every request: it lists its folders, and a class's members.
+        modules = tuple(backends.list_of_moto_modules())
+        patch(backends, list_of_moto_modules=lambda: modules)
+        patch(moto_responses, method_names_from_class=cache(method_names_from_class))
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answers one request (the ASGI specification, version 3)."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"not offered: {scope['type']}")
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        loop = asyncio.get_running_loop()
+        answer = await loop.run_in_executor(self._pool, self._answer, scope, bytes(body))
+        await send(
+            {
+                "type": "http.response.start",
+                "status": answer.status,
+                "headers": [
+                    (name.lower().encode("latin-1"), value.encode("latin-1"))
+                    for name, value in answer.headers
+                ],
+            }
+        )
+        if isinstance(answer.body, bytes):
+            await send({"type": "http.response.body", "body": answer.body})
+            return
+        blocks: Iterator[bytes] = iter(answer.body)
+        while (block := await loop.run_in_executor(self._pool, next, blocks, None)) is not None:
+            await send({"type": "http.response.body", "body": block, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    def _answer(self, scope: Message, body: bytes) -> Answer:
+        request = Request(scope, body)
+        if request.raw_path == "/_local/health":
+            return self._health()
+        for prefix, page in self._pages.items():
+            if request.raw_path.startswith(prefix) and request.method == "GET":
+                return Answer(*page(request.raw_path))
+        try:
+            answer = self._dispatch(request)
+        except NotImplementedError as error:
+            log.warning("refused service=%s operation=%s: %s", request.service, request.operation, error)
+            answer = _not_offered(request)
+        except Exception:
+            log.exception(
+                "failed service=%s operation=%s path=%s", request.service, request.operation, request.raw_path
+            )
+            answer = refusal(request, 500, "InternalError", "We encountered an internal error.")
+        answer.headers = [(name, value) for name, value in answer.headers if name.lower() != "date"]
+        answer.headers.append(("Date", formatdate(usegmt=True)))
+        return answer
+
+    def _dispatch(self, request: Request) -> Answer:
+        offered = self._offered.get(request.service)
+        if offered is None or not offered.match(request.operation):
+            log.warning("refused service=%s operation=%s", request.service, request.operation)
+            return _not_offered(request)
+        if served := self._served.get(request.service):
+            return Answer(*served(request.method, request.raw_path, request.query, request.body))
+        lock = self._state.lock(request.service)
+        if request.service == "s3" and not request.changes:
+            lock = None
+        with lock or nullcontext():
+            answer = self._call(request)
+            if lock and request.changes and (request.service, request.operation) not in _SELF_KEPT:
+                if request.service == "s3" and (named := request.object_name):
+                    self._state.objects.touch(*named)
+                self._state.save(request.service)
+        return answer
+
+    def _call(self, request: Request) -> Answer:
+        started: list[tuple[str, Headers]] = []
+
+        def start_response(status: str, headers: Headers, _error: object = None) -> Callable[[bytes], None]:
+            started.append((status, headers))
+            return lambda _data: None
+
+        blocks = self._moto(request.environ(), start_response)
+        status, headers = started[-1]
+        length = next((value for name, value in headers if name.lower() == "content-length"), "0")
+        body = b"".join(blocks) if request.method == "HEAD" or int(length) <= _WHOLE else blocks
+        return Answer(int(status.split(" ", 1)[0]), headers, body)
+
+    def _health(self) -> Answer:
+        data = json.dumps({"status": "ok", "region": REGION, "services": sorted(self._offered)}).encode()
+        return Answer(200, [("Content-Type", "application/json"), ("Content-Length", str(len(data)))], data)
+
+    def close(self) -> None:
+        """Waits for no request: those that wait for a lock are given up."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _not_offered(request: Request) -> Answer:
+    what = f"{request.service} {request.operation}".strip()
+    message = f"{what} is not offered by the local AWS"
+    if request.service == "athena":
+        message += " without a Trino (--trino-url)"
+    if request.service == "s3":
+        return refusal(request, 501, "NotImplemented", message)
+    if "x-amz-target" in request.headers or not request.operation:
+        return refusal(request, 400, "UnknownOperationException", message)
+    return refusal(request, 400, "InvalidAction", message)

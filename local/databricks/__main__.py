@@ -1,0 +1,75 @@
+"""``python -m local.databricks --port P --state DIR``: the Jobs and Files APIs over local Spark."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from functools import partial
+from pathlib import Path
+
+from local.databricks.cluster import ClusterError, environment, python
+from local.databricks.files import Files
+from local.databricks.runs import Runs
+from local.databricks.server import Api
+from local.endpoints import DATABRICKS_TOKEN
+from local.serving import ListenError, listen, stoppable
+
+VOLUMES = ("main.x_opinion.training",)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serves until SIGTERM or SIGINT; returns the exit status."""
+    given = _arguments(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        python()
+    except ClusterError as error:
+        print(error, file=sys.stderr)
+        return 1
+    try:
+        listener, url = listen(given.host, given.port)
+    except ListenError as error:
+        print(error, file=sys.stderr)
+        return 1
+    state = given.state.resolve()
+    state.mkdir(parents=True, exist_ok=True)
+    files = Files(state / "files", tuple(given.volume or VOLUMES))
+
+    cluster_environment = partial(_environment, given.aws_endpoint, given.mlflow_url)
+    runs = Runs(state, files, cluster_environment, url)
+    server = stoppable(Api(runs, files, given.token).application())
+    print(f"local Databricks at {url}", flush=True)
+    server.run(sockets=[listener])
+    runs.close()
+    return 0
+
+
+def _environment(
+    aws_endpoint: str,
+    mlflow_url: str | None,
+    folder: Path,
+    spark_conf: dict[str, str],
+    variables: dict[str, str],
+) -> dict[str, str]:
+    return environment(
+        folder, aws_endpoint=aws_endpoint, mlflow_url=mlflow_url, spark_conf=spark_conf, variables=variables
+    )
+
+
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local.databricks", description=__doc__)
+    parser.add_argument("--port", type=int, required=True, help="0 takes a free one and prints it")
+    parser.add_argument("--state", type=Path, required=True, help="folder that survives restarts")
+    parser.add_argument("--aws-endpoint", required=True, help="the AWS that clusters use")
+    parser.add_argument("--mlflow-url", help="the MLflow server that clusters track to")
+    parser.add_argument("--token", default=DATABRICKS_TOKEN, help="the bearer token that clients need")
+    parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
+    parser.add_argument(
+        "--volume", action="append", help=f"a Unity Catalog volume, again for more (default: {VOLUMES[0]})"
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

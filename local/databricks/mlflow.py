@@ -1,0 +1,35 @@
+"""The MLflow server beside the stand-in: the real one, from the ml environment, small and for one machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from local.databricks.cluster import python
+
+
+def command(port: int, state: Path, host: str = "127.0.0.1") -> list[str]:
+    """What starts it; runs, registry and artefacts lie under ``state``, which must exist.
+
+    Artefacts go through the server, so clients need no access to the folder. Healthy once ``/health``
+    answers. Raises `ClusterError` where the ml environment has not been set up.
+    """
+    state = state.resolve()
+    return [
+        *(str(python()), "-m", "mlflow", "server"),
+        *("--backend-store-uri", f"sqlite:///{state / 'mlflow.sqlite'}"),
+        *("--artifacts-destination", str(state / "artifacts")),
+        *("--host", host, "--port", str(port), "--workers", "1"),
+    ]
+
+
+def environment(base: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """``base`` with what keeps it small: without the job runner there are no seven workers of 225 MB each."""
+    return {
+        **base,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "GIT_PYTHON_REFRESH": "quiet",
+    }

@@ -1,0 +1,54 @@
+"""How the stand-ins listen and stop."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from typing import Any
+
+import uvicorn
+
+
+class ListenError(RuntimeError):
+    """An address cannot be listened on; the message says what to do."""
+
+
+def listen(host: str, port: int) -> tuple[socket.socket, str]:
+    """A listening socket, and the address by which this machine reaches it; raises `ListenError`.
+
+    Whoever comes before the server is ready waits. Port 0 takes a free one.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        raise ListenError(
+            f"{host}:{port} cannot be bound ({error.strerror}); choose another --port"
+        ) from error
+    reachable = "127.0.0.1" if host in ("0.0.0.0", "") else host  # noqa: S104 - compared, not bound
+    return listener, f"http://{reachable}:{listener.getsockname()[1]}"
+
+
+def stoppable(application: Any, **options: Any) -> uvicorn.Server:
+    """A server that SIGTERM and SIGINT end from now on; ``options`` are uvicorn's beyond those of all."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=2,
+            **options,
+        )
+    )
+
+    def stop(_signal: int, _frame: object) -> None:
+        server.should_exit = True
+
+    # uvicorn handles signals while it serves and afterwards raises them once more for these handlers.
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return server

@@ -1,0 +1,117 @@
+"""X's errors as problem objects (RFC 7807 with X's additions).
+
+Sources: OpenAPI 2.167 of X's API v2; the wording as its users have published it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from local.x_api.post import Json
+
+_TYPES = "https://api.twitter.com/2/problems/"
+
+
+class Problem(Exception):  # noqa: N818 - an answer in X's terms, not only an error
+    """An answer other than success: HTTP status, body and further headers."""
+
+    def __init__(self, status: int, body: Json, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"{status} {body.get('title')}")
+        self.status = status
+        self.body = body
+        self.headers = dict(headers or {})
+
+
+def plain(status: int, title: str, detail: str | None = None) -> Problem:
+    """A problem that says no more than its HTTP status: 401, 404, 429 …"""
+    return Problem(
+        status, {"title": title, "detail": detail or title, "type": "about:blank", "status": status}
+    )
+
+
+def invalid_request(errors: Sequence[tuple[Mapping[str, str], str]]) -> Problem:
+    """400 for parameters: pairs of the parameters (name to value) and the sentence about them."""
+    return Problem(
+        400,
+        {
+            "errors": [
+                {"parameters": {name: [value] for name, value in parameters.items()}, "message": message}
+                for parameters, message in errors
+            ],
+            "title": "Invalid Request",
+            "detail": "One or more parameters to your request was invalid.",
+            "type": f"{_TYPES}invalid-request",
+        },
+    )
+
+
+def connection(status: int, issue: str, detail: str) -> Problem:
+    """A stream that cannot be connected to; ``issue`` is TooManyConnections, RuleConfigurationIssue …"""
+    return Problem(
+        status,
+        {
+            "title": "ConnectionException",
+            "detail": detail,
+            "connection_issue": issue,
+            "type": f"{_TYPES}streaming-connection",
+        },
+    )
+
+
+def operational_disconnect(detail: str) -> Json:
+    """What stands in the stream itself before X ends it."""
+    return {
+        "errors": [
+            {
+                "title": "operational-disconnect",
+                "disconnect_type": "UpstreamOperationalDisconnect",
+                "detail": detail,
+                "type": f"{_TYPES}operational-disconnect",
+            }
+        ]
+    }
+
+
+def invalid_rule(value: str, details: Sequence[str]) -> Json:
+    """An entry of ``errors`` for a rule that does not parse or breaks a limit."""
+    return {
+        "value": value,
+        "details": list(details),
+        "title": "UnprocessableEntity",
+        "type": f"{_TYPES}invalid-rules",
+    }
+
+
+def duplicate_rule(value: str, rule_id: str) -> Json:
+    """An entry of ``errors`` for a rule that is there already, under ``rule_id``."""
+    return {
+        "value": value,
+        "id": rule_id,
+        "title": "DuplicateRule",
+        "type": f"{_TYPES}duplicate-rules",
+    }
+
+
+def rule_cap(value: str, cap: int) -> Json:
+    """An entry of ``errors`` for a rule beyond the number that the product allows."""
+    return {
+        "value": value,
+        "title": "RulesCapExceeded",
+        "detail": f"You have exceeded the maximum number of rules: {cap}.",
+        "type": f"{_TYPES}rule-cap",
+    }
+
+
+def missing_rule(parameters: Mapping[str, str]) -> Json:
+    """An entry of ``errors`` for a rule that was to be deleted but is not there."""
+    return {
+        "errors": [
+            {
+                "parameters": {name: [value] for name, value in parameters.items()},
+                "message": "Rule does not exist",
+            }
+        ],
+        "title": "Invalid Request",
+        "detail": "One or more parameters to your request was invalid.",
+        "type": f"{_TYPES}invalid-request",
+    }
