@@ -1,0 +1,134 @@
+"""Rows of the benchmark's table, and work measured in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import resource
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+ROOT = Path(__file__).parents[1]
+_START_SECONDS = 60
+
+
+class MeasureError(RuntimeError):
+    """A measured process failed."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; ``ratio``: how many times better ours is; ``note``: what it is compared with."""
+
+    name: str
+    ours: float
+    peer: float
+    ratio: float
+    unit: str
+    peak_mib: float
+    note: str = ""
+
+
+def in_own_process(
+    module: str, *arguments: object, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Runs ``python -m module arguments`` and gives the JSON object at the end of its output.
+
+    Raises `MeasureError` with the end of its messages where it fails.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise MeasureError(f"{module} {' '.join(map(str, arguments))} failed: {done.stderr[-2000:]}")
+    result: dict[str, Any] = json.loads(done.stdout[done.stdout.rfind("\n{") + 1 :])
+    return result
+
+
+def report(work: Callable[[], dict[str, Any]]) -> None:
+    """Does the work and prints its result with the CPU seconds it took and the process's peak memory.
+
+    CPU seconds are user and system time of all threads, from after the imports to the end of the work.
+    """
+    before = time.process_time()
+    result = work()
+    print(json.dumps({**result, "cpu_s": time.process_time() - before, "peak_mib": peak_mib()}))
+
+
+@contextlib.contextmanager
+def local_s3() -> Iterator[dict[str, str]]:
+    """An empty S3 of moto's in a process of its own; gives the environment that leads to it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _await(address, server)
+        yield {
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ACCESS_KEY_ID": "bench",
+            "AWS_SECRET_ACCESS_KEY": "bench",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _await(address: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{address}/moto-api/data.json", timeout=5):  # noqa: S310 - loopback
+                return
+        except (URLError, ConnectionError):
+            time.sleep(0.2)
+    raise MeasureError(f"moto did not answer at {address} within {_START_SECONDS} s")
+
+
+def used(pid: int) -> tuple[float, float]:
+    """CPU seconds so far and MiB resident of a process and all below it, those that have ended too."""
+    import psutil  # the ml environment has none, and what runs there needs none
+
+    seconds = memory = 0.0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        for each in (root, *root.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = each.cpu_times()
+                seconds += times.user + times.system + times.children_user + times.children_system
+                memory += each.memory_info().rss / 2**20
+    return seconds, memory
+
+
+def peak_mib() -> float:
+    """The most memory that was resident at once in this process, in MiB."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not getrusage's: on Linux that one begins with the parent's peak.
+        found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)
+        if found:
+            return int(found[1]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

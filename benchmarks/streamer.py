@@ -1,0 +1,324 @@
+"""What a tweet costs the streamer, from X's socket to Firehose's answer, against those who only read.
+
+All read the same bytes from one server, each in a process of its own; ours alone keeps what it reads. X and
+Firehose are doubles in processes whose CPU does not count: they answer as fast as they can and keep nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import batched, islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from benchmarks import tweets
+from benchmarks.measure import ROOT, MeasureError, Row, in_own_process, local_s3, report
+
+TOKEN = "benchmark"  # noqa: S105 - of a double
+LIMIT_MIB = 120
+_STREAM = "/2/tweets/search/stream"
+_RULES = f"{_STREAM}/rules"
+_QUIET_SECONDS = 1.0
+"""Between a connect and the first tweet: what starting costs is over then."""
+_START_SECONDS = 60
+_TWEETS_A_CHUNK = 16
+
+
+def measure(quick: bool = False) -> list[Row]:
+    """The rows for this part; ``quick`` takes a tenth of the tweets."""
+    count = 20_000 if quick else 200_000
+    with local_s3() as environment, _double("x", count) as x, _double("firehose", count) as firehose:
+        environment |= {
+            "AWS_ENDPOINT_URL_FIREHOSE": firehose,
+            "OPINION_X_API_URL": x,
+            "OPINION_BUCKET": "bench",
+        }
+        ours, *peers = (
+            in_own_process("benchmarks.streamer", name, count, environment=environment)
+            for name in ("ours", "twarc2", "tweepy", "raw")
+        )
+    rate = count / ours["cpu_s"]
+    rows = []
+    for name, what, peer in zip(
+        ("twarc2's stream", "tweepy's StreamingClient", "lines of the raw socket"),
+        ("parses and keeps nothing", "parses and keeps nothing", "neither parses nor keeps: the ceiling"),
+        peers,
+        strict=True,
+    ):
+        peer_rate = count / peer["cpu_s"]
+        rows.append(
+            Row(
+                f"streamer against {name}, {count:,} tweets",
+                round(rate),
+                round(peer_rate),
+                round(rate / peer_rate, 2),
+                "tweets per CPU-second",
+                round(ours["peak_mib"]),
+                f"ours from the socket to Firehose's answer, every tweet on disk in between; the peer {what},"
+                f" {peer['peak_mib']:.0f} MiB",
+            )
+        )
+    rows.append(
+        Row(
+            "memory of the streamer",
+            round(ours["peak_mib"]),
+            LIMIT_MIB,
+            round(LIMIT_MIB / ours["peak_mib"], 2),
+            "MiB",
+            round(ours["peak_mib"]),
+            "peer is the limit",
+        )
+    )
+    return rows
+
+
+def ours(count: int) -> None:
+    """The streamer itself, all of its threads, until everything is acknowledged and out of the spool."""
+    import boto3
+
+    from include.settings import settings
+    from include.x.budget import PostsLedger
+    from include.x.topics import load
+    from streamer.firehose import firehose_client
+    from streamer.service import Options, Streamer
+    from streamer.spool import Spool
+
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket=settings().bucket)
+    with tempfile.TemporaryDirectory() as folder:
+        spool = Spool(Path(folder))
+        streamer = Streamer(
+            settings(),
+            load(settings().topics_file),
+            TOKEN,
+            "benchmark",
+            spool,
+            firehose_client(),
+            PostsLedger(s3, settings().bucket),
+            Options("127.0.0.1", 0, 15.0),
+        )
+        running = threading.Thread(target=streamer.run)
+        running.start()
+        _until(lambda: streamer.status()["connected"], running)
+        time.sleep(_QUIET_SECONDS / 2)
+
+        def work() -> dict[str, Any]:
+            _until(lambda: _settled(streamer.status(), count), running)
+            return {"tweets": count}
+
+        report(work)
+        streamer.stop()
+        running.join()
+        spool.close()
+
+
+def _settled(status: dict[str, Any], count: int) -> bool:
+    return bool(status["delivered"] >= count and not status["pending"])
+
+
+def _until(met: Callable[[], Any], running: threading.Thread) -> None:
+    while not met():
+        if not running.is_alive():
+            raise MeasureError("the streamer ended")
+        time.sleep(0.5)
+
+
+def tweepy_(count: int) -> None:
+    """tweepy's own parsing loop, as it comes."""
+    import tweepy
+
+    from include.settings import settings
+    from include.x.client import XSession
+
+    class Reading(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no types
+        left = count
+
+        def on_response(self, _: object) -> None:
+            self.left -= 1
+            if not self.left:
+                self.disconnect()
+
+    client = Reading(TOKEN)
+    client.session = XSession(settings().x_api_url)
+
+    def work() -> dict[str, Any]:
+        client.filter()
+        return {"tweets": count - client.left}
+
+    report(work)
+
+
+def twarc2(count: int) -> None:
+    """twarc2's stream, as it comes."""
+    from twarc import Twarc2
+
+    from include.settings import settings
+    from include.x.client import XSession
+
+    client = Twarc2(bearer_token=TOKEN, metadata=False)
+    client.connect()
+    authorised = XSession(settings().x_api_url)
+    authorised.headers.update(client.client.headers)
+    client.client = authorised
+
+    def work() -> dict[str, Any]:
+        for number, _ in enumerate(client.stream(), 1):
+            if number == count:
+                break
+        return {"tweets": number}
+
+    report(work)
+
+
+def raw(count: int) -> None:
+    """Lines of the standard library's socket."""
+    from include.settings import settings
+
+    connection = http.client.HTTPConnection(settings().x_api_url.removeprefix("http://"))
+    connection.request("GET", _STREAM)
+
+    def work() -> dict[str, Any]:
+        answer = connection.getresponse()
+        left = count
+        for line in iter(answer.readline, b""):
+            if line.strip():
+                left -= 1
+                if not left:
+                    break
+        return {"tweets": count - left}
+
+    report(work)
+
+
+class _X(BaseHTTPRequestHandler):
+    """X: rules as they are put, and the same tweets at once to whoever connects."""
+
+    protocol_version = "HTTP/1.1"
+    rules: list[dict[str, str]] = []  # noqa: RUF012 - of the process
+    chunks: bytes
+
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0] != _STREAM:
+            self._answer({"data": self.rules, "meta": {"sent": "now"}})
+            return
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        time.sleep(_QUIET_SECONDS)
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(self.chunks)
+            while self.connection.recv(1024):
+                pass
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        added = [{"id": str(number), **rule} for number, rule in enumerate(body["add"], 1526235282076483585)]
+        self.rules.extend(added)
+        self._answer({"data": added, "meta": {"summary": {"created": len(added), "not_created": 0}}})
+
+    def _answer(self, content: Any) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+
+class _Firehose(BaseHTTPRequestHandler):
+    """Firehose: takes every record."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        request = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        taken = [{"RecordId": f"{number:0214}"} for number in range(len(request["Records"]))]
+        body = orjson.dumps({"FailedPutCount": 0, "Encrypted": False, "RequestResponses": taken})
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-amz-json-1.1")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+
+def serve(double: str, count: int) -> None:
+    """Serves a double until its process is ended; prints its port."""
+    handler: type[BaseHTTPRequestHandler] = _Firehose
+    if double == "x":
+        handler, _X.chunks = _X, b"".join(_chunks(count))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+
+
+def _chunks(count: int) -> Iterator[bytes]:
+    """As many tweets as X sends them, in chunks as a server makes them that has more than it can send."""
+    for lines in batched(_tweets(count), _TWEETS_A_CHUNK):
+        body = b"".join(lines)
+        yield b"%x\r\n%b\r\n" % (len(body), body)
+
+
+def _tweets(count: int) -> Iterator[bytes]:
+    for line in islice(tweets.lines(tweets.TOPICS[0], count), count):
+        payload = orjson.loads(line)
+        del payload["ingest"]
+        yield orjson.dumps(payload) + b"\r\n"
+
+
+@contextlib.contextmanager
+def _double(name: str, count: int) -> Iterator[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.streamer", "serve-" + name, str(count)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout
+        port = process.stdout.readline().strip()
+        if not port:
+            raise MeasureError(f"the double of {name} did not start")
+        with socket.create_connection(("127.0.0.1", int(port)), _START_SECONDS):
+            yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def main() -> None:
+    """One measured reader, or one double; see `measure`."""
+    steps: dict[str, Callable[[int], None]] = {
+        "ours": ours,
+        "tweepy": tweepy_,
+        "twarc2": twarc2,
+        "raw": raw,
+        "serve-x": lambda count: serve("x", count),
+        "serve-firehose": lambda count: serve("firehose", count),
+    }
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("step", choices=list(steps))
+    parser.add_argument("tweets", type=int)
+    chosen = parser.parse_args()
+    steps[chosen.step](chosen.tweets)
+
+
+if __name__ == "__main__":
+    main()
