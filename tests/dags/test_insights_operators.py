@@ -1,0 +1,312 @@
+"""The tasks of `insights` against a local AWS whose QuickSight waits for an Athena that is not up yet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+
+from include.insights.ingestion import UNDER_WAY, DataSet, IngestionError
+from include.operators import insights as operators
+from include.operators.insights import GatherChangesOperator, IngestDataSetOperator, IngestionTrigger
+from include.settings import settings
+from tests.local.support_aws import LocalAws
+
+BUCKET = "insights-operators"
+ACCOUNT = "123456789012"
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    # A port that is taken and that nobody answers on: queries wait for a Trino that never comes.
+    nobody = socket.socket()
+    nobody.bind(("127.0.0.1", 0))
+    address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    server = LocalAws(tmp_path_factory.mktemp("aws"), "--trino-url", address).start()
+    server.client("s3").create_bucket(Bucket=BUCKET)
+    server.client("athena").create_work_group(
+        Name="insights",
+        Configuration={"ResultConfiguration": {"OutputLocation": f"s3://{BUCKET}/athena-results/"}},
+    )
+    yield server
+    assert server.stop() == 0
+    nobody.close()
+
+
+@pytest.fixture(autouse=True)
+def environment(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in {
+        "AWS_ENDPOINT_URL": aws.endpoint,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AIRFLOW_CONN_AWS_DEFAULT": json.dumps({"conn_type": "aws"}),
+        "OPINION_BUCKET": BUCKET,
+        "OPINION_WORKGROUP": "insights",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(operators, "_FIRST_WAIT", 0.1)
+    monkeypatch.setattr(operators, "_PATIENCE", 0.3)
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+@pytest.fixture
+def quicksight(aws: LocalAws) -> Any:
+    return aws.client("quicksight")
+
+
+@pytest.fixture
+def data_set(aws: LocalAws, quicksight: Any) -> Callable[..., str]:
+    """Makes a data set of the test's own, without an ingestion under way."""
+
+    def create(workgroup: str = "insights") -> str:
+        name = uuid.uuid4().hex
+        source = quicksight.create_data_source(
+            AwsAccountId=ACCOUNT,
+            DataSourceId=name,
+            Name=name,
+            Type="ATHENA",
+            DataSourceParameters={"AthenaParameters": {"WorkGroup": workgroup}},
+        )
+        quicksight.create_data_set(
+            AwsAccountId=ACCOUNT,
+            DataSetId=name,
+            Name=name,
+            ImportMode="SPICE",
+            PhysicalTableMap={
+                "table": {
+                    "CustomSql": {
+                        "DataSourceArn": source["Arn"],
+                        "Name": name,
+                        "SqlQuery": "SELECT 1 AS n",
+                        "Columns": [{"Name": "n", "Type": "INTEGER"}],
+                    }
+                }
+            },
+        )
+        for each in listed(quicksight, name):
+            DataSet(quicksight, ACCOUNT, name).cancel(each["IngestionId"])
+        return name
+
+    return create
+
+
+def listed(quicksight: Any, data_set: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = quicksight.list_ingestions(AwsAccountId=ACCOUNT, DataSetId=data_set)[
+        "Ingestions"
+    ]
+    return found
+
+
+def ours(quicksight: Any, data_set: str) -> dict[str, str]:
+    return {
+        each["IngestionId"]: each["IngestionStatus"]
+        for each in listed(quicksight, data_set)
+        if each["IngestionId"].startswith("lake-")
+    }
+
+
+def change_the_lake(aws: LocalAws) -> None:
+    key = "aggregates/opinion/dt=2026-11-20/opinion.parquet"
+    aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body=uuid.uuid4().bytes)
+
+
+def task(data_set: str) -> IngestDataSetOperator:
+    return IngestDataSetOperator(task_id="ingest", data_set=data_set)
+
+
+def deferred_by(data_set: str) -> TaskDeferred:
+    with pytest.raises(TaskDeferred) as caught:
+        task(data_set).execute({})
+    return caught.value
+
+
+def trigger_of(deferred: TaskDeferred) -> IngestionTrigger:
+    assert isinstance(deferred.trigger, IngestionTrigger)
+    return deferred.trigger
+
+
+def event_of(deferred: TaskDeferred) -> dict[str, Any]:
+    async def first() -> Any:
+        return (await anext(trigger_of(deferred).run())).payload
+
+    payload: dict[str, Any] = asyncio.run(first())
+    return payload
+
+
+def resume(deferred: TaskDeferred, data_set: str) -> Any:
+    """The rest of a deferred task, in another process as it were."""
+    return getattr(task(data_set), deferred.method_name)(
+        {}, event=event_of(deferred), **deferred.kwargs or {}
+    )
+
+
+def test_a_cleared_task_joins_its_ingestion_instead_of_paying_twice(
+    quicksight: Any, data_set: Callable[..., str]
+) -> None:
+    name = data_set()
+    first, second = deferred_by(name), deferred_by(name)
+    assert trigger_of(first).ingestion == trigger_of(second).ingestion
+    assert (first.kwargs or {})["result"]["reused"] is False
+    assert (second.kwargs or {})["result"]["reused"] is True
+    (state,) = ours(quicksight, name).values()
+    assert state in UNDER_WAY
+
+
+def test_killing_a_deferred_task_cancels_its_ingestion_and_the_next_try_is_another(
+    quicksight: Any, data_set: Callable[..., str]
+) -> None:
+    name = data_set()
+    deferred = deferred_by(name)
+    asyncio.run(trigger_of(deferred).on_kill())
+    assert list(ours(quicksight, name).values()) == ["CANCELLED"]
+    with pytest.raises(IngestionError, match=r"is CANCELLED: INGESTION_CANCELED: "):
+        resume(deferred, name)
+    assert trigger_of(deferred_by(name)).ingestion == f"{trigger_of(deferred).ingestion}-2"
+
+
+def test_a_run_whose_joined_ingestion_is_cancelled_starts_its_own(data_set: Callable[..., str]) -> None:
+    name = data_set()
+    first, joined = deferred_by(name), deferred_by(name)
+    asyncio.run(trigger_of(first).on_kill())
+    with pytest.raises(TaskDeferred) as caught:
+        resume(joined, name)
+    assert trigger_of(caught.value).ingestion == f"{trigger_of(first).ingestion}-2"
+
+
+def test_killing_a_task_that_has_not_deferred_yet_cancels_its_ingestion(
+    quicksight: Any, data_set: Callable[..., str]
+) -> None:
+    name = data_set()
+    operator = task(name)
+    operator.on_kill()  # there is nothing yet
+    with pytest.raises(TaskDeferred):
+        operator.execute({})
+    operator.on_kill()
+    operator.on_kill()
+    assert list(ours(quicksight, name).values()) == ["CANCELLED"]
+
+
+def test_a_triggerer_that_ends_leaves_the_ingestion_alone(
+    quicksight: Any, data_set: Callable[..., str]
+) -> None:
+    name = data_set()
+    deferred = deferred_by(name)
+
+    async def cut_off() -> None:
+        waiting = asyncio.ensure_future(anext(trigger_of(deferred).run()))
+        await asyncio.sleep(0.4)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await trigger_of(deferred).cleanup()
+
+    asyncio.run(cut_off())
+    (state,) = ours(quicksight, name).values()
+    assert state in UNDER_WAY
+
+
+def test_new_data_within_the_hour_is_skipped_with_the_next_possible_time(
+    aws: LocalAws, quicksight: Any, data_set: Callable[..., str]
+) -> None:
+    name = data_set()
+    before = datetime.now(UTC).replace(microsecond=0)
+    deferred_by(name)
+    change_the_lake(aws)
+    with pytest.raises(AirflowSkipException, match="too recent; possible again at ") as caught:
+        task(name).execute({})
+    until = datetime.strptime(str(caught.value).rpartition(" ")[2], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert before <= until - timedelta(hours=1) <= datetime.now(UTC)
+    assert len(ours(quicksight, name)) == 1
+
+
+def test_the_days_limit_is_kept_and_quicksights_own_refusal_is_a_skip_too(
+    aws: LocalAws, quicksight: Any, data_set: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = data_set()
+    for number in range(32):
+        quicksight.create_ingestion(AwsAccountId=ACCOUNT, DataSetId=name, IngestionId=f"by-hand-{number}")
+        quicksight.cancel_ingestion(AwsAccountId=ACCOUNT, DataSetId=name, IngestionId=f"by-hand-{number}")
+    with pytest.raises(AirflowSkipException, match="32 were started in 24 hours; possible again at "):
+        task(name).execute({})
+    monkeypatch.setenv("OPINION_QUICKSIGHT_INGESTIONS_PER_DAY", "99")
+    settings.cache_clear()
+    with pytest.raises(AirflowSkipException, match="QuickSight refuses it: The limit of 32"):
+        task(name).execute({})
+
+
+def test_an_ingestion_that_fails_fails_the_task_with_quicksights_type_and_message(
+    data_set: Callable[..., str],
+) -> None:
+    name = data_set(workgroup="nowhere")
+    with pytest.raises(IngestionError, match=r"is FAILED: SQL_EXCEPTION: .*nowhere"):
+        task(name).execute({})
+
+
+def test_without_the_data_set_it_says_what_to_run() -> None:
+    with pytest.raises(IngestionError, match="run the DAG 'provision'"):
+        task("unknown").execute({})
+
+
+def test_where_nobody_is_to_see_the_dashboards_there_quicksight_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(AirflowSkipException, match="OPINION_QUICKSIGHT_PRINCIPALS"):
+        operators.data_sets.function()
+    monkeypatch.setenv("OPINION_QUICKSIGHT_PRINCIPALS", '["arn:aws:quicksight:us-east-1:1:user/default/a"]')
+    settings.cache_clear()
+    assert operators.data_sets.function() == ["x_opinion-opinion", "x_opinion-coverage"]
+
+
+def test_the_trigger_is_made_again_from_what_it_serializes() -> None:
+    path, arguments = IngestionTrigger("data", "ingestion").serialize()
+    assert path == f"{IngestionTrigger.__module__}.{IngestionTrigger.__name__}"
+    assert IngestionTrigger(**arguments).serialize() == (path, arguments)
+
+
+def started_by(*ago: float) -> Any:
+    """The context of a run that changes some seconds ago have started."""
+    events = [SimpleNamespace(timestamp=datetime.now(UTC) - timedelta(seconds=each)) for each in ago]
+    return {"triggering_asset_events": {"labeled": events[::2], "predicted": events[1::2]}}
+
+
+def gather() -> GatherChangesOperator:
+    return GatherChangesOperator(task_id="gather")
+
+
+def test_changes_gather_from_the_first_one_on_in_whatever_order_they_are_told() -> None:
+    context = started_by(10, 100, 50)
+    first = min(event.timestamp for events in context["triggering_asset_events"].values() for event in events)
+    with pytest.raises(TaskDeferred) as caught:
+        gather().execute(context)
+    (_, arguments) = caught.value.trigger.serialize()
+    late = arguments["moment"] - (first + timedelta(seconds=settings().gather_seconds))
+    assert abs(late) < timedelta(seconds=1)
+    assert gather().go_on({}, None, **caught.value.kwargs or {}) == 3
+
+
+def test_changes_that_have_gathered_while_another_run_was_active_are_not_waited_for() -> None:
+    assert gather().execute(started_by(settings().gather_seconds + 1, 1)) == 2
+
+
+def test_a_run_by_hand_does_not_wait() -> None:
+    assert gather().execute({"triggering_asset_events": {}}) == 0
+
+
+def test_an_ingestion_leads_to_the_dashboard_that_shows_its_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPINION_QUICKSIGHT_URL", "https://quicksight.example/sn")
+    settings.cache_clear()
+    for data_set in ("x_opinion-opinion", "x_opinion-coverage"):
+        task = IngestDataSetOperator(task_id="ingest", data_set=data_set)
+        (link,) = task.operator_extra_links
+        found = link.get_link(task, ti_key=None)
+        assert found == "https://quicksight.example/sn/dashboards/x_opinion-opinion-over-time"

@@ -1,0 +1,263 @@
+"""What holds for every DAG, every module and every statement."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlglot
+from sqlglot import exp
+from sqlglot.optimizer.scope import traverse_scope
+
+from include.lake import sql
+
+ROOT = Path(__file__).parents[2]
+DAGS = sorted((ROOT / "dags").glob("*.py"))
+LONGEST_FILE = 120
+LONGEST_PARSE_S = 0.2
+
+TOO_HEAVY = {
+    "boto3",
+    "great_expectations",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "requests",
+    "sklearn",
+    "tweepy",
+}
+"""What no DAG file may load: each task parses its file again. What Airflow itself loads is not counted."""
+
+PARSE = """
+import json, sys, time
+import airflow.sdk
+import airflow.providers.standard.operators.hitl, airflow.providers.standard.operators.trigger_dagrun
+import airflow.providers.standard.triggers.temporal
+from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+before = set(sys.modules)
+import importlib.util
+start = time.process_time()
+spec = importlib.util.spec_from_file_location("parsed", sys.argv[1])
+spec.loader.exec_module(importlib.util.module_from_spec(spec))
+seconds = time.process_time() - start
+loaded = sorted({name.partition(".")[0] for name in set(sys.modules) - before})
+bag = DagBag(sys.argv[1])
+dags = {}
+for dag_id, dag in bag.dags.items():
+    DagSerialization.to_dict(dag)
+    dags[dag_id] = {
+        "doc": dag.doc_md,
+        "description": dag.description,
+        "tags": sorted(dag.tags),
+        "owners": sorted({task.owner for task in dag.tasks}),
+        "retries": {task.task_id: task.retries for task in dag.tasks},
+        "catchup": dag.catchup,
+        "start_date": dag.start_date.isoformat() if dag.start_date else None,
+        "max_active_runs": dag.max_active_runs,
+        "tasks": [task.task_id for task in dag.tasks],
+        "triggers": [task.trigger_dag_id for task in dag.tasks if hasattr(task, "trigger_dag_id")],
+    }
+print("parsed: " + json.dumps({"seconds": seconds, "loaded": loaded, "dags": dags,
+                   "errors": {str(k): str(v) for k, v in bag.import_errors.items()}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment with a metadata database of its own."""
+    folder = tmp_path_factory.mktemp("airflow")
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(folder),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "PYTHONPATH": str(ROOT),
+    }
+    subprocess.run(
+        [sys.executable, "-m", "airflow", "db", "migrate"], env=environment, check=True, capture_output=True
+    )
+    return environment
+
+
+@pytest.fixture(scope="module", params=DAGS, ids=[path.stem for path in DAGS])
+def parsed(request: pytest.FixtureRequest, home: dict[str, str]) -> dict[str, Any]:
+    """One DAG file as a fresh interpreter sees it."""
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, str(request.param)], env=home, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    answer = next(line for line in done.stdout.splitlines() if line.startswith("parsed: "))
+    return {"file": request.param.stem, **json.loads(answer.removeprefix("parsed: "))}
+
+
+def test_a_dag_file_holds_the_one_dag_of_its_name_and_can_be_serialized(parsed: dict[str, Any]) -> None:
+    assert parsed["errors"] == {}
+    assert list(parsed["dags"]) == [parsed["file"]]
+
+
+def test_a_dag_says_what_it_is_and_whose(parsed: dict[str, Any]) -> None:
+    (dag,) = parsed["dags"].values()
+    assert dag["doc"]
+    assert dag["doc"].strip().startswith("### ")
+    assert dag["description"]
+    assert "x-opinion" in dag["tags"]
+    assert len(dag["tags"]) > 1
+    assert dag["owners"] == ["x-opinion"]
+
+
+def test_a_dag_bounds_its_runs(parsed: dict[str, Any]) -> None:
+    (dag,) = parsed["dags"].values()
+    assert dag["max_active_runs"] <= 4
+
+
+def test_only_transform_catches_up_from_a_start(parsed: dict[str, Any]) -> None:
+    (dag,) = parsed["dags"].values()
+    assert dag["catchup"] == (parsed["file"] == "transform")
+    assert bool(dag["start_date"] and datetime.fromisoformat(dag["start_date"]).tzinfo) == dag["catchup"]
+
+
+def test_a_task_is_tried_again_unless_it_must_not_be(parsed: dict[str, Any]) -> None:
+    (dag,) = parsed["dags"].values()
+    never_again = {task for task, retries in dag["retries"].items() if not retries}
+    assert never_again <= {"rerun", "report"}
+
+
+def test_what_is_triggered_exists(parsed: dict[str, Any]) -> None:
+    (dag,) = parsed["dags"].values()
+    assert {f"{name}.py" for name in dag["triggers"]} <= {path.name for path in DAGS}
+
+
+def test_a_dag_file_is_parsed_in_no_time_and_loads_nothing_heavy(parsed: dict[str, Any]) -> None:
+    assert TOO_HEAVY.isdisjoint(parsed["loaded"])
+    assert parsed["seconds"] < LONGEST_PARSE_S
+
+
+@pytest.mark.parametrize("path", DAGS, ids=[path.stem for path in DAGS])
+def test_a_dag_file_is_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LONGEST_FILE
+
+
+@pytest.mark.parametrize("path", DAGS, ids=[path.stem for path in DAGS])
+def test_a_dag_file_only_wires(path: Path) -> None:
+    """It defines no function and no class, and imports of include/ only operators, settings and topics."""
+    tree = ast.parse(path.read_text())
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    ours = {name for name in _imports(tree) if name.startswith("include.")}
+    wired = ("include.operators.", "include.settings", "include.x.topics")
+    assert all(f"{name}.".startswith(wired) for name in ours), ours
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _modules(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", _modules("include", "streamer"), ids=_name)
+def test_only_operators_import_airflow(path: Path) -> None:
+    if ROOT / "include" / "operators" in path.parents:
+        return
+    assert not [name for name in _imports(ast.parse(path.read_text())) if name.partition(".")[0] == "airflow"]
+
+
+@pytest.mark.parametrize("path", _modules("dags", "include", "streamer", "plugins"), ids=_name)
+def test_nothing_that_is_deployed_imports_what_stands_in_locally(path: Path) -> None:
+    tops = {name.partition(".")[0] for name in _imports(ast.parse(path.read_text()))}
+    assert tops.isdisjoint({"local", "tests", "tools", "benchmarks", "moto"})
+
+
+@pytest.mark.parametrize("path", _modules("streamer"), ids=_name)
+def test_the_streamer_needs_nothing_of_the_dags(path: Path) -> None:
+    names = set(_imports(ast.parse(path.read_text())))
+    assert not [name for name in names if name.startswith(("include.operators", "dags"))]
+
+
+VIEWS = {name.split("/")[1] for name in sql.names("views")}
+DAY_TABLES = {name.split("/")[1] for name in sql.names("tables")} | VIEWS
+QUERIES = sorted(set(sql.names()) - set(sql.names("tables")) - set(sql.names("views")))
+"""What runs by itself. A view is bounded by who reads it."""
+
+
+def _unbounded(statement: str) -> list[str]:
+    """The tables that a query reads without naming their days, scope by scope."""
+    found = []
+    for scope in traverse_scope(sqlglot.parse_one(statement, read="trino")):
+        where = scope.expression.args.get("where")
+        joins = [join.args["on"] for join in scope.expression.args.get("joins", []) if join.args.get("on")]
+        bounds = [
+            bound for part in (where, *joins) if part for bound in part.find_all(exp.Between, exp.In, exp.EQ)
+        ]
+        on_days = [
+            bound
+            for bound in bounds
+            if isinstance(bound.this, exp.Column)
+            and bound.this.name == "dt"
+            and not bound.find_ancestor(exp.Or, exp.Not)
+            and not (isinstance(bound, exp.EQ) and isinstance(bound.expression, exp.Column))
+        ]
+        read = [table.name for table in scope.tables if table.name in DAY_TABLES]
+        if len(on_days) < len(read):
+            found += read
+    return found
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_statement_names_the_days_that_it_reads(name: str) -> None:
+    values: dict[str, Any] = dict.fromkeys(sql.parameters(name), "2026-11-20")
+    assert _unbounded(sql.render(name, **values)) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT count(*) FROM raw",
+        "SELECT count(*) FROM raw WHERE hour = '05'",
+        "SELECT count(*) FROM raw WHERE dt = '2026-11-20' OR hour = '05'",
+        "SELECT * FROM (SELECT * FROM labeled) AS l JOIN raw ON true WHERE raw.dt = '2026-11-20'",
+        "WITH a AS (SELECT 1 FROM heartbeats) SELECT * FROM a WHERE dt = '2026-11-20'",
+        "SELECT * FROM labeled JOIN opinion ON opinion.dt = labeled.dt WHERE labeled.dt = '2026-11-20'",
+    ],
+)
+def test_an_unbounded_statement_would_be_found(statement: str) -> None:
+    assert _unbounded(statement)
+
+
+@pytest.mark.parametrize("name", sql.names("views"))
+def test_a_view_lets_its_readers_name_the_days(name: str) -> None:
+    statement = sqlglot.parse_one(sql.render(name), read="trino")
+    assert isinstance(statement, exp.Select)
+    assert "dt" in statement.named_selects
+
+
+@pytest.mark.parametrize("name", sql.names("tables"))
+def test_a_table_projects_its_partitions_and_names_its_definition(name: str) -> None:
+    values = dict.fromkeys(sql.parameters(name), "x")
+    statement = sql.render(name, **values)
+    assert "'projection.enabled' = 'true'" in statement
+    assert "'definition' = 'x'" in statement
+    assert statement.startswith(f"CREATE EXTERNAL TABLE IF NOT EXISTS `{name.split('/')[1]}`")
+
+
+@pytest.mark.parametrize("name", sql.names())
+def test_a_statement_says_what_it_is_for(name: str) -> None:
+    assert (sql.STATEMENTS / f"{name}.sql").read_text().startswith("-- ")

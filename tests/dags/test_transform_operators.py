@@ -1,0 +1,391 @@
+"""The transform's operators against a local AWS whose SageMaker really runs the model, one job at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+
+from include.labeling import jobs
+from include.operators import delivery
+from include.operators import sagemaker as operators
+from include.operators.delivery import DeliveryTrigger, DeliveryWatermarkSensor
+from include.operators.sagemaker import BatchTransformOperator, TransformJobTrigger
+from include.settings import settings
+from include.window import Window
+from tests.local.support_aws import LocalAws
+
+WINDOW = "2026-11-20T05"
+BUCKET = "operators"
+
+MODEL = """
+import json, time
+
+def model_fn(model_dir):
+    return None
+
+def input_fn(body, content_type):
+    text = body if isinstance(body, str) else body.decode()
+    return [json.loads(line) for line in text.splitlines() if line]
+
+def predict_fn(records, model):
+    for record in records:
+        if record["text"] == "fail":
+            raise ValueError("told to")
+        if record["text"] == "slow":
+            time.sleep(300)
+    return [{"id": each["id"], "p_negative": 0.0, "p_neutral": 1.0, "p_positive": 0.0} for each in records]
+
+def output_fn(answers, accept):
+    return "".join(json.dumps(answer) + "\\n" for answer in answers)
+"""
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    server = LocalAws(tmp_path_factory.mktemp("aws"), "--transform-jobs", "1").start()
+    server.client("s3").create_bucket(Bucket=BUCKET)
+    yield server
+    assert server.stop() == 0
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model of the test's own: nobody else's jobs are found again."""
+    folder = tmp_path / "fake"
+    (folder / "code").mkdir(parents=True)
+    (folder / "code" / "inference.py").write_text(MODEL)
+    (folder / "identity").write_text(uuid.uuid4().hex)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def environment(aws: LocalAws, model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in {
+        "AWS_ENDPOINT_URL": aws.endpoint,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AIRFLOW_CONN_AWS_DEFAULT": json.dumps({"conn_type": "aws"}),
+        "OPINION_BUCKET": BUCKET,
+        "OPINION_SENTIMENT_ARTIFACT": str(model),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(operators, "_FIRST_WAIT", 0.2)
+    monkeypatch.setattr(delivery, "_PAUSE", 0.1)
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+    sagemaker = aws.client("sagemaker")
+    for job in job_names(aws):
+        jobs.stop(sagemaker, job)
+    deadline = time.monotonic() + 60
+    while any(each["TransformJobStatus"] in ("InProgress", "Stopping") for each in summaries(aws)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def given(aws: LocalAws) -> Callable[..., str]:
+    """Puts texts, one input object each, under a prefix of their own."""
+
+    def put(*texts: str) -> str:
+        prefix = f"work/{uuid.uuid4().hex}/sentiment/input/"
+        for number, text in enumerate(texts):
+            line = json.dumps({"id": str(number), "text": text, "lang": "en"}) + "\n"
+            aws.client("s3").put_object(Bucket=BUCKET, Key=f"{prefix}{number:03}.jsonl", Body=line.encode())
+        return prefix
+
+    return put
+
+
+def task(prefix: str, stage: str = "sentiment") -> BatchTransformOperator:
+    return BatchTransformOperator(task_id="label", stage=stage, window=WINDOW, input_prefix=prefix)
+
+
+def run(prefix: str) -> dict[str, Any]:
+    """The task from start to end, as the scheduler and the triggerer drive it."""
+    operator = task(prefix)
+    try:
+        return operator.execute({})
+    except TaskDeferred as deferred:
+        return resume(deferred)
+
+
+def deferred_by(prefix: str, monkeypatch: pytest.MonkeyPatch) -> TaskDeferred:
+    """The task up to the moment that it defers."""
+    with monkeypatch.context() as patch:
+        patch.setattr(operators, "_PATIENCE", 0)
+        with pytest.raises(TaskDeferred) as caught:
+            task(prefix).execute({})
+    return caught.value
+
+
+def resume(deferred: TaskDeferred, prefix: str = "") -> dict[str, Any]:
+    """The rest of a deferred task, in another process as it were."""
+    event = asyncio.run(anext(deferred.trigger.run())).payload
+    result: dict[str, Any] = getattr(task(prefix), deferred.method_name)(
+        {}, event=event, **deferred.kwargs or {}
+    )
+    return result
+
+
+def summaries(aws: LocalAws) -> list[dict[str, Any]]:
+    pages = aws.client("sagemaker").get_paginator("list_transform_jobs").paginate()
+    return [summary for page in pages for summary in page["TransformJobSummaries"]]
+
+
+def job_names(aws: LocalAws) -> list[str]:
+    return [summary["TransformJobName"] for summary in summaries(aws)]
+
+
+def state(aws: LocalAws, job: str) -> str:
+    return str(aws.client("sagemaker").describe_transform_job(TransformJobName=job)["TransformJobStatus"])
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 60
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return condition()
+
+
+def test_every_input_is_answered_beside_itself(aws: LocalAws, given: Callable[..., str]) -> None:
+    prefix = given("a", "b")
+    result = run(prefix)
+    assert result["reused"] is False
+    assert result["engine"].startswith("fake-")
+    assert result["output"].startswith(prefix.removesuffix("input/") + "output-")
+    s3 = aws.client("s3")
+    for number in (0, 1):
+        body = s3.get_object(Bucket=BUCKET, Key=f"{result['output']}{number:03}.jsonl.out")["Body"].read()
+        assert json.loads(body)["id"] == str(number)
+
+
+def test_a_cleared_task_reuses_its_job(aws: LocalAws, given: Callable[..., str]) -> None:
+    prefix = given("a")
+    first = run(prefix)
+    before = job_names(aws)
+    assert run(prefix) == first | {"reused": True}
+    assert job_names(aws) == before
+
+
+def test_a_second_run_joins_the_job_that_is_running(
+    aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = given("slow")
+    first, second = deferred_by(prefix, monkeypatch), deferred_by(prefix, monkeypatch)
+    assert first.trigger.job_name == second.trigger.job_name
+    assert second.kwargs["result"]["reused"] is True
+    assert job_names(aws).count(first.trigger.job_name) == 1
+
+
+def test_a_run_whose_joined_job_is_stopped_starts_its_own(
+    aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = given("slow")
+    first, joined = deferred_by(prefix, monkeypatch), deferred_by(prefix, monkeypatch)
+    asyncio.run(first.trigger.on_kill())
+    assert eventually(lambda: state(aws, first.trigger.job_name) == "Stopped")
+    monkeypatch.setattr(operators, "_PATIENCE", 0)
+    with pytest.raises(TaskDeferred) as caught:
+        resume(joined, prefix)
+    assert caught.value.trigger.job_name == f"{first.trigger.job_name}-2"
+
+
+def test_a_failed_job_fails_the_task_and_its_retry_takes_the_next_suffix(
+    aws: LocalAws, given: Callable[..., str]
+) -> None:
+    prefix = given("fail")
+    with pytest.raises(jobs.JobError, match="is Failed"):
+        run(prefix)
+    with pytest.raises(jobs.JobError, match=r"-2 is Failed"):
+        run(prefix)
+    with pytest.raises(jobs.JobError, match=r"-3 is Failed"):
+        run(prefix)
+
+
+def test_a_stopped_job_is_a_failure(
+    aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deferred = deferred_by(given("slow"), monkeypatch)
+    assert jobs.stop(aws.client("sagemaker"), deferred.trigger.job_name)
+    with pytest.raises(jobs.JobError, match="is Stopped"):
+        resume(deferred)
+
+
+def test_killing_a_deferred_task_stops_its_job_and_the_next_try_is_another(
+    aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = given("slow")
+    trigger = deferred_by(prefix, monkeypatch).trigger
+    assert isinstance(trigger, TransformJobTrigger)
+    asyncio.run(trigger.on_kill())
+    assert eventually(lambda: state(aws, trigger.job_name) == "Stopped")
+    again = deferred_by(prefix, monkeypatch).trigger
+    assert again.job_name == f"{trigger.job_name}-2"
+
+
+def test_a_kill_that_is_itself_cut_off_still_stops_the_job(
+    aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trigger = deferred_by(given("slow"), monkeypatch).trigger
+
+    async def cut_off() -> None:
+        killing = asyncio.ensure_future(trigger.on_kill())
+        await asyncio.sleep(0)  # begun, and cancelled before it can have done anything
+        killing.cancel()
+        await asyncio.gather(killing, return_exceptions=True)
+
+    asyncio.run(cut_off())
+    assert eventually(lambda: state(aws, trigger.job_name) == "Stopped")
+
+
+def test_a_triggerer_that_ends_leaves_the_job_alone(
+    aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trigger = deferred_by(given("slow"), monkeypatch).trigger
+    assert isinstance(trigger, TransformJobTrigger)
+
+    async def cut_off() -> None:
+        waiting = asyncio.ensure_future(anext(trigger.run()))
+        await asyncio.sleep(0.5)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await trigger.cleanup()
+
+    asyncio.run(cut_off())
+    assert state(aws, trigger.job_name) == "InProgress"
+
+
+def test_killing_a_task_that_has_not_deferred_yet_stops_its_job(
+    aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = task(given("slow"))
+    monkeypatch.setattr(operators, "_PATIENCE", 0)
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute({})
+    operator.on_kill()
+    assert eventually(lambda: state(aws, caught.value.trigger.job_name) == "Stopped")
+
+
+def test_killing_a_task_before_it_has_a_job_is_harmless() -> None:
+    task("anything/").on_kill()
+
+
+def test_a_changed_model_is_another_job_with_another_engine(
+    aws: LocalAws, given: Callable[..., str], model: Path
+) -> None:
+    prefix = given("a")
+    first = run(prefix)
+    (model / "identity").write_text(uuid.uuid4().hex)
+    second = run(prefix)
+    assert second["reused"] is False
+    for name in ("job", "model", "engine", "output"):
+        assert first[name] != second[name]
+
+
+def test_changed_input_under_the_same_keys_is_another_job(aws: LocalAws, given: Callable[..., str]) -> None:
+    prefix = given("a")
+    first = run(prefix)
+    body = json.dumps({"id": "0", "text": "b", "lang": "en"}).encode()
+    aws.client("s3").put_object(Bucket=BUCKET, Key=f"{prefix}000.jsonl", Body=body)
+    assert run(prefix)["job"] != first["job"]
+
+
+def test_output_that_has_expired_is_made_again(aws: LocalAws, given: Callable[..., str]) -> None:
+    prefix = given("a")
+    first = run(prefix)
+    aws.client("s3").delete_object(Bucket=BUCKET, Key=f"{first['output']}000.jsonl.out")
+    assert run(prefix) == first | {"job": f"{first['job']}-2"}
+    assert run(prefix)["reused"] is True
+
+
+def test_the_accounts_limit_is_waited_out(
+    aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = deferred_by(given("slow"), monkeypatch).trigger
+    waiting = deferred_by(given("a"), monkeypatch)
+    assert waiting.method_name == "try_again"
+    jobs.stop(aws.client("sagemaker"), running.job_name)
+    eventually(lambda: state(aws, running.job_name) == "Stopped")
+    prefix = given("a")
+    assert task(prefix).try_again({}, event=None)["reused"] is False
+
+
+def test_without_a_translator_the_stage_is_skipped_and_says_which_setting_is_missing(
+    given: Callable[..., str],
+) -> None:
+    with pytest.raises(AirflowSkipException, match="OPINION_TRANSLATION_ARTIFACT"):
+        task(given("a"), stage="translation").execute({})
+
+
+def test_where_there_is_nothing_to_ask_the_stage_is_skipped() -> None:
+    with pytest.raises(AirflowSkipException, match="nothing to ask"):
+        task("").execute({})
+
+
+def test_input_that_has_expired_says_from_where_to_clear() -> None:
+    with pytest.raises(jobs.JobError, match="from the task 'prepare' on"):
+        task("work/long/gone/").execute({})
+
+
+def test_names_fit_sagemaker_with_room_for_suffixes(aws: LocalAws, given: Callable[..., str]) -> None:
+    from include.labeling import models
+
+    s3 = aws.client("s3")
+    configured = settings().model_copy(update={"translation_artifact": settings().sentiment_artifact})
+    translator = models.resolve(configured, s3).translation
+    assert translator
+    prefix = given("a")
+    job = jobs.plan(
+        configured, Window.parse(WINDOW), translator, prefix, jobs.list_inputs(s3, BUCKET, prefix)
+    )
+    assert re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", f"{job.name}-999")
+
+
+def test_the_trigger_is_made_again_from_what_it_serializes() -> None:
+    for trigger in (TransformJobTrigger("job"), DeliveryTrigger(WINDOW)):
+        path, arguments = trigger.serialize()
+        assert path == f"{type(trigger).__module__}.{type(trigger).__name__}"
+        assert type(trigger)(**arguments).serialize() == (path, arguments)
+
+
+def sensor(window: Window) -> DeliveryWatermarkSensor:
+    return DeliveryWatermarkSensor(task_id="wait_for_delivery", window=window.label)
+
+
+def test_the_open_hour_is_not_waited_for() -> None:
+    window = Window.containing(datetime.now(UTC))
+    if window.end - datetime.now(UTC) < timedelta(minutes=1):
+        window = window.next  # the hour would end under the test
+    assert sensor(window).execute({})["reason"] == "open"
+
+
+def test_a_closed_hour_without_heartbeats_is_waited_for_in_the_triggerer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    window = Window.containing(datetime.now(UTC) - timedelta(hours=1))
+
+    def grace_ends_in(seconds: int) -> None:
+        grace = int((datetime.now(UTC) - window.end).total_seconds()) + seconds
+        monkeypatch.setenv("OPINION_DELIVERY_GRACE_SECONDS", str(grace))
+        settings.cache_clear()
+
+    grace_ends_in(300)
+    with pytest.raises(TaskDeferred) as caught:
+        sensor(window).execute({})
+    grace_ends_in(2)
+    event = asyncio.run(anext(caught.value.trigger.run())).payload
+    assert event["reason"] == "grace"
+    result = getattr(sensor(window), caught.value.method_name)({}, event=event)
+    assert result == {"reason": "grace", "watermark": None}

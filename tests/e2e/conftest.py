@@ -1,0 +1,30 @@
+"""One real pipeline for all end-to-end tests: the very program behind `make run`, on ports of its own."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.endpoints import SERVICES
+from local.run import Run, RunOptions, started
+from tests.ports import free_ports
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A pipeline with six past hours recovered and labelled, and its streamer collecting.
+
+    It ends with its module: its environment and its load are no other test's.
+    """
+    folder = tmp_path_factory.mktemp("run")
+    model = folder / "model"
+    shutil.copytree(ROOT / "include" / "labeling" / "ngram", model)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OPINION_SENTIMENT_ARTIFACT", str(model))
+        with started(
+            RunOptions(hours=6, rate=900, first_port=free_ports(len(SERVICES)), run_dir=folder)
+        ) as run:
+            yield run

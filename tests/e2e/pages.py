@@ -1,0 +1,126 @@
+"""What a person sees on the pages of a running pipeline, compared with Athena's own answers."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from playwright.sync_api import Browser, FrameLocator, Page, expect
+
+from include.lake.athena import Athena
+from local.endpoints import AIRFLOW_LOGIN
+from local.run import Run, closed_windows, wait_for_run
+from tests.browser import browser
+
+_PATIENCE_SECONDS = 150.0
+"""A page shows what was read up to a minute ago, and a run of `insights` may come between."""
+
+
+def check_pages(run: Run) -> None:
+    """Fails unless the three pages show the lake as Athena has it, and a backfill can be planned on them.
+
+    Skips the calling test where ``BROWSER=0``.
+    """
+    with browser() as chromium:
+        page = _log_in(chromium, run)
+        _check_opinion(page, run)
+        _check_world(page, run)
+        _check_coverage(page, run)
+        page.context.close()
+
+
+def _log_in(chromium: Browser, run: Run) -> Page:
+    page = chromium.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    page.set_default_timeout(60_000)
+    page.goto(f"{run.endpoints.url('airflow')}/auth/login")
+    page.fill("input[name=username]", AIRFLOW_LOGIN["username"])
+    page.fill("input[name=password]", AIRFLOW_LOGIN["password"])
+    page.click("button[type=submit]")
+    page.wait_for_url(lambda url: "/auth/" not in url)
+    return page
+
+
+def _open(page: Page, run: Run, name: str) -> FrameLocator:
+    page.goto(f"{run.endpoints.url('airflow')}/plugin/{name}")
+    frame = page.frame_locator("iframe")
+    expect(frame.locator("#content section").first).to_be_visible(timeout=60_000)
+    return frame
+
+
+def _select(run: Run, statement: str) -> list[dict[str, Any]]:
+    environment = run.endpoints.aws_environment()
+    client = boto3.client(
+        "athena",
+        endpoint_url=run.endpoints.url("aws"),
+        region_name=environment["AWS_DEFAULT_REGION"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+    )
+    return Athena(client, run.settings).run(statement)
+
+
+def _days() -> str:
+    today = datetime.now(UTC).date()
+    return f"dt BETWEEN '{today - timedelta(days=6)}' AND '{today}'"
+
+
+def _tile(frame: FrameLocator, name: str) -> float:
+    value = frame.locator(f".tile[data-id='{name}'] .value").get_attribute("data-value")
+    assert value is not None
+    return float(value)
+
+
+def _check_opinion(page: Page, run: Run) -> None:
+    statement = f"""
+        SELECT topic, SUM(weighted_positive) / SUM(weighted_negative) AS ratio, SUM(tweets) AS tweets
+        FROM opinion WHERE measured = 1 AND {_days()} GROUP BY topic
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        expected = {row["topic"]: row for row in _select(run, statement)}
+        assert set(expected) == set(run.topics)
+        frame = _open(page, run, "opinion-over-time")
+        shown = {topic: _tile(frame, f"positive_to_negative-{topic}") for topic in run.topics}
+        volume = _tile(frame, "volume")
+        if volume == sum(row["tweets"] for row in expected.values()):
+            break
+        assert time.monotonic() < deadline, f"the page shows {volume} tweets, Athena has {expected}"
+        page.wait_for_timeout(5_000)
+    for topic, row in expected.items():
+        assert shown[topic] == pytest.approx(row["ratio"]), topic
+
+
+def _check_world(page: Page, run: Run) -> None:
+    frame = _open(page, run, "opinion-across-the-world")
+    expect(frame.locator("#visual-map canvas")).to_be_visible()
+    rows = frame.locator("#visual-by_language tbody tr")
+    assert rows.count() > 0
+
+
+def _check_coverage(page: Page, run: Run) -> None:
+    frame = _open(page, run, "coverage")
+    window = closed_windows(run)[0]
+    topic = run.topics[0]
+    [row] = [
+        row
+        for row in _select(run, f"SELECT topic, hour, raw, verdict FROM coverage_by_hour WHERE {_days()}")
+        if row["topic"] == topic and str(row["hour"]).replace(" ", "T").startswith(window.label)
+    ]
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    index = int((window.start - (midnight - timedelta(days=6))).total_seconds() // 3600)
+    cell = frame.locator(f"[role=gridcell][data-topic='{topic}'][data-hour='{index}']")
+    label = cell.get_attribute("aria-label") or ""
+    assert f"{row['raw']:,} tweets" in label, label
+    cell.focus()
+    page.keyboard.press("Shift+ArrowRight")
+    frame.get_by_role("button", name="Plan a backfill").click()
+    expect(frame.locator("#selection a")).to_be_visible()
+    [planned] = run.airflow.runs("coverage", run_type="manual", limit=1)
+    assert planned["conf"]["start"] == window.label
+    assert planned["conf"]["dry_run"] is True
+    wait_for_run(run, "coverage", planned["dag_run_id"])
+    frame.locator("#selection a").click()
+    page.wait_for_url("**/dags/coverage/runs/**")

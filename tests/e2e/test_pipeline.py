@@ -1,0 +1,454 @@
+"""The whole path on a real scheduler: what `make run` promises, also when things are cleared and broken.
+
+The tests run in the file's order on one lake; each leaves it whole.
+"""
+
+import gzip
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import Any
+from urllib.parse import quote
+
+import boto3
+import pyarrow.parquet as pq
+import pytest
+import requests
+
+from include.lake import layout
+from include.window import Window
+from include.x.search import SETTLED
+from include.x.snowflake import lowest_id, moment
+from local.processes import answers
+from local.run import Run, closed_windows, run_dag, start_streamer, wait_for_run, window_of
+from tests.e2e.pages import check_pages
+
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(600)]
+
+Row = dict[str, Any]
+
+
+class Lake:
+    """The pipeline's lake as a reader of S3 sees it, and the runs that make it."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.bucket = run.settings.bucket
+        environment = run.endpoints.aws_environment()
+        session = boto3.Session(
+            environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1"
+        )
+        self.s3 = session.client("s3", endpoint_url=run.endpoints.url("aws"))
+        self.sagemaker = session.client("sagemaker", endpoint_url=run.endpoints.url("aws"))
+
+    def keys(self, prefix: str) -> list[str]:
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    def read(self, key: str) -> bytes:
+        return bytes(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+
+    def lines(self, prefix: str) -> list[bytes]:
+        return [line for key in self.keys(prefix) for line in gzip.decompress(self.read(key)).splitlines()]
+
+    def put_lines(self, key: str, lines: list[bytes]) -> None:
+        body = gzip.compress(b"".join(line + b"\n" for line in lines))
+        self.s3.put_object(Bucket=self.bucket, Key=key, Body=body)
+
+    def labeled(self, topic: str, window: Window) -> list[Row]:
+        rows: list[Row] = pq.read_table(BytesIO(self.read(layout.labeled_key(topic, window)))).to_pylist()
+        return rows
+
+    def rows(self, windows: list[Window]) -> list[Row]:
+        return [row for window in windows for topic in self.run.topics for row in self.labeled(topic, window)]
+
+    def raw_ids(self, topic: str, window: Window) -> set[str]:
+        found = set()
+        for line in self.lines(layout.raw_prefix(topic, window)):
+            try:
+                found.add(json.loads(line)["data"]["id"])
+            except (ValueError, KeyError, TypeError):
+                continue
+        return found
+
+    def quarantined(self, topic: str, window: Window) -> list[Row]:
+        return [json.loads(line) for line in self.lines(layout.quarantine_prefix(topic, window))]
+
+    def heartbeats(self, since: datetime) -> list[Row]:
+        """The streamer's heartbeats, from the hour before ``since`` on, oldest first."""
+        windows = Window.between(since - timedelta(hours=1), datetime.now(UTC))
+        records = [
+            json.loads(line) for window in windows for line in self.lines(layout.heartbeats_prefix(window))
+        ]
+        return sorted((each for each in records if each["kind"] == "heartbeat"), key=lambda each: each["at"])
+
+    def ledger(self, topic: str, window: Window) -> Row:
+        rows = pq.read_table(BytesIO(self.read(layout.coverage_key(window.date)))).to_pylist()
+        return next(row for row in rows if (row["topic"], row["hour"]) == (topic, window.label))
+
+    def jobs(self, window: Window) -> set[str]:
+        """The SageMaker jobs of an hour: they carry its label in their names."""
+        pages = self.sagemaker.get_paginator("list_transform_jobs").paginate(NameContains=window.label)
+        return {job["TransformJobName"] for page in pages for job in page["TransformJobSummaries"]}
+
+    def scheduled_run(self, window: Window) -> str:
+        for run in self.run.airflow.runs("transform"):
+            start = run["data_interval_start"]
+            if run["run_type"] == "scheduled" and datetime.fromisoformat(start) == window.start:
+                return str(run["dag_run_id"])
+        raise AssertionError(f"{window} has no scheduled run")
+
+    def clear(self, run_id: str, *tasks: str) -> None:
+        """Clears some tasks of a transform run, or all, as a person does in the UI, and waits."""
+        self.clear_only(run_id, *tasks)
+        wait_for_run(self.run, "transform", run_id)
+
+    def clear_only(self, run_id: str, *tasks: str, dag_id: str = "transform") -> None:
+        request: Row = {"dry_run": False, "dag_run_id": run_id, "only_failed": False, "reset_dag_runs": True}
+        if tasks:
+            request["task_ids"] = list(tasks)
+        self.run.airflow.call("POST", f"/dags/{dag_id}/clearTaskInstances", json=request)
+
+    def state(self, *prefixes: str) -> dict[str, str]:
+        """The ETag of every object under the prefixes."""
+        found: dict[str, str] = {}
+        for prefix in prefixes:
+            pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            found |= {item["Key"]: item["ETag"] for page in pages for item in page.get("Contents", [])}
+        return found
+
+    def predicted(self) -> bool:
+        """Whether every labelled hour has its predictions."""
+        labeled = {key.removeprefix("labeled/") for key in self.state("labeled/")}
+        return labeled == {key.split("/", 2)[2] for key in self.state("predictions/")}
+
+    def rest(self, dag_id: str) -> None:
+        """Pauses a DAG, once its runs have ended: a paused DAG's run would stay as it is."""
+        airflow = self.run.airflow
+        while active := airflow.runs(dag_id, state=["queued", "running"]):
+            for run in active:
+                wait_for_run(self.run, dag_id, run["dag_run_id"])
+        airflow.pause(dag_id, True)
+
+    def cover(self, *windows: Window) -> str:
+        """One run of coverage, and the runs of transform for these hours that it asked for.
+
+        Returns what it found, hour by hour: the ledger has it only until the next run, which a quarter of an
+        hour that begins meanwhile brings.
+        """
+        run_id = run_dag(self.run, "coverage", "coverage", {"dry_run": False})
+        self.rest("coverage")
+        path = f"/dags/coverage/dagRuns/{quote(run_id, safe='')}/taskInstances/plan/xcomEntries/return_value"
+        found = str(self.run.airflow.call("GET", path)["value"])
+        for run in self.run.airflow.runs("transform", state=["queued", "running"]):
+            if window_of(run) in {window.label for window in windows}:
+                wait_for_run(self.run, "transform", run["dag_run_id"])
+        return found
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 180
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def test_the_student_predicts_every_tweet_that_has_a_sentiment(lake: Lake, hours: list[Window]) -> None:
+    figures = lake.run.summary.figures
+    assert (figures["training"]["version"], figures["training"]["alias"]) == (1, "champion")
+    judged = {row["tweet_id"] for row in lake.rows(hours) if row["sentiment"]}
+    predicted = [
+        row["tweet_id"]
+        for key in lake.keys("predictions/model=v1/")
+        for row in pq.read_table(BytesIO(lake.read(key))).to_pylist()
+    ]
+    assert len(predicted) == len(set(predicted)) == figures["predictions"]
+    assert set(predicted) >= judged
+    assert all(figures["jobs"].values()), figures["jobs"]
+
+
+def test_the_pages_show_what_athena_says(pipeline: Run) -> None:
+    check_pages(pipeline)
+
+
+def test_training_and_insights_cleared_whole_change_nothing(lake: Lake) -> None:
+    """From here on insights is paused: no other test is about it, and it would run after each.
+
+    So is coverage, but for the runs that a test asks for; transform only meanwhile: an hour may end.
+    """
+    layers = ("predictions/", "aggregates/", "training/champion")
+    airflow = lake.run.airflow
+    for dag in ("coverage", "transform", "insights"):
+        lake.rest(dag)
+    airflow.pause("insights", False)
+    (trained,) = airflow.runs("train")
+    refreshed = next(run for run in airflow.runs("insights") if run["state"] == "success")
+
+    def run_again() -> None:
+        for dag, run in (("train", trained), ("insights", refreshed)):
+            lake.clear_only(run["dag_run_id"], dag_id=dag)
+            wait_for_run(lake.run, dag, run["dag_run_id"])
+
+    runs = 1
+    if not lake.predicted():
+        # An hour has ended, and was labelled, since the training.
+        run_again()
+        runs += 1
+    before = lake.state(*layers)
+    run_again()
+    runs += 1
+    airflow.pause("insights", True)
+    airflow.pause("transform", False)
+    assert lake.state(*layers) == before
+    tries = {
+        task["task_id"]: task["try_number"] for task in airflow.task_instances("train", trained["dag_run_id"])
+    }
+    assert set(tries.values()) == {runs}, tries
+
+
+@pytest.fixture(scope="module")
+def lake(pipeline: Run) -> Lake:
+    return Lake(pipeline)
+
+
+@pytest.fixture(scope="module")
+def hours(pipeline: Run) -> list[Window]:
+    return closed_windows(pipeline)
+
+
+def conserved(lake: Lake, hours: list[Window]) -> None:
+    for window in hours:
+        for topic in lake.run.topics:
+            labeled = [str(row["tweet_id"]) for row in lake.labeled(topic, window)]
+            quarantined = {row["tweet_id"] for row in lake.quarantined(topic, window)} - {None}
+            assert len(labeled) == len(set(labeled)), f"{topic} {window}: a tweet stands twice"
+            assert not quarantined & set(labeled)
+            assert lake.raw_ids(topic, window) == quarantined | set(labeled), f"{topic} {window}"
+
+
+def test_the_summary_adds_up_and_counts_what_x_has(pipeline: Run, hours: list[Window]) -> None:
+    assert pipeline.summary.problems == []
+    figures = pipeline.summary.figures
+    assert {(row["hour"], row["topic"]) for row in figures["hours"]} >= {
+        (window.label, topic) for window in hours for topic in pipeline.topics
+    }
+    at_x = {topic: ids_at_x(pipeline, topic, hours) for topic in pipeline.topics}
+    for row in figures["hours"]:
+        window = Window.parse(row["hour"])
+        if window in hours:
+            expected = [tweet for tweet in at_x[row["topic"]] if moment(tweet) in window]
+            assert row["raw"] == len(expected) > 0
+            assert row["recovered"] == row["raw"]
+            assert row["verdict"] == "complete"
+
+
+def ids_at_x(pipeline: Run, topic: str, hours: list[Window]) -> set[int]:
+    """What X itself finds for the topic's stream rule."""
+    base = pipeline.endpoints.url("x_api")
+    session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {pipeline.endpoints.describe()['x_api']['bearer_token']}"
+    rules = session.get(f"{base}/2/tweets/search/stream/rules", timeout=10).json()["data"]
+    parameters = {
+        "query": next(rule["value"] for rule in rules if rule["tag"] == topic),
+        "start_time": f"{hours[0].start:%Y-%m-%dT%H:%M:%SZ}",
+        "end_time": f"{hours[-1].end:%Y-%m-%dT%H:%M:%SZ}",
+        "max_results": "500",
+    }
+    ids: set[int] = set()
+    while True:
+        time.sleep(1.05)  # X allows one such search a second
+        answer = session.get(f"{base}/2/tweets/search/all", params=parameters, timeout=30)
+        assert answer.ok, answer.text
+        page = answer.json()
+        ids |= {int(tweet["id"]) for tweet in page.get("data", [])}
+        if "next_token" not in page["meta"]:
+            return ids
+        parameters["next_token"] = page["meta"]["next_token"]
+
+
+def test_catch_up_labels_every_hour_by_its_scheduled_run(lake: Lake, hours: list[Window]) -> None:
+    assert len(hours) == 6
+    for window in hours:
+        run = lake.run.airflow.run("transform", lake.scheduled_run(window))
+        assert (run["state"], run["run_type"]) == ("success", "scheduled")
+    conserved(lake, hours)
+    rows = lake.rows(hours)
+    assert {row["sentiment"] for row in rows} >= {"Negative", "Neutral", "Positive"}
+    assert all((row["sentiment"] is None) == (row["unlabeled_reason"] is not None) for row in rows)
+
+
+def test_no_author_s_id_leaves_raw(lake: Lake, hours: list[Window]) -> None:
+    for topic in lake.run.topics:
+        authors = {
+            json.loads(line)["data"]["author_id"] for line in lake.lines(layout.raw_prefix(topic, hours[0]))
+        }
+        assert not authors & {str(row["author_id"]) for row in lake.labeled(topic, hours[0])}
+
+
+@pytest.fixture(scope="module")
+def killed_at(pipeline: Run, lake: Lake) -> datetime:
+    """The streamer is killed without warning; other tests pass the time until it is started again."""
+    streamer = next(process for process in pipeline.processes.running if process.name == "streamer")
+    os.killpg(streamer.popen.pid, signal.SIGKILL)
+    pipeline.processes.stop(streamer)
+    return datetime.now(UTC)
+
+
+def test_every_task_cleared_alone_and_all_at_once_gives_the_same_lake(
+    lake: Lake, hours: list[Window], killed_at: datetime
+) -> None:
+    window, run_id = hours[2], lake.scheduled_run(hours[2])
+    before, jobs = lake.rows(hours), lake.jobs(window)
+    assert jobs
+    tasks = [task["task_id"] for task in lake.run.airflow.task_instances("transform", run_id)]
+    assert len(tasks) >= 8
+    for task in tasks:
+        lake.clear(run_id, task)
+        assert lake.rows([window]) == [row for row in before if window.start <= row_time(row) < window.end], (
+            task
+        )
+    lake.clear(run_id)
+    assert lake.rows(hours) == before
+    assert lake.jobs(window) == jobs, "a SageMaker job ran twice for the same input"
+
+
+def row_time(row: Row) -> datetime:
+    return utc(row["ts"])
+
+
+def utc(naive: datetime) -> datetime:
+    return naive.replace(tzinfo=UTC)
+
+
+def test_a_deleted_labeled_object_is_found_and_healed(lake: Lake, hours: list[Window]) -> None:
+    window, topic = hours[1], lake.run.topics[0]
+    before = lake.labeled(topic, window)
+    lake.s3.delete_object(Bucket=lake.bucket, Key=layout.labeled_key(topic, window))
+    assert f"{window} {topic}: unlabeled: " in lake.cover(window)
+    assert lake.labeled(topic, window) == before
+    lake.cover()
+    assert lake.ledger(topic, window)["verdict"] == "complete"
+
+
+def test_what_is_broken_in_raw_is_quarantined_with_its_reason(lake: Lake, hours: list[Window]) -> None:
+    window, (topic, other) = hours[3], lake.run.topics[:2]
+    good = json.loads(lake.lines(layout.raw_prefix(topic, window))[0])
+    both = crafted(good, window, 1, matching_rules=[{"id": "1", "tag": topic}, {"id": "2", "tag": other}])
+    mute = crafted(good, window, 2)
+    del mute["data"]["text"]
+    lines = [json.dumps(tweet).encode() for tweet in (good, both, mute)]
+    lake.put_lines(
+        f"{layout.raw_prefix(topic, window)}late-arrival.gz", [*lines, b'{"data": {"id": "12', lines[0]]
+    )
+    before = lake.labeled(topic, window)
+    lake.cover(window)
+    assert lake.labeled(topic, window) == before
+    reasons = {row["reason"]: row["tweet_id"] for row in lake.quarantined(topic, window)}
+    assert reasons["overlap"] == both["data"]["id"]
+    assert reasons["missing_text"] == mute["data"]["id"]
+    assert "malformed_json" in reasons
+    conserved(lake, hours)
+
+
+def crafted(tweet: Row, window: Window, number: int, **changes: Any) -> Row:
+    """A copy of a payload under an id of its own inside the hour."""
+    copy: Row = json.loads(json.dumps(tweet)) | changes
+    at = window.start + timedelta(minutes=30, milliseconds=number)
+    copy["data"]["id"] = str(lowest_id(at))
+    copy["data"]["created_at"] = f"{at:%Y-%m-%dT%H:%M:%S}.000Z"
+    return copy
+
+
+def test_two_runs_of_one_hour_beside_each_other_lose_nothing(lake: Lake, hours: list[Window]) -> None:
+    window, topic = hours[4], lake.run.topics[0]
+    good = json.loads(lake.lines(layout.raw_prefix(topic, window))[0])
+    first, second = (crafted(good, window, number) for number in (11, 12))
+    airflow = lake.run.airflow
+    lake.put_lines(f"{layout.raw_prefix(topic, window)}first.gz", [json.dumps(first).encode()])
+    beside = airflow.trigger("transform", {"window": window.label})
+    lake.put_lines(f"{layout.raw_prefix(topic, window)}second.gz", [json.dumps(second).encode()])
+    scheduled = lake.scheduled_run(window)
+    lake.clear_only(scheduled)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda run: wait_for_run(lake.run, "transform", run), (beside, scheduled)))
+    ids = {str(row["tweet_id"]) for row in lake.labeled(topic, window)}
+    assert {first["data"]["id"], second["data"]["id"]} <= ids
+    conserved(lake, hours)
+
+
+def test_a_streamer_that_was_killed_leaves_an_outage_that_is_healed(
+    pipeline: Run, lake: Lake, killed_at: datetime
+) -> None:
+    time.sleep(max(0.0, 70 - (datetime.now(UTC) - killed_at).total_seconds()))
+    last_sign = next(
+        datetime.fromisoformat(each["last_byte_at"])
+        for each in reversed(lake.heartbeats(killed_at))
+        if each["last_byte_at"] and datetime.fromisoformat(each["at"]) < killed_at
+    )
+    begun = datetime.now(UTC)
+    start_streamer(pipeline)
+    until(lambda: answers(f"{pipeline.endpoints.url('streamer')}/readyz"))
+    connected = datetime.now(UTC)
+    # Judged is up to the watermark less a margin, and recovered what X's search finds already.
+    margin = max(SETTLED, timedelta(seconds=pipeline.settings.delivery_margin_seconds))
+    until(lambda: datetime.fromisoformat(lake.heartbeats(killed_at)[-1]["watermark"]) >= connected + margin)
+    lake.cover()
+    hours = list(Window.between(killed_at, connected))
+    second = timedelta(seconds=1)  # X's clock tells whole ones
+    lateness = timedelta(seconds=pipeline.settings.lateness_seconds)
+    for topic in pipeline.topics:
+        found = {
+            (utc(gap["gap_from"]), utc(gap["gap_to"]), gap["state"], window)
+            for window in hours
+            for gap in lake.ledger(topic, window)["gaps"]
+            if utc(gap["gap_to"]) > killed_at
+        }
+        assert {state for _, _, state, _ in found} == {"filled"}
+        # What X posted in the last moments before may have been on its way.
+        assert last_sign - lateness - second <= min(start for start, *_ in found) <= killed_at - lateness
+        assert begun - second <= max(end for _, end, *_ in found) <= connected
+        for start, end, _, window in found:
+            key = layout.recovered_key(topic, window, start, end)
+            ids = [int(json.loads(line)["data"]["id"]) for line in lake.lines(key)]
+            assert all(lowest_id(start) <= tweet < lowest_id(end) for tweet in ids)
+
+
+def test_a_changed_model_labels_the_hours_that_are_cleared(
+    pipeline: Run, lake: Lake, hours: list[Window]
+) -> None:
+    window, untouched, topic = hours[5], hours[0], pipeline.topics[0]
+    before, others = lake.labeled(topic, window), lake.labeled(topic, untouched)
+    code = pipeline.options.run_dir / "model" / "code" / "inference.py"
+    code.write_text(code.read_text() + SWAP)
+    run_dag(pipeline, "provision", "provision")
+    lake.clear(lake.scheduled_run(window))
+    after = lake.labeled(topic, window)
+    assert [row["p_negative"] for row in after] == [row["p_positive"] for row in before]
+    assert not engines(after) & engines(before)
+    assert lake.labeled(topic, untouched) == others
+
+
+def engines(rows: list[Row]) -> set[str]:
+    return {row["sentiment_engine"] for row in rows} - {None}
+
+
+SWAP = """
+
+_unswapped = output_fn
+
+
+def output_fn(prediction, accept):
+    import json
+
+    answer = _unswapped(prediction, accept)
+    body = answer[0] if isinstance(answer, tuple) else answer
+    rows = [json.loads(line) for line in body.splitlines()]
+    for row in rows:
+        row["p_negative"], row["p_positive"] = row["p_positive"], row["p_negative"]
+    return "".join(json.dumps(row) + "\\n" for row in rows)
+"""

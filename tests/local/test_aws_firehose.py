@@ -1,0 +1,373 @@
+"""Firehose: limits, buffering, partitions by JQ, the error prefix, and what survives."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import signal
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ParamValidationError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.settings import Settings
+from local.aws import firehose
+from local.aws.bootstrap import TEMPLATE, Template, TemplateError, bootstrap
+from tests.local.support_aws import LocalAws
+
+SETTINGS = Settings()
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    values = {"Bucket": SETTINGS.bucket, "BufferingSeconds": 1}
+    attributes = {"Role.Arn": "arn:aws:iam::123456789012:role/x", "LogGroup": "g", "LogStream": "s"}
+    properties = Template.load(TEMPLATE).resolve("DeliveryStream", values, attributes)
+    destination: dict[str, Any] = properties["ExtendedS3DestinationConfiguration"]
+    return destination
+
+
+@pytest.fixture
+def stream(aws: LocalAws, template: dict[str, Any]) -> Callable[..., tuple[str, str]]:
+    """Creates a stream like the template's with changes; gives its name and its bucket's."""
+
+    def create(**changes: Any) -> tuple[str, str]:
+        name = f"s-{uuid.uuid4().hex}"
+        aws.client("s3").create_bucket(Bucket=name)
+        configuration = {**template, "BucketARN": f"arn:aws:s3:::{name}", **changes}
+        configuration = {key: value for key, value in configuration.items() if value is not None}
+        aws.client("firehose").create_delivery_stream(
+            DeliveryStreamName=name,
+            DeliveryStreamType="DirectPut",
+            ExtendedS3DestinationConfiguration=configuration,
+        )
+        return name, name
+
+    return create
+
+
+def line(number: int, topic: str | None = "ukraine", hour: str = "2026-11-22T05") -> bytes:
+    rules = [] if topic is None else [{"tag": topic}]
+    record = {"data": {"id": str(number), "created_at": f"{hour}:00:00.000Z"}, "matching_rules": rules}
+    return json.dumps(record).encode() + b"\n"
+
+
+def put(aws: LocalAws, name: str, *records: bytes) -> dict[str, Any]:
+    answer: dict[str, Any] = aws.client("firehose").put_record_batch(
+        DeliveryStreamName=name, Records=[{"Data": record} for record in records]
+    )
+    return answer
+
+
+def delivered(aws: LocalAws, bucket: str, objects: int, seconds: float = 60) -> dict[str, bytes]:
+    """Waits for so many objects; gives their contents."""
+    s3 = aws.client("s3")
+    end = time.monotonic() + seconds
+    while True:
+        keys = [item["Key"] for item in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
+        if len(keys) >= objects or time.monotonic() > end:
+            break
+        time.sleep(0.05)
+    assert len(keys) == objects, keys
+    return {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+
+
+def by_folder(contents: dict[str, bytes]) -> dict[str, list[bytes]]:
+    return {
+        key.rpartition("/")[0]: gzip.decompress(data).splitlines(keepends=True)
+        for key, data in contents.items()
+    }
+
+
+def test_every_record_lies_where_its_content_says(
+    aws: LocalAws, stream: Callable[..., tuple[str, str]]
+) -> None:
+    name, bucket = stream()
+    heartbeat = b'{"kind":"heartbeat","at":"2026-11-22T05:59:59.000Z"}\n'
+    session = b'{"kind":"session","at":"2026-11-22T05:00:01.000Z","event":"start"}\n'
+    rejected = b'{"kind":"quarantine","at":"2026-11-22T06:00:00.000Z","topic":null,"line":"x"}\n'
+    named = b'{"kind":"quarantine","at":"2026-11-22T06:00:00.000Z","topic":"russia","line":"x"}\n'
+    first, second, later = line(1), line(2), line(3, "russia", "2026-11-22T06")
+    answer = put(aws, name, first, heartbeat, second, rejected, later, session, named)
+    assert answer["FailedPutCount"] == 0
+    assert len({entry["RecordId"] for entry in answer["RequestResponses"]}) == 7
+    assert by_folder(delivered(aws, bucket, 5)) == {
+        "raw/topic=ukraine/dt=2026-11-22/hour=05": [first, second],
+        "raw/topic=russia/dt=2026-11-22/hour=06": [later],
+        "heartbeats/topic=_all/dt=2026-11-22/hour=05": [heartbeat, session],
+        "quarantine/topic=_none/dt=2026-11-22/hour=06": [rejected],
+        "quarantine/topic=russia/dt=2026-11-22/hour=06": [named],
+    }
+
+
+def test_a_record_without_a_key_goes_to_the_error_prefix_in_firehoses_envelope(
+    aws: LocalAws, stream: Callable[..., tuple[str, str]]
+) -> None:
+    name, bucket = stream()
+    before = time.time() * 1000
+    put(aws, name, b"not json\n", line(1, None), b'{"a":1}{"a":2}\n')
+    (folder, lines), *more = by_folder(delivered(aws, bucket, 1)).items()
+    assert (folder, more) == ("delivery-errors/metadata-extraction-failed", [])
+    errors = [json.loads(entry) for entry in lines]
+    assert [base64.b64decode(error["rawData"]) for error in errors] == [
+        b"not json\n",
+        line(1, None),
+        b'{"a":1}{"a":2}\n',
+    ]
+    assert {error["errorCode"] for error in errors} == {"DynamicPartitioning.MetadataExtractionFailed"}
+    for error in errors:
+        assert (
+            before - 1 <= error["arrivalTimestamp"] <= error["attemptEndingTimestamp"] <= time.time() * 1000
+        )
+        assert error["attemptsMade"] == 1
+        assert error["errorMessage"]
+
+
+def test_an_objects_name_is_stream_version_arrival_and_uuid(
+    aws: LocalAws, stream: Callable[..., tuple[str, str]]
+) -> None:
+    name, bucket = stream()
+    before = datetime.now(UTC).replace(microsecond=0)
+    put(aws, name, line(1))
+    (key,) = delivered(aws, bucket, 1)
+    rest = key.rpartition("/")[2].removeprefix(f"{name}-1-").removesuffix(".gz")
+    arrived = datetime.strptime(rest[:19], "%Y-%m-%d-%H-%M-%S").replace(tzinfo=UTC)
+    assert before <= arrived <= datetime.now(UTC)
+    uuid.UUID(rest[20:])
+
+
+def test_a_partition_is_gathered_from_its_first_record(
+    aws: LocalAws, stream: Callable[..., tuple[str, str]]
+) -> None:
+    name, bucket = stream(BufferingHints={"IntervalInSeconds": 5, "SizeInMBs": 64})
+    put(aws, name, line(1))
+    time.sleep(1.2)
+    put(aws, name, line(2), line(3, "russia"))
+    first = delivered(aws, bucket, 1)
+    assert by_folder(first) == {"raw/topic=ukraine/dt=2026-11-22/hour=05": [line(1), line(2)]}
+    both = delivered(aws, bucket, 2)
+    assert by_folder(both)["raw/topic=russia/dt=2026-11-22/hour=05"] == [line(3, "russia")]
+
+
+def test_a_full_buffer_is_delivered_before_its_time(
+    aws: LocalAws, stream: Callable[..., tuple[str, str]]
+) -> None:
+    name, bucket = stream(
+        Prefix="plain/",
+        ErrorOutputPrefix=None,
+        CompressionFormat="UNCOMPRESSED",
+        DynamicPartitioningConfiguration=None,
+        ProcessingConfiguration=None,
+        BufferingHints={"IntervalInSeconds": 900, "SizeInMBs": 1},
+    )
+    put(aws, name, b"x" * 700_000)
+    put(aws, name, b"y" * 700_000)
+    ((key, content),) = delivered(aws, bucket, 1).items()
+    assert key.startswith(f"plain/{datetime.now(UTC):%Y/%m/%d}/")
+    assert content == b"x" * 700_000 + b"y" * 700_000
+
+
+def test_a_delimiter_is_added_where_the_stream_says_so(
+    aws: LocalAws, stream: Callable[..., tuple[str, str]]
+) -> None:
+    delimiter = {
+        "Type": "AppendDelimiterToRecord",
+        "Parameters": [{"ParameterName": "Delimiter", "ParameterValue": "\\n"}],
+    }
+    name, bucket = stream(
+        Prefix="!{timestamp:yyyy}/x/",
+        ErrorOutputPrefix="e/!{firehose:error-output-type}/",
+        DynamicPartitioningConfiguration=None,
+        ProcessingConfiguration={"Enabled": True, "Processors": [delimiter]},
+        BufferingHints={"IntervalInSeconds": 1, "SizeInMBs": 1},
+    )
+    put(aws, name, b"a", b"b")
+    assert by_folder(delivered(aws, bucket, 1)) == {f"{datetime.now(UTC):%Y}/x": [b"a\n", b"b\n"]}
+
+
+def test_one_record_is_put_alone(aws: LocalAws, stream: Callable[..., tuple[str, str]]) -> None:
+    name, bucket = stream()
+    answer = aws.client("firehose").put_record(DeliveryStreamName=name, Record={"Data": line(1)})
+    assert answer["RecordId"]
+    assert by_folder(delivered(aws, bucket, 1)) == {"raw/topic=ukraine/dt=2026-11-22/hour=05": [line(1)]}
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ([b"x"] * 501, "ValidationException"),
+        ([b"x" * 1_024_001], "ValidationException"),
+        ([b"x" * 1_000_000] * 5, "InvalidArgumentException"),
+    ],
+)
+def test_batches_beyond_the_limits_are_refused_whole(
+    aws: LocalAws, stream: Callable[..., tuple[str, str]], records: list[bytes], expected: str
+) -> None:
+    name, _ = stream()
+    with pytest.raises(ClientError) as error:
+        put(aws, name, *records)
+    assert error.value.response["Error"]["Code"] == expected
+
+
+def test_an_unknown_stream_is_refused(aws: LocalAws) -> None:
+    with pytest.raises(ClientError) as error:
+        put(aws, "none", b"x")
+    assert error.value.response["Error"]["Code"] == "ResourceNotFoundException"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"BufferingHints": {"IntervalInSeconds": 60, "SizeInMBs": 5}},
+        {"BufferingHints": {"IntervalInSeconds": 0, "SizeInMBs": 64}},
+        {"ErrorOutputPrefix": None},
+        {"ErrorOutputPrefix": "errors/"},
+        {"Prefix": "plain/"},
+        {"Prefix": "!{partitionKeyFromQuery:other}/"},
+        {"Prefix": "!{nonsense:x}/!{partitionKeyFromQuery:topic}/"},
+        {"Prefix": "!{timestamp:QQQ}/!{partitionKeyFromQuery:topic}/"},
+        {"ProcessingConfiguration": None},
+        {"DynamicPartitioningConfiguration": None},
+        {"CompressionFormat": "Snappy"},
+        {"S3BackupMode": "Enabled"},
+    ],
+    ids=str,
+)
+def test_streams_that_firehose_would_not_make_are_refused(
+    stream: Callable[..., tuple[str, str]], changes: dict[str, Any]
+) -> None:
+    with pytest.raises(ClientError) as error:
+        stream(**changes)
+    assert error.value.response["Error"]["Code"] in ("InvalidArgumentException", "ValidationException")
+
+
+def test_a_query_that_is_no_jq_is_refused(
+    stream: Callable[..., tuple[str, str]], template: dict[str, Any]
+) -> None:
+    processing = json.loads(json.dumps(template["ProcessingConfiguration"]))
+    processing["Processors"][0]["Parameters"][1]["ParameterValue"] = "{topic: .a | |}"
+    with pytest.raises(ClientError, match="no JQ"):
+        stream(ProcessingConfiguration=processing)
+
+
+def test_more_than_500_partitions_at_once_go_to_the_error_prefix(
+    template: dict[str, Any], tmp_path: Any
+) -> None:
+    destination = firehose.Destination(template)
+    delivery = firehose.Delivery(tmp_path)
+    delivery.put("s", "1", destination, [line(number, f"t{number}") for number in range(500)])
+    delivery.put("s", "1", destination, [line(500, "t500"), line(501, "t3")])
+    buffers = [firehose.Buffer.load(path) for path in tmp_path.iterdir()]
+    errors = [buffer for buffer in buffers if buffer and buffer.key.startswith("delivery-errors/")]
+    assert len(buffers) == 501
+    assert [base64.b64decode(json.loads(record)["rawData"]) for record in errors[0].records()] == [
+        line(500, "t500")
+    ]
+
+
+@given(records=st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=10), cut=st.integers(1, 60))
+def test_a_buffer_cut_short_keeps_every_whole_record(records: list[bytes], cut: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        buffer = firehose.Buffer.create(
+            Path(folder), stream="s", bucket="b", key="k", gzip=False, due=0.0, limit=1, opened=0.0
+        )
+        buffer.append(records)
+        whole = buffer.path.read_bytes()
+        body = len(whole) - whole.index(b"\n") - 1
+        cut = min(cut, body)
+        buffer.path.write_bytes(whole[: len(whole) - cut])
+        kept = list(buffer.records())
+        assert kept == records[: len(kept)]
+        lost = sum(4 + len(record) for record in records[len(kept) :])
+        assert lost >= cut
+        assert lost - cut < 4 + len(records[len(kept)])
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
+def test_acknowledged_records_survive_the_end_of_the_server(
+    new_aws: Callable[..., LocalAws], by: signal.Signals
+) -> None:
+    aws = new_aws()
+    bootstrap(aws.endpoint, SETTINGS, buffering_seconds=2)
+    sent = [line(number) for number in range(50)]
+    for start in range(0, 50, 10):
+        put(aws, SETTINGS.delivery_stream, *sent[start : start + 10])
+    aws.restart(by)
+    put(aws, SETTINGS.delivery_stream, line(50))
+    contents = delivered(aws, SETTINGS.bucket, 2)
+    found = [entry for data in contents.values() for entry in gzip.decompress(data).splitlines(keepends=True)]
+    assert sorted(found) == sorted([*sent, line(50)])
+
+
+def test_what_a_missing_bucket_keeps_out_is_delivered_once_it_is_there(
+    aws: LocalAws, stream: Callable[..., tuple[str, str]]
+) -> None:
+    name, bucket = stream()
+    s3 = aws.client("s3")
+    s3.delete_bucket(Bucket=bucket)
+    put(aws, name, line(1))
+    time.sleep(1.5)
+    s3.create_bucket(Bucket=bucket)
+    assert by_folder(delivered(aws, bucket, 1)) == {"raw/topic=ukraine/dt=2026-11-22/hour=05": [line(1)]}
+
+
+def test_bootstrapping_twice_changes_nothing_and_a_new_interval_updates_the_stream(
+    new_aws: Callable[..., LocalAws],
+) -> None:
+    aws = new_aws()
+    client, vault = aws.client("firehose"), aws.client("secretsmanager")
+
+    def stream() -> dict[str, Any]:
+        found = client.describe_delivery_stream(DeliveryStreamName=SETTINGS.delivery_stream)
+        description: dict[str, Any] = found["DeliveryStreamDescription"]
+        return description
+
+    def secret(name: str) -> str:
+        return str(vault.get_secret_value(SecretId=name)["SecretString"])
+
+    bootstrap(aws.endpoint, SETTINGS, x_token="t1", buffering_seconds=60)
+    first, key = stream(), secret(SETTINGS.pseudonym_secret)
+    bootstrap(aws.endpoint, SETTINGS, buffering_seconds=60)
+    assert stream() == first
+    bootstrap(aws.endpoint, SETTINGS, x_token="t2", buffering_seconds=5)
+    hints = stream()["Destinations"][0]["ExtendedS3DestinationDescription"]["BufferingHints"]
+    assert hints == {"IntervalInSeconds": 5, "SizeInMBs": 64}
+    assert stream()["VersionId"] == "2"
+    assert secret(SETTINGS.pseudonym_secret) == key
+    assert secret(SETTINGS.x_token_secret) == "t2"
+    connection = json.loads(secret(f"airflow/connections/{SETTINGS.aws_conn_id}"))
+    assert connection["extra"] == {"endpoint_url": aws.endpoint, "region_name": "us-east-1"}
+
+
+def test_the_role_may_write_just_the_lakes_layers() -> None:
+    role = Template.load(TEMPLATE).resolve("Role", {"Bucket": "lake"}, {})
+    statements = role["Policies"][0]["PolicyDocument"]["Statement"]
+    for statement in statements:
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        resources = (
+            statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
+        )
+        assert all("*" not in action for action in actions)
+        assert all(resource != "*" and "${" not in resource for resource in resources)
+    assert "arn:aws:s3:::lake/labeled/*" not in str(statements)
+
+
+def test_a_template_with_unknown_parameters_is_refused() -> None:
+    with pytest.raises(TemplateError, match="Bukcet"):
+        Template.load(TEMPLATE).resolve("Role", {"Bucket": "b", "Bukcet": "b"}, {})
+    with pytest.raises(TemplateError, match="Bucket is not given"):
+        Template.load(TEMPLATE).resolve("Role", {}, {})
+
+
+def test_an_empty_batch_is_refused_by_the_client_already(aws: LocalAws) -> None:
+    with pytest.raises(ParamValidationError):
+        put(aws, "any")

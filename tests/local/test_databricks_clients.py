@@ -1,0 +1,290 @@
+"""The unmodified databricks-sdk against the local Databricks, and refusals as Databricks words them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.errors import (
+    AlreadyExists,
+    InvalidParameterValue,
+    NotFound,
+    PermissionDenied,
+    ResourceDoesNotExist,
+)
+from databricks.sdk.service import compute, iam, jobs
+
+from tests.local.support_databricks import (
+    CLUSTER,
+    VOLUME,
+    WHEEL,
+    LocalDatabricks,
+    task,
+    wheel,
+    work,
+)
+
+SOON = timedelta(seconds=60)
+
+
+@pytest.fixture(scope="module")
+def databricks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalDatabricks]:
+    server = LocalDatabricks(tmp_path_factory.mktemp("databricks")).start()
+    server.client.files.upload(WHEEL, io.BytesIO(wheel()), overwrite=True)
+    yield server
+    assert server.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def client(databricks: LocalDatabricks) -> WorkspaceClient:
+    return databricks.client
+
+
+def sdk_task(key: str, entry_point: str, *after: str) -> dict[str, Any]:
+    return {
+        "task_key": key,
+        "job_cluster_key": "shared",
+        "libraries": [compute.Library(whl=WHEEL)],
+        "python_wheel_task": jobs.PythonWheelTask(package_name="tiny", entry_point=entry_point),
+        "depends_on": [jobs.TaskDependency(task_key=other) for other in after],
+    }
+
+
+SHARED = [
+    jobs.JobCluster(
+        job_cluster_key="shared",
+        new_cluster=compute.ClusterSpec(
+            spark_version=CLUSTER["spark_version"], node_type_id=CLUSTER["node_type_id"], num_workers=0
+        ),
+    )
+]
+
+
+def create(client: WorkspaceClient, name: str, *tasks: dict[str, Any], **more: Any) -> int:
+    made = client.jobs.create(
+        name=name, tasks=[jobs.Task(**each) for each in tasks], job_clusters=SHARED, **more
+    )
+    assert made.job_id
+    return made.job_id
+
+
+def test_a_one_time_run_is_waited_for(client: WorkspaceClient) -> None:
+    serverless = [
+        jobs.JobEnvironment(
+            environment_key="shared",
+            spec=compute.Environment(environment_version="2", dependencies=[WHEEL]),
+        )
+    ]
+    program = jobs.PythonWheelTask(package_name="tiny", entry_point="echo", parameters=["a"])
+    submitted = jobs.SubmitTask(task_key="say", environment_key="shared", python_wheel_task=program)
+    run = client.jobs.submit_and_wait(
+        run_name="once", tasks=[submitted], environments=serverless, timeout=SOON
+    )
+    assert run.state
+    assert run.state.result_state == jobs.RunResultState.SUCCESS
+    assert run.status
+    assert run.status.state == jobs.RunLifecycleStateV2State.TERMINATED
+    assert run.tasks
+    assert run.tasks[0].run_id
+    output = client.jobs.get_run_output(run.tasks[0].run_id)
+    assert output.logs
+    assert output.logs.startswith("arguments a\n")
+    assert output.logs_truncated is False
+
+
+def test_a_job_s_life(client: WorkspaceClient) -> None:
+    job_id = create(client, "life", sdk_task("say", "echo"), tags={"a": "b"})
+    kept = client.jobs.get(job_id)
+    assert kept.settings
+    assert kept.settings.name == "life"
+    assert kept.settings.tags == {"a": "b"}
+    assert [job.job_id for job in client.jobs.list(name="life")] == [job_id]
+    client.jobs.update(job_id, new_settings=jobs.JobSettings(name="renamed"), fields_to_remove=["tags"])
+    renamed = client.jobs.get(job_id).settings
+    assert renamed
+    assert renamed.name == "renamed"
+    assert renamed.tags is None
+    assert renamed.tasks
+    replaced = jobs.JobSettings(
+        name="reset", tasks=[jobs.Task(**sdk_task("only", "fail"))], job_clusters=SHARED
+    )
+    client.jobs.reset(job_id, replaced)
+    run = client.jobs.run_now(job_id).result(timeout=SOON)
+    assert run.state
+    assert run.state.result_state == jobs.RunResultState.FAILED
+    assert [found.run_id for found in client.jobs.list_runs(job_id=job_id)] == [run.run_id]
+    client.jobs.delete_run(run.run_id or 0)
+    client.jobs.delete(job_id)
+    with pytest.raises(ResourceDoesNotExist):
+        client.jobs.get(job_id)
+    with pytest.raises(ResourceDoesNotExist):
+        client.jobs.get_run(run.run_id or 0)
+
+
+def test_jobs_come_in_pages(client: WorkspaceClient) -> None:
+    made = [create(client, "paged", sdk_task("say", "echo")) for _ in range(3)]
+    assert [job.job_id for job in client.jobs.list(name="paged", limit=2)] == made[::-1]
+
+
+def test_job_parameters_reach_a_wheel_by_name(client: WorkspaceClient) -> None:
+    job_id = create(
+        client,
+        "parameters",
+        sdk_task("say", "echo"),
+        parameters=[jobs.JobParameterDefinition(name=name, default=name) for name in ("a", "b")],
+    )
+    run = client.jobs.run_now(job_id, job_parameters={"b": "given"}).result(timeout=SOON)
+    assert run.tasks
+    output = client.jobs.get_run_output(run.tasks[0].run_id or 0)
+    assert output.logs
+    assert output.logs.startswith("arguments --a=a --b=given\n")
+    with pytest.raises(InvalidParameterValue, match="'c' is not defined"):
+        client.jobs.run_now(job_id, job_parameters={"c": "1"})
+
+
+def test_a_run_is_cancelled_and_repaired(client: WorkspaceClient) -> None:
+    job_id = create(client, "cancelled", sdk_task("bad", "fail"), sdk_task("after", "echo", "bad"))
+    run = client.jobs.run_now(job_id).result(timeout=SOON)
+    client.jobs.repair_run(run.run_id or 0, rerun_all_failed_tasks=True).result(timeout=SOON)
+    history = client.jobs.get_run(run.run_id or 0, include_history=True).repair_history
+    assert history
+    assert [entry.type for entry in history] == [
+        jobs.RepairHistoryItemType.ORIGINAL,
+        jobs.RepairHistoryItemType.REPAIR,
+    ]
+    client.jobs.cancel_run_and_wait(run.run_id or 0, timeout=SOON)
+
+
+def test_permissions_are_kept(client: WorkspaceClient) -> None:
+    job_id = create(client, "permitted", sdk_task("say", "echo"))
+    entry = iam.AccessControlRequest(group_name="people", permission_level=iam.PermissionLevel.CAN_VIEW)
+    client.permissions.update("jobs", str(job_id), access_control_list=[entry])
+    listed = client.permissions.get("jobs", str(job_id)).access_control_list
+    assert listed
+    assert [each.group_name for each in listed if each.group_name] == ["people"]
+
+
+def test_files_are_staged_in_a_volume(client: WorkspaceClient) -> None:
+    folder = f"{VOLUME}/staged"
+    client.files.create_directory(folder)
+    client.files.upload(f"{folder}/a b.txt", io.BytesIO(b"first"))
+    with pytest.raises(AlreadyExists):
+        client.files.upload(f"{folder}/a b.txt", io.BytesIO(b"second"))
+    client.files.upload(f"{folder}/a b.txt", io.BytesIO(b"second"), overwrite=True)
+    assert client.files.get_metadata(f"{folder}/a b.txt").content_length == 6
+    contents = client.files.download(f"{folder}/a b.txt").contents
+    assert contents
+    assert contents.read() == b"second"
+    assert [entry.name for entry in client.files.list_directory_contents(folder)] == ["a b.txt"]
+    client.files.delete(f"{folder}/a b.txt")
+    client.files.delete_directory(folder)
+    with pytest.raises(NotFound):
+        client.files.download(f"{folder}/a b.txt")
+    with pytest.raises(NotFound, match="does not exist"):
+        client.files.upload("/Volumes/main/x_opinion/nobody/a.txt", io.BytesIO(b""))
+
+
+def test_spark_versions_and_the_user_are_told(client: WorkspaceClient) -> None:
+    versions = client.clusters.spark_versions().versions
+    assert versions
+    assert CLUSTER["spark_version"] in [version.key for version in versions]
+    assert client.current_user.me().user_name
+
+
+WRONG = {
+    "no task": ({"tasks": []}, "At least one task"),
+    "twice the same key": (work(task("a", "echo"), task("a", "echo")), "Duplicate task_key 'a'"),
+    "a key with a space": (work(task("a b", "echo")), "Invalid task_key"),
+    "depends on nothing": (work(task("a", "echo", "b")), "'b', which does not exist"),
+    "a circle": (work(task("a", "echo", "b"), task("b", "echo", "a")), "form a cycle"),
+    "an unknown cluster": ({"tasks": [task("a", "echo")]}, "'shared' is not defined"),
+    "an existing cluster": (
+        work({**task("a", "echo"), "job_cluster_key": None, "existing_cluster_id": "1"}),
+        "Cluster 1 does not exist",
+    ),
+    "no entry point": (
+        work({**task("a", "echo"), "python_wheel_task": {"package_name": "tiny"}}),
+        "entry_point",
+    ),
+    "an unknown runtime": (
+        {
+            **work(task("a", "echo")),
+            "job_clusters": [
+                {"job_cluster_key": "shared", "new_cluster": {**CLUSTER, "spark_version": "1.0.x"}}
+            ],
+        },
+        "Invalid spark version 1.0.x",
+    ),
+    "a number that is none": (work(task("a", "echo", timeout_seconds="soon")), "timeout_seconds"),
+    "a long token": ({**work(task("a", "echo")), "idempotency_token": "t" * 65}, "at most 64"),
+    "a circumstance": (work(task("a", "echo", run_if="SOMETIMES")), "run_if must be one of"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_refused(databricks: LocalDatabricks, name: str) -> None:
+    body, message = WRONG[name]
+    answer = databricks.call("POST", "2.2/jobs/runs/submit", **body)
+    assert answer.status_code == 400
+    assert answer.json()["error_code"] == "INVALID_PARAMETER_VALUE"
+    assert message in answer.json()["message"]
+
+
+def test_what_is_not_offered_is_refused_and_never_run(databricks: LocalDatabricks) -> None:
+    notebook = {"task_key": "a", "job_cluster_key": "shared", "notebook_task": {"notebook_path": "/Shared/n"}}
+    answer = databricks.call("POST", "2.2/jobs/runs/submit", **work(notebook))
+    assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
+    answer = databricks.call("POST", "2.0/sql/statements")
+    assert (answer.status_code, answer.json()["error_code"]) == (404, "ENDPOINT_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("2.2/jobs/runs/get", {"run_id": 1}, "Run 1 does not exist"),
+        ("2.1/jobs/get", {"job_id": 1}, "Job 1 does not exist"),
+        ("2.2/jobs/runs/get", {}, "run_id"),
+        ("2.2/jobs/runs/list", {"limit": 26}, "between 1 and 25"),
+        ("2.2/jobs/list", {"limit": 101}, "between 1 and 100"),
+        ("2.2/jobs/list", {"page_token": "x"}, "page token"),
+        ("2.2/jobs/runs/list", {"active_only": "true", "completed_only": "true"}, "cannot both"),
+    ],
+)
+def test_what_does_not_exist_or_is_out_of_range_is_refused(
+    databricks: LocalDatabricks, path: str, body: dict[str, Any], message: str
+) -> None:
+    answer = databricks.call("GET", path, **body)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert message in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "code"),
+    [(None, 401, "UNAUTHENTICATED"), ("another", 403, "PERMISSION_DENIED")],
+)
+def test_nobody_gets_in_without_the_token(
+    databricks: LocalDatabricks, token: str | None, status: int, code: str
+) -> None:
+    for method, path in (
+        ("GET", "2.2/jobs/list"),
+        ("PUT", f"2.0/fs/files{VOLUME}/a"),
+        ("GET", "2.0/nothing"),
+    ):
+        answer = databricks.call(method, path, token)
+        assert (answer.status_code, answer.json()["error_code"]) == (status, code)
+
+
+def test_the_sdk_tells_a_wrong_token(databricks: LocalDatabricks) -> None:
+    with pytest.raises(PermissionDenied):
+        list(WorkspaceClient(host=databricks.url, token="another").jobs.list())
+
+
+def test_no_path_leads_out_of_the_volumes(databricks: LocalDatabricks) -> None:
+    for path in ("%2e%2e/%2e%2e/state.sqlite", "..%2f..%2fstate.sqlite"):
+        answer = databricks.call("GET", f"2.0/fs/files{VOLUME}/{path}")
+        assert answer.status_code in (400, 404)
+        assert answer.json()["error_code"] in ("INVALID_PARAMETER_VALUE", "NOT_FOUND", "ENDPOINT_NOT_FOUND")

@@ -1,0 +1,58 @@
+"""What the documents say of the lake and the DAGs is what the code does now."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from include.lake import schemas, sql
+from include.settings import Settings
+from include.x.topics import load
+from local.aws.bootstrap import Clients
+from tests.local.support_athena import LocalAthena
+from tools import document
+
+ROOT = Path(__file__).parents[2]
+TOPICS = load(Settings().topics_file)
+STALE = "run `make docs` and commit what it writes"
+
+
+@pytest.mark.trino
+def test_the_data_dictionary_is_fresh(athena: LocalAthena) -> None:
+    text = document.dictionary(Clients(athena.aws.endpoint), document.sample_settings(), TOPICS)
+    assert (ROOT / "docs" / "data-dictionary.md").read_text() == text, STALE
+
+
+def test_what_is_said_of_the_dags_is_fresh() -> None:
+    assert (ROOT / "docs" / "dags.md").read_text() == document.dags(), STALE
+
+
+def test_every_table_view_and_dag_has_its_section() -> None:
+    dictionary = (ROOT / "docs" / "data-dictionary.md").read_text()
+    for name in (*sql.names("tables"), *sql.names("views")):
+        assert f"\n### `{name.split('/')[-1]}`\n" in dictionary, STALE
+    for path in (ROOT / "dags").glob("*.py"):
+        assert f"\n## `{path.stem}`\n" in (ROOT / "docs" / "dags.md").read_text(), STALE
+
+
+def test_every_section_of_the_dictionary_shows_a_sample() -> None:
+    sections = re.split(r"\n### ", (ROOT / "docs" / "data-dictionary.md").read_text())[1:]
+    for section in sections:
+        (sample,) = re.findall(r"```json\n(.*?)\n```", section, re.DOTALL)
+        assert json.loads(sample)
+
+
+@pytest.mark.parametrize(
+    ("table", "schema"),
+    [
+        ("labeled", schemas.LABELED),
+        ("predictions", schemas.PREDICTIONS),
+        ("opinion_hourly", schemas.OPINION_HOURLY),
+    ],
+)
+def test_the_tables_have_the_columns_that_are_written(table: str, schema: object) -> None:
+    (layer,) = [layer for layer in document.tables(Settings(), TOPICS) if layer.name == table]
+    assert [column.name for column in layer.columns] == list(getattr(schema, "names"))  # noqa: B009

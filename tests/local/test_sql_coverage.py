@@ -1,0 +1,398 @@
+"""The measures of coverage on a small lake that was made by hand, in the real engine: exact figures."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from include.coverage import evidence, ledger
+from include.coverage.judge import Verdict, judge
+from include.coverage.stretch import Stretch, to_milliseconds
+from include.lake import layout
+from include.lake.athena import Athena
+from include.lake.schemas import LABELED
+from include.lake.storage import list_objects
+from include.provision.lake import ensure_database, ensure_tables, ensure_workgroup
+from include.settings import Settings
+from include.window import Window
+from include.x.snowflake import lowest_id
+from include.x.topics import load
+from tests.local.support_athena import LocalAthena
+
+pytestmark = pytest.mark.trino
+
+TOPICS = ("ukraine", "russia")
+NINE, TEN, ELEVEN, TWELVE = (Window.parse(f"2026-11-20T{hour:02}") for hour in (9, 10, 11, 12))
+NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
+
+
+def at(minute: float, hour: Window = TEN) -> datetime:
+    return hour.start + timedelta(minutes=minute)
+
+
+def iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def tweet_id(minute: float, number: int = 0, hour: Window = TEN) -> int:
+    return lowest_id(at(minute, hour)) + number
+
+
+def payload(number: int, tags: Sequence[str] = ("ukraine",), source: str = "stream") -> dict[str, Any]:
+    return {
+        "data": {"id": str(number), "text": "text", "created_at": "2026-11-20T10:00:00.000Z"},
+        "matching_rules": [{"id": "1", "tag": tag} for tag in tags],
+        "ingest": {
+            "received_at": iso(at(1)),
+            "session": "s",
+            "rule_hash": "r",
+            "sample": 100,
+            "source": source,
+        },
+    }
+
+
+def heartbeat(
+    minute: float,
+    last_byte: float | None = None,
+    connected: bool = True,
+    session: str = "s",
+    sample: int = 50,
+) -> dict[str, Any]:
+    return {
+        "kind": "heartbeat",
+        "at": iso(at(minute)),
+        "session": session,
+        "watermark": iso(at(minute)),
+        "connected": connected,
+        "last_byte_at": iso(at(minute if last_byte is None else last_byte)),
+        "sample": sample,
+    }
+
+
+def session(event: str, minute: float, last_byte: float | None = None, name: str = "s") -> dict[str, Any]:
+    return {
+        "kind": "session",
+        "at": iso(at(minute)),
+        "session": name,
+        "event": event,
+        "last_byte_at": None if last_byte is None else iso(at(last_byte)),
+    }
+
+
+def beats(first: float, last: float, name: str = "s", every: float = 0.25) -> list[dict[str, Any]]:
+    """Heartbeats every quarter of a minute."""
+    count = round((last - first) / every) + 1
+    return [heartbeat(first + number * every, session=name) for number in range(count)]
+
+
+def ndjson(records: Sequence[dict[str, Any] | str]) -> bytes:
+    lines = (record if isinstance(record, str) else json.dumps(record) for record in records)
+    return gzip.compress("".join(f"{line}\n" for line in lines).encode())
+
+
+class Lake:
+    """A bucket, a database and the tables, as `provision` makes them."""
+
+    def __init__(self, s3: Any, database: Athena, settings: Settings) -> None:
+        self.s3, self.database, self.settings = s3, database, settings
+
+    def put(self, key: str, body: bytes) -> None:
+        self.s3.put_object(Bucket=self.settings.bucket, Key=key, Body=body)
+
+    def clear(self) -> None:
+        for found in list_objects(self.s3, self.settings.bucket, "").objects:
+            self.s3.delete_object(Bucket=self.settings.bucket, Key=found.key)
+
+    def raw(self, topic: str, hour: Window, records: Sequence[dict[str, Any] | str], name: str = "a") -> None:
+        self.put(f"{layout.raw_prefix(topic, hour)}{name}.gz", ndjson(records))
+
+    def hear(self, records: Sequence[dict[str, Any]]) -> None:
+        hours: dict[Window, list[dict[str, Any]]] = {}
+        for record in records:
+            moment = datetime.fromisoformat(record["at"])
+            hours.setdefault(Window.containing(moment), []).append(record)
+        for hour, said in hours.items():
+            self.put(f"{layout.heartbeats_prefix(hour)}h.gz", ndjson(said))
+
+    def label(self, topic: str, hour: Window, ids: Sequence[int]) -> None:
+        table = pa.Table.from_pylist([{"tweet_id": number, "tag": topic} for number in ids], schema=LABELED)
+        sink = io.BytesIO()
+        pq.write_table(table, sink)
+        self.put(layout.labeled_key(topic, hour), sink.getvalue())
+
+    def reject(self, topic: str, hour: Window, ids: Sequence[int | None], stage: str = "transform") -> None:
+        rows = [
+            {"stage": stage, "reason": "missing_text", "tweet_id": None if number is None else str(number)}
+            for number in ids
+        ]
+        self.put(layout.quarantine_key(topic, hour, stage), ndjson(rows))
+
+    def rows(self, hours: Sequence[Window], *names: str) -> dict[str, list[dict[str, Any]]]:
+        statements = evidence.statements(hours, NOW, self.settings)
+        return self.database.run_all({name: statements[name] for name in names or statements})
+
+    def measured(self, hours: Sequence[Window] = (TEN,)) -> dict[tuple[str, str], dict[str, Any]]:
+        found = self.rows(hours, "measures")["measures"]
+        return {(row["topic"], f"{row['dt']}T{row['hour']}"): row for row in found}
+
+    def stretches(self) -> list[tuple[str, float, float]]:
+        """States with the minutes of the tenth hour from and to which they last."""
+        start = to_milliseconds(TEN.start)
+        return [
+            (row["state"], (row["from_ms"] - start) / 60_000, (row["to_ms"] - start) / 60_000)
+            for row in self.rows([TEN], "stretches")["stretches"]
+        ]
+
+
+@pytest.fixture(scope="module")
+def provisioned(athena: LocalAthena) -> Lake:
+    settings = Settings(bucket="coverage-lake", database="coverage_lake", workgroup="coverage_lake")
+    s3, glue, client = (athena.aws.client(service) for service in ("s3", "glue", "athena"))
+    s3.create_bucket(Bucket=settings.bucket)
+    ensure_database(glue, settings)
+    ensure_workgroup(client, settings)
+    database = Athena(client, settings)
+    ensure_tables(database, glue, settings, load(settings.topics_file))
+    return Lake(s3, database, settings)
+
+
+@pytest.fixture
+def lake(provisioned: Lake) -> Lake:
+    """The lake with nothing in it."""
+    provisioned.clear()
+    return provisioned
+
+
+def test_an_empty_lake_has_no_measures_and_was_silent_all_the_time(lake: Lake) -> None:
+    found = lake.rows([TEN, ELEVEN])
+    assert found["measures"] == []
+    assert found["heartbeats"] == []
+    assert [(row["state"], row["from_ms"], row["to_ms"]) for row in found["stretches"]] == [
+        ("silent", to_milliseconds(NINE.start), to_milliseconds(NOW))
+    ]
+
+
+def test_every_count_is_exact(lake: Lake) -> None:
+    one, two, three, four, five = (tweet_id(minute) for minute in (1, 2.5, 4, 40, 59))
+    broken = ["{broken", "", json.dumps({"data": {"text": "no id"}}), json.dumps({"data": {"id": "1e3"}})]
+    stream = [payload(one), payload(two), payload(two), payload(three), payload(four), *broken]
+    lake.raw("ukraine", TEN, stream)
+    lake.raw("ukraine", TEN, [payload(four, source="search"), payload(five, source="search")], "recovered")
+    lake.raw("russia", TEN, [payload(one, tags=("russia",))])
+    lake.raw("ukraine", ELEVEN, [payload(tweet_id(5, hour=ELEVEN))])
+    lake.label("ukraine", TEN, [one, two])
+    lake.label("russia", TEN, [])
+    lake.reject("ukraine", TEN, [two, three, None])
+    lake.reject("ukraine", TEN, [None], stage="streamer")
+    measured = lake.measured([TEN])
+    assert measured["ukraine", "2026-11-20T10"] == {
+        "topic": "ukraine",
+        "dt": "2026-11-20",
+        "hour": "10",
+        "raw_ids": 5,
+        "labeled_ids": 2,
+        "missing_ids": 2,
+        "quarantined": 1,
+        "duplicates": 2,
+        "lines_without_id": 4,
+        "overlap": 1,
+        "recovered": 1,
+        "first_ms": to_milliseconds(at(1)),
+        "last_ms": to_milliseconds(at(59)),
+        "longest_silence_ms": 36 * 60_000,
+    }
+    assert measured["russia", "2026-11-20T10"]["missing_ids"] == 1
+    assert measured["russia", "2026-11-20T10"]["overlap"] == 1
+    assert measured.keys() == {("ukraine", "2026-11-20T10"), ("russia", "2026-11-20T10")}
+
+
+def test_a_tweet_of_two_topics_that_the_streamer_kept_out_of_raw_overlaps(lake: Lake) -> None:
+    lake.raw("ukraine", TEN, [payload(tweet_id(1))])
+    rows = [
+        {"stage": "streamer", "reason": reason, "tweet_id": number}
+        for reason, number in (("overlap", "7"), ("overlap", "7"), ("overlap", "8"), ("too_large", "9"))
+    ]
+    lake.put(f"{layout.quarantine_prefix('ukraine', TEN)}streamed.gz", ndjson(rows))
+    measured = lake.measured()["ukraine", "2026-11-20T10"]
+    assert (measured["overlap"], measured["raw_ids"], measured["quarantined"]) == (2, 1, 0)
+
+
+def test_a_tweet_whose_rules_name_two_topics_overlaps(lake: Lake) -> None:
+    lake.raw(
+        "ukraine", TEN, [payload(tweet_id(1), tags=TOPICS), payload(tweet_id(2), tags=("ukraine", "ukraine"))]
+    )
+    assert lake.measured()["ukraine", "2026-11-20T10"]["overlap"] == 1
+
+
+def test_an_hour_of_nothing_but_broken_lines_is_measured(lake: Lake) -> None:
+    lake.raw("ukraine", TEN, ["{broken"])
+    found = lake.measured()["ukraine", "2026-11-20T10"]
+    assert (found["raw_ids"], found["lines_without_id"], found["first_ms"]) == (0, 1, None)
+
+
+def test_hours_across_midnight_are_measured_in_one_go(lake: Lake) -> None:
+    last, first = Window.parse("2026-11-19T23"), Window.parse("2026-11-20T00")
+    for hour in (last, first):
+        lake.raw("ukraine", hour, [payload(tweet_id(1, hour=hour))])
+        lake.label("ukraine", hour, [tweet_id(1, hour=hour)])
+    measured = lake.measured([last, first])
+    assert [row["labeled_ids"] for row in measured.values()] == [1, 1]
+
+
+def test_heartbeats_of_a_connected_streamer_prove_that_it_was_alive(lake: Lake) -> None:
+    lake.hear([session("start", 10), session("connect", 10.5), *beats(10.75, 40)])
+    assert lake.stretches() == [("silent", -60, 10.5), ("alive", 10.5, 40), ("silent", 40, 150)]
+
+
+def test_a_killed_streamer_leaves_an_outage_up_to_its_next_connection(lake: Lake) -> None:
+    lake.hear(
+        [
+            session("connect", 0),
+            *beats(0.25, 20),
+            session("connect", 22, name="t"),
+            *beats(22.25, 30, name="t"),
+        ]
+    )
+    assert lake.stretches()[1:4] == [("alive", 0, 20), ("silent", 20, 22), ("alive", 22, 30)]
+
+
+def test_a_short_reconnection_is_no_outage_but_not_alive_either(lake: Lake) -> None:
+    lake.hear(
+        [
+            session("connect", 0),
+            *beats(0.25, 5),
+            session("disconnect", 5.3, last_byte=5.2),
+            heartbeat(5.5, last_byte=5.2, connected=False),
+            session("connect", 5.7),
+            *beats(6, 10),
+        ]
+    )
+    assert lake.stretches() == [
+        ("silent", -60, 0),
+        ("alive", 0, 5.2),
+        ("alive", 5.7, 10),
+        ("silent", 10, 150),
+    ]
+
+
+def test_a_streamer_that_is_connected_to_a_silent_stream_is_not_alive(lake: Lake) -> None:
+    lake.hear(
+        [
+            session("connect", 0),
+            *beats(0.25, 5),
+            *(heartbeat(5 + number / 4, last_byte=5) for number in range(1, 10)),
+            *beats(7.5, 10),
+        ]
+    )
+    assert lake.stretches()[1:4] == [("alive", 0, 5), ("silent", 5, 7.5), ("alive", 7.5, 10)]
+
+
+def test_streamers_beside_each_other_add_up(lake: Lake) -> None:
+    lake.hear(
+        [
+            session("connect", 0),
+            *beats(0.25, 5),
+            session("connect", 4, name="t"),
+            *beats(4.25, 9, name="t"),
+            session("connect", 8.5, name="u"),
+            *beats(8.75, 12, name="u"),
+        ]
+    )
+    assert [found for found in lake.stretches() if found[0] == "alive"] == [("alive", 0, 12)]
+
+
+def test_what_was_said_is_counted_by_hour_with_watermark_and_sample(lake: Lake) -> None:
+    lake.hear([session("connect", 1), heartbeat(2, sample=80), heartbeat(59, sample=40), heartbeat(61)])
+    found = lake.rows([TEN], "heartbeats")["heartbeats"]
+    assert [(row["hour"], row["heartbeats"], row["watermark_ms"], row["sample"]) for row in found] == [
+        ("10", 3, to_milliseconds(at(59)), 40),
+        ("11", 1, to_milliseconds(at(61)), 50),
+    ]
+
+
+def under_way(lake: Lake) -> timedelta:
+    """How long a tweet may have been under way when an outage began."""
+    return timedelta(seconds=lake.settings.lateness_seconds)
+
+
+def judged(lake: Lake, hours: Sequence[Window], active: Sequence[Window] = ()) -> dict[tuple[str, str], Any]:
+    settings = lake.settings
+    inputs = evidence.list_inputs(lake.s3, settings.bucket, TOPICS, hours)
+    found = evidence.gather(
+        lake.rows(hours), inputs, inputs, {}, active, NINE.start - timedelta(days=1), NOW, settings
+    )
+    rows = [ledger.row(one, judge(one), inputs[one.topic, one.window], None, NOW) for one in found]
+    return {(row.topic, row.window.label): row for row in rows}
+
+
+def test_the_whole_way_from_objects_to_verdicts(lake: Lake) -> None:
+    lake.hear([session("connect", -10), *beats(-9.75, 90), session("connect", 92), *beats(92.25, 149)])
+    seen = [tweet_id(minute) for minute in (1, 30)]
+    lake.raw("ukraine", TEN, [payload(number) for number in seen])
+    lake.label("ukraine", TEN, seen)
+    lake.raw("russia", TEN, [payload(tweet_id(3), tags=("russia",))])
+    rows = judged(lake, [NINE, TEN, ELEVEN, TWELVE])
+    verdicts = {key: row.verdict for key, row in rows.items()}
+    assert verdicts == {
+        ("ukraine", "2026-11-20T09"): Verdict.OUTAGE,
+        ("ukraine", "2026-11-20T10"): Verdict.COMPLETE,
+        ("ukraine", "2026-11-20T11"): Verdict.OUTAGE,
+        ("ukraine", "2026-11-20T12"): Verdict.IN_PROGRESS,
+        ("russia", "2026-11-20T09"): Verdict.OUTAGE,
+        ("russia", "2026-11-20T10"): Verdict.UNLABELED,
+        ("russia", "2026-11-20T11"): Verdict.OUTAGE,
+        ("russia", "2026-11-20T12"): Verdict.IN_PROGRESS,
+    }
+    assert rows["ukraine", "2026-11-20T10"].alive_s == 3600
+    assert [gap.stretch for gap in rows["ukraine", "2026-11-20T11"].gaps] == [
+        Stretch(at(90) - under_way(lake), at(92))
+    ]
+    assert [gap.stretch for gap in rows["russia", "2026-11-20T09"].gaps] == [Stretch(NINE.start, at(-10))]
+    assert rows["ukraine", "2026-11-20T12"].judged_until == at(149) - timedelta(
+        seconds=lake.settings.delivery_margin_seconds
+    )
+
+
+def test_an_outage_over_the_end_of_an_hour_is_one_of_both_hours(lake: Lake) -> None:
+    lake.hear([session("connect", -20), *beats(-19.75, 59.5), session("connect", 60.6), *beats(60.85, 140)])
+    rows = judged(lake, [TEN, ELEVEN])
+    assert [gap.stretch for gap in rows["ukraine", "2026-11-20T10"].gaps] == [
+        Stretch(at(59.5) - under_way(lake), at(60))
+    ]
+    assert [gap.stretch for gap in rows["ukraine", "2026-11-20T11"].gaps] == [Stretch(at(60), at(60.6))]
+
+
+def test_a_stretch_that_was_searched_in_vain_is_filled(lake: Lake) -> None:
+    lake.hear([session("connect", 5), *beats(5.25, 90)])
+    lake.put(layout.recovered_key("ukraine", TEN, TEN.start, at(5)), ndjson([]))
+    rows = judged(lake, [TEN])
+    assert rows["ukraine", "2026-11-20T10"].verdict is Verdict.QUIET
+    assert rows["ukraine", "2026-11-20T10"].gap_state == "filled"
+    assert rows["russia", "2026-11-20T10"].verdict is Verdict.OUTAGE
+
+
+def test_hours_of_which_nothing_was_heard_were_never_collected(lake: Lake) -> None:
+    rows = judged(lake, [TEN, ELEVEN])
+    assert {row.verdict for row in rows.values()} == {Verdict.NEVER_COLLECTED}
+
+
+def test_the_ledger_is_a_table(lake: Lake) -> None:
+    rows = judged(lake, [TEN])
+    ledger.write(lake.s3, lake.settings.bucket, list(rows.values()))
+    found = lake.database.run(
+        "SELECT topic, hour, verdict, gap_state, gap.state, gap.gap_from, reruns FROM coverage"
+        " CROSS JOIN UNNEST(gaps) AS gap WHERE dt = '2026-11-20' ORDER BY topic"
+    )
+    assert [tuple(row.values()) for row in found] == [
+        (topic, "2026-11-20T10", "never collected", "open", "open", "2026-11-20 10:00:00.000", 0)
+        for topic in ("russia", "ukraine")
+    ]

@@ -1,0 +1,640 @@
+"""Aggregates, their check and the views on a small lake that was made by hand, in the real engine."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+from unittest.mock import Mock
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+
+from include.coverage import ledger
+from include.coverage.judge import Gap, GapState, Measures, Verdict
+from include.coverage.stretch import Stretch
+from include.insights import aggregate
+from include.insights.definition import load as load_dashboards
+from include.lake import layout, storage
+from include.lake.athena import Athena, AthenaError
+from include.lake.schemas import AGGREGATE_KEYS, LABELED, PREDICTIONS, SENTIMENTS
+from include.lake.views import create_views, queries
+from include.provision.lake import ensure_database, ensure_tables, ensure_workgroup
+from include.provision.quicksight import ensure
+from include.quality.checks import check_opinion
+from include.quality.runner import QualityError
+from include.settings import Settings, settings
+from include.window import Window
+from include.x.snowflake import lowest_id
+from include.x.topics import load
+from tests.local.support_athena import LocalAthena
+
+pytestmark = pytest.mark.trino
+
+TOPICS = ("ukraine", "russia")
+DAY, BEFORE = "2026-11-20", "2026-11-19"
+NINE, TEN, ELEVEN = (Window.parse(f"{DAY}T{hour:02}") for hour in (9, 10, 11))
+LATE = Window.parse(f"{BEFORE}T22")
+
+Tweet = dict[str, Any]
+
+
+def tweet(sentiment: str | None = "Positive", **columns: Any) -> Tweet:
+    """A labeled row; ``None`` is one that nobody judged."""
+    judged = {"sentiment_engine": "ngram-1", "score": 0.7} if sentiment else {"lang": "und"}
+    return {
+        "lang": "en",
+        "sentiment": sentiment,
+        "translation_engine": "none",
+        "rule_hash": "r1",
+        "sample": 100,
+        **judged,
+        **columns,
+    }
+
+
+class Lake:
+    """A bucket, a database, tables and views, as `provision` and `insights` make them."""
+
+    def __init__(self, s3: Any, athena: Athena, settings: Settings) -> None:
+        self.s3, self.athena, self.settings = s3, athena, settings
+
+    def put(self, key: str, table: pa.Table) -> None:
+        sink = io.BytesIO()
+        pq.write_table(table, sink)
+        self.s3.put_object(Bucket=self.settings.bucket, Key=key, Body=sink.getvalue())
+
+    def clear(self) -> None:
+        for found in storage.list_objects(self.s3, self.settings.bucket, "").objects:
+            self.s3.delete_object(Bucket=self.settings.bucket, Key=found.key)
+
+    def label(self, topic: str, hour: Window, tweets: Sequence[Tweet]) -> None:
+        """One whole object; the topic decides the ids, so that no two topics share one."""
+        first = lowest_id(hour.start) + TOPICS.index(topic) * 1_000_000
+        rows = [
+            {
+                "tweet_id": first + number,
+                "ts": hour.start.replace(tzinfo=None) + timedelta(seconds=number % 3600),
+                "tag": topic,
+                **columns,
+            }
+            for number, columns in enumerate(tweets)
+        ]
+        self.put(layout.labeled_key(topic, hour), pa.Table.from_pylist(rows, schema=LABELED))
+
+    def predict(self, version: int, topic: str, hour: Window, sentiments: Sequence[str]) -> None:
+        first = lowest_id(hour.start) + TOPICS.index(topic) * 1_000_000
+        rows = [{"tweet_id": first + n, "sentiment": sentiment} for n, sentiment in enumerate(sentiments)]
+        key = layout.predictions_key(f"v{version}", topic, hour)
+        self.put(key, pa.Table.from_pylist(rows, schema=PREDICTIONS))
+
+    def crown(self, version: int) -> None:
+        body = json.dumps({"model": "x_opinion", "version": version, "hours": {}}).encode()
+        self.s3.put_object(Bucket=self.settings.bucket, Key=layout.CHAMPION, Body=body)
+
+    def judge(self, topic: str, hour: Window, verdict: Verdict, gaps: Sequence[Gap] = ()) -> None:
+        ledger.write(
+            self.s3,
+            self.settings.bucket,
+            [
+                ledger.Row(
+                    topic=topic,
+                    window=hour,
+                    measures=Measures(raw_ids=7, labeled_ids=4, missing_ids=2, quarantined=1, recovered=3),
+                    alive_s=3000.0,
+                    judged_until=hour.end,
+                    verdict=verdict,
+                    evidence="because",
+                    evidence_digest="e",
+                    inputs_digest="i",
+                    measured_at=hour.end,
+                    gaps=tuple(gaps),
+                )
+            ],
+        )
+
+    def changed(self) -> list[str]:
+        return aggregate.changed_days(self.s3, self.settings, TOPICS)
+
+    def refresh(self, *days: str) -> list[aggregate.Refreshed]:
+        return [aggregate.refresh(self.athena, self.s3, self.settings, TOPICS, day) for day in days]
+
+    def refresh_all(self) -> None:
+        self.refresh(*self.changed())
+
+    def bytes(self, day: str = DAY) -> bytes:
+        return storage.read(self.s3, self.settings.bucket, layout.aggregate_key(day))
+
+    def aggregate(self, day: str = DAY) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = aggregate.read(self.s3, self.settings.bucket, day).to_pylist()
+        return rows
+
+    def view(self, name: str, where: str = f"dt = '{DAY}'") -> list[dict[str, Any]]:
+        table = self.athena.table(self.s3, f"SELECT * FROM {name} WHERE {where} ORDER BY 1, 2, 3, 4")
+        rows: list[dict[str, Any]] = table.to_pylist()
+        return rows
+
+    def check(self) -> Any:
+        return check_opinion(self.athena, self.s3, self.settings, TOPICS, [DAY])
+
+
+@pytest.fixture(scope="module")
+def provisioned(athena: LocalAthena) -> Lake:
+    lake = Settings(
+        bucket="insights-lake",
+        database="insights_lake",
+        workgroup="insights_lake",
+        measured_languages=("en", "de"),
+    )
+    s3, glue, client = (athena.aws.client(service) for service in ("s3", "glue", "athena"))
+    s3.create_bucket(Bucket=lake.bucket)
+    ensure_database(glue, lake)
+    ensure_workgroup(client, lake)
+    database = Athena(client, lake)
+    ensure_tables(database, glue, lake, load(lake.topics_file))
+    create_views(database)
+    return Lake(s3, database, lake)
+
+
+@pytest.fixture
+def lake(provisioned: Lake) -> Lake:
+    provisioned.clear()
+    return provisioned
+
+
+def test_rows_are_counted_by_hour_topic_language_country_and_method(lake: Lake) -> None:
+    lake.label(
+        "ukraine",
+        TEN,
+        [
+            tweet("Positive", score=0.1),
+            tweet("Positive", score=0.2),
+            tweet("Negative", country_code="DE"),
+            tweet("Neutral", lang="de", sample=50),
+            tweet(None),
+            tweet("Neutral", lang="xx", sample=None, rule_hash=None),
+        ],
+    )
+    lake.label("russia", TEN, [])
+    assert lake.changed() == [DAY]
+    assert lake.refresh(DAY) == [aggregate.Refreshed(DAY, True, 5, 6, 5, 0)]
+    rows = {(row["lang"], row["country_code"]): row for row in lake.aggregate()}
+    assert rows["en", "--"] == {
+        "hour": TEN.start.replace(tzinfo=None),
+        "topic": "ukraine",
+        "lang": "en",
+        "country_code": "--",
+        "measured": 1,
+        "sample": 100,
+        "rule_hash": "r1",
+        "engine": "ngram-1",
+        "translation_engine": "none",
+        "tweets": 2,
+        "judged": 2,
+        "negative": 0,
+        "neutral": 0,
+        "positive": 2,
+        "score_sum": pytest.approx(0.3),
+        "compared": 0,
+        "agreed": 0,
+        "model": "",
+    }
+    assert rows["en", "DE"]["negative"] == 1
+    assert (rows["de", "--"]["sample"], rows["de", "--"]["measured"]) == (50, 1)
+    unjudged = rows["und", "--"]
+    assert (unjudged["tweets"], unjudged["judged"], unjudged["engine"], unjudged["score_sum"]) == (
+        1,
+        0,
+        "none",
+        0,
+    )
+    assert (rows["xx", "--"]["sample"], rows["xx", "--"]["rule_hash"], rows["xx", "--"]["measured"]) == (
+        100,
+        "",
+        0,
+    )
+
+
+def test_the_champions_predictions_are_compared_with_the_labels(lake: Lake) -> None:
+    lake.label("ukraine", TEN, [tweet("Positive"), tweet("Negative"), tweet("Neutral"), tweet(None)])
+    lake.predict(2, "ukraine", TEN, ["Negative", "Negative", "Negative"])
+    lake.predict(3, "ukraine", TEN, ["Positive", "Positive"])
+    lake.crown(3)
+    (result,) = lake.refresh(DAY)
+    assert result.compared == 2
+    judged = next(row for row in lake.aggregate() if row["lang"] == "en")
+    assert (judged["model"], judged["judged"], judged["compared"], judged["agreed"]) == ("v3", 3, 2, 1)
+    lake.crown(2)
+    assert lake.changed() == [DAY]
+    lake.refresh(DAY)
+    judged = next(row for row in lake.aggregate() if row["lang"] == "en")
+    assert (judged["model"], judged["compared"], judged["agreed"]) == ("v2", 3, 1)
+
+
+def test_a_day_that_has_not_changed_is_left_alone_and_made_again_it_has_the_same_bytes(lake: Lake) -> None:
+    lake.label("ukraine", TEN, [tweet(lang=lang, score=0.1 * n) for n, lang in enumerate(("en", "de", "fr"))])
+    assert lake.refresh(DAY)[0].written
+    first = lake.bytes()
+    assert lake.changed() == []
+    assert not lake.refresh(DAY)[0].written
+    lake.s3.delete_object(Bucket=lake.settings.bucket, Key=layout.aggregate_key(DAY))
+    assert lake.changed() == [DAY]
+    assert lake.refresh(DAY)[0].written
+    assert lake.bytes() == first
+
+
+def test_a_day_is_changed_by_whatever_its_aggregate_is_made_from(lake: Lake) -> None:
+    lake.label("ukraine", LATE, [tweet()])
+    lake.label("ukraine", TEN, [tweet()])
+    assert lake.changed() == [BEFORE, DAY]
+    lake.refresh_all()
+    lake.label("russia", ELEVEN, [tweet()])
+    assert lake.changed() == [DAY]
+    lake.refresh_all()
+    lake.label("ukraine", LATE, [tweet(), tweet()])
+    assert lake.changed() == [BEFORE]
+    lake.refresh_all()
+    other = Lake(lake.s3, lake.athena, lake.settings.model_copy(update={"measured_languages": ("de",)}))
+    assert other.changed() == [BEFORE, DAY]
+    other.refresh_all()
+    assert [row["measured"] for row in lake.aggregate()] == [0, 0]
+
+
+def test_a_day_that_loses_rows_to_retention_keeps_its_aggregate(lake: Lake) -> None:
+    for hour in (NINE, TEN):
+        lake.label("ukraine", hour, [tweet()])
+    lake.refresh_all()
+    kept = lake.bytes()
+    for hour in (NINE, TEN):
+        lake.s3.delete_object(Bucket=lake.settings.bucket, Key=layout.labeled_key("ukraine", hour))
+        lake.crown(9)
+        assert lake.changed() == []
+        assert not lake.refresh(DAY)[0].written
+    assert lake.bytes() == kept
+
+
+def test_of_two_runs_beside_each_other_the_one_that_saw_less_looks_again(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.label("ukraine", TEN, [tweet()])
+    select, raced = Athena.table, list[bool]()
+
+    def meanwhile(self: Athena, *arguments: Any) -> pa.Table:
+        table = select(self, *arguments)
+        if not raced:
+            raced.append(True)
+            lake.label("ukraine", ELEVEN, [tweet(), tweet()])
+            lake.refresh(DAY)
+        return table
+
+    monkeypatch.setattr(Athena, "table", meanwhile)
+    lake.refresh(DAY)
+    assert sum(row["tweets"] for row in lake.aggregate()) == 3
+    assert lake.changed() == []
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(TOPICS),
+            st.sampled_from((NINE, TEN)),
+            st.sampled_from((*SENTIMENTS, None)),
+            st.sampled_from(("en", "de", "tr", None, "")),
+            st.sampled_from(("US", None, "")),
+            st.sampled_from((100, 50, 0, None)),
+        ),
+        max_size=40,
+    )
+)
+@limits(max_examples=2, suppress_health_check=list(HealthCheck))
+def test_every_row_is_counted_just_once_whatever_it_holds(lake: Lake, found: list[tuple[Any, ...]]) -> None:
+    for topic in TOPICS:
+        for hour in (NINE, TEN):
+            lake.label(
+                topic,
+                hour,
+                [
+                    tweet(sentiment, **{"lang": lang, "country_code": country, "sample": sample})
+                    for tag, at, sentiment, lang, country, sample in found
+                    if (tag, at) == (topic, hour)
+                ],
+            )
+    lake.refresh_all()
+    rows = lake.aggregate()
+    assert len({tuple(row[key] for key in AGGREGATE_KEYS) for row in rows}) == len(rows)
+    assert sum(row["tweets"] for row in rows) == len(found)
+    for name in SENTIMENTS:
+        counted = Counter[tuple[str, Any]]()
+        for row in rows:
+            counted[row["topic"], row["hour"]] += row[name.lower()]
+        expected = Counter(
+            (topic, hour.start.replace(tzinfo=None))
+            for topic, hour, sentiment, *_ in found
+            if sentiment == name
+        )
+        assert +counted == expected
+    (result,) = lake.check()
+    assert not result.blocking
+
+
+def test_the_check_stops_aggregates_that_do_not_add_up(lake: Lake) -> None:
+    lake.label("ukraine", TEN, [tweet("Positive"), tweet("Negative")])
+    lake.refresh_all()
+    (result,) = lake.check()
+    assert (result.failed, result.rows) == (0, 1)
+    table = aggregate.read(lake.s3, lake.settings.bucket, DAY)
+    key = layout.aggregate_key(DAY)
+    found = storage.current(lake.s3, lake.settings.bucket, key)
+    assert found
+    sink = io.BytesIO()
+    pq.write_table(pa.concat_tables([table, table]), sink)
+    wrong = storage.Content(sink.getvalue(), found.metadata)
+    storage.put(lake.s3, lake.settings.bucket, key, wrong)
+    with pytest.raises(QualityError) as caught:
+        lake.check()
+    broken = {(failure.frame, failure.subject) for failure in caught.value.result.blocking}
+    assert ("topics", "tweets_lost") in broken
+    assert ("rows", "/".join(AGGREGATE_KEYS)) in broken
+
+
+def test_the_check_lets_pass_what_only_a_later_run_can_know(lake: Lake) -> None:
+    lake.label("ukraine", TEN, [tweet()])
+    lake.refresh_all()
+    lake.label("ukraine", ELEVEN, [tweet()])
+    (result,) = lake.check()
+    assert result.failed == 0
+    assert lake.changed() == [DAY]
+
+
+def test_shares_have_the_score_interval_that_newcombe_published(lake: Lake) -> None:
+    """R. G. Newcombe, Statistics in Medicine 17 (1998), pages 857 to 872, table I, method 3."""
+    published = [
+        (81, 182, 0.2553, 0.3662),
+        (15, 133, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 28, 0.0061, 0.1718),
+    ]
+    hours = [Window.parse(f"{DAY}T{number:02}") for number in range(len(published))]
+    for hour, (positive, others, *_) in zip(hours, published, strict=True):
+        lake.label("ukraine", hour, [tweet("Positive")] * positive + [tweet("Neutral")] * others)
+    lake.refresh_all()
+    found = [
+        (row["n"], round(row["positive_low"], 4), round(row["positive_high"], 4))
+        for row in lake.view("opinion_by_hour")
+    ]
+    assert found == [(positive + others, low, high) for positive, others, low, high in published]
+
+
+def test_a_sample_weighs_its_rows_and_costs_precision(lake: Lake) -> None:
+    lake.label("ukraine", TEN, [tweet("Positive", sample=100)] * 100 + [tweet("Negative", sample=50)] * 100)
+    lake.refresh_all()
+    (hour,) = lake.view("opinion_by_hour")
+    assert hour["judged"] == 200
+    assert hour["n"] == pytest.approx(300**2 / 500)
+    assert hour["positive_share"] == pytest.approx(1 / 3)
+    assert hour["ratio"] == pytest.approx(0.5)
+    # The ratio is the odds of positive, here among all judged: its ends are those of the share.
+    for end in ("low", "high"):
+        share = hour[f"positive_{end}"]
+        assert hour[f"ratio_{end}"] == pytest.approx(share / (1 - share))
+    p, q, n = 1 / 3, 2 / 3, 180
+    middle = (p * n - q * n) / (n + 2)
+    margin = 1.959964 * math.sqrt((((p + q) * n + 2) / (n + 2) - middle**2) / (n + 2))
+    assert hour["net"] == pytest.approx(p - q)
+    assert hour["net_low"] == pytest.approx(middle - margin)
+    assert hour["net_high"] == pytest.approx(middle + margin)
+
+
+def test_where_there_is_nothing_to_divide_by_there_is_no_ratio(lake: Lake) -> None:
+    lake.label("ukraine", NINE, [tweet(None)])
+    lake.label("ukraine", TEN, [tweet("Positive")])
+    lake.label("ukraine", ELEVEN, [tweet("Neutral")])
+    lake.refresh_all()
+    nine, ten, eleven = lake.view("opinion_by_hour")
+    assert [nine[name] for name in ("tweets", "judged", "n", "positive_share", "net", "ratio")] == [
+        1,
+        0,
+        None,
+        None,
+        None,
+        None,
+    ]
+    assert (ten["ratio"], ten["ratio_high"], ten["positive_high"]) == (None, None, 1)
+    assert ten["ratio_low"] > 0
+    assert (eleven["ratio"], eleven["ratio_low"], eleven["ratio_high"]) == (None, None, None)
+    assert eleven["net"] == 0
+
+
+def test_languages_that_were_never_measured_stay_out_of_the_default_ratios_visibly(lake: Lake) -> None:
+    lake.label(
+        "ukraine", TEN, [tweet("Positive")] * 3 + [tweet("Negative", lang="tr", country_code="TR")] * 5
+    )
+    lake.refresh_all()
+    (hour,) = lake.view("opinion_by_hour")
+    assert (hour["tweets"], hour["judged"], hour["left_out"], hour["positive_share"]) == (8, 3, 5, 1)
+    by_country = {row["country_code"]: row for row in lake.view("opinion_by_country")}
+    assert (by_country["TR"]["left_out"], by_country["TR"]["n"]) == (5, None)
+    by_language = {row["lang"]: row for row in lake.view("opinion_by_language")}
+    assert (by_language["tr"]["measured"], by_language["tr"]["negative_share"]) == (0, 1)
+    assert (by_language["en"]["measured"], by_language["en"]["positive_share"]) == (1, 1)
+
+
+def test_hours_are_marked_with_what_coverage_says_also_those_without_tweets(lake: Lake) -> None:
+    for hour in (NINE, TEN):
+        lake.label("ukraine", hour, [tweet()])
+    lake.judge("ukraine", NINE, Verdict.COMPLETE)
+    lake.judge("ukraine", TEN, Verdict.OUTAGE)
+    lake.judge("ukraine", ELEVEN, Verdict.NEVER_COLLECTED)
+    lake.judge("russia", TEN, Verdict.QUIET)
+    lake.refresh_all()
+    found = {
+        (row["topic"], row["hour"].hour): (row["gap"], row["verdict"], row["tweets"])
+        for row in lake.view("opinion_by_hour")
+    }
+    assert found == {
+        ("ukraine", 9): (0, "complete", 1),
+        ("ukraine", 10): (1, "outage", 1),
+        ("ukraine", 11): (1, "never collected", 0),
+        ("russia", 10): (0, "quiet", 0),
+    }
+    assert [row["gap_hours"] for row in lake.view("opinion_by_country")] == [2]
+    (row,) = lake.view("opinion", f"dt = '{DAY}' AND hour = TIMESTAMP '{DAY} 11:00:00'")
+    assert (row["measured"], row["weighted_judged"], row["lang"]) == (1, 0, "")
+
+
+def changes(lake: Lake) -> dict[int, str]:
+    lake.refresh_all()
+    days = f"dt IN ('{BEFORE}', '{DAY}')"
+    return {row["hour"].hour: row["change"] for row in lake.view("opinion_by_hour", days) if row["change"]}
+
+
+def test_the_hours_are_marked_in_which_something_new_was_in_force(lake: Lake) -> None:
+    lake.label("ukraine", LATE, [tweet()])
+    lake.label("ukraine", NINE, [tweet(rule_hash="r2", sample=50)])  # after midnight and a gap
+    lake.label("ukraine", TEN, [tweet(rule_hash="r2", sample=50)])
+    lake.label("ukraine", ELEVEN, [tweet(rule_hash="r2", sample=50, sentiment_engine="ngram-2")])
+    assert changes(lake) == {9: "rules,sample", 11: "models"}
+    (day,) = (row for row in lake.view("opinion_by_language") if row["lang"] == "en")
+    assert day["change"] == "models,rules,sample"
+
+
+def test_a_change_within_an_hour_is_marked_there_and_not_again(lake: Lake) -> None:
+    lake.label("ukraine", NINE, [tweet()])
+    lake.label("ukraine", TEN, [tweet(), tweet(sample=50)])
+    lake.label("ukraine", ELEVEN, [tweet(sample=50)])
+    assert changes(lake) == {10: "sample"}
+
+
+def test_a_translator_is_a_model_and_single_tweets_without_translation_are_no_change(lake: Lake) -> None:
+    german, translated = tweet(lang="de"), tweet(lang="de", translation_engine="opus-1")
+    lake.label("ukraine", LATE, [tweet(), translated])
+    lake.label("ukraine", NINE, [tweet()])  # nothing to translate
+    lake.label("ukraine", TEN, [tweet(), translated, german])
+    assert changes(lake) == {}
+    lake.label("ukraine", ELEVEN, [tweet(), german])
+    assert changes(lake) == {11: "models"}
+
+
+def test_the_teacher_and_the_student_are_compared_by_language(lake: Lake) -> None:
+    lake.label("ukraine", TEN, [tweet("Positive")] * 81 + [tweet("Neutral")] * 182 + [tweet(lang="tr")])
+    lake.predict(3, "ukraine", TEN, ["Positive"] * 263 + ["Negative"])
+    lake.crown(3)
+    lake.refresh_all()
+    english, turkish = lake.view("teacher_student")
+    assert {**english, "agreement_low": 0, "agreement_high": 0} == {
+        "dt": DAY,
+        "topic": "ukraine",
+        "lang": "en",
+        "measured": 1,
+        "model": "v3",
+        "compared": 263,
+        "agreed": 81,
+        "n": 263,
+        "agreement": pytest.approx(81 / 263),
+        "agreement_low": 0,
+        "agreement_high": 0,
+    }
+    assert (round(english["agreement_low"], 4), round(english["agreement_high"], 4)) == (0.2553, 0.3662)
+    assert (turkish["measured"], turkish["agreement"], turkish["agreement_low"]) == (0, 0, 0)
+
+
+def test_coverage_is_told_by_hour_with_what_is_predicted_and_what_is_missing(lake: Lake) -> None:
+    lake.label("ukraine", TEN, [tweet()] * 4)
+    lake.predict(3, "ukraine", TEN, ["Positive"] * 3)
+    lake.crown(3)
+    lake.refresh_all()
+    start, end = TEN.start, TEN.end
+    lake.judge(
+        "ukraine",
+        TEN,
+        Verdict.OUTAGE,
+        [
+            Gap(Stretch(start, start + timedelta(seconds=90)), GapState.OPEN, end),
+            Gap(Stretch(end - timedelta(seconds=100), end), GapState.FILLED, end),
+        ],
+    )
+    lake.judge("russia", TEN, Verdict.QUIET)
+    quiet, outage = lake.view("coverage_by_hour")
+    assert outage == {
+        "dt": DAY,
+        "hour": start.replace(tzinfo=None),
+        "topic": "ukraine",
+        "verdict": "outage",
+        "evidence": "because",
+        "raw": 7,
+        "labeled": 4,
+        "quarantined": 1,
+        "missing": 2,
+        "predicted": 3,
+        "recovered": 3,
+        "alive_s": 3000.0,
+        "gap_s": 90.0,
+        "alarm": None,
+    }
+    assert (quiet["topic"], quiet["predicted"], quiet["gap_s"]) == ("russia", 0, 0)
+
+
+def test_who_asks_for_a_day_reads_that_and_the_one_before_only(lake: Lake) -> None:
+    lake.label("ukraine", TEN, [tweet()])
+    lake.predict(3, "ukraine", TEN, ["Positive"])
+    lake.crown(3)
+    lake.judge("ukraine", TEN, Verdict.COMPLETE)
+    lake.refresh_all()
+    for day in ("2026-11-18", "2026-11-21"):
+        for key in (layout.aggregate_key(day), layout.coverage_key(day)):
+            lake.s3.put_object(Bucket=lake.settings.bucket, Key=key, Body=b"whoever reads this fails")
+    for view in queries():
+        assert len(lake.view(view)) == 1
+    with pytest.raises(AthenaError):
+        lake.view("opinion", "dt BETWEEN '2026-11-18' AND '2026-11-21'")
+
+
+@pytest.fixture
+def environment(athena: LocalAthena, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    principal = "arn:aws:quicksight:us-east-1:123456789012:user/default/insights-reader"
+    for name, value in {
+        "AWS_ENDPOINT_URL": athena.aws.endpoint,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AIRFLOW_CONN_AWS_DEFAULT": json.dumps({"conn_type": "aws"}),
+        "OPINION_BUCKET": lake.settings.bucket,
+        "OPINION_DATABASE": lake.settings.database,
+        "OPINION_WORKGROUP": lake.settings.workgroup,
+        "OPINION_QUICKSIGHT_PRINCIPALS": json.dumps([principal]),
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+def test_the_tasks_lead_from_the_lake_to_quicksight_and_cleared_they_change_and_pay_nothing(
+    athena: LocalAthena, lake: Lake, environment: None
+) -> None:
+    from include.operators import insights as tasks
+
+    quicksight = athena.aws.client("quicksight")
+    quicksight.register_user(
+        AwsAccountId="123456789012",
+        Namespace="default",
+        IdentityType="QUICKSIGHT",
+        UserName="insights-reader",
+        UserRole="READER",
+        Email="insights-reader@example.org",
+    )
+    ensure(quicksight, load_dashboards(load(settings().topics_file)), settings(), "123456789012")
+    lake.label("ukraine", TEN, [tweet("Positive"), tweet("Negative")])
+    lake.label("russia", TEN, [tweet("Neutral")])
+
+    ti = Mock()
+
+    def run() -> tuple[list[Any], list[Any]]:
+        assert set(tasks.views.function()) == set(queries())
+        found = tasks.days.function()
+        aggregated = [tasks.aggregate.function(day) for day in found]
+        if aggregated:
+            (checked,) = tasks.check.function(aggregated, ti=ti)
+            assert ti.xcom_push.call_args.args[1] == f"opinion/{DAY}"
+            assert checked["blocking"] == 0
+        read = [
+            tasks.IngestDataSetOperator(task_id="ingest", data_set=name).execute({})
+            for name in tasks.data_sets.function()
+        ]
+        return aggregated, read
+
+    aggregated, read = run()
+    assert [(each["day"], each["written"], each["tweets"]) for each in aggregated] == [(DAY, True, 3)]
+    opinion, *_ = read
+    assert (opinion["rows"], opinion["reused"]) == (2, False)
+    aggregated, again = run()
+    assert aggregated == []
+    assert again == [{**each, "reused": True} for each in read]

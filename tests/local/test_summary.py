@@ -1,0 +1,110 @@
+"""The summary finds whatever does not add up, and only that."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from include.window import Window
+from local.summary import notes, problems
+
+WINDOWS = [Window.parse("2026-11-20T05"), Window.parse("2026-11-20T06")]
+FIGURES: dict[str, Any] = {
+    "hours": [
+        {
+            "topic": "a",
+            "hour": "2026-11-20T05",
+            "raw": 10,
+            "labeled": 8,
+            "quarantined": 2,
+            "verdict": "complete",
+        },
+        {
+            "topic": "a",
+            "hour": "2026-11-20T06",
+            "raw": 5,
+            "labeled": 0,
+            "quarantined": 0,
+            "verdict": "in progress",
+        },
+    ],
+    "posts": {"streamed": 5, "searched": 10, "budget": 100},
+    "streamer": {"received": 5, "delivered": 4, "pending": 1, "connects": 1},
+    "quality": [{"suite": "raw", "checked": 9, "failed": 1, "blocking": 0}],
+    "dag_runs": [{"dag_id": "transform", "run_id": "r", "state": "success", "s": 1.0}],
+    "sentiment": {"a": {"negative": 3, "neutral": 3, "positive": 1}},
+    "training": {"version": "1", "alias": "champion", "metrics": {"macro_f1": 0.8}},
+    "predictions": 7,
+}
+TABLES = {
+    "labeled": [
+        {"topic": "a", "window": "2026-11-20T05", "lines": "8", "ids": "8"}
+        | {"negative": "3", "neutral": "3", "positive": "1", "unlabeled": "1"}
+    ],
+    "opinion": [{"topic": "a", "window": "2026-11-20T05", "judged": "7", "predicted": "7"}],
+}
+
+
+def test_an_open_hour_that_is_not_labeled_yet_is_no_problem() -> None:
+    assert list(problems(FIGURES, TABLES, WINDOWS)) == []
+    assert list(notes(FIGURES, {"skipped": 0})) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        (("hours", 0, "labeled"), 7, "10 raw ids are not 7 labeled + 2 quarantined"),
+        (("hours", 0, "verdict"), "outage", "the verdict is outage"),
+        (("posts", "searched"), 96, "101 posts were bought, over the month's 100"),
+        (("streamer", "pending"), 0, "does not account for all that it received"),
+        (("quality", 0, "blocking"), 1, "1 blocking expectations failed"),
+        (("dag_runs", 0, "state"), "failed", "transform r failed"),
+    ],
+)
+def test_a_figure_that_does_not_add_up_is_told(path: tuple[Any, ...], value: Any, sentence: str) -> None:
+    figures = deepcopy(FIGURES)
+    place: Any = figures
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    (problem,) = problems(figures, TABLES, WINDOWS)
+    assert sentence in problem
+
+
+@pytest.mark.parametrize(
+    ("column", "sentence"), [("ids", "hold only 7 tweets"), ("negative", "are not the 8 rows")]
+)
+def test_labeled_rows_that_stand_twice_or_have_no_sentiment_are_told(column: str, sentence: str) -> None:
+    tables = deepcopy(TABLES)
+    tables["labeled"][0][column] = "7"
+    assert any(sentence in problem for problem in problems(FIGURES, tables, WINDOWS))
+
+
+@pytest.mark.parametrize(
+    ("column", "sentence"),
+    [
+        ("judged", "the dashboards count 6 tweets with a sentiment, the lake 7"),
+        ("predicted", "6 of 7 tweets with a sentiment are predicted"),
+    ],
+)
+def test_dashboards_and_predictions_that_do_not_cover_the_lake_are_told(column: str, sentence: str) -> None:
+    tables = deepcopy(TABLES)
+    tables["opinion"][0][column] = "6"
+    assert any(sentence in problem for problem in problems(FIGURES, tables, WINDOWS))
+
+
+def test_a_refused_training_is_no_problem_but_told() -> None:
+    training = {"version": None, "alias": None, "metrics": {}, "refused": "too few rows"}
+    figures = deepcopy(FIGURES) | {"training": training, "predictions": 0}
+    tables = deepcopy(TABLES)
+    tables["opinion"][0]["predicted"] = "0"
+    assert list(problems(figures, tables, WINDOWS)) == []
+    assert list(notes(figures, {})) == ["no student was trained: too few rows"]
+
+
+def test_skipped_lines_and_topics_without_tweets_are_told() -> None:
+    figures = deepcopy(FIGURES) | {"sentiment": {"a": {}, "b": {}}}
+    assert list(notes(figures, {"skipped": 3})) == [
+        "3 lines of the archive are no JSON and were skipped",
+        "no tweet matched b in these hours",
+    ]

@@ -1,0 +1,295 @@
+"""Training end to end on a small lake: real Spark, Delta, Spark NLP, XGBoost and MLflow's registry.
+
+One session does all steps one after the other, as on a job cluster; the tests build on each other in order.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import signal
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from include.lake import layout, storage
+from include.lake.schemas import LABELED, PREDICTIONS, SENTIMENTS
+from include.quality.checks import check_predictions
+from include.settings import Settings
+from include.training import hours
+from include.window import Window
+from include.x import snowflake
+from local.databricks import cluster
+from local.processes import dies_with_parent
+from tests.local.support_aws import LocalAws
+
+ROOT = Path(__file__).parents[2]
+BUCKET, ONE_SIDED = "training", "one-sided"
+MODEL = "main.test.student"
+FIRST, SECOND = Window.parse("2026-11-20T05"), Window.parse("2026-11-20T06")
+EMPTY = Window.parse("2026-11-20T07")
+OLD = Window.parse("2026-09-01T05")
+TOPICS = ("ukraine", "russia")
+ROWS = 200
+FOREVER = 100 * 365
+"""Days that none of the tests' hours are older than."""
+
+_WORDS = {
+    "Negative": "terrible war sad angry destroyed never hate awful killed lost",
+    "Neutral": "report today meeting says minister morning statement source number plan",
+    "Positive": "great love happy peace wonderful thanks best hope win beautiful",
+}
+_FILLER = "the people in our city and this country about it again @someone https://t.co/x"
+
+
+def rows(
+    topic: str, window: Window, count: int, sentiments: tuple[str, ...] = SENTIMENTS
+) -> list[dict[str, Any]]:
+    """Labeled rows whose words tell their sentiment mostly; every twentieth could not be judged."""
+    choice = random.Random(f"{topic} {window}")
+    found = []
+    for number in range(count):
+        sentiment = sentiments[number % len(sentiments)]
+        spoken = sentiment if choice.random() < 0.9 else choice.choice(sentiments)
+        words = choice.choices(_WORDS[spoken].split(), k=4) + choice.choices(_FILLER.split(), k=6)
+        choice.shuffle(words)
+        at = window.start + timedelta(seconds=number * 3000 / count)
+        row: dict[str, Any] = dict.fromkeys(LABELED.names)
+        row |= {"ts": at.replace(tzinfo=None), "tag": topic, "text": " ".join(words), "lang": "en"}
+        row["tweet_id"] = snowflake.lowest_id(at) + TOPICS.index(topic)
+        if number % 20 == 19:
+            row["unlabeled_reason"] = "language_unknown"
+        else:
+            row |= {
+                "sentiment": sentiment,
+                "score": 0.8,
+                "p_negative": 0.1,
+                "p_neutral": 0.1,
+                "p_positive": 0.8,
+            }
+        found.append(row)
+    return found
+
+
+class Lake:
+    """The bucket of the tests and the session that trains on it."""
+
+    def __init__(self, s3: Any, session: subprocess.Popen[str], log: Path) -> None:
+        self.s3 = s3
+        self._session = session
+        self._log = log
+
+    def put(self, topic: str, window: Window, found: list[dict[str, Any]], bucket: str = BUCKET) -> None:
+        body = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(found, schema=LABELED), body, write_statistics=["sentiment"])
+        self.s3.put_object(Bucket=bucket, Key=layout.labeled_key(topic, window), Body=body.getvalue())
+
+    def table(self, key: str, bucket: str = BUCKET) -> pa.Table:
+        return pq.read_table(io.BytesIO(storage.read(self.s3, bucket, key)))
+
+    def ask(self, line: str) -> Any:
+        assert self._session.stdin
+        assert self._session.stdout
+        self._session.stdin.write(f"{line}\n")
+        self._session.stdin.flush()
+        for answer in self._session.stdout:
+            if answer.startswith("answer: "):
+                return json.loads(answer.removeprefix("answer: "))
+        raise AssertionError(self._log.read_text()[-3000:])
+
+    def step(self, name: str, bucket: str = BUCKET, **parameters: Any) -> dict[str, Any]:
+        told = {"bucket": bucket, "model": MODEL, "experiment": "/tests", "trials": 2, **parameters}
+        told.setdefault("retention_days", FOREVER)
+        answer = self.ask(" ".join([name, *(f"--{key}={value}" for key, value in told.items())]))
+        assert "error" not in answer, f"{answer}\n{self._log.read_text()[-3000:]}"
+        return dict(answer)
+
+    def all_steps(self, bucket: str = BUCKET, **parameters: Any) -> dict[str, dict[str, Any]]:
+        return {name: self.step(name, bucket, **parameters) for name in ("sync", "train", "gate", "predict")}
+
+    def judged(self) -> list[list[object]]:
+        """What the Delta table must hold: the judged rows of all labeled objects."""
+        found = []
+        for hour in hours.labeled(self.s3, BUCKET):
+            topic, window = hours.parse(hour)
+            for row in self.table(layout.labeled_key(topic, window)).to_pylist():
+                if row["sentiment"]:
+                    text = row["translated_text"] or row["text"]
+                    found.append([topic, window.label, row["tweet_id"], row["sentiment"], text])
+        return sorted(found)
+
+    def predictions(self, version: int = 1) -> dict[str, storage.Object]:
+        listing = storage.list_objects(self.s3, BUCKET, f"predictions/model=v{version}/")
+        return {each.key: each for each in listing.objects}
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
+    folder = tmp_path_factory.mktemp("cluster")
+    aws = LocalAws(tmp_path_factory.mktemp("aws")).start()
+    s3 = aws.client("s3")
+    for bucket in (BUCKET, ONE_SIDED):
+        s3.create_bucket(Bucket=bucket)
+    environment = cluster.environment(
+        folder, aws_endpoint=aws.endpoint, mlflow_url=f"sqlite:///{folder}/mlflow.sqlite"
+    )
+    log = folder / "session.log"
+    with log.open("w") as messages:
+        session = subprocess.Popen(
+            [str(cluster.python()), str(ROOT / "tests" / "ml" / "support_cluster.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=messages,
+            text=True,
+            cwd=folder,
+            env={**environment, "PYTHONPATH": str(ROOT)},
+            preexec_fn=dies_with_parent(signal.SIGKILL),
+        )
+    found = Lake(s3, session, log)
+    for topic in TOPICS:
+        for window in (FIRST, SECOND):
+            found.put(topic, window, rows(topic, window, ROWS))
+    found.put("ukraine", EMPTY, [])
+    try:
+        yield found
+    finally:
+        assert session.stdin
+        session.stdin.close()
+        session.wait(60)
+        aws.stop()
+
+
+@pytest.fixture(scope="module")
+def first(lake: Lake) -> dict[str, dict[str, Any]]:
+    return lake.all_steps()
+
+
+def test_the_first_run_makes_a_champion_and_predicts_what_the_teacher_judged(
+    lake: Lake, first: dict[str, dict[str, Any]]
+) -> None:
+    assert first["sync"]["changed"] == 5
+    assert lake.ask(f"table {BUCKET}") == lake.judged()
+    assert first["train"]["version"] == 1
+    assert first["gate"]["alias"] == "champion"
+    assert "first champion" in first["gate"]["reason"]
+    # Nine of ten texts tell their sentiment: who learns anything is far above chance.
+    assert first["gate"]["metrics"]["macro_f1"] > 0.7
+    assert first["predict"] == {"version": 1, "hours": 5, "removed": 0, "rows": 760, "total": 760}
+
+    table = lake.table(layout.predictions_key("v1", "ukraine", FIRST))
+    assert table.schema.equals(PREDICTIONS)
+    labeled = lake.table(layout.labeled_key("ukraine", FIRST)).to_pylist()
+    assert table["tweet_id"].to_pylist() == sorted(row["tweet_id"] for row in labeled if row["sentiment"])
+    for row in table.to_pylist():
+        p = {name: row[f"p_{name.lower()}"] for name in SENTIMENTS}
+        assert sum(p.values()) == pytest.approx(1, abs=1e-5)
+        assert row["sentiment"] == max(p, key=lambda name: p[name])
+    assert lake.table(layout.predictions_key("v1", "ukraine", EMPTY)).num_rows == 0
+
+    noted = hours.read_predicted(lake.s3, BUCKET)
+    assert (noted.model, noted.version, noted.hours) == (MODEL, 1, hours.labeled(lake.s3, BUCKET))
+    assert check_predictions(lake.s3, Settings(bucket=BUCKET), "2026-11-20T08").failed == 0
+
+
+def test_the_second_run_finds_everything_done(lake: Lake, first: dict[str, dict[str, Any]]) -> None:
+    before = lake.predictions()
+    again = lake.all_steps()
+    assert (again["sync"]["changed"], again["sync"]["gone"]) == (0, 0)
+    assert again["train"] == {"version": 1, "reused": True, "metrics": again["train"]["metrics"]}
+    assert (again["gate"]["alias"], again["gate"]["reason"]) == ("champion", first["gate"]["reason"])
+    assert (again["predict"]["hours"], again["predict"]["total"]) == (0, 760)
+    assert lake.predictions() == before
+    assert lake.ask(f"table {BUCKET}") == lake.judged()
+
+
+def test_a_sync_that_was_killed_before_its_note_does_the_same_again(
+    lake: Lake, first: dict[str, dict[str, Any]]
+) -> None:
+    lake.s3.delete_object(Bucket=BUCKET, Key=layout.SYNCED)
+    assert lake.step("sync")["changed"] == 5
+    assert lake.ask(f"table {BUCKET}") == lake.judged()
+
+
+def test_a_changed_hour_is_merged_compared_with_the_champion_and_predicted_alone(
+    lake: Lake, first: dict[str, dict[str, Any]]
+) -> None:
+    before = lake.predictions()
+    more = rows("ukraine", FIRST, 2 * ROWS)
+    lake.put("ukraine", FIRST, [{**row, "text": f"{row['text']} again"} for row in more[50:]])
+    lake.s3.delete_object(Bucket=BUCKET, Key=layout.labeled_key("russia", SECOND))
+    changed = lake.all_steps(margin=2)
+    assert (changed["sync"]["changed"], changed["sync"]["gone"]) == (1, 1)
+    assert lake.ask(f"table {BUCKET}") == lake.judged()
+    assert changed["train"]["version"] == 2
+    assert changed["gate"]["alias"] == "challenger"
+    assert "against the champion's" in changed["gate"]["reason"]
+    assert (changed["predict"]["version"], changed["predict"]["hours"], changed["predict"]["removed"]) == (
+        1,
+        1,
+        1,
+    )
+    assert changed["predict"]["total"] == len(lake.judged())
+    after = lake.predictions()
+    replaced = {key for key in after if after[key].etag != before[key].etag}
+    assert replaced == {layout.predictions_key("v1", "ukraine", FIRST)}
+    assert before.keys() - after.keys() == {layout.predictions_key("v1", "russia", SECOND)}
+
+
+def test_the_same_data_gives_the_same_model(lake: Lake, first: dict[str, dict[str, Any]]) -> None:
+    once = lake.step("train")
+    anew = lake.step("train", retrain="true")
+    assert once["reused"]
+    assert not anew["reused"]
+    assert anew["version"] != once["version"]
+    assert anew["metrics"] == once["metrics"]
+
+
+def test_texts_older_than_the_retention_leave_the_table_and_its_files(
+    lake: Lake, first: dict[str, dict[str, Any]]
+) -> None:
+    def files() -> list[str]:
+        found = storage.list_objects(lake.s3, BUCKET, f"{layout.DELTA_LABELED}/dt={OLD.date}/").objects
+        return [each.key for each in found if not each.key.endswith("/")]
+
+    before = lake.step("sync")
+    text = "nobody may read this for ever"
+    lake.put("ukraine", OLD, [{**row, "text": text} for row in rows("ukraine", OLD, ROWS)])
+    assert lake.step("sync")["changed"] == 1
+    lake.step("predict")
+    assert files()
+
+    lake.ask(f"impatient {BUCKET}")
+    days = (datetime.now(UTC).date() - FIRST.start.date()).days
+    expired = lake.step("sync", retention_days=days)
+    assert (expired["changed"], expired["gone"]) == (0, 1)
+    assert expired["digest"] == before["digest"]
+    assert OLD.label not in {row[1] for row in lake.ask(f"table {BUCKET}")}
+    assert not files()
+    log = storage.list_objects(lake.s3, BUCKET, f"{layout.DELTA_LABELED}/_delta_log/").objects
+    assert not any(text.encode() in storage.read(lake.s3, BUCKET, each.key) for each in log)
+
+    again = lake.step("sync", retention_days=days)
+    assert (again["changed"], again["gone"]) == (0, 0)
+    predictions = lake.step("predict", retention_days=days)
+    assert predictions["total"] == len(lake.ask(f"table {BUCKET}"))
+    assert layout.predictions_key("v1", "ukraine", OLD) in lake.predictions()
+
+
+def test_one_sentiment_alone_is_refused_and_the_champion_predicts_on(
+    lake: Lake, first: dict[str, dict[str, Any]]
+) -> None:
+    for topic in TOPICS:
+        lake.put(topic, FIRST, rows(topic, FIRST, ROWS, ("Negative",)), ONE_SIDED)
+    refused = lake.all_steps(ONE_SIDED)
+    assert "too few rows of Neutral, Positive" in refused["train"]["refused"]
+    assert refused["gate"]["refused"] == refused["train"]["refused"]
+    assert (refused["predict"]["version"], refused["predict"]["rows"]) == (1, 380)
+    nobody = lake.step("predict", ONE_SIDED, model="main.test.nobody")
+    assert "no version of main.test.nobody is champion yet" in nobody["refused"]

@@ -1,0 +1,145 @@
+"""A lake with known rows in the views, kept in SQLite: what the pages show can be said beforehand."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import sqlglot
+from x_opinion.lake import Lake, LakeError, NotThereError
+
+from include.quality.runner import QualityResult, document
+
+TOPICS = ("ukraine", "russia")
+LANGUAGES = {"en": 1, "de": 1, "uk": 0}
+COUNTRIES = ("--", "US", "DE", "PL")
+HOURS = 72
+GAPS = {30, 31}
+"""Hours ago without any tweet."""
+RULES_CHANGED, SAMPLE_CHANGED = 48, 20
+OUTAGE, OPEN, UNLABELED, ALARM = 30, 0, 5, 12
+NEVER_MADE, EMPTY, BROKEN = "2001", "2002", "2003"
+"""Years of which the lake has no tables, no rows, and no answer."""
+
+
+def now() -> datetime:
+    """The end of the latest hour."""
+    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def counts(topic: str, language: str, country: str, ago: int) -> tuple[int, int, int]:
+    """Negative, neutral and positive tweets of a group, all there is to the lake."""
+    if ago in GAPS:
+        return 0, 0, 0
+    seed = TOPICS.index(topic) * 7 + list(LANGUAGES).index(language) * 5 + COUNTRIES.index(country) * 3 + ago
+    return 4 + seed % 5, 3 + seed % 3, (9 if topic == "ukraine" else 3) + seed % 4
+
+
+def opinion_rows() -> list[dict[str, Any]]:
+    """Rows of the view `opinion`."""
+    rows = []
+    for ago in range(HOURS):
+        hour = now() - timedelta(hours=ago)
+        sample = 50 if ago <= SAMPLE_CHANGED else 100
+        change = {RULES_CHANGED: "rules", SAMPLE_CHANGED: "sample"}.get(ago, "")
+        for topic in TOPICS:
+            for language, measured in LANGUAGES.items():
+                for country in COUNTRIES:
+                    negative, neutral, positive = counts(topic, language, country, ago)
+                    judged = negative + neutral + positive
+                    weight = 100 / sample
+                    rows.append(
+                        {
+                            "hour": f"{hour:%Y-%m-%d %H}:00:00.000",
+                            "dt": f"{hour:%Y-%m-%d}",
+                            "topic": topic,
+                            "lang": language,
+                            "country_code": country,
+                            "measured": measured,
+                            "sample": sample,
+                            "engine": "ngram",
+                            "model": "v1",
+                            "verdict": "outage" if ago == OUTAGE else "complete",
+                            "change": change,
+                            "gap": int(ago in GAPS),
+                            "weight": weight,
+                            "tweets": judged,
+                            "judged": judged,
+                            "compared": judged,
+                            "agreed": judged - 2 if judged else 0,
+                            "weighted_negative": negative * weight,
+                            "weighted_neutral": neutral * weight,
+                            "weighted_positive": positive * weight,
+                            "weighted_judged": judged * weight,
+                            "weight_squares": judged * weight * weight,
+                        }
+                    )
+    return rows
+
+
+def coverage_rows() -> list[dict[str, Any]]:
+    """Rows of the view `coverage_by_hour`."""
+    verdicts = {OPEN: "in progress", UNLABELED: "unlabeled", OUTAGE: "outage"}
+    return [
+        {
+            "hour": f"{now() - timedelta(hours=ago):%Y-%m-%d %H}:00:00.000",
+            "dt": f"{now() - timedelta(hours=ago):%Y-%m-%d}",
+            "topic": topic,
+            "verdict": verdicts.get(ago, "complete"),
+            "evidence": f"alive {3600 if ago != OUTAGE else 3300} s by <b>heartbeats</b>",
+            "raw": 100 + ago,
+            "labeled": 0 if ago == UNLABELED else 98 + ago,
+            "quarantined": 2,
+            "missing": 98 + ago if ago == UNLABELED else 0,
+            "predicted": 90 + ago if ago > UNLABELED else 0,
+            "recovered": 7 if ago == OUTAGE else 0,
+            "alive_s": 3300.0 if ago == OUTAGE else 3600.0,
+            "gap_s": 300.0 if ago == OUTAGE else 0.0,
+            "alarm": "the same tweets are still missing" if ago == ALARM else None,
+        }
+        for ago in range(HOURS)
+        for topic in TOPICS
+    ]
+
+
+class RecordedLake(Lake):
+    """Answers the pages' own statements; counts how often it was asked; takes ``seconds`` for an answer."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.asked = 0
+        self._lock = threading.Lock()
+        self._views = sqlite3.connect(":memory:", check_same_thread=False)
+        for view, rows in (("opinion", opinion_rows()), ("coverage_by_hour", coverage_rows())):
+            columns = ", ".join(rows[0])
+            self._views.execute(f"CREATE TABLE {view} ({columns})")
+            places = ", ".join(f":{name}" for name in rows[0])
+            self._views.executemany(f"INSERT INTO {view} VALUES ({places})", rows)
+
+    def quality(self, suite: str, label: str) -> bytes:
+        if (suite, label) != ("raw", "2026-11-20T05"):
+            raise NotThereError(f"There is no result of the suite {suite} for {label}.")
+        result = QualityResult(suite=suite, rows=12, outcomes=())
+        return document(result, label)
+
+    def select(self, statements: Mapping[str, str]) -> dict[str, pa.Table]:
+        with self._lock:
+            self.asked += 1
+            time.sleep(self.seconds)
+            return {name: self._table(statement) for name, statement in statements.items()}
+
+    def _table(self, statement: str) -> pa.Table:
+        if f"'{NEVER_MADE}-" in statement:
+            raise NotThereError("The lake's tables and views were not made yet. Run the DAGs.")
+        if f"'{BROKEN}-" in statement:
+            raise LakeError("Athena: statement 'opinion' ended as FAILED: <script>alert(1)</script>")
+        found = self._views.execute(sqlglot.transpile(statement, read="athena", write="sqlite")[0])
+        rows = found.fetchall()
+        return pa.table(
+            {column[0]: [row[place] for row in rows] for place, column in enumerate(found.description)}
+        )

@@ -1,0 +1,320 @@
+"""The pages' routes on Airflow's own server: who may see and do what, and what they answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import time
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+from x_opinion.app import PAGES, STATIC, create_app, get_lake, version
+
+from tests.plugins.support_lake import (
+    ALARM,
+    BROKEN,
+    EMPTY,
+    HOURS,
+    NEVER_MADE,
+    TOPICS,
+    UNLABELED,
+    RecordedLake,
+    counts,
+    now,
+)
+from tests.plugins.support_server import Server
+
+PLUGIN = "/x-opinion"
+VOLUME = "volume"
+ADDRESSES = [
+    *(f"/{page}" for page in PAGES),
+    *(f"/data/{page}" for page in PAGES),
+    f"/static/{version()}/style.css",
+    "/icons/coverage-light.svg",
+    "/quality/raw/2026-11-20T05",
+]
+
+
+@pytest.fixture
+def lake() -> RecordedLake:
+    return RecordedLake()
+
+
+@pytest.fixture
+def client(lake: RecordedLake) -> TestClient:
+    """The application alone, as an admin."""
+    from airflow.api_fastapi.app import create_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from airflow.api_fastapi.core_api.security import get_user
+
+    create_auth_manager()
+    app = create_app()
+    app.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="admin", role="admin")
+    app.dependency_overrides[get_lake] = lambda: lake
+    return TestClient(app)
+
+
+def test_every_route_is_among_the_addresses_that_are_tested() -> None:
+    routes = [route for route in create_app().routes if isinstance(route, APIRoute)]
+    assert len(create_app().routes) == len(routes), "a mounted application needs no login"
+    for route in routes:
+        assert any(route.path_regex.fullmatch(address) for address in ADDRESSES), route.path
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_nobody_sees_anything_without_a_login(server: Server, address: str) -> None:
+    answer = server.session().get(PLUGIN + address)
+    assert answer.status_code == 401
+    assert answer.json() == {"detail": "Not authenticated"}
+
+
+@pytest.mark.parametrize("user", ["admin", "reader"])
+def test_every_role_sees_the_pages(server: Server, user: str) -> None:
+    session = server.session(user)
+    for page, (title, _) in PAGES.items():
+        answer = session.get(f"{PLUGIN}/{page}")
+        assert answer.status_code == 200
+        assert f"<h1>{title}</h1>" in answer.text
+        assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+
+
+def test_a_viewer_may_not_plan_a_backfill_and_an_admin_may(server: Server) -> None:
+    run = {"logical_date": None, "conf": {"start": "2026-11-20T05", "end": "2026-11-20T09", "dry_run": True}}
+    address = "/api/v2/dags/coverage/dagRuns"
+    admin = server.session("admin")
+    before = admin.get(address).json()["total_entries"]
+    refused = server.session("reader").post(address, json=run)
+    assert refused.status_code == 403, refused.text
+    assert admin.get(address).json()["total_entries"] == before
+    allowed = admin.post(address, json=run)
+    assert allowed.status_code == 200, allowed.text
+    assert allowed.json()["conf"] == run["conf"]
+
+
+def test_the_pages_are_in_the_navigation(server: Server) -> None:
+    plugins = server.session("admin").get("/api/v2/plugins").json()["plugins"]
+    [ours] = [plugin for plugin in plugins if plugin["name"] == "x_opinion"]
+    assert [view["name"] for view in ours["external_views"]] == [title for title, _ in PAGES.values()]
+    for view in ours["external_views"]:
+        assert view["destination"] == "nav"
+        for address in (view["href"], view["icon"], view["icon_dark_mode"]):
+            assert not address.startswith(("/", "http")), "addresses are relative to Airflow's own"
+            assert server.session("admin").get(f"/{address}").status_code == 200
+
+
+def test_no_page_names_another_host() -> None:
+    for path in [STATIC.parent / "page.html", *STATIC.glob("*.*")]:
+        assert not re.search(r"https?://|src=\"//", path.read_text(encoding="utf-8")), path.name
+
+
+def test_what_others_made_is_what_the_list_says() -> None:
+    listed = dict(
+        re.findall(
+            r"^\| `([\w.]+)` .* `?([0-9a-f]{64})`? \|$", (STATIC / "vendor" / "README.md").read_text(), re.M
+        )
+    )
+    found = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (STATIC / "vendor").iterdir()
+        if path.suffix in (".js", ".json")
+    }
+    assert listed == found
+
+
+def test_browsers_keep_static_files_until_one_changes(client: TestClient) -> None:
+    fresh = client.get(f"/static/{version()}/coverage.js")
+    assert "immutable" in fresh.headers["Cache-Control"]
+    assert "javascript" in fresh.headers["Content-Type"]
+    assert client.get("/static/000000000000/coverage.js").headers["Cache-Control"] == "no-cache"
+    again = client.get(f"/static/{version()}/coverage.js", headers={"If-None-Match": fresh.headers["ETag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize("name", ["../app.py", "..%2fapp.py", "%2e%2e/app.py", "/etc/passwd", "nothing.js"])
+def test_nothing_beside_the_static_files_is_served(client: TestClient, name: str) -> None:
+    for address in (f"/static/{version()}/{name}", f"/icons/{name}"):
+        answer = client.get(address)
+        assert answer.status_code == 404
+        assert "airflow" not in answer.text
+
+
+def shown(client: TestClient, page: str = "opinion-over-time", **query: Any) -> dict[str, Any]:
+    answer = client.get(f"/data/{page}", params=query)
+    assert answer.status_code == 200, answer.text
+    content: dict[str, Any] = answer.json()
+    return content
+
+
+def test_the_figures_are_those_of_the_rows(client: TestClient) -> None:
+    expected = {topic: [0.0, 0.0] for topic in TOPICS}
+    first = now() - timedelta(days=6)
+    for topic in TOPICS:
+        for language in ("en", "de"):
+            for country in ("--", "US", "DE", "PL"):
+                for ago in range(HOURS):
+                    if now() - timedelta(hours=ago) < first:
+                        continue
+                    weight = 2 if ago <= 20 else 1
+                    negative, _, positive = counts(topic, language, country, ago)
+                    expected[topic][0] += weight * positive
+                    expected[topic][1] += weight * negative
+    tiles = {tile["id"]: tile for tile in shown(client)["tiles"]}
+    for topic, (positive, negative) in expected.items():
+        tile = tiles[f"positive_to_negative-{topic}"]
+        assert tile["value"] == pytest.approx(positive / negative)
+        assert tile["low"] < tile["value"] < tile["high"]
+        assert tile["n"] > 0
+
+
+def test_nothing_is_said_to_be_of_the_future(client: TestClient) -> None:
+    found = shown(client)
+    assert found["as_of"] == found["read_at"].replace("+00:00", "Z"), "the open hour has tweets until now"
+
+
+def test_filters_narrow_what_is_shown(client: TestClient, lake: RecordedLake) -> None:
+    everything = shown(client)
+    titles = {"ukraine", "russia"}
+    assert {row[1] for row in everything["visuals"][0]["rows"]} == titles
+    one = shown(client, topic="ukraine")
+    assert {row[1] for row in one["visuals"][0]["rows"]} == {"ukraine"}
+    german = shown(client, language="de")
+    tweets = next(tile["value"] for tile in german["tiles"] if tile["id"] == VOLUME)
+    assert tweets < next(tile["value"] for tile in everything["tiles"] if tile["id"] == VOLUME)
+    with_unmeasured = shown(client, unmeasured=True)
+    assert next(tile["value"] for tile in with_unmeasured["tiles"] if tile["id"] == VOLUME) > tweets
+    assert {row["value"]: row["measured"] for row in everything["languages"]} == {
+        "en": True,
+        "de": True,
+        "uk": False,
+    }
+    assert lake.asked == 1, "filters are answered from the rows that were read"
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ({"topic": "cats"}, "no topic cats"),
+        ({"from": "2026-11-20", "to": "2026-11-19"}, "ends before it begins"),
+        ({"from": "2026-01-01", "to": "2026-11-19"}, "at most"),
+        ({"from": "yesterday"}, "date"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_the_reason(
+    client: TestClient, query: dict[str, str], reason: str
+) -> None:
+    answer = client.get("/data/opinion-over-time", params=query)
+    assert answer.status_code == 422
+    assert reason in answer.text
+
+
+def test_a_quality_result_is_a_page_of_counts(client: TestClient) -> None:
+    answer = client.get("/quality/raw/2026-11-20T05")
+    assert answer.status_code == 200
+    assert "<h1>Suite raw of 2026-11-20T05</h1>" in answer.text
+    assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+    missing = client.get("/quality/raw/2026-11-20T06")
+    assert missing.status_code == 404
+    assert "no result of the suite raw" in missing.json()["detail"]
+    for address in ("/quality/raw/yesterday", "/quality/..%2Fraw/2026-11-20T05", "/quality/Raw/2026-11-20"):
+        assert client.get(address).status_code in (404, 422)
+
+
+def test_there_are_no_other_pages(client: TestClient) -> None:
+    assert client.get("/nothing").status_code == 404
+    assert client.get("/data/nothing").status_code == 404
+
+
+@pytest.mark.parametrize("page", list(PAGES))
+def test_without_tables_the_page_says_what_makes_them(client: TestClient, page: str) -> None:
+    answer = client.get(f"/data/{page}", params={"from": f"{NEVER_MADE}-01-01", "to": f"{NEVER_MADE}-01-07"})
+    assert answer.status_code == 404
+    assert answer.json()["title"] == "No data yet"
+    assert "Run the DAGs" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("page", list(PAGES))
+def test_a_lake_that_fails_is_told_and_asked_again(client: TestClient, lake: RecordedLake, page: str) -> None:
+    query = {"from": f"{BROKEN}-01-01", "to": f"{BROKEN}-01-07"}
+    for attempt in (1, 2):
+        answer = client.get(f"/data/{page}", params=query)
+        assert answer.status_code == 502
+        assert "ended as FAILED" in answer.json()["detail"]
+        assert lake.asked == attempt
+
+
+def test_an_empty_lake_has_no_figures(client: TestClient) -> None:
+    period = {"from": f"{EMPTY}-01-01", "to": f"{EMPTY}-01-07"}
+    found = shown(client, **period)
+    assert found["as_of"] is None
+    assert found["languages"] == []
+    assert shown(client, "coverage", **period)["empty"] is True
+
+
+def test_the_grid_has_every_hour_of_the_week(client: TestClient) -> None:
+    found = shown(client, "coverage")
+    assert len(found["hours"]) == len(found["runs"]) == 7 * 24
+    assert {topic["name"] for topic in found["topics"]} == set(TOPICS)
+    letters = [state["letter"] for state in found["states"].values()]
+    assert len(letters) == len(set(letters)), "a letter has one meaning"
+    for topic in found["topics"]:
+        cells = dict(zip(found["hours"], topic["cells"], strict=True))
+
+        def cell(ago: int, cells: dict[str, Any] = cells) -> dict[str, Any]:
+            found: dict[str, Any] = cells[f"{now() - timedelta(hours=ago):%Y-%m-%dT%H}"]
+            return found
+
+        assert cell(UNLABELED)["states"] == {
+            "raw": "complete",
+            "labeled": "unlabeled",
+            "predicted": "unlabeled",
+        }
+        assert cell(UNLABELED + 1)["states"]["predicted"] == "predicted"
+        assert cell(UNLABELED - 1)["states"]["predicted"] == "not predicted"
+        assert cell(ALARM)["alarm"] == "the same tweets are still missing"
+        assert all(cell is None for hour, cell in cells.items() if hour > f"{now():%Y-%m-%dT%H}")
+
+
+def test_an_hours_runs_are_all_those_of_its_name(client: TestClient) -> None:
+    found = shown(client, "coverage", **{"from": "2026-11-20", "days": 1})
+    assert found["runs"][5] == (
+        "scheduled__2026-11-20T06:00:00+00:00|backfill__2026-11-20T06:00:00+00:00|window__2026-11-20T05"
+    )
+
+
+def test_ten_people_cost_one_query() -> None:
+    from airflow.api_fastapi.app import create_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from airflow.api_fastapi.core_api.security import get_user
+
+    create_auth_manager()
+    slow = RecordedLake(seconds=0.3)
+    app = create_app()
+    app.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="admin", role="admin")
+    app.dependency_overrides[get_lake] = lambda: slow
+
+    async def look() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://airflow") as browser:
+            return list(await asyncio.gather(*(browser.get("/data/opinion-over-time") for _ in range(10))))
+
+    answers = asyncio.run(look())
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    assert slow.asked == 1
+
+
+def test_a_page_that_was_read_answers_in_milliseconds(server: Server) -> None:
+    session = server.session("admin")
+    address = f"{PLUGIN}/data/opinion-over-time"
+    assert session.get(address).status_code == 200
+    times = []
+    for _ in range(10):
+        begun = time.perf_counter()
+        session.get(address)
+        times.append(time.perf_counter() - begun)
+    assert min(times) < 0.1

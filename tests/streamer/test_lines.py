@@ -1,0 +1,307 @@
+"""Lines of X's stream: what they are, and that a tweet reaches the lake as X sent it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.x.topics import Collection, Topic, Topics
+from streamer.delivery import RECORD_BYTES
+from streamer.lines import Identity, Reader, Rejected, RuleSet, StreamError, Tweet, control
+
+AT = datetime(2026, 11, 20, 5, 0, 1, 234_567, tzinfo=UTC)
+IDENTITY = Identity("session-1", "0123456789abcdef", 40)
+TOPICS = Topics(
+    Collection(datetime(2026, 11, 1, tzinfo=UTC), 1000, 40),
+    (Topic("tea", "", {"en": ("tea", "green leaf")}), Topic("coffee", "", {"en": ("coffee",)})),
+)
+READER = Reader(RuleSet(IDENTITY, TOPICS))
+
+
+def payload(**changes: Any) -> dict[str, Any]:
+    data = {"id": "1", "text": "tea {}", "created_at": "2026-11-20T05:00:00.000Z", "lang": "en"}
+    whole = {"data": data, "matching_rules": [{"id": "7", "tag": "tea"}]}
+    for name, value in changes.items():
+        where = whole if name in ("data", "matching_rules", "includes", "errors", "ingest", "kind") else data
+        where[name] = value
+    return whole
+
+
+def read(content: Any) -> Tweet | Rejected | StreamError:
+    return READER.read(json.dumps(content).encode(), AT)
+
+
+def quarantined(read: Tweet | Rejected | StreamError) -> dict[str, Any]:
+    assert isinstance(read, Rejected)
+    assert read.record.kind == "quarantine"
+    content: dict[str, Any] = json.loads(read.record.body)
+    assert content["kind"] == "quarantine"
+    assert content["stage"] == "streamer"
+    assert content["reason"] == read.reason
+    return content
+
+
+def test_a_tweet_keeps_its_bytes_and_gains_ingest_and_one_newline() -> None:
+    line = (
+        '{ "data":{"id":"1","text":"чай \\u0442 😀","created_at":"2026-11-20T05:00:00.000Z"} ,'
+        ' "matching_rules":[{"tag":"tea"}] }'
+    )
+    read = READER.read(line.encode() + b"\r", AT)
+    assert isinstance(read, Tweet)
+    assert (read.topic, read.evaluated) == ("tea", False)
+    record = read.record
+    assert (record.kind, record.bought) == ("tweet", True)
+    assert record.received_ms == int(AT.timestamp() * 1000)
+    assert record.body.startswith(line[:-1].encode())
+    assert record.body.count(b"\n") == 1
+    assert record.body.endswith(b"\n")
+    assert json.loads(record.body)["ingest"] == {
+        "received_at": "2026-11-20T05:00:01.234Z",
+        "session": "session-1",
+        "rule_hash": "0123456789abcdef",
+        "sample": 40,
+        "source": "stream",
+    }
+
+
+NOT_A_PAYLOAD = [
+    [],
+    "text",
+    17,
+    None,
+    {},
+    {"data": []},
+    payload(data="x"),
+    payload(includes=[]),
+    payload(id=1),
+    payload(text={"a": 1}),
+    payload(lang=None),
+    payload(ingest={}),
+    payload(geo="Kyiv"),
+    payload(geo={"place_id": 5}),
+    payload(public_metrics={"like_count": "many"}),
+    payload(public_metrics={"like_count": 1 << 63}),
+    payload(includes={"users": {"id": "1"}}),
+    payload(includes={"users": ["1"]}),
+    payload(includes={"users": [{"id": "1", "public_metrics": [1]}]}),
+    payload(includes={"places": [{"id": "1", "full_name": ["Kyiv"]}]}),
+    {**payload(), "Data": "text"},
+    payload(kind="heartbeat"),
+]
+
+
+@pytest.mark.parametrize("content", NOT_A_PAYLOAD, ids=lambda content: json.dumps(content)[:40])
+def test_json_of_another_shape_is_quarantined(content: Any) -> None:
+    told = quarantined(read(content))
+    assert (told["reason"], told["at"]) == ("not_a_payload", "2026-11-20T05:00:01.234Z")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "topic"),
+    [
+        ({"matching_rules": [], "text": "a cup of milk"}, "unknown_topic", None),
+        ({"matching_rules": None, "text": "tea or coffee?"}, "unknown_topic", None),
+        ({"matching_rules": [{"tag": "milk"}], "text": "steady greenleaf"}, "unknown_topic", None),
+        ({"created_at": "yesterday"}, "missing_created_at", "tea"),
+        ({"created_at": "20261120T050000Z"}, "missing_created_at", "tea"),
+        ({"created_at": "2026-11-20T05:00:00+02:00"}, "missing_created_at", "tea"),
+    ],
+)
+def test_a_tweet_that_has_no_place_in_the_lake_is_quarantined_and_was_still_bought(
+    changes: dict[str, Any], reason: str, topic: str | None
+) -> None:
+    rejected = read(payload(**changes))
+    content = quarantined(rejected)
+    assert (content["reason"], content["topic"]) == (reason, topic)
+    assert isinstance(rejected, Rejected)
+    assert rejected.record.bought
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        None,
+        [],
+        {},
+        "tea",
+        [{"id": "7"}],
+        [{"tag": "milk"}],
+        [{"tag": ["tea"]}],
+        [{"tag": "tea", "id": 7}],
+        [3],
+    ],
+)
+def test_a_tweet_that_names_no_topic_of_ours_gets_the_one_whose_rule_it_meets(rules: Any) -> None:
+    found = read(payload(matching_rules=rules, text="A GREEN leaf!"))
+    assert isinstance(found, Tweet)
+    assert (found.topic, found.evaluated) == ("tea", True)
+    line = json.loads(found.record.body)
+    assert line["matching_rules"] == [{"tag": "tea"}]
+    assert line["data"]["text"] == "A GREEN leaf!"
+    assert line["ingest"]["session"] == "session-1"
+
+
+def test_a_rule_of_ours_counts_beside_one_that_raw_could_not_read() -> None:
+    found = read(payload(matching_rules=[{"tag": "milk", "id": 5}, {"tag": "coffee", "id": "8"}]))
+    assert isinstance(found, Tweet)
+    assert (found.topic, found.evaluated) == ("coffee", False)
+    assert json.loads(found.record.body)["matching_rules"] == [{"tag": "coffee", "id": "8"}]
+
+
+def test_a_tweet_of_two_topics_is_quarantined_once_in_its_own_hour() -> None:
+    content = quarantined(
+        read(
+            payload(matching_rules=[{"tag": "coffee"}, {"tag": "tea"}], created_at="2026-11-20T04:59:59.000Z")
+        )
+    )
+    assert (content["reason"], content["topic"], content["tweet_id"]) == ("overlap", "coffee", "1")
+    assert content["at"] == "2026-11-20T04:59:59.000Z"
+
+
+def test_two_rules_of_one_topic_are_no_overlap() -> None:
+    found = read(payload(matching_rules=[{"id": "7", "tag": "tea"}, {"id": "9", "tag": "tea"}]))
+    assert isinstance(found, Tweet)
+
+
+def test_a_tweet_carries_hash_and_sample_of_the_rule_that_brought_it() -> None:
+    old, new = Identity("s", "old", 100), Identity("s", "new", 40)
+    reader = Reader(RuleSet(new, TOPICS, {"7": old, "8": new}))
+
+    def ingest(*ids: str) -> tuple[str, int]:
+        found = reader.read(
+            orjson.dumps(payload(matching_rules=[{"id": number, "tag": "tea"} for number in ids])), AT
+        )
+        assert isinstance(found, Tweet)
+        content = json.loads(found.record.body)["ingest"]
+        return content["rule_hash"], content["sample"]
+
+    assert ingest("8") == ingest("unheard-of") == ("new", 40)
+    assert ingest("7") == ("old", 100)
+    assert ingest("7", "8") == ingest("8", "7") == ("old", 100), "of both together nothing is left out"
+
+
+def test_a_tweet_without_id_or_text_is_left_to_the_transform() -> None:
+    content = {"data": {"created_at": "2026-11-20T05:00:00.000Z"}, "matching_rules": [{"tag": "tea"}]}
+    assert isinstance(read(content), Tweet)
+
+
+def test_xs_errors_are_no_tweets_and_carry_their_name() -> None:
+    disconnect = {
+        "errors": [
+            {
+                "title": "operational-disconnect",
+                "disconnect_type": "UpstreamOperationalDisconnect",
+                "detail": "This stream has been disconnected upstream for operational reasons.",
+            }
+        ]
+    }
+    assert read(disconnect) == StreamError("UpstreamOperationalDisconnect")
+    assert read({"errors": [{"title": "ConnectionException"}]}) == StreamError("ConnectionException")
+    assert read({"errors": ["what"]}) == StreamError("unknown")
+
+
+def test_a_tweet_with_partial_errors_is_a_tweet() -> None:
+    assert isinstance(read(payload(errors=[{"title": "Not Found Error"}])), Tweet)
+
+
+@pytest.mark.parametrize("line", [b'{"data":{"id":"1","te', b"\xff\xfe", b"{'a': 1}", b"}"])
+def test_what_is_no_json_is_quarantined_with_its_text(line: bytes) -> None:
+    content = quarantined(READER.read(line, AT))
+    assert content["reason"] == "malformed_json"
+    assert content["line"] == line.decode(errors="replace")
+
+
+def test_a_tweet_larger_than_firehose_takes_is_quarantined_cut() -> None:
+    rejected = read(payload(text="x" * RECORD_BYTES))
+    assert quarantined(rejected)["reason"] == "too_large"
+    assert isinstance(rejected, Rejected)
+    assert len(rejected.record.body) < RECORD_BYTES
+    assert rejected.record.bought
+
+
+@given(
+    st.binary(max_size=300) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps)
+)
+def test_no_line_raises_and_every_record_is_one_line_of_json(line: bytes | str) -> None:
+    rejected = READER.read(line if isinstance(line, bytes) else line.encode(), AT)
+    assert quarantined(rejected)
+    assert isinstance(rejected, Rejected)
+    assert rejected.record.body.count(b"\n") == 1
+
+
+shapes = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(["id", "text", "geo", "public_metrics", "includes", "matching_rules", "lang"]), shapes)
+def test_whatever_a_field_holds_what_goes_to_raw_fits_its_table(name: str, value: Any) -> None:
+    found = read(payload(**{name: value}))
+    assert isinstance(found, Tweet | Rejected)
+    if isinstance(found, Tweet):
+        line = json.loads(found.record.body)
+        assert all(isinstance(rule["tag"], str) for rule in line["matching_rules"])
+        assert all(isinstance(line["data"].get(text, ""), str) for text in ("id", "text", "lang"))
+        assert isinstance(line["data"].get("geo") or {}, dict)
+        assert isinstance(line["data"].get("public_metrics") or {}, dict)
+        assert isinstance(line.get("includes") or {}, dict)
+
+
+usual = st.fixed_dictionaries(
+    {
+        "data": st.fixed_dictionaries(
+            {},
+            optional={
+                "id": st.text(max_size=3),
+                "text": st.sampled_from(["tea", "coffee", "чай", "\ud83d\ude00"]) | shapes,
+                "created_at": st.sampled_from(
+                    ["2026-11-20T05:00:00.000Z", "2026-11-20T05:00:00Z", "now", None]
+                ),
+                "geo": st.just({"place_id": "a"}) | shapes,
+                "edit_history_tweet_ids": st.lists(st.text(max_size=3)),
+            },
+        )
+    },
+    optional={
+        "includes": st.just({"users": [{"id": "1", "location": "Kyiv"}, None]}) | shapes,
+        "matching_rules": st.lists(
+            st.fixed_dictionaries(
+                {},
+                optional={"tag": st.sampled_from(["tea", "milk", 1]), "id": st.sampled_from(["7", 7, None])},
+            ),
+            max_size=2,
+        ),
+        "errors": st.just([{"title": "Not Found Error"}]),
+        "other": shapes,
+    },
+)
+
+
+@given(usual | shapes, st.booleans(), st.binary(max_size=1))
+def test_a_usual_tweet_is_read_as_any_other_line_is(content: Any, escaped: bool, broken: bytes) -> None:
+    line = json.dumps(content, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
+    line = line.replace(b"Kyiv", b"Kyiv" + broken)
+    assert READER.read(line, AT) == READER._read_thoroughly(READER._reading, line, AT)
+
+
+def test_a_record_about_the_streamer_names_session_rules_and_sample() -> None:
+    record = control("heartbeat", IDENTITY, AT, {"watermark": AT, "connected": True, "last_byte_at": None})
+    assert (record.kind, record.bought) == ("heartbeat", False)
+    assert json.loads(record.body) == {
+        "kind": "heartbeat",
+        "at": "2026-11-20T05:00:01.234Z",
+        "session": "session-1",
+        "watermark": "2026-11-20T05:00:01.234Z",
+        "connected": True,
+        "last_byte_at": None,
+        "rule_hash": "0123456789abcdef",
+        "sample": 40,
+    }

@@ -1,0 +1,75 @@
+"""The posts ledger: writers beside each other, months apart, sums that add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from include.x.budget import LedgerError, PostsLedger, month_of
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        client = boto3.client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket="lake")
+        yield client
+
+
+def test_a_writer_replaces_its_own_figure_and_the_months_use_is_the_sum(s3: Any) -> None:
+    ledger = PostsLedger(s3, "lake")
+    assert ledger.used("2026-11") == 0
+    ledger.record("2026-11", "stream-a", 10)
+    ledger.record("2026-11", "stream-a", 25)
+    ledger.record("2026-11", "stream-b", 3)
+    ledger.record("2026-11", "search-ukraine-20261120T050000000Z-20261120T060000000Z-1", 100)
+    ledger.record("2026-12", "stream-b", 7)
+    assert ledger.by_source("2026-11") == {"stream": 28, "search": 100}
+    assert ledger.used("2026-11") == 128
+    assert ledger.used("2026-12") == 7
+
+
+def test_what_another_writer_changes_is_seen(s3: Any) -> None:
+    ours, theirs = PostsLedger(s3, "lake"), PostsLedger(s3, "lake")
+    theirs.record("2026-11", "search-x", 1)
+    assert ours.used("2026-11") == 1
+    theirs.record("2026-11", "search-x", 5)
+    assert ours.used("2026-11") == 5
+
+
+@pytest.mark.parametrize("writer", ["", "streamer", "other-x", "stream-a/b"])
+def test_an_unknown_kind_of_writer_is_refused(s3: Any, writer: str) -> None:
+    with pytest.raises(LedgerError, match="is no entry of the ledger"):
+        PostsLedger(s3, "lake").record("2026-11", writer, 1)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"posts": "many"}', b"[1]"])
+def test_an_object_that_is_no_figure_is_an_error_and_never_a_zero(s3: Any, body: bytes) -> None:
+    s3.put_object(Bucket="lake", Key="posts/month=2026-11/stream-a.json", Body=body)
+    with pytest.raises(LedgerError, match=r"stream-a\.json holds"):
+        PostsLedger(s3, "lake").used("2026-11")
+
+
+def test_a_foreign_object_in_the_ledger_is_an_error(s3: Any) -> None:
+    s3.put_object(Bucket="lake", Key="posts/month=2026-11/notes.txt", Body=b"hello")
+    with pytest.raises(LedgerError, match="no entry of the posts ledger"):
+        PostsLedger(s3, "lake").used("2026-11")
+
+
+def test_a_lake_that_cannot_be_reached_is_an_error(s3: Any) -> None:
+    with pytest.raises(LedgerError, match="cannot be read"):
+        PostsLedger(s3, "absent").used("2026-11")
+    with pytest.raises(LedgerError, match="cannot be written"):
+        PostsLedger(s3, "absent").record("2026-11", "stream-a", 1)
+
+
+def test_a_month_is_named_as_the_ledger_names_it() -> None:
+    assert month_of(datetime(2026, 1, 31, 23, 59, tzinfo=UTC)) == "2026-01"

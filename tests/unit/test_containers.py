@@ -1,0 +1,296 @@
+"""The containers' files mean what they say, as far as that can be told without an engine to run them."""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from airflow.cli.cli_parser import get_parser
+from airflow.configuration import retrieve_configuration_description
+
+from include.settings import Settings
+from local.endpoints import SERVICES, STAND_INS, Endpoints, write_containers_environment
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+PINNED = re.compile(r".+:\d+\.\d+[\w.-]*")
+DOCKERFILES = ("Dockerfile", "docker/Dockerfile", "streamer/Dockerfile")
+OPTIONS = retrieve_configuration_description()
+
+
+def instructions(dockerfile: str) -> list[tuple[str, list[str]]]:
+    """A Dockerfile's instructions with their words, continued lines joined."""
+    text = re.sub(r"\\\n", " ", (ROOT / dockerfile).read_text())
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(line.split()[0], line.split()[1:]) for line in lines]
+
+
+def stage(dockerfile: str, name: str | None = None) -> list[tuple[str, list[str]]]:
+    """One stage's instructions; the only one's without a name."""
+    found: dict[str | None, list[tuple[str, list[str]]]] = {}
+    current: list[tuple[str, list[str]]] = []
+    for instruction, words in instructions(dockerfile):
+        if instruction == "FROM":
+            current = found.setdefault(words[2] if len(words) > 2 else None, [])
+        current.append((instruction, words))
+    return found[name]
+
+
+def copies(instructions_: list[tuple[str, list[str]]]) -> Iterator[tuple[str, str]]:
+    """Every source that is copied, with its target."""
+    for instruction, words in instructions_:
+        if instruction == "COPY":
+            *sources, target = [word for word in words if not word.startswith("--")]
+            for source in sources:
+                yield source, f"{target}{Path(source).name}" if target.endswith("/") else target
+
+
+def unpack(instructions_: list[tuple[str, list[str]]], folder: Path) -> None:
+    """What lies in the image's working folder: just what is copied."""
+    for source, target in copies(instructions_):
+        (folder / target).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, folder / target, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(ROOT / source, folder / target)
+
+
+def ignored() -> list[str]:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_the_compose_file_is_of_the_compose_specification() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*command, "docker-compose.yaml"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_image_is_pinned() -> None:
+    images = [service["image"] for service in COMPOSE["services"].values()]
+    images += [words[0] for file in DOCKERFILES for name, words in instructions(file) if name == "FROM"]
+    assert len(images) > len(DOCKERFILES)
+    assert [image for image in images if not PINNED.fullmatch(image)] == []
+
+
+def test_compose_and_astro_run_the_airflow_of_the_requirements() -> None:
+    (version,) = re.findall(r"^apache-airflow==(.+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    assert stage("docker/Dockerfile", "airflow")[0][1][0] == f"apache/airflow:{version}-python3.12"
+    # Astro names its releases by Airflow's minor version.
+    assert f"runtime:{version.rpartition('.')[0]}-" in stage("Dockerfile")[0][1][0]
+
+
+def test_what_is_built_is_there() -> None:
+    builds = [service["build"] for service in COMPOSE["services"].values() if "build" in service]
+    assert builds
+    for build in builds:
+        assert stage(build["dockerfile"], build.get("target"))
+
+
+def test_ports_are_published_on_loopback_only_and_are_those_of_a_run() -> None:
+    published = {
+        name: [port.rsplit(":", 2) for port in service["ports"]]
+        for name, service in COMPOSE["services"].items()
+        if "ports" in service
+    }
+    assert {host for ports in published.values() for host, _, _ in ports} == {"127.0.0.1"}
+    run = Endpoints(8080)
+    assert [int(port) for _, port, _ in published["stand-ins"]] == [
+        run.port(service) for service in STAND_INS if service != "trino"
+    ]
+    assert published["api-server"] == [["127.0.0.1", str(run.port("airflow")), "8080"]]
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_component_of_airflow_waits_for_what_it_needs_and_tells_its_health(component: str) -> None:
+    service = COMPOSE["services"][component]
+    assert service["depends_on"] == {
+        "init": {"condition": "service_completed_successfully"},
+        "stand-ins": {"condition": "service_healthy"},
+    }
+    assert service["healthcheck"]["test"]
+    assert get_parser().parse_args(service["command"]).subcommand == component
+
+
+def test_a_health_check_asks_what_the_component_answers() -> None:
+    checks = {name: COMPOSE["services"][name]["healthcheck"]["test"][-1] for name in COMPONENTS}
+    port = OPTIONS["scheduler"]["options"]["scheduler_health_check_server_port"]["default"]
+    assert checks["scheduler"] == f"http://localhost:{port}/health"
+    for name in ("dag-processor", "triggerer"):
+        program, *arguments = shlex.split(checks[name])
+        assert program == "airflow"
+        assert get_parser().parse_args(arguments).job_type
+
+
+def test_every_option_of_airflow_exists_and_only_secrets_come_from_a_command() -> None:
+    for name in COMPOSE["x-airflow"]["environment"]:
+        _, section, key = name.lower().split("__")
+        option = OPTIONS[section]["options"][key.removesuffix("_cmd")]
+        assert option.get("sensitive", False) or not key.endswith("_cmd")
+
+
+def test_every_volume_is_declared_and_used() -> None:
+    used = {
+        volume.split(":")[0]
+        for service in COMPOSE["services"].values()
+        for volume in service.get("volumes", [])
+    }
+    assert used == set(COMPOSE["volumes"])
+
+
+def test_the_docker_images_are_given_what_they_copy() -> None:
+    for file in DOCKERFILES:
+        for source, _ in copies(instructions(file)):
+            assert (ROOT / source).exists(), f"{file}: {source}"
+            assert not [rule for rule in ignored() if fnmatch.fnmatch(source, rule)], f"{file}: {source}"
+
+
+def test_no_image_carries_state_secrets_or_environments() -> None:
+    assert {".git", ".env", ".run", ".venv", ".venv-ml", ".tools", "**/__pycache__"} <= set(ignored())
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "target", "command"),
+    [
+        ("streamer/Dockerfile", None, COMPOSE["services"]["streamer"]["command"]),
+        ("docker/Dockerfile", "stand-ins", ["python", "-m", "local", "stand-ins"]),
+    ],
+)
+def test_an_image_holds_all_that_its_command_imports(
+    tmp_path: Path, dockerfile: str, target: str | None, command: list[str]
+) -> None:
+    unpack(stage(dockerfile, target), tmp_path)
+    done = subprocess.run(
+        [sys.executable, *command[1:], "--help"],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_image_of_airflow_holds_dags_plugins_and_what_they_import() -> None:
+    assert {target for _, target in copies(stage("docker/Dockerfile", "airflow"))} >= {
+        "dags",
+        "include",
+        "plugins",
+        "sql",
+    }
+
+
+def test_the_stand_ins_start_as_their_image_says() -> None:
+    entry = next(words for name, words in stage("docker/Dockerfile", "stand-ins") if name == "ENTRYPOINT")
+    arguments = json.loads(" ".join(entry))
+    assert arguments[:4] == ["python", "-m", "local", "stand-ins"]
+    assert arguments[arguments.index("--bind") + 1] == "0.0.0.0"
+    command = next(words for name, words in stage("docker/Dockerfile", "stand-ins") if name == "CMD")
+    assert json.loads(" ".join(command)) == ["--gateway", "stand-ins"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """What stand-ins on a host named ``gateway`` write for containers."""
+    file = tmp_path / "containers.env"
+    own = {"OPINION_REACH_HOURS": "6", "OPINION_TOPICS_FILE": "/home/me/topics.yaml", "HOME": "/home/me"}
+    write_containers_environment(file, Endpoints(8080, host="gateway"), own)
+    return file
+
+
+@pytest.mark.parametrize("service", ["scheduler", "streamer"])
+def test_a_container_starts_with_what_the_stand_ins_say(
+    tmp_path: Path, environment: Path, service: str
+) -> None:
+    shell, option, script, name = COMPOSE["services"][service]["entrypoint"]
+    script = script.replace("/stand-ins/containers.env", str(environment)).replace("$$", "$")
+    script = script.replace("/usr/bin/dumb-init -- /entrypoint", "env")
+    arguments = ["env", "SPACED=one two", sys.executable, "-c"]
+    arguments += ["import json, os; print(json.dumps(dict(os.environ)))"]
+    done = subprocess.run(
+        [shell, option, script, name, *arguments], capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout)
+    assert found["SPACED"] == "one two"
+    assert found["AWS_ENDPOINT_URL"] == "http://gateway:8082"
+    assert found["OPINION_X_API_URL"] == "http://gateway:8081"
+    assert found["OPINION_REACH_HOURS"] == "6"
+    assert json.loads(found["AIRFLOW_CONN_AWS_DEFAULT"])["extra"]["endpoint_url"] == "http://gateway:8082"
+
+
+def test_containers_are_told_settings_that_exist_and_no_path_of_the_host(environment: Path) -> None:
+    names = [line.partition("=")[0] for line in environment.read_text().splitlines()]
+    settings = {name.removeprefix("OPINION_").lower() for name in names if name.startswith("OPINION_")}
+    assert settings <= set(Settings.model_fields)
+    assert "/home/me" not in environment.read_text()
+
+
+def test_every_connection_that_the_settings_name_is_known_to_containers() -> None:
+    named = {value for name, value in Settings() if name.endswith("_conn_id")}
+    assert named <= Endpoints(8080).connections().keys()
+
+
+def test_init_makes_keys_once_and_the_pool_that_the_dags_use(tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    fake = tmp_path / "bin" / "airflow"
+    fake.parent.mkdir()
+    fake.write_text(f"#!{sys.executable}\nimport sys\nprint(sys.argv[1:], file=open({str(calls)!r}, 'a'))\n")
+    fake.chmod(0o755)
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    env = {"PATH": f"{fake.parent}:/usr/bin:/bin", "PYTHONPATH": ":".join(sys.path)}
+    held = []
+    for _ in range(2):
+        subprocess.run([ROOT / "docker" / "init.sh", keys], env=env, check=True)
+        held.append({path.name: path.read_text() for path in keys.iterdir()})
+    assert held[0] == held[1]
+    assert len(held[0]["secret"]) >= 64
+    assert json.loads(held[0]["passwords.json"]).keys() == {"admin"}
+    assert {path.stat().st_mode & 0o077 for path in keys.iterdir()} == {0}
+    parsed = [get_parser().parse_args(ast.literal_eval(call)) for call in calls.read_text().splitlines()[:2]]
+    assert parsed[0].subcommand == "migrate"
+    assert (parsed[1].pool, parsed[1].include_deferred) == (Settings().sagemaker_pool, True)
+
+
+def test_astro_finds_its_layout_and_the_pool() -> None:
+    for name in (
+        "dags",
+        "include",
+        "plugins",
+        "tests",
+        "requirements.txt",
+        "packages.txt",
+        ".astro/config.yaml",
+    ):
+        assert (ROOT / name).exists()
+    assert yaml.safe_load((ROOT / ".astro" / "config.yaml").read_text())["project"]["name"] == "x-opinion"
+    airflow = yaml.safe_load((ROOT / "airflow_settings.yaml").read_text())["airflow"]
+    assert airflow.keys() == {"connections", "pools", "variables"}
+    (pool,) = airflow["pools"]
+    assert (pool["pool_name"], pool["pool_include_deferred"]) == (Settings().sagemaker_pool, True)
+
+
+def test_astro_installs_the_requirements_beside_their_constraints() -> None:
+    names = [" ".join([name, *words]) for name, words in instructions("Dockerfile")]
+    assert names.index("COPY requirements.txt constraints.txt ./") < names.index(
+        "RUN /usr/local/bin/install-python-dependencies"
+    )
+    # The distribution without "-base" installs the requirements by itself, before the constraints are there.
+    assert names[0].endswith("-base")
+
+
+def test_every_service_has_a_port_of_its_own() -> None:
+    assert set(STAND_INS) <= set(SERVICES)

@@ -1,0 +1,168 @@
+"""What is gathered before judging: how far, at which sample, and which hours need not be asked for again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+from types_boto3_s3 import S3Client
+
+from include.coverage import ledger
+from include.coverage.evidence import (
+    judged_until,
+    list_inputs,
+    sample_at,
+    statements,
+    with_what_was_under_way,
+)
+from include.coverage.judge import Verdict
+from include.coverage.measure import measure
+from include.coverage.stretch import Stretch, to_milliseconds
+from include.lake.layout import labeled_key, quarantine_key, raw_prefix, recovered_key
+from include.settings import Settings
+from include.window import Window
+from include.x.topics import load
+
+SETTINGS = Settings(bucket="lake", delivery_grace_seconds=1800, delivery_margin_seconds=10)
+TOPICS = load(SETTINGS.topics_file)
+TEN, ELEVEN = Window.parse("2026-11-20T10"), Window.parse("2026-11-20T11")
+NOW = datetime(2026, 11, 20, 12, 20, tzinfo=UTC)
+
+
+def heard(watermark: datetime | None, hour: Window = TEN, sample: int | None = None) -> dict[str, Any]:
+    milliseconds = to_milliseconds(watermark) if watermark else None
+    return {
+        "dt": hour.date,
+        "hour": hour.hour,
+        "heartbeats": 240,
+        "watermark_ms": milliseconds,
+        "sample": sample,
+    }
+
+
+@pytest.mark.parametrize(
+    ("watermark", "until"),
+    [
+        (timedelta(minutes=2), timedelta(minutes=2, seconds=10)),
+        (timedelta(0), timedelta(seconds=30)),
+        (timedelta(hours=2), timedelta(minutes=30)),
+        (None, timedelta(minutes=30)),
+    ],
+    ids=["the watermark less a margin", "what search can find", "the grace time", "no heartbeat at all"],
+)
+def test_how_far_time_can_be_judged(watermark: timedelta | None, until: timedelta) -> None:
+    rows = [heard(None if watermark is None else NOW - watermark)]
+    assert NOW - judged_until(rows, NOW, SETTINGS) == until
+
+
+def test_the_sample_in_force_is_what_was_last_said_before_or_else_first_after() -> None:
+    rows = [heard(None, TEN, 80), heard(None, ELEVEN, 40)]
+    twelve = ELEVEN.next
+    assert [sample_at(hour, rows) for hour in (Window.parse("2026-11-20T09"), TEN, ELEVEN, twelve)] == [
+        80,
+        80,
+        40,
+        40,
+    ]
+    assert sample_at(TEN, [heard(None)]) is None
+
+
+def test_heartbeats_are_read_from_an_hour_before_up_to_now() -> None:
+    found = statements([TEN], NOW, SETTINGS)
+    assert "BETWEEN '2026-11-20T10' AND '2026-11-20T10'" in found["measures"]
+    assert "BETWEEN '2026-11-20T09' AND '2026-11-20T12'" in found["stretches"]
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        client = boto3.client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket=SETTINGS.bucket)
+        yield client
+
+
+def put(s3: S3Client, key: str, body: bytes = b"x") -> None:
+    s3.put_object(Bucket=SETTINGS.bucket, Key=key, Body=body)
+
+
+def test_an_hours_inputs_are_its_objects_in_raw_labeled_and_quarantine(s3: S3Client) -> None:
+    def digest() -> tuple[str, str]:
+        found = list_inputs(s3, SETTINGS.bucket, ["ukraine"], [TEN])["ukraine", TEN]
+        return found.digest, found.raw_digest
+
+    seen = [digest()]
+    put(s3, labeled_key("ukraine", ELEVEN))
+    put(s3, f"{raw_prefix('russia', TEN)}a")
+    assert digest() == seen[0]
+    for key in (f"{raw_prefix('ukraine', TEN)}a", labeled_key("ukraine", TEN)):
+        put(s3, key)
+        seen.append(digest())
+    put(s3, quarantine_key("ukraine", TEN, "transform"))
+    seen.append(digest())
+    assert len({whole for whole, _ in seen}) == 4
+    assert len({raw for _, raw in seen}) == 2
+
+
+def test_what_search_brought_back_is_read_from_the_objects_names(s3: S3Client) -> None:
+    stretch = Stretch(TEN.start, TEN.start + timedelta(minutes=5))
+    put(s3, recovered_key("ukraine", TEN, stretch.start, stretch.end))
+    assert list_inputs(s3, SETTINGS.bucket, ["ukraine"], [TEN])["ukraine", TEN].recovered == (stretch,)
+
+
+class Engine:
+    """Answers as the statements would on a lake where the streamer was alive and X silent."""
+
+    def __init__(self) -> None:
+        self.asked: list[Mapping[str, str]] = []
+
+    def run_all(self, asked: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
+        self.asked.append(asked)
+        alive = {
+            "state": "alive",
+            "from_ms": to_milliseconds(TEN.start),
+            "to_ms": to_milliseconds(NOW - timedelta(minutes=1)),
+        }
+        return {
+            "measures": [],
+            "stretches": [alive],
+            "heartbeats": [heard(NOW - timedelta(minutes=1), ELEVEN)],
+        }
+
+
+def test_only_hours_whose_objects_have_changed_are_measured_again(s3: S3Client) -> None:
+    engine: Any = Engine()
+    hours = [TEN, ELEVEN]
+
+    def look() -> tuple[ledger.Row, ...]:
+        rows = measure(engine, s3, SETTINGS, TOPICS, hours, (), NOW).rows
+        ledger.write(s3, SETTINGS.bucket, rows)
+        return rows
+
+    first = look()
+    assert {row.verdict for row in first} == {Verdict.QUIET}
+    assert len(engine.asked) == 1
+    assert sorted(row.key for row in look()) == sorted(row.key for row in first)
+    assert len(engine.asked) == 1
+    put(s3, f"{raw_prefix('ukraine', ELEVEN)}a")
+    assert len(look()) == len(first)
+    assert len(engine.asked) == 2
+    assert "BETWEEN '2026-11-20T11' AND '2026-11-20T11'" in engine.asked[1]["measures"]
+
+
+def test_an_outage_begins_as_long_before_as_tweets_may_have_been_under_way() -> None:
+    def stretch(start: int, end: int) -> Stretch:
+        return Stretch(TEN.start + timedelta(seconds=start), TEN.start + timedelta(seconds=end))
+
+    found = with_what_was_under_way(
+        [stretch(400, 500), stretch(10, 100), stretch(520, 600)], TEN.start, timedelta(seconds=30)
+    )
+    assert found == [stretch(0, 100), stretch(370, 500), stretch(500, 600)], (
+        "not before the collection, and no moment in two outages"
+    )

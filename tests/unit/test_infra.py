@@ -1,0 +1,137 @@
+"""The CloudFormation templates give no more than they name, and fit what the code asks for."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.lake import layout
+from include.provision.lake import RESULTS
+from include.settings import Settings
+from include.training.parameters import Parameters
+from include.window import Window
+from local.aws.bootstrap import Tag, Template
+
+ROOT = Path(__file__).parents[2]
+TEMPLATES = {path.stem: Template.load(path) for path in sorted((ROOT / "infra").glob("*.yaml"))}
+HOUR = Window.parse("2026-11-20T05")
+
+
+def text(value: Any) -> str:
+    """A value as it stands in the template, without its tag."""
+    return str(value.value) if isinstance(value, Tag) else str(value)
+
+
+def statements() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every statement of every policy, with where it stands."""
+    for name, template in TEMPLATES.items():
+        for resource, definition in template.resources.items():
+            properties = definition.get("Properties", {})
+            documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+            documents += [properties[key] for key in ("PolicyDocument",) if key in properties]
+            for document in documents:
+                for statement in document["Statement"]:
+                    yield f"{name}.{resource}.{statement.get('Sid')}", statement
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+ALLOWING = [(place, statement) for place, statement in statements() if statement["Effect"] == "Allow"]
+
+
+@pytest.mark.parametrize(("place", "statement"), ALLOWING, ids=[place for place, _ in ALLOWING])
+def test_a_policy_names_its_actions_and_resources(place: str, statement: dict[str, Any]) -> None:
+    for action in listed(statement["Action"]):
+        assert re.fullmatch(r"[a-z0-9-]+:[A-Za-z]+", action), f"{place}: {action}"
+    if "NotResource" in statement:
+        # MWAA's queue is encrypted with a key of AWS's own account, whose name nobody knows.
+        assert place == "airflow.ExecutionRole.QueueKey"
+        assert statement["Condition"]
+        return
+    for resource in listed(statement["Resource"]):
+        assert text(resource) != "*", place
+
+
+def test_only_what_may_expire_does() -> None:
+    rules = TEMPLATES["lake"].resources["Lake"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    expiring = {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule}
+    tweets = {
+        layout.raw_prefix("t", HOUR),
+        layout.quarantine_prefix("t", HOUR),
+        layout.labeled_prefix("t", HOUR.date),
+        layout.predictions_key("v1", "t", HOUR),
+        layout.work_prefix(HOUR),
+        RESULTS,
+    }
+    for key in tweets:
+        assert any(key.startswith(prefix) for prefix in expiring), key
+    kept = {layout.aggregate_key(HOUR.date), layout.coverage_key(HOUR.date), layout.CHAMPION}
+    kept |= {layout.posts_prefix("2026-11"), layout.model_key("sentiment", "0")}
+    for key in kept:
+        assert not any(key.startswith(prefix) for prefix in expiring), key
+
+
+def test_tweets_outlive_the_reach_of_recovery() -> None:
+    parameter = TEMPLATES["lake"].parameters["RetentionDays"]
+    assert parameter["MinValue"] * 24 > Settings.model_fields["reach_hours"].metadata[1].le
+
+
+def test_the_training_forgets_tweets_when_the_bucket_does() -> None:
+    setting = Settings.model_fields["retention_days"]
+    parameter = TEMPLATES["lake"].parameters["RetentionDays"]
+    assert (parameter["Default"], parameter["MinValue"]) == (setting.default, setting.metadata[0].ge)
+    assert Parameters(bucket="x-opinion-lake").retention_days == setting.default
+
+
+@pytest.mark.parametrize("name", ["bucket", "database", "workgroup", "delivery_stream"])
+def test_names_default_to_those_of_the_settings(name: str) -> None:
+    parameter = {
+        "bucket": "Bucket",
+        "database": "Database",
+        "workgroup": "Workgroup",
+        "delivery_stream": "DeliveryStreamName",
+    }[name]
+    for template in TEMPLATES.values():
+        default = template.parameters.get(parameter, {}).get("Default")
+        assert default in (None, getattr(Settings(), name))
+
+
+def test_there_are_never_two_streamers() -> None:
+    properties = TEMPLATES["streamer"].resources["Service"]["Properties"]
+    assert properties["DesiredCount"] == 1
+    assert properties["DeploymentConfiguration"] == {"MinimumHealthyPercent": 0, "MaximumPercent": 100}
+
+
+def test_the_streamer_s_spool_outlives_its_container_and_belongs_to_its_user() -> None:
+    resources = TEMPLATES["streamer"].resources
+    (volume,) = resources["Task"]["Properties"]["Volumes"]
+    (container,) = resources["Task"]["Properties"]["ContainerDefinitions"]
+    (mount,) = container["MountPoints"]
+    dockerfile = (ROOT / "streamer" / "Dockerfile").read_text()
+    assert mount["SourceVolume"] == volume["Name"]
+    assert f"VOLUME {mount['ContainerPath']}\n" in dockerfile
+    (user,) = re.findall(r"--uid (\d+)", dockerfile)
+    data = text(resources["Instance"]["Properties"]["UserData"]["Fn::Base64"])
+    assert f"install -d -o {user} -g {user} -m 0700 {volume['Host']['SourcePath']}" in data
+
+
+def test_mwaa_takes_what_make_mwaa_builds_in_the_version_of_the_requirements() -> None:
+    properties = TEMPLATES["airflow"].resources["Environment"]["Properties"]
+    paths = {properties[f"{name}S3Path"] for name in ("Dag", "Plugins", "Requirements", "StartupScript")}
+    assert paths == {"dags", "plugins.zip", "requirements.txt", "startup.sh"}
+    assert f"apache-airflow=={properties['AirflowVersion']}\n" in (ROOT / "requirements.txt").read_text()
+
+
+def test_the_templates_are_valid_cloudformation() -> None:
+    templates = sorted(map(str, (ROOT / "infra").glob("*.yaml")))
+    command = [sys.executable, "-c", "import cfnlint.runner; cfnlint.runner.main()", *templates]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from include.labeling import models
+from include.settings import Settings
+
+BUCKET = "lake"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "ngram"
+    (folder / "code").mkdir(parents=True)
+    (folder / "code" / "inference.py").write_text("def model_fn(folder): ...\n")
+    (folder / "weights.npz").write_bytes(b"\x00\x01")
+    (folder / "README.md").write_text("the card")
+    return folder
+
+
+@pytest.fixture
+def settings(folder: Path) -> Settings:
+    return Settings(bucket=BUCKET, sentiment_artifact=str(folder))
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        s3 = boto3.client("s3")
+        s3.create_bucket(Bucket=BUCKET)
+        yield boto3.client("sagemaker"), s3
+
+
+def members(archive: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar}
+
+
+def test_an_archive_holds_the_model_without_its_card_and_caches(folder: Path) -> None:
+    (folder / "code" / "__pycache__").mkdir()
+    (folder / "code" / "__pycache__" / "inference.cpython-312.pyc").write_bytes(b"x")
+    (folder / ".cache").write_text("x")
+    assert members(models.pack(folder)) == {
+        "code/inference.py": b"def model_fn(folder): ...\n",
+        "weights.npz": b"\x00\x01",
+    }
+
+
+def test_the_same_content_is_the_same_archive_wherever_it_lies(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(folder, copy)
+    os.utime(copy / "weights.npz", (1, 1))
+    (copy / "weights.npz").chmod(0o600)
+    assert models.pack(copy) == models.pack(folder)
+    assert models.folder_digest(copy) == models.folder_digest(folder)
+
+
+def test_changed_weights_or_names_are_another_digest_and_a_changed_card_is_not(folder: Path) -> None:
+    before = models.folder_digest(folder)
+    (folder / "README.md").write_text("another card")
+    assert models.folder_digest(folder) == before
+    (folder / "weights.npz").write_bytes(b"\x00\x02")
+    changed = models.folder_digest(folder)
+    (folder / "weights.npz").rename(folder / "weight.npz")
+    assert len({before, changed, models.folder_digest(folder)}) == 3
+
+
+def test_a_folder_without_handlers_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(models.ModelError, match=r"code/inference\.py"):
+        models.folder_digest(tmp_path)
+
+
+def test_a_missing_folder_names_the_setting_to_change(aws: tuple[Any, Any], tmp_path: Path) -> None:
+    with pytest.raises(models.ModelError, match="OPINION_SENTIMENT_ARTIFACT"):
+        models.resolve(Settings(sentiment_artifact=str(tmp_path / "gone")), aws[1])
+
+
+def test_ensuring_uploads_and_creates_once(aws: tuple[Any, Any], settings: Settings, folder: Path) -> None:
+    sagemaker, s3 = aws
+    model = models.resolve(settings, s3).sentiment
+    assert models.ensure(sagemaker, s3, settings) == [model.name]
+    created = sagemaker.describe_model(ModelName=model.name)
+    assert created["PrimaryContainer"]["ModelDataUrl"] == model.artifact_uri
+    assert created["PrimaryContainer"]["Image"] == settings.sagemaker_image
+    key = model.artifact_uri.removeprefix(f"s3://{BUCKET}/")
+    before = s3.head_object(Bucket=BUCKET, Key=key)
+    assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == models.pack(folder)
+    assert models.ensure(sagemaker, s3, settings) == []
+    assert s3.head_object(Bucket=BUCKET, Key=key)["LastModified"] == before["LastModified"]
+    assert len(sagemaker.list_models()["Models"]) == 1
+
+
+def test_a_changed_artefact_is_another_model_beside_the_old_one(
+    aws: tuple[Any, Any], settings: Settings, folder: Path
+) -> None:
+    sagemaker, s3 = aws
+    [old] = models.ensure(sagemaker, s3, settings)
+    (folder / "weights.npz").write_bytes(b"\x00\x02")
+    [new] = models.ensure(sagemaker, s3, settings)
+    assert {entry["ModelName"] for entry in sagemaker.list_models()["Models"]} == {old, new}
+    assert models.resolve(settings, s3).sentiment.engine.startswith("ngram-")
+
+
+def test_another_container_image_is_another_model_with_the_same_engine(
+    aws: tuple[Any, Any], settings: Settings
+) -> None:
+    other = settings.model_copy(update={"sagemaker_image": "1.dkr.ecr.us-east-1.amazonaws.com/other:1"})
+    first, second = (models.resolve(each, aws[1]).sentiment for each in (settings, other))
+    assert first.name != second.name
+    assert first.engine == second.engine
+
+
+def test_an_archive_in_s3_is_named_by_its_etag(aws: tuple[Any, Any], settings: Settings) -> None:
+    _, s3 = aws
+    uri = f"s3://{BUCKET}/store/opus-mt/model.tar.gz"
+    configured = settings.model_copy(update={"translation_artifact": uri})
+    with pytest.raises(models.ModelError, match="cannot be read"):
+        models.resolve(configured, s3)
+    s3.put_object(Bucket=BUCKET, Key="store/opus-mt/model.tar.gz", Body=b"1")
+    first = models.resolve(configured, s3).translation
+    s3.put_object(Bucket=BUCKET, Key="store/opus-mt/model.tar.gz", Body=b"2")
+    second = models.resolve(configured, s3).translation
+    assert first is not None
+    assert second is not None
+    assert first.engine.startswith("opus-mt-")
+    assert first.artifact_uri == second.artifact_uri == uri
+    assert first.name != second.name
+
+
+@pytest.mark.parametrize("artifact", ["s3://lake/model.zip", "s3:///model.tar.gz"])
+def test_an_address_of_no_archive_is_refused(aws: tuple[Any, Any], settings: Settings, artifact: str) -> None:
+    with pytest.raises(models.ModelError, match=r"tar\.gz"):
+        models.resolve(settings.model_copy(update={"sentiment_artifact": artifact}), aws[1])
+
+
+def test_without_a_translator_there_is_no_translation_model(aws: tuple[Any, Any], settings: Settings) -> None:
+    assert models.resolve(settings, aws[1]).translation is None
+    assert models.resolve(settings, aws[1]).of("translation") is None
+
+
+def test_names_fit_sagemaker(aws: tuple[Any, Any], settings: Settings) -> None:
+    name = models.resolve(settings, aws[1]).sentiment.name
+    assert len(name) <= 63
+    assert all(c.isascii() and (c.isalnum() or c == "-") for c in name)

@@ -1,0 +1,55 @@
+"""The page of a quality result: every expectation with its outcome, in words too, from nowhere else."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+import pandas as pd
+
+from include.quality.docs import render
+from include.quality.runner import document, run_suite
+from include.quality.suites import BLOCKS, WARNS, Rule, Suite
+
+SUITE = Suite(
+    "raw",
+    {
+        "rows": [
+            Rule(BLOCKS, "ids are ids", "ExpectColumnValuesToBeUnique", {"column": "n"}),
+            Rule(BLOCKS, "a < b", "ExpectColumnValuesToBeBetween", {"column": "n", "max_value": 1}),
+            Rule(WARNS, "odd", "ExpectColumnValuesToBeInSet", {"column": "n", "value_set": ["<b>"]}),
+            Rule(WARNS, "gone", "ExpectColumnValuesToNotBeNull", {"column": "missing"}),
+        ]
+    },
+)
+
+
+def cells(page: str) -> list[list[str]]:
+    body = page[page.index("<tbody>") : page.index("</tbody>") + len("</tbody>")]
+    return [["".join(cell.itertext()) for cell in row] for row in ET.fromstring(body)]
+
+
+def test_the_page_tells_of_every_expectation_what_became_of_it_and_why_it_is_expected() -> None:
+    result = run_suite(SUITE, {"rows": pd.DataFrame({"n": [1, 2, 3]})})
+    page = render(document(result, "2026-11-20T05"))
+    found = cells(page)
+    assert [row[:2] for row in found[:3]] == [["holds", "n"], ["blocks", "n"], ["warns", "n"]]
+    assert found[1] == [
+        "blocks",
+        "n",
+        "ExpectColumnValuesToBeBetween",
+        "max_value 1",
+        "3",
+        "2",
+        "a < b",
+    ]
+    assert found[3][0] == "blocks"
+    assert "missing" in found[3][5]
+    assert "Suite raw of 2026-11-20T05" in page
+    assert "4 expectations on 3 rows: 3 fail, 2 of them block" in page
+
+
+def test_the_page_loads_nothing_and_runs_nothing() -> None:
+    page = render(document(run_suite(SUITE, {"rows": pd.DataFrame({"n": [1]})}), "2026-11-20"))
+    assert "http" not in page
+    assert "<script" not in page
+    assert "<b>" not in page

@@ -1,0 +1,185 @@
+"""Recovery by search: exact ends, every page, each post once, the stream's shape, what it cost."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import tweepy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.settings import Settings
+from include.x import snowflake
+from include.x.budget import BudgetError
+from include.x.rules import rule_hash
+from include.x.search import SearchError, count, sampled, search
+from include.x.topics import Topics, load
+
+START = datetime(2026, 11, 20, 5, 0, 0, 250_000, tzinfo=UTC)
+END = datetime(2026, 11, 20, 5, 4, tzinfo=UTC)
+NOW = datetime(2026, 11, 20, 6, tzinfo=UTC)
+
+
+TOPICS = load(Settings().topics_file)
+
+
+@pytest.fixture
+def topics() -> Topics:
+    return TOPICS
+
+
+class TooMany(tweepy.TooManyRequests):
+    def __init__(self, reset_time: int | None) -> None:
+        self.reset_time = reset_time
+
+
+class ArchiveX:
+    """Recent search over posts in memory, newest first; each query finds those that hold one of its words."""
+
+    def __init__(self, posts: dict[int, str]) -> None:
+        self.posts = posts
+        self.asked: list[dict[str, Any]] = []
+        self.failures: list[Exception] = []
+
+    def found(self, query: str, since_id: str, until_id: str) -> list[int]:
+        wanted = query[1:].partition(") ")[0].split(" OR ")
+        ids = [number for number, text in self.posts.items() if any(word in text.split() for word in wanted)]
+        return sorted((number for number in ids if int(since_id) < number < int(until_id)), reverse=True)
+
+    def search_recent_tweets(self, query: str, **params: Any) -> dict[str, Any]:
+        if self.failures:
+            raise self.failures.pop()
+        self.asked.append(params)
+        assert 10 <= params["max_results"] <= 100
+        assert len(query) <= 512
+        found = self.found(query, params["since_id"], params["until_id"])
+        first = int(params.get("next_token", 0))
+        page = found[first : first + params["max_results"]]
+        last = first + len(page)
+        meta = {"result_count": len(page), **({"next_token": str(last)} if last < len(found) else {})}
+        if not page:
+            return {"meta": meta}
+        return {
+            "data": [
+                {
+                    "id": str(number),
+                    "text": self.posts[number],
+                    "author_id": f"u{number % 3}",
+                    **({"geo": {"place_id": "p1"}} if number % 2 else {}),
+                }
+                for number in page
+            ],
+            "includes": {
+                "users": [{"id": f"u{user}", "location": "here"} for user in range(3)],
+                "places": [{"id": "p1", "country_code": "UA"}],
+            },
+            "meta": meta,
+        }
+
+    def get_recent_tweets_count(self, query: str, **params: Any) -> dict[str, Any]:
+        return {"meta": {"total_tweet_count": len(self.found(query, params["since_id"], params["until_id"]))}}
+
+
+def recovered(x: ArchiveX, topics: Topics, **options: Any) -> Any:
+    return search(x, topics, "ukraine", START, END, **{"clock": lambda: NOW, **options})
+
+
+LOW, HIGH = snowflake.lowest_id(START), snowflake.lowest_id(END)
+id_in_or_near = st.integers(LOW - 2**30, HIGH + 2**30) | st.sampled_from([LOW - 1, LOW, HIGH - 1, HIGH])
+texts = st.sampled_from(["ukraine", "київ", "乌克兰 ukraine", "nothing", "ukraine україна 乌克兰"])
+
+
+@given(st.dictionaries(id_in_or_near, texts, max_size=300))
+def test_a_recovery_brings_each_matching_post_of_the_stretch_just_once(posts: dict[int, str]) -> None:
+    x = ArchiveX(posts)
+    recovery = recovered(x, TOPICS)
+    ids = [int(record["data"]["id"]) for record in recovery]
+    assert sorted(ids) == sorted(n for n, text in posts.items() if text != "nothing" and LOW <= n < HIGH)
+    assert recovery.kept == len(ids)
+    assert recovery.bought == count(x, TOPICS, "ukraine", START, END)
+
+
+def test_a_record_has_the_streams_shape_and_only_its_own_author_and_place(topics: Topics) -> None:
+    x = ArchiveX({LOW + 6: "ukraine", LOW + 7: "ukraine"})
+    odd, even = recovered(x, topics, session="attempt-1")
+    assert odd == {
+        "data": {
+            "id": str(LOW + 7),
+            "text": "ukraine",
+            "author_id": f"u{(LOW + 7) % 3}",
+            "geo": {"place_id": "p1"},
+        },
+        "includes": {
+            "users": [{"id": f"u{(LOW + 7) % 3}", "location": "here"}],
+            "places": [{"id": "p1", "country_code": "UA"}],
+        },
+        "matching_rules": [{"tag": "ukraine"}],
+        "ingest": {
+            "received_at": "2026-11-20T06:00:00.000Z",
+            "session": "attempt-1",
+            "rule_hash": rule_hash(topics),
+            "sample": 100,
+            "source": "search",
+        },
+    }
+    assert "places" not in even["includes"]
+
+
+@given(st.integers(0, 2**63), st.integers(1, 100))
+def test_a_smaller_sample_is_part_of_a_larger_one(tweet_id: int, sample: int) -> None:
+    assert sampled(str(tweet_id), 100)
+    assert not sampled(str(tweet_id), 0)
+    assert sampled(str(tweet_id), sample) or not sampled(str(tweet_id), sample - 1)
+
+
+def test_a_sample_keeps_about_its_share_and_pays_for_all(topics: Topics) -> None:
+    posts = {LOW + number * 7919: "ukraine" for number in range(2000)}
+    recovery = recovered(ArchiveX(posts), topics, sample=25)
+    kept = [record["data"]["id"] for record in recovery]
+    assert 420 < len(kept) < 580
+    assert recovery.bought == 2000
+    assert kept == [record["data"]["id"] for record in recovered(ArchiveX(posts), topics, sample=25)]
+
+
+def test_no_more_posts_are_bought_than_may_be(topics: Topics) -> None:
+    recovery = recovered(ArchiveX({LOW + number: "ukraine" for number in range(500)}), topics, max_posts=250)
+    with pytest.raises(BudgetError, match="250 posts were bought for topic ukraine"):
+        list(recovery)
+    assert recovery.bought == 250
+
+
+@pytest.mark.parametrize(
+    ("reset_in", "waited"), [(90, [91.0]), (-5, [1.0]), (None, [60.0])], ids=["ahead", "past", "unknown"]
+)
+def test_a_rate_limit_is_waited_for_as_x_says(
+    topics: Topics, reset_in: int | None, waited: list[float]
+) -> None:
+    x = ArchiveX({LOW: "ukraine"})
+    x.failures = [TooMany(None if reset_in is None else int(NOW.timestamp()) + reset_in)]
+    slept: list[float] = []
+    assert len(list(recovered(x, topics, sleep=slept.append))) == 1
+    assert slept == waited
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "reason"),
+    [
+        (START, NOW - timedelta(seconds=29), "can be found from"),
+        (NOW - timedelta(days=7, seconds=1), END, "out of reach"),
+        (END, START, "is empty"),
+    ],
+)
+def test_what_search_cannot_reach_is_refused(
+    topics: Topics, start: datetime, end: datetime, reason: str
+) -> None:
+    with pytest.raises(SearchError, match=reason):
+        search(ArchiveX({}), topics, "ukraine", start, end, clock=lambda: NOW)
+
+
+def test_other_failures_of_x_are_not_swallowed(topics: Topics) -> None:
+    x = ArchiveX({LOW: "ukraine"})
+    x.failures = [tweepy.TweepyException("broken")]
+    with pytest.raises(tweepy.TweepyException, match="broken"):
+        list(recovered(x, topics))

@@ -1,0 +1,226 @@
+"""The training's pure parts: parameters, hours, scores, the gate's decision, the wheel. No Spark."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.lake import layout
+from include.training import hours, wheel
+from include.training.decision import decide
+from include.training.metrics import scores
+from include.training.parameters import ParameterError, Parameters
+from include.window import Window
+from tests.unit.support_hour import BUCKET, lake
+
+ROOT = Path(__file__).parents[2]
+HOUR = Window.parse("2026-11-20T05")
+
+
+class TestParameters:
+    @given(
+        st.builds(
+            Parameters,
+            bucket=st.text("abc-", min_size=1).filter(lambda text: not text.startswith("-")),
+            features=st.lists(st.sampled_from(["style", "bayes", "lemmas"]), min_size=1).map(tuple),
+            trials=st.integers(1, 500),
+            margin=st.floats(0, 1),
+            retrain=st.booleans(),
+        )
+    )
+    def test_what_is_written_is_read(self, parameters: Parameters) -> None:
+        arguments = [f"--{name}={value}" for name, value in parameters.named().items()]
+        assert Parameters.parse(arguments) == parameters
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            ([], "bucket"),
+            (["--bucket=b", "--trials=0"], "at least one point"),
+            (["--bucket=b", "--trials=many"], "trials"),
+            (["--bucket=b", "--features="], "at least one part"),
+            (["--bucket=b", "--retrain=perhaps"], "retrain"),
+            (["--bucket=b", "--epochs=3"], "--epochs=3"),
+        ],
+    )
+    def test_what_makes_no_sense_is_refused_by_name(self, arguments: list[str], complaint: str) -> None:
+        with pytest.raises(ParameterError, match=complaint):
+            Parameters.parse(arguments)
+
+
+class TestHours:
+    @given(
+        st.dictionaries(st.text("ab", max_size=3), st.sampled_from("xy")),
+        st.dictionaries(st.text("ab", max_size=3), st.sampled_from("xy")),
+    )
+    def test_doing_the_difference_makes_the_one_the_other(
+        self, done: dict[str, str], there: dict[str, str]
+    ) -> None:
+        todo = hours.difference(done, there)
+        after = {hour: etag for hour, etag in done.items() if hour not in todo.gone}
+        after |= {hour: there[hour] for hour in todo.changed}
+        assert after == there
+        assert bool(todo) == (done != there)
+        assert not hours.difference(after, there)
+
+    def test_an_hour_is_named_by_its_topic_and_label(self) -> None:
+        assert hours.name("ukraine", HOUR) == "ukraine/2026-11-20T05"
+        assert hours.parse("ukraine/2026-11-20T05") == ("ukraine", HOUR)
+
+    def test_the_labeled_layer_is_listed_by_hour(self) -> None:
+        with lake() as s3:
+            etag = s3.put_object(Bucket=BUCKET, Key=layout.labeled_key("ukraine", HOUR), Body=b"x")["ETag"]
+            s3.put_object(Bucket=BUCKET, Key="labeled/topic=ukraine/dt=2026-11-20/other.txt", Body=b"x")
+            assert hours.labeled(s3, BUCKET) == {"ukraine/2026-11-20T05": etag}
+
+    def test_the_digest_is_that_of_the_state_whatever_its_order(self) -> None:
+        one = hours.Synced({"a/2026-11-20T05": "1", "b/2026-11-20T05": "2"})
+        assert one.digest == hours.Synced(dict(reversed(one.hours.items()))).digest
+        assert one.digest != hours.Synced({**one.hours, "b/2026-11-20T05": "3"}).digest
+
+    def test_notes_are_read_as_they_were_written(self) -> None:
+        with lake() as s3:
+            assert hours.find_synced(s3, BUCKET) is None
+            with pytest.raises(hours.StateError, match="run the step sync first"):
+                hours.read_synced(s3, BUCKET)
+            synced = hours.Synced({"ukraine/2026-11-20T05": '"e"'})
+            hours.write_synced(s3, BUCKET, synced)
+            assert hours.read_synced(s3, BUCKET) == synced
+            predicted = hours.Predicted("a.b.c", 3, synced.hours, {"ukraine/2026-11-20T05": [1, 2, 3]})
+            hours.write_predicted(s3, BUCKET, predicted)
+            assert hours.read_predicted(s3, BUCKET) == predicted
+            with pytest.raises(hours.StateError, match="gate has never ended"):
+                hours.read_outcome(s3, BUCKET, "gate")
+
+
+class TestScores:
+    def test_all_right(self) -> None:
+        found = scores({(0, 0): 3, (1, 1): 2, (2, 2): 5})
+        assert (found["rows"], found["accuracy"], found["macro_f1"]) == (10, 1.0, 1.0)
+
+    def test_a_student_that_says_one_thing_only(self) -> None:
+        found = scores({(0, 1): 10, (1, 1): 10, (2, 1): 10})
+        assert found["accuracy"] == pytest.approx(1 / 3)
+        assert found["f1_neutral"] == pytest.approx(0.5)
+        assert found["macro_f1"] == pytest.approx(0.5 / 3)
+
+    def test_nothing_to_judge(self) -> None:
+        assert scores({}) == {"rows": 0.0, "accuracy": 0.0, "macro_f1": 0.0}
+
+    @given(
+        st.dictionaries(
+            st.tuples(st.integers(0, 2), st.integers(0, 2)), st.integers(1, 40), min_size=1, max_size=9
+        )
+    )
+    def test_scores_are_those_of_scikit_learn(self, confusion: dict[tuple[int, int], int]) -> None:
+        from sklearn.metrics import accuracy_score, f1_score
+
+        teacher = [pair[0] for pair, count in confusion.items() for _ in range(count)]
+        student = [pair[1] for pair, count in confusion.items() for _ in range(count)]
+        found = scores(confusion)
+        assert found["accuracy"] == pytest.approx(accuracy_score(teacher, student))
+        assert found["macro_f1"] == pytest.approx(f1_score(teacher, student, average="macro"))
+
+
+class TestGate:
+    def test_without_a_champion_the_first_becomes_it(self) -> None:
+        decision = decide({"macro_f1": 0.1, "rows": 100.0}, None, 0.01)
+        assert decision.promoted
+        assert "first champion" in decision.reason
+
+    @pytest.mark.parametrize(
+        ("candidate", "champion", "margin", "promoted"),
+        [
+            (0.62, 0.60, 0.01, True),
+            (0.605, 0.60, 0.01, False),
+            (0.60, 0.60, 0.0, False),
+            (0.61, 0.60, 0.0, True),
+            (0.50, 0.60, 0.01, False),
+        ],
+    )
+    def test_only_what_is_better_by_the_margin_is_promoted(
+        self, candidate: float, champion: float, margin: float, promoted: bool
+    ) -> None:
+        decision = decide({"macro_f1": candidate, "rows": 9.0}, {"macro_f1": champion, "rows": 9.0}, margin)
+        assert decision.promoted == promoted
+        assert f"{champion:.4f}" in decision.reason
+
+
+class TestWheel:
+    def test_the_same_files_give_the_same_bytes_and_name(self) -> None:
+        assert wheel.build() == wheel.build()
+        assert wheel.file_name() == f"x_opinion_training-1.0.0+g{wheel.content_digest()}-py3-none-any.whl"
+
+    def test_it_is_one_that_an_installer_takes(self, tmp_path: Path) -> None:
+        from email.parser import Parser
+
+        with zipfile.ZipFile(io.BytesIO(wheel.build())) as archive:
+            assert archive.testzip() is None
+            names = archive.namelist()
+            info = f"x_opinion_training-{wheel.version()}.dist-info"
+            metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
+            assert (metadata["Name"], metadata["Version"]) == (wheel.NAME, wheel.version())
+            recorded = [line.split(",")[0] for line in archive.read(f"{info}/RECORD").decode().splitlines()]
+            assert sorted(recorded) == sorted(names)
+            archive.extractall(tmp_path)
+        # From the unpacked wheel alone: parameters are read, and nothing of the pipeline's is asked for.
+        told = "from include.training.steps import sync; import include, sys; print(include.__path__)"
+        done = subprocess.run(
+            [sys.executable, "-c", told], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True
+        )
+        assert str(tmp_path) in done.stdout.decode(), done.stderr.decode()
+
+    def test_every_entry_point_is_a_function(self) -> None:
+        from include.training import steps
+
+        for step in wheel.STEPS:
+            assert callable(getattr(steps, step))
+
+    def test_it_asks_for_what_the_ml_environment_has(self) -> None:
+        lock = (ROOT / "locks" / "ml.txt").read_text()
+        for requirement in wheel.REQUIREMENTS:
+            assert f"\n{requirement} " in f"\n{lock}", requirement
+
+    def test_its_modules_import_nothing_that_it_leaves_behind(self) -> None:
+        import ast
+
+        contents = wheel.contents()
+        modules = {path.removesuffix(".py").replace("/", ".") for path in contents if path.endswith(".py")}
+        modules |= {name.removesuffix(".__init__") for name in modules}
+        for path, body in contents.items():
+            if not path.endswith(".py"):
+                continue
+            for node in ast.walk(ast.parse(body)):
+                if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("include"):
+                    found = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+                    assert found & modules, f"{path} imports {node.module}"
+
+
+def test_lemmas_are_read_once_each_and_keep_negation() -> None:
+    lines = (ROOT / "include" / "training" / "lemmas.txt").read_text().splitlines()
+    entries = dict(line.split(" -> ") for line in lines)
+    assert len(entries) == len(lines)
+    forms = [form for written in entries.values() for form in written.split(",")]
+    assert len(forms) == len(set(forms))
+    assert not set(forms) & entries.keys()
+    assert {"don't", "can't", "won't"} <= set(entries["not"].split(","))
+
+
+def test_predictions_lie_beside_what_was_labeled() -> None:
+    key = layout.predictions_key("v3", "ukraine", HOUR)
+    assert key == "predictions/model=v3/topic=ukraine/dt=2026-11-20/tweets-05.parquet"
+    assert layout.labeled_hour(layout.labeled_key("ukraine", HOUR)) == ("ukraine", HOUR)
+    assert layout.labeled_hour(key) is None
+
+
+def test_the_steps_need_no_spark_to_be_imported() -> None:
+    assert importlib.util.find_spec("pyspark") is None
+    import include.training.steps  # noqa: F401

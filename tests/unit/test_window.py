@@ -1,0 +1,65 @@
+"""The window: one UTC hour, by label, by moment and in sequence."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.window import HOUR, Window, WindowError
+
+zones = st.timezones() | st.integers(-14, 14).map(lambda hours: timezone(timedelta(hours=hours)))
+moments = st.datetimes(datetime(2015, 1, 1), datetime(2060, 1, 1), timezones=zones)  # noqa: DTZ001
+
+
+@given(moments)
+def test_every_moment_lies_in_its_window_whatever_its_zone(moment: datetime) -> None:
+    window = Window.containing(moment)
+    assert moment in window
+    assert window.end - window.start == HOUR
+    assert window.end not in window
+
+
+@given(moments)
+def test_a_label_names_its_window(moment: datetime) -> None:
+    window = Window.containing(moment)
+    assert Window.parse(window.label) == window
+    assert Window.parse(window.start.isoformat()) == window
+    assert str(window) == f"{window.date}T{window.hour}"
+
+
+@given(moments, st.timedeltas(timedelta(0), timedelta(hours=30)))
+def test_the_windows_between_two_moments_cover_them_without_gap(start: datetime, length: timedelta) -> None:
+    end = start.astimezone(UTC) + length
+    windows = list(Window.between(start, end))
+    assert [window.next for window in windows[:-1]] == windows[1:]
+    if start.astimezone(UTC) < end:
+        assert start in windows[0]
+        assert windows[-1].start < end <= windows[-1].end
+    else:
+        assert all(window.start < end for window in windows)
+
+
+def test_a_label_without_a_zone_is_utc() -> None:
+    assert Window.parse("2026-11-20T05").start == datetime(2026, 11, 20, 5, tzinfo=UTC)
+    assert Window.parse("2026-11-20T05:00:00").start == datetime(2026, 11, 20, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-11-20", "2026-11-20T25", "2026-11-20T05:30Z"])
+def test_what_names_no_hour_is_refused(text: str) -> None:
+    with pytest.raises(WindowError):
+        Window.parse(text).label  # noqa: B018
+
+
+def test_a_window_needs_an_aware_utc_start_on_the_hour() -> None:
+    for start in (
+        datetime(2026, 11, 20, 5),  # noqa: DTZ001
+        datetime(2026, 11, 20, 5, tzinfo=timezone(timedelta(hours=2))),
+        datetime(2026, 11, 20, 5, 1, tzinfo=UTC),
+    ):
+        with pytest.raises(WindowError):
+            Window(start)
+    with pytest.raises(WindowError):
+        Window.containing(datetime(2026, 11, 20, 5))  # noqa: DTZ001
