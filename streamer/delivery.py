@@ -129,16 +129,19 @@ class Delivery:
             self._stop.wait(_FIRST_DELAY_SECONDS)
 
     def _batch(self) -> list[Spooled]:
-        """What failed before, and what is new as far as there is room."""
-        batch = list(self._failed)
-        room = BATCH_RECORDS - sum(len(records.bodies) for records in batch)
-        size = BATCH_BYTES - sum(sum(map(len, records.bodies)) for records in batch)
-        while room and (fresh := self._spool.take(self._taken, room, size)):
-            batch.append(fresh)
-            self._taken = fresh.numbers[-1]
-            room -= len(fresh.bodies)
-            size -= sum(map(len, fresh.bodies))
-        return batch
+        """What failed before, and what is new as far as there is room.
+
+        Only the first new group may be cut: the spool writes the rest of a cut group once more.
+        """
+        room = BATCH_RECORDS - sum(len(records.bodies) for records in self._failed)
+        size = BATCH_BYTES - sum(sum(map(len, records.bodies)) for records in self._failed)
+        fresh: list[Spooled] = []
+        while room and (more := self._spool.take(self._taken, room, size, whole=bool(fresh))):
+            fresh.append(more)
+            self._taken = more.numbers[-1]
+            room -= len(more.bodies)
+            size -= sum(map(len, more.bodies))
+        return [*self._failed, *fresh]
 
     def _sent(self, batch: list[Spooled]) -> tuple[list[Spooled], list[Spooled]]:
         """Sends a batch; returns the records that Firehose took, and those that it did not take."""

@@ -217,10 +217,11 @@ class Spool:
                 self._free = (now, _free_bytes(self._folder))
             return DISK_FULL if self._free[1] < self._reserve_bytes else None
 
-    def take(self, after: int, records: int, size: int) -> Spooled | None:
+    def take(self, after: int, records: int, size: int, *, whole: bool = False) -> Spooled | None:
         """The next records behind number ``after``, of one group: at most so many, of at most ``size`` bytes.
 
-        None where the next one does not fit, or none is committed.
+        None where the next one does not fit, or none is committed; with ``whole`` also where not all that
+        the group still has would fit.
         """
         while (row := self._group_behind(after)) is not None:
             last, kinds, lines = row
@@ -240,8 +241,9 @@ class Spool:
             ]
             if there:
                 sizes = accumulate(len(found.bodies[place]) for place in there)
-                fitting = sum(so_far <= size for so_far in sizes)
-                return found.only(there[: min(fitting, records)]) if fitting and records else None
+                fitting = min(sum(so_far <= size for so_far in sizes), records)
+                too_few = fitting < (len(there) if whole else 1)
+                return None if too_few else found.only(there[:fitting])
             after = last
         return None
 

@@ -101,6 +101,17 @@ def test_only_what_failed_is_sent_again_together_with_what_is_new(spool: Spool) 
     assert delivery.failures == Counter({"ServiceUnavailableException": 2})
 
 
+def test_a_batch_ends_with_a_group_and_cuts_only_one_that_is_too_large(spool: Spool) -> None:
+    for group in (range(300), range(300, 500), range(500, 501), range(501, 901)):
+        for number in group:
+            spool.put(Record(AT, "tweet", b"%d\n" % number))
+        spool.flush(20)
+    firehose = FakeFirehose(iter([lambda index: index == 7]))
+    delivered(firehose, spool)
+    assert [len(call) for call in firehose.calls] == [500, 402]
+    assert set(firehose.accepted.values()) == {1}
+
+
 def test_the_real_clients_partial_failure_is_understood(spool: Spool) -> None:
     client = boto3.client(
         "firehose", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"

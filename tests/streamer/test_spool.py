@@ -82,6 +82,17 @@ def test_a_batch_keeps_to_its_records_and_bytes_and_goes_on_behind_the_last(spoo
     assert spool.take(second.numbers[-1], 500, size=2) is None
 
 
+def test_a_group_that_does_not_fit_is_left_whole_where_that_is_asked(spool: Spool) -> None:
+    for number in range(10, 15):
+        spool.put(tweet(number))
+    spool.flush(20)
+    assert spool.take(0, 4, 1000, whole=True) is None
+    assert spool.take(0, 500, 14, whole=True) is None
+    found = spool.take(0, 5, 15, whole=True)
+    assert found
+    assert len(found.bodies) == 5
+
+
 def test_what_is_acknowledged_is_gone_and_the_rest_stays(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     for number in range(5):
