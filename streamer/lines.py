@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 
 from include.x.matching import Matcher
 from include.x.records import Ingest, iso
+from include.x.snowflake import to_milliseconds
 from include.x.topics import Topics
 from streamer.delivery import RECORD_BYTES
 from streamer.spool import Record
@@ -94,8 +95,6 @@ class _Usual(_Shape, forbid_unknown_fields=True):
 
 
 _USUAL = msgspec.json.Decoder(_Usual)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 _OURS = frozenset(("ingest", "kind", "at"))
 _COLUMNS = frozenset(_Shape.__struct_fields__)
 
@@ -162,7 +161,7 @@ class _Reading:
         """
         if received is not self._received:
             # Lines come by chunk, and all of a chunk have one time.
-            self._received, self._received_ms, self._ends = received, milliseconds_of(received), {}
+            self._received, self._received_ms, self._ends = received, to_milliseconds(received), {}
         end = self._ends.get(rule_id)
         if end is None:
             identity = self.rule_set.identities.get(rule_id, self.rule_set.identity)
@@ -278,7 +277,7 @@ class Reader:
             "tweet_id": tweet_id,
             "line": text[:_QUARANTINED_CHARACTERS],
         }
-        return Rejected(Record(milliseconds_of(received), "quarantine", _line(content), bought), reason)
+        return Rejected(Record(to_milliseconds(received), "quarantine", _line(content), bought), reason)
 
 
 def control(kind: str, identity: Identity, at: datetime, content: Mapping[str, Any]) -> Record:
@@ -292,17 +291,7 @@ def control(kind: str, identity: Identity, at: datetime, content: Mapping[str, A
         "rule_hash": identity.rule_hash,
         "sample": identity.sample,
     }
-    return Record(milliseconds_of(at), kind, _line(whole))
-
-
-def milliseconds_of(moment: datetime) -> int:
-    """Whole milliseconds since 1970 of an aware time."""
-    return (moment - _EPOCH) // _MILLISECOND
-
-
-def moment_of(at_ms: int) -> datetime:
-    """The aware UTC time of milliseconds since 1970."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
+    return Record(to_milliseconds(at), kind, _line(whole))
 
 
 def _is_payload(payload: Any) -> bool:

@@ -27,12 +27,13 @@ from include.x.client import api_client
 from include.x.pacing import Pacer
 from include.x.records import iso
 from include.x.search import SETTLED, SearchError, count
+from include.x.snowflake import from_milliseconds, to_milliseconds
 from include.x.topics import Topics
 from streamer.accounting import Accounting
 from streamer.delivery import Delivery
 from streamer.health import HealthServer, Watched, embedded_metrics
 from streamer.intake import SILENCE_SECONDS, Intake
-from streamer.lines import Identity, Reader, StreamError, Tweet, control, milliseconds_of, moment_of
+from streamer.lines import Identity, Reader, StreamError, Tweet, control
 from streamer.quiet import Quiet
 from streamer.reconnect import CONNECTS_SECONDS, BackOff, Cause, Ended, connect_delay
 from streamer.rulebook import Rulebook
@@ -167,7 +168,7 @@ class Streamer:
         now = datetime.now(UTC)
         month = month_of(now)
         last_byte_at = self._intake.last_byte_at
-        watermark = moment_of(self._spool.watermark(milliseconds_of(now)))
+        watermark = from_milliseconds(self._spool.watermark(to_milliseconds(now)))
         used = self._accounting.used(month)
         return {
             "session": self._identity.session,
@@ -237,7 +238,7 @@ class Streamer:
         ill = self._ill()
         if ill or not self._intake.connected:
             return ill or f"not receiving: {self._state}"
-        now = milliseconds_of(datetime.now(UTC))
+        now = to_milliseconds(datetime.now(UTC))
         if self._delivery.failing:
             return f"not delivering: {self._delivery.failing}"
         lag = (now - self._spool.watermark(now)) / 1000
@@ -363,7 +364,7 @@ class Streamer:
         """Whether X, that counts too many connections, has room after all: for want of a dead one of ours."""
         kept = (self._spool.state(_GRANTED), self._asked_before)
         try:
-            return free_own(self._api, [moment_of(int(made)) for made in kept if made])
+            return free_own(self._api, [from_milliseconds(int(made)) for made in kept if made])
         except (tweepy.TweepyException, requests.RequestException, ValueError) as error:
             log.warning(
                 "connections unknown",
@@ -373,7 +374,7 @@ class Streamer:
 
     def _on_connected(self, at: datetime, last_byte_before: datetime | None) -> None:
         self._state = "connected"
-        self._spool.set_state(_GRANTED, str(milliseconds_of(at)))
+        self._spool.set_state(_GRANTED, str(to_milliseconds(at)))
         self._event("connect", last_byte_at=last_byte_before)
         self._beat_now.set()
         log.info("connected")
@@ -415,7 +416,7 @@ class Streamer:
         now = datetime.now(UTC)
         tweets = dict(self._last_tweet_at)
         content = {
-            "watermark": moment_of(self._spool.watermark(milliseconds_of(now))),
+            "watermark": from_milliseconds(self._spool.watermark(to_milliseconds(now))),
             "connected": self._intake.connected,
             "last_byte_at": self._intake.last_byte_at,
             "last_tweet_at": max(tweets.values(), default=None),

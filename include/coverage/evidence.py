@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from include.coverage.judge import Evidence, Gap, Measures
-from include.coverage.stretch import Stretch, from_milliseconds, overlap_seconds, to_milliseconds
+from include.coverage.stretch import Stretch, overlap_seconds
 from include.lake import sql
 from include.lake.athena import Row
 from include.lake.layout import (
@@ -23,6 +23,7 @@ from include.lake.storage import Object, list_objects
 from include.settings import Settings
 from include.window import HOUR, Window
 from include.x.search import REACH, SETTLED
+from include.x.snowflake import from_milliseconds, to_milliseconds
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client

@@ -11,8 +11,9 @@ from typing import Any
 
 from include.coverage.judge import GapState
 from include.coverage.ledger import Row
-from include.coverage.stretch import Stretch, from_milliseconds, to_milliseconds
+from include.coverage.stretch import Stretch
 from include.window import Window
+from include.x.snowflake import from_milliseconds, to_milliseconds
 
 
 @dataclass(frozen=True)

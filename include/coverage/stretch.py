@@ -4,20 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
-
-
-def from_milliseconds(milliseconds: int) -> datetime:
-    """The UTC time of milliseconds since 1970."""
-    return _EPOCH + milliseconds * _MILLISECOND
-
-
-def to_milliseconds(moment: datetime) -> int:
-    """Whole milliseconds since 1970, rounded down."""
-    return (moment - _EPOCH) // _MILLISECOND
+from datetime import datetime
 
 
 @dataclass(frozen=True, order=True)

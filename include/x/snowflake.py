@@ -17,6 +17,16 @@ _UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
+def to_milliseconds(at: datetime) -> int:
+    """Whole milliseconds since 1970 of an aware time, rounded down."""
+    return (at - _UNIX) // _MILLISECOND
+
+
+def from_milliseconds(milliseconds: int) -> datetime:
+    """The UTC time of milliseconds since 1970."""
+    return _UNIX + milliseconds * _MILLISECOND
+
+
 def milliseconds(tweet_id: int) -> int:
     """Milliseconds since 1970 at which the id was made."""
     return (tweet_id >> LOW_BITS) + EPOCH_MS
@@ -24,7 +34,7 @@ def milliseconds(tweet_id: int) -> int:
 
 def moment(tweet_id: int) -> datetime:
     """The UTC time, to the millisecond, at which the id was made."""
-    return _UNIX + milliseconds(tweet_id) * _MILLISECOND
+    return from_milliseconds(milliseconds(tweet_id))
 
 
 def lowest_id(at: datetime) -> int:

@@ -15,7 +15,7 @@ import pytest
 
 from include.coverage import evidence, ledger
 from include.coverage.judge import Verdict, judge
-from include.coverage.stretch import Stretch, to_milliseconds
+from include.coverage.stretch import Stretch
 from include.lake import layout
 from include.lake.athena import Athena
 from include.lake.schemas import LABELED
@@ -23,7 +23,7 @@ from include.lake.storage import list_objects
 from include.provision.lake import ensure_database, ensure_tables, ensure_workgroup
 from include.settings import Settings
 from include.window import Window
-from include.x.snowflake import lowest_id
+from include.x.snowflake import lowest_id, to_milliseconds
 from include.x.topics import load
 from tests.local.support_athena import LocalAthena
 

@@ -21,10 +21,11 @@ from include.coverage.evidence import (
 )
 from include.coverage.judge import Verdict
 from include.coverage.measure import measure
-from include.coverage.stretch import Stretch, to_milliseconds
+from include.coverage.stretch import Stretch
 from include.lake.layout import labeled_key, quarantine_key, raw_prefix, recovered_key
 from include.settings import Settings
 from include.window import Window
+from include.x.snowflake import to_milliseconds
 from include.x.topics import load
 
 SETTINGS = Settings(bucket="lake", delivery_grace_seconds=1800, delivery_margin_seconds=10)

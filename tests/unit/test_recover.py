@@ -19,13 +19,13 @@ from types_boto3_s3 import S3Client
 from include.coverage.judge import GapState
 from include.coverage.plan import Recovery
 from include.coverage.recover import Outcome, recover
-from include.coverage.stretch import Stretch, from_milliseconds, to_milliseconds
+from include.coverage.stretch import Stretch
 from include.lake.layout import raw_prefix, recovered_key, recovered_stretch
 from include.settings import Settings
 from include.window import HOUR, Window
 from include.x.budget import PostsLedger, month_of
 from include.x.search import sampled
-from include.x.snowflake import lowest_id
+from include.x.snowflake import from_milliseconds, lowest_id, to_milliseconds
 from include.x.topics import Topics, load
 
 SETTINGS = Settings(bucket="lake")
