@@ -30,7 +30,7 @@ from local.processes import Processes
 from tests.local.support_aws import CREDENTIALS, LocalAws
 from tests.ports import free_ports
 
-pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.scheduler
 
 BUCKET = "scheduler-lake"
 NO_OBJECTS = hashlib.sha256().hexdigest()[:16]

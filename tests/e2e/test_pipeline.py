@@ -28,7 +28,7 @@ from local.processes import answers
 from local.run import Run, closed_windows, run_dag, start_streamer, wait_for_run, window_of
 from tests.e2e.pages import check_pages
 
-pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.scheduler
 
 Row = dict[str, Any]
 
