@@ -51,8 +51,8 @@ with DAG(
     },
     default_args={
         "owner": "x-opinion",
-        "retries": 2,
-        "retry_delay": pendulum.duration(seconds=30),
+        "retries": 3,
+        "retry_delay": pendulum.duration(seconds=10),
         "retry_exponential_backoff": True,
         "max_retry_delay": pendulum.duration(minutes=10),
     },
