@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
+from typing import Any
 
 import psutil
 import requests
@@ -89,9 +90,14 @@ class Processes:
     def start(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], *, ends_last: bool = False
     ) -> Process:
-        """Starts a command whose output goes to ``<logs>/<name>.log``; ``ends_last`` if others need it."""
+        """Starts a command whose output goes to ``<logs>/<name>.log``; ``ends_last`` if others need it.
+
+        A signal that comes meanwhile is handled once the process is among those that are to be ended.
+        """
         log = self.logs / f"{name}.log"
-        with log.open("ab") as output:
+        came: list[int] = []
+        # What a handler raises inside a fork's hooks is printed and lost: so Ctrl-C would be.
+        with _signals(lambda number, _: came.append(number)), log.open("ab") as output:
             popen = subprocess.Popen(
                 command,
                 env=dict(environment),
@@ -101,9 +107,11 @@ class Processes:
                 start_new_session=True,
                 preexec_fn=dies_with_parent(signal.SIGTERM),
             )
-        process = Process(name, popen, log, ends_last)
-        self.running.append(process)
-        self._register()
+            process = Process(name, popen, log, ends_last)
+            self.running.append(process)
+            self._register()
+        if came:
+            signal.raise_signal(came[0])
         return process
 
     def stop(self, process: Process, seconds: float | None = None) -> None:
@@ -115,9 +123,10 @@ class Processes:
     def stop_all(self) -> None:
         """Ends every process: first, all at once, those that depend on others, then the others.
 
-        Twice ``stop_seconds`` and a few seconds at most; signals that come meanwhile change nothing.
+        Twice ``stop_seconds`` and a few seconds at most; signals that come meanwhile change nothing: a second
+        Ctrl-C would leave half of the work undone.
         """
-        with _undisturbed():
+        with _signals(signal.SIG_IGN):
             for last in (False, True):
                 _end([process for process in self.running if process.ends_last is last], self.stop_seconds)
             self.running.clear()
@@ -191,17 +200,17 @@ def answers(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ignores Ctrl-C and SIGTERM for a while: a second one would leave half of the work undone."""
+def _signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> Iterator[None]:
+    """Has Ctrl-C and SIGTERM handled so for a while, in the main thread: no other handles any."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    former = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+        for number, handler_before in former.items():
+            signal.signal(number, handler_before)
 
 
 def _family(pid: int) -> list[psutil.Process]:

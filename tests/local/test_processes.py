@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -80,3 +81,25 @@ def test_an_impatient_ctrl_c_leaves_nothing_half_stopped(processes: Processes) -
     impatient.join()
     assert not any(map(alive, stubborn))
     assert signal.getsignal(signal.SIGINT) is before
+
+
+INTERRUPTED = """
+import os, pathlib, signal, sys
+from local.processes import Processes
+
+folder = pathlib.Path(sys.argv[1])
+os.register_at_fork(after_in_parent=lambda: signal.raise_signal(signal.SIGINT))
+with Processes(folder / "logs", folder / "processes.json") as processes:
+    try:
+        processes.start("sleep", ["sleep", "300"], os.environ)
+    except KeyboardInterrupt:
+        print(processes.running[0].popen.pid)
+"""
+
+
+def test_a_ctrl_c_while_a_process_is_started_is_heard(tmp_path: Path) -> None:
+    """In the middle of its fork, where Python drops what a signal's handler raises."""
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert run.stderr == ""
+    assert not psutil.pid_exists(int(run.stdout))
