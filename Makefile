@@ -21,7 +21,7 @@ help: ## This list
 	@echo
 	@echo "Parameters of run: ONCE=1 ends after the summary; HOURS=6 past hours to recover; RATE=3000 posts an hour"
 	@echo "in the archive; ARCHIVE=tweets.ndjson.gz replays real tweets; TOPICS=topics.yaml measures other topics;"
-	@echo "PORT=8080 the first of the seven ports in use (Airflow's UI);"
+	@echo "PORT=8080 the first of the eight ports in use (Airflow's UI);"
 	@echo "BIND=0.0.0.0 lets containers (and the network) reach the stand-ins, by .run/containers.env; GATEWAY= is"
 	@echo "this machine's name in containers (host.docker.internal, or an address such as 172.17.0.1)."
 	@echo "Parameter of soak: MINUTES=30 how long it lasts. Parameter of test: BROWSER=0 leaves out the tests of pages."

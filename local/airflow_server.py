@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import shutil
+import sqlite3
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,13 +22,6 @@ from local.processes import Process, Processes, answers
 
 # Airflow's servers of logs listen on every address, and are not needed: the API server reads the files.
 _NO_LOG_SERVER = "--skip-serve-logs"
-COMPONENTS = {
-    "api-server": (),
-    "scheduler": (_NO_LOG_SERVER,),
-    "dag-processor": (),
-    "triggerer": (_NO_LOG_SERVER,),
-}
-"""Airflow's processes, each with its options."""
 HEALTH = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 """The components by the names that the health route gives them."""
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,7 +53,7 @@ def environment(home: Path, endpoints: Endpoints, base: Mapping[str, str]) -> di
         "API__WORKERS": 1,
         "API_AUTH__JWT_SECRET": key.read_text(),
         "CORE__DAGS_FOLDER": ROOT / "dags",
-        "CORE__EXECUTION_API_SERVER_URL": f"{endpoints.url('airflow')}/execution/",
+        "CORE__EXECUTION_API_SERVER_URL": f"{endpoints.url('airflow-execution')}/execution/",
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__LOAD_EXAMPLES": False,
         "CORE__PARALLELISM": 4,
@@ -69,12 +64,15 @@ def environment(home: Path, endpoints: Endpoints, base: Mapping[str, str]) -> di
         "DAG_PROCESSOR__PARSING_PROCESSES": 1,
         "DAG_PROCESSOR__REFRESH_INTERVAL": 60,
         # On a busy machine a writer may wait longer than SQLite's 5 s for the others.
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=20",
         "LOGGING__BASE_LOG_FOLDER": home / "logs",
         "SECRETS__BACKEND": "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend",
         "SECRETS__BACKEND_KWARGS": json.dumps(
             {"connections_prefix": "airflow/connections", "variables_prefix": None, "config_prefix": None}
         ),
+        # A task's end is often noticed only after this many seconds: by default five, for which it keeps its
+        # slot; and one that a trigger resumes meanwhile is taken for failed.
+        "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
     }
     return {
         **base,
@@ -99,30 +97,47 @@ def migrate(processes: Processes, env: Mapping[str, str]) -> Process | None:
 
 def migrated(processes: Processes, migration: Process | None, env: Mapping[str, str]) -> None:
     """Waits for the end of `migrate`, if it had anything to do; raises `ProcessError` where it failed."""
-    if migration is None:
-        return
     database = Path(env["AIRFLOW_HOME"]) / "airflow.db"
-    if migration.popen.wait():
-        database.unlink(missing_ok=True)
-        migration.check()
-    processes.stop(migration)
-    partial = EMPTY_DATABASE.with_suffix(f".{migration.popen.pid}")
-    shutil.copyfile(database, partial)
-    partial.replace(EMPTY_DATABASE)
+    if migration is not None:
+        if migration.popen.wait():
+            database.unlink(missing_ok=True)
+            migration.check()
+        processes.stop(migration)
+        partial = EMPTY_DATABASE.with_suffix(f".{migration.popen.pid}")
+        shutil.copyfile(database, partial)
+        partial.replace(EMPTY_DATABASE)
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        # Readers and the writer don't wait for each other; the file remembers it.
+        connection.execute("PRAGMA journal_mode=WAL")
 
 
-def start(processes: Processes, env: Mapping[str, str]) -> list[Process]:
-    """Starts every component; `is_healthy` tells when they can be used."""
-    return [
-        processes.start(f"airflow-{name}", [sys.executable, "-m", "airflow", name, *options], env)
-        for name, options in COMPONENTS.items()
-    ]
+def start(processes: Processes, endpoints: Endpoints, env: Mapping[str, str]) -> dict[str, Process]:
+    """Starts every component and returns them by name; `is_healthy` tells when they can be used.
+
+    Tasks have an API server of their own. A user's call is logged from the server's only event loop: with
+    SQLite it would wait there for the lock of a task's call, which that very loop has to let commit.
+    """
+    components = {
+        "api-server": ("api-server", "--apps", "core"),
+        "execution-api": (
+            "api-server",
+            *("--apps", "execution"),
+            *("--port", str(endpoints.port("airflow-execution"))),
+        ),
+        "scheduler": ("scheduler", _NO_LOG_SERVER),
+        "dag-processor": ("dag-processor",),
+        "triggerer": ("triggerer", _NO_LOG_SERVER),
+    }
+    return {
+        name: processes.start(f"airflow-{name}", [sys.executable, "-m", "airflow", *command], env)
+        for name, command in components.items()
+    }
 
 
 def is_healthy(endpoints: Endpoints) -> bool:
     """Whether every component says that it is healthy."""
     url = f"{endpoints.url('airflow')}/api/v2/monitor/health"
-    if not answers(url):
+    if not answers(url) or not answers(f"{endpoints.url('airflow-execution')}/execution/health"):
         return False
     health = requests.get(url, timeout=5).json()
     return all(health[part]["status"] == "healthy" for part in HEALTH)

@@ -20,6 +20,7 @@ SERVICES = (
     "streamer",
     "databricks",
     "mlflow",
+    "airflow-execution",
 )
 """One port each, in this order, from the first port on."""
 

@@ -289,11 +289,11 @@ def _start_airflow(this: Run, trino: Process, migration: Process | None) -> None
         progress("creating the metadata database")
         airflow_server.migrated(this.processes, migration, this.airflow_environment)
         progress("starting the components")
-        components = airflow_server.start(this.processes, this.airflow_environment)
-        components[0].wait_until(lambda: airflow_server.is_healthy(this.endpoints), 120)
+        components = airflow_server.start(this.processes, this.endpoints, this.airflow_environment)
+        components["api-server"].wait_until(lambda: airflow_server.is_healthy(this.endpoints), 120)
         progress("waiting for Trino")
         trino.wait_until(lambda: is_ready(this.endpoints.url("trino")), 120)
-        components[2].wait_until(lambda: all(this.airflow.has_dag(dag) for dag in DAGS), 120)
+        components["dag-processor"].wait_until(lambda: all(this.airflow.has_dag(dag) for dag in DAGS), 120)
         this.airflow.ensure_pool(this.settings.sagemaker_pool, SAGEMAKER_JOBS)
 
 

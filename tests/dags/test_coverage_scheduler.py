@@ -223,8 +223,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     s3.create_bucket(Bucket=BUCKET)
     with Processes(folder / "logs", folder / "processes.json") as processes:
         airflow_server.migrated(processes, airflow_server.migrate(processes, environment), environment)
-        components = airflow_server.start(processes, environment)
-        components[0].wait_until(lambda: airflow_server.is_healthy(endpoints), 180)
+        components = airflow_server.start(processes, endpoints, environment)
+        components["api-server"].wait_until(lambda: airflow_server.is_healthy(endpoints), 180)
         world = World(AirflowClient(endpoints.url("airflow")), s3, holds)
         for dag in ("transform", "reruns", "approvals"):
             world.until(lambda dag=dag: world.airflow.has_dag(dag))
