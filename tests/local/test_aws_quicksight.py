@@ -20,10 +20,12 @@ from include.insights.expressions import to_sql
 from include.insights.quicksight import assets
 from include.provision.quicksight import QuickSightError, ensure
 from include.settings import Settings
+from local.aws.bootstrap import Template
 from tests.local.support_athena import LocalAthena
 from tests.local.support_aws import LocalAws
 from tests.unit.support_dashboards import generated_definition, generated_rows, same, table, topics
 
+ROOT = Path(__file__).parents[2]
 ACCOUNT = "123456789012"
 ARN = f"arn:aws:quicksight:us-east-1:{ACCOUNT}"
 READER = f"{ARN}:user/default/reader"
@@ -346,7 +348,9 @@ def test_tags_permissions_and_schedules_are_kept_over_a_crash(new_aws: Callable[
 
 def test_provisioning_twice_changes_nothing_and_a_change_just_what_it_concerns(athena: LocalAthena) -> None:
     client = athena.aws.client("quicksight")
-    client.register_user(
+    person, called = athena.aws.client("quicksight"), set[str]()
+    client.meta.events.register("before-call", lambda model, **_: called.add(f"quicksight:{model.name}"))
+    person.register_user(
         AwsAccountId=ACCOUNT,
         Namespace="default",
         UserName="reader",
@@ -378,11 +382,25 @@ def test_provisioning_twice_changes_nothing_and_a_change_just_what_it_concerns(a
     nobody = settings.model_copy(update={"quicksight_principals": ()})
     assert len(ensure(client, more, nobody, ACCOUNT)) == 5
     # Without its data set a dashboard cannot be changed; QuickSight's reason is told.
-    client.untag_resource(ResourceArn=f"{ARN}:dataset/{ids('data_set')[0]}", TagKeys=["definition"])
+    person.untag_resource(ResourceArn=f"{ARN}:dataset/{ids('data_set')[0]}", TagKeys=["definition"])
     assert ensure(client, more, nobody, ACCOUNT) == [f"updated data set {ids('data_set')[0]}"]
     missing = settings.model_copy(update={"workgroup": "nowhere"})
     with pytest.raises(QuickSightError, match=r"data source .* is UPDATE_FAILED: GENERIC_SQL_FAILURE"):
         ensure(client, more, missing, ACCOUNT)
+    # What never worked is made anew.
+    (source,) = ids("data_source")
+    person.delete_data_source(AwsAccountId=ACCOUNT, DataSourceId=source)
+    with pytest.raises(QuickSightError, match=r"data source .* is CREATION_FAILED: GENERIC_SQL_FAILURE"):
+        ensure(client, more, missing, ACCOUNT)
+    assert f"created data source {source}" in ensure(client, more, nobody, ACCOUNT)
+    assert called <= allowed("Dashboards"), "infra/lake.yaml does not allow what provisioning does"
+
+
+def allowed(statement: str) -> set[str]:
+    """The actions that Airflow's policy allows in one of its statements."""
+    policy = Template.load(ROOT / "infra" / "lake.yaml").resources["PipelinePolicy"]
+    statements = policy["Properties"]["PolicyDocument"]["Statement"]
+    return set(next(each["Action"] for each in statements if each["Sid"] == statement))
 
 
 def test_athena_and_the_page_agree_on_generated_measures(athena: LocalAthena, tmp_path: Path) -> None:
