@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -27,9 +28,12 @@ NEVER_MADE, EMPTY, BROKEN = "2001", "2002", "2003"
 """Years of which the lake has no tables, no rows, and no answer."""
 
 
-def now() -> datetime:
-    """The end of the latest hour."""
-    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+NOW = datetime.fromisoformat(
+    os.environ.setdefault(
+        "TESTS_BEGAN", datetime.now(UTC).replace(minute=0, second=0, microsecond=0).isoformat()
+    )
+)
+"""The end of the latest hour when the tests began, also in the processes that they start."""
 
 
 def counts(topic: str, language: str, country: str, ago: int) -> tuple[int, int, int]:
@@ -44,7 +48,7 @@ def opinion_rows() -> list[dict[str, Any]]:
     """Rows of the view `opinion`."""
     rows = []
     for ago in range(HOURS):
-        hour = now() - timedelta(hours=ago)
+        hour = NOW - timedelta(hours=ago)
         sample = 50 if ago <= SAMPLE_CHANGED else 100
         change = {RULES_CHANGED: "rules", SAMPLE_CHANGED: "sample"}.get(ago, "")
         for topic in TOPICS:
@@ -87,8 +91,8 @@ def coverage_rows() -> list[dict[str, Any]]:
     verdicts = {OPEN: "in progress", UNLABELED: "unlabeled", OUTAGE: "outage"}
     return [
         {
-            "hour": f"{now() - timedelta(hours=ago):%Y-%m-%d %H}:00:00.000",
-            "dt": f"{now() - timedelta(hours=ago):%Y-%m-%d}",
+            "hour": f"{NOW - timedelta(hours=ago):%Y-%m-%d %H}:00:00.000",
+            "dt": f"{NOW - timedelta(hours=ago):%Y-%m-%d}",
             "topic": topic,
             "verdict": verdicts.get(ago, "complete"),
             "evidence": f"alive {3600 if ago != OUTAGE else 3300} s by <b>heartbeats</b>",

@@ -90,12 +90,13 @@ def main() -> None:
 
     app = create_app()
     [plugin] = [route.app for route in app.routes if getattr(route, "path", None) == "/x-opinion"]
-    from x_opinion.app import get_lake
+    from x_opinion.app import get_lake, get_now
 
-    from tests.plugins.support_lake import RecordedLake
+    from tests.plugins.support_lake import NOW, RecordedLake
 
     lake = RecordedLake()
     plugin.dependency_overrides[get_lake] = lambda: lake
+    plugin.dependency_overrides[get_now] = lambda: NOW
     uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
 
 

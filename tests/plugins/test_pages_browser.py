@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, exp
 from x_opinion.app import PAGES
 
 from tests.browser import browser
-from tests.plugins.support_lake import ALARM, BROKEN, EMPTY, NEVER_MADE, OUTAGE, UNLABELED, now
+from tests.plugins.support_lake import ALARM, BROKEN, EMPTY, NEVER_MADE, NOW, OUTAGE, UNLABELED
 from tests.plugins.support_server import Server
 
 CONTRAST = """() => {
@@ -130,8 +130,8 @@ def visit(chromium: Browser, server: Server) -> Iterator[Any]:
 
 def hour_cell(frame: Page | FrameLocator, ago: int, topic: str = "ukraine") -> Any:
     """The cell of the hour so many hours ago."""
-    moment = now() - timedelta(hours=ago)
-    midnight = now().replace(hour=0) - timedelta(days=6)
+    moment = NOW - timedelta(hours=ago)
+    midnight = NOW.replace(hour=0) - timedelta(days=6)
     index = int((moment - midnight).total_seconds() // 3600)
     return frame.locator(f"[role=gridcell][data-topic={topic}][data-hour='{index}']")
 
@@ -257,7 +257,7 @@ def test_an_hour_leads_to_its_runs(visit: Any, way: str) -> None:
         visitor.page.keyboard.press("Enter")
     visitor.page.wait_for_url("**/dags/transform/runs?**")
     [pattern] = parse_qs(urlparse(visitor.page.url).query)["run_id_pattern"]
-    assert f"window__{now() - timedelta(hours=2):%Y-%m-%dT%H}" in pattern.split("|")
+    assert f"window__{NOW - timedelta(hours=2):%Y-%m-%dT%H}" in pattern.split("|")
 
 
 def test_a_range_by_mouse_plans_a_backfill_that_changes_nothing(visit: Any, server: Server) -> None:
@@ -274,8 +274,8 @@ def test_a_range_by_mouse_plans_a_backfill_that_changes_nothing(visit: Any, serv
     expect(link).to_be_visible()
     runs = server.session("admin").get("/api/v2/dags/coverage/dagRuns?order_by=-run_after").json()["dag_runs"]
     assert runs[0]["conf"] == {
-        "start": f"{now() - timedelta(hours=30):%Y-%m-%dT%H}",
-        "end": f"{now() - timedelta(hours=27):%Y-%m-%dT%H}",
+        "start": f"{NOW - timedelta(hours=30):%Y-%m-%dT%H}",
+        "end": f"{NOW - timedelta(hours=27):%Y-%m-%dT%H}",
         "dry_run": True,
     }
     link.click()

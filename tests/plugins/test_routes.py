@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
-from x_opinion.app import PAGES, STATIC, create_app, get_lake, version
+from x_opinion.app import PAGES, STATIC, create_app, get_lake, get_now, version
 
 from tests.plugins.support_lake import (
     ALARM,
@@ -20,11 +20,11 @@ from tests.plugins.support_lake import (
     EMPTY,
     HOURS,
     NEVER_MADE,
+    NOW,
     TOPICS,
     UNLABELED,
     RecordedLake,
     counts,
-    now,
 )
 from tests.plugins.support_server import Server
 
@@ -55,6 +55,7 @@ def client(lake: RecordedLake) -> TestClient:
     app = create_app()
     app.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="admin", role="admin")
     app.dependency_overrides[get_lake] = lambda: lake
+    app.dependency_overrides[get_now] = lambda: NOW
     return TestClient(app)
 
 
@@ -151,12 +152,12 @@ def shown(client: TestClient, page: str = "opinion-over-time", **query: Any) -> 
 
 def test_the_figures_are_those_of_the_rows(client: TestClient) -> None:
     expected = {topic: [0.0, 0.0] for topic in TOPICS}
-    first = now() - timedelta(days=6)
+    first = NOW - timedelta(days=6)
     for topic in TOPICS:
         for language in ("en", "de"):
             for country in ("--", "US", "DE", "PL"):
                 for ago in range(HOURS):
-                    if now() - timedelta(hours=ago) < first:
+                    if NOW - timedelta(hours=ago) < first:
                         continue
                     weight = 2 if ago <= 20 else 1
                     negative, _, positive = counts(topic, language, country, ago)
@@ -264,7 +265,7 @@ def test_the_grid_has_every_hour_of_the_week(client: TestClient) -> None:
         cells = dict(zip(found["hours"], topic["cells"], strict=True))
 
         def cell(ago: int, cells: dict[str, Any] = cells) -> dict[str, Any]:
-            found: dict[str, Any] = cells[f"{now() - timedelta(hours=ago):%Y-%m-%dT%H}"]
+            found: dict[str, Any] = cells[f"{NOW - timedelta(hours=ago):%Y-%m-%dT%H}"]
             return found
 
         assert cell(UNLABELED)["states"] == {
@@ -275,7 +276,7 @@ def test_the_grid_has_every_hour_of_the_week(client: TestClient) -> None:
         assert cell(UNLABELED + 1)["states"]["predicted"] == "predicted"
         assert cell(UNLABELED - 1)["states"]["predicted"] == "not predicted"
         assert cell(ALARM)["alarm"] == "the same tweets are still missing"
-        assert all(cell is None for hour, cell in cells.items() if hour > f"{now():%Y-%m-%dT%H}")
+        assert all(cell is None for hour, cell in cells.items() if hour > f"{NOW:%Y-%m-%dT%H}")
 
 
 def test_an_hours_runs_are_all_those_of_its_name(client: TestClient) -> None:
@@ -295,6 +296,7 @@ def test_ten_people_cost_one_query() -> None:
     app = create_app()
     app.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="admin", role="admin")
     app.dependency_overrides[get_lake] = lambda: slow
+    app.dependency_overrides[get_now] = lambda: NOW
 
     async def look() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app=app)
