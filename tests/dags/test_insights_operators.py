@@ -245,8 +245,9 @@ def test_the_days_limit_is_kept_and_quicksights_own_refusal_is_a_skip_too(
 
 
 def test_an_ingestion_that_fails_fails_the_task_with_quicksights_type_and_message(
-    data_set: Callable[..., str],
+    data_set: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(operators, "_PATIENCE", 60)
     name = data_set(workgroup="nowhere")
     with pytest.raises(IngestionError, match=r"is FAILED: SQL_EXCEPTION: .*nowhere"):
         task(name).execute({})

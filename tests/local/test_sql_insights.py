@@ -14,7 +14,7 @@ from unittest.mock import Mock
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
@@ -313,6 +313,15 @@ def test_of_two_runs_beside_each_other_the_one_that_saw_less_looks_again(
         ),
         max_size=40,
     )
+)
+@example(
+    [
+        ("ukraine", NINE, "Positive", "en", "US", 100),
+        ("ukraine", NINE, "Positive", "en", None, 50),
+        ("ukraine", TEN, "Negative", None, "", 0),
+        ("russia", NINE, None, "", "US", None),
+        ("russia", TEN, "Neutral", "tr", None, 100),
+    ]
 )
 @limits(max_examples=2, suppress_health_check=list(HealthCheck))
 def test_every_row_is_counted_just_once_whatever_it_holds(lake: Lake, found: list[tuple[Any, ...]]) -> None:
