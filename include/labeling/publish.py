@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from include.labeling.models import NO_ENGINE
 from include.labeling.prepare import STAGE, Prepared, named, read_answers, read_shard, read_translations
 from include.lake import layout, storage
 from include.lake.schemas import LABELED, SENTIMENTS
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 logger = logging.getLogger(__name__)
-
-NO_ENGINE = "none"
-"""The engine of what was not translated."""
 
 LANGUAGE_UNKNOWN = "language_unknown"
 """X could not name the language, so no model was asked."""

@@ -1,4 +1,4 @@
-"""Where every object of the lake lies. Nothing else in the project builds a key by hand."""
+"""Where the lake's objects lie, for all who share them; what one module alone keeps, it names itself."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The few things that everyone does with S3, on a boto3 client that the caller gives.
 
 Objects are written whole or not at all. Where two writers may meet, `compare_and_swap` decides which one
-stays; nothing else in the project overwrites an object that another run may have written meanwhile.
+stays.
 """
 
 from __future__ import annotations

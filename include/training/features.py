@@ -215,8 +215,3 @@ Part = Callable[[DataFrame], Fitted]
 
 PARTS: dict[str, Part] = {part.__name__: part for part in (lemmas, style, bayes)}
 """The parts by the names that the parameter ``features`` takes."""
-
-
-def pipeline(*stages: Sequence[Transformer]) -> PipelineModel:
-    """One model out of stages that have been fitted."""
-    return PipelineModel([stage for some in stages for stage in some])

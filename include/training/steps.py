@@ -1,4 +1,4 @@
-"""The steps as a wheel's entry points, and by hand: ``python -m include.training sync --bucket=…``.
+"""The steps as a wheel's entry points.
 
 Each prints its result as one line of JSON, counts only. On a cluster that the steps share, so do they the
 Spark session.
