@@ -9,7 +9,8 @@ one Parquet object per topic.
 **Every task can be cleared at any time, and an hour run again as often as you like**: the outputs are whole
 objects that replace themselves, and a SageMaker job that has answered the same input before is reused. An
 object made from newer raw data is never replaced by one made from older. If the work files have expired,
-clear from `prepare` on. Killing a task stops its job.
+clear from `prepare` on. An hour whose raw tweets expire (`OPINION_RETENTION_DAYS`) is skipped, and its labels
+stay. Killing a task stops its job.
 
 Quality: Great Expectations checks the hour before a model is paid for it and after it is published. The
 suites in `include/quality/suites.py` say for each expectation whether it blocks or warns, and why; results

@@ -86,8 +86,9 @@ class Settings(BaseSettings):
     """The Airflow connection of the workspace that trains."""
 
     retention_days: int = Field(30, ge=8)
-    """How long the training keeps texts, by the tweet's day; the bucket's rules have the same number
-    (`RetentionDays` in infra/lake.yaml), and coverage recovers and labels up to 7 days back."""
+    """How long tweets are kept, by their day: older hours leave the training's table and are labeled no more,
+    and their aggregates stay as they are. The bucket's rules have the same number (`RetentionDays` in
+    infra/lake.yaml); coverage recovers and labels up to 7 days back."""
 
     training_model: str = "main.x_opinion.student"
     """The registered model in Unity Catalog: catalog.schema.model."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 HOUR = timedelta(hours=1)
 
@@ -49,6 +49,10 @@ class Window:
         except (TypeError, ValueError) as error:
             raise WindowError(f"{label!r} is no hour; write it as 2026-11-20T05 (UTC)") from error
         return cls(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+    def is_within(self, days: int, today: date) -> bool:
+        """Whether its day is one of the ``days`` before ``today``, or later."""
+        return self.start.date() >= today - timedelta(days=days)
 
     @classmethod
     def between(cls, start: datetime, end: datetime) -> Iterator[Window]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import task
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.operators.quality import checking
 from include.settings import settings
@@ -21,14 +21,24 @@ if TYPE_CHECKING:
 def window(
     params: Any = None, data_interval_start: datetime | None = None, data_interval_end: datetime | None = None
 ) -> str:
-    """The label of the hour: what was asked for by hand, else the run's data interval."""
+    """The label of the hour: what was asked for by hand, else the run's data interval.
+
+    Skipped, and with it all that follows, where the hour's raw tweets expire: what is left of them would
+    replace the hour's labels.
+    """
     from include.window import WindowError, requested
 
-    label = (params or {}).get("window")
+    label, now = (params or {}).get("window"), datetime.now(UTC)
     try:
-        return requested(label, data_interval_start, data_interval_end, now=datetime.now(UTC)).label
+        found = requested(label, data_interval_start, data_interval_end, now=now)
     except WindowError as error:
         raise AirflowFailException(str(error)) from error  # no retry makes it an hour
+    if not found.is_within(settings().retention_days, now.date()):
+        raise AirflowSkipException(
+            f"{found} lies more than {settings().retention_days} days back (OPINION_RETENTION_DAYS): its raw"
+            " tweets expire, and its labels stay as they are"
+        )
+    return found.label
 
 
 @task(multiple_outputs=True)
@@ -60,7 +70,7 @@ def check_raw(prepared: dict[str, Any], ti: Any = None) -> dict[str, Any]:
         return _checked(check_raw, prepared)
 
 
-@task(trigger_rule="none_failed")
+@task(trigger_rule="none_failed_min_one_success")
 def compose(prepared: dict[str, Any], translation: dict[str, Any] | None) -> str:
     """Writes what the sentiment model is asked; its key prefix, empty where there is nothing to ask."""
     from include.labeling.prepare import compose_sentiment_input
@@ -72,7 +82,7 @@ def compose(prepared: dict[str, Any], translation: dict[str, Any] | None) -> str
     return prefix if hour.to_label else ""
 
 
-@task(trigger_rule="none_failed")
+@task(trigger_rule="none_failed_min_one_success")
 def publish(
     prepared: dict[str, Any], sentiment: dict[str, Any] | None, translation: dict[str, Any] | None
 ) -> dict[str, Any]:

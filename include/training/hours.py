@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from include.lake import layout, storage
@@ -81,11 +80,6 @@ def parse(hour: str) -> tuple[str, Window]:
 def days(hours: Iterable[str]) -> list[str]:
     """The days of some hours, sorted."""
     return sorted({parse(hour)[1].date for hour in hours})
-
-
-def is_kept(hour: str, retention_days: int, today: date) -> bool:
-    """Whether an hour's day is one of the ``retention_days`` before ``today``, or later."""
-    return parse(hour)[1].start.date() >= today - timedelta(days=retention_days)
 
 
 def labeled(s3: S3Client, bucket: str) -> dict[str, str]:

@@ -71,7 +71,7 @@ def predict(spark: SparkSession, s3: S3Client, parameters: Parameters) -> Predic
     gone = [
         hour
         for hour in sorted(done.hours.keys() - synced.hours.keys())
-        if hours.is_kept(hour, parameters.retention_days, today)
+        if hours.parse(hour)[1].is_within(parameters.retention_days, today)
     ]
     counted: dict[str, list[int]] = {}
     if todo.changed:

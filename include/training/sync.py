@@ -61,7 +61,7 @@ def sync(spark: SparkSession, s3: S3Client, parameters: Parameters) -> SyncResul
     there = {
         hour: etag
         for hour, etag in hours.labeled(s3, bucket).items()
-        if hours.is_kept(hour, parameters.retention_days, today)
+        if hours.parse(hour)[1].is_within(parameters.retention_days, today)
     }
     stood = exists = _exists(s3, bucket)
     todo = hours.difference(_done(spark, s3, bucket) if stood else {}, there)

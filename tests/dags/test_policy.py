@@ -60,6 +60,7 @@ for dag_id, dag in bag.dags.items():
         "tags": sorted(dag.tags),
         "owners": sorted({task.owner for task in dag.tasks}),
         "retries": {task.task_id: task.retries for task in dag.tasks},
+        "rules": {task.task_id: task.trigger_rule.value for task in dag.tasks},
         "catchup": dag.catchup,
         "start_date": dag.start_date.isoformat() if dag.start_date else None,
         "max_active_runs": dag.max_active_runs,
@@ -123,6 +124,12 @@ def test_only_transform_catches_up_from_a_start(parsed: dict[str, Any]) -> None:
     (dag,) = parsed["dags"].values()
     assert dag["catchup"] == (parsed["file"] == "transform")
     assert bool(dag["start_date"] and datetime.fromisoformat(dag["start_date"]).tzinfo) == dag["catchup"]
+
+
+def test_an_hour_that_transform_skips_is_skipped_to_its_end(parsed: dict[str, Any]) -> None:
+    if parsed["file"] == "transform":
+        (dag,) = parsed["dags"].values()
+        assert set(dag["rules"].values()) == {"all_success", "none_failed_min_one_success"}
 
 
 def test_a_task_is_tried_again_unless_it_must_not_be(parsed: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from include.labeling import jobs
 from include.operators import delivery
 from include.operators import sagemaker as operators
+from include.operators import transform as tasks
 from include.operators.delivery import DeliveryTrigger, DeliveryWatermarkSensor
 from include.operators.sagemaker import BatchTransformOperator, TransformJobTrigger
 from include.settings import settings
@@ -359,6 +360,14 @@ def test_names_fit_sagemaker_with_room_for_suffixes(aws: LocalAws, given: Callab
         configured, Window.parse(WINDOW), translator, prefix, jobs.list_inputs(s3, BUCKET, prefix)
     )
     assert re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", f"{job.name}-999")
+
+
+def test_an_hour_whose_raw_expires_is_skipped_and_one_within_the_retention_is_not() -> None:
+    now = datetime.now(UTC)
+    kept, gone = (Window.containing(now - timedelta(days=days)).label for days in (29, 31))
+    assert tasks.window.function(params={"window": kept}) == kept
+    with pytest.raises(AirflowSkipException, match="its labels stay as they are"):
+        tasks.window.function(params={"window": gone})
 
 
 def test_the_trigger_is_made_again_from_what_it_serializes() -> None:
