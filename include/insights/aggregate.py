@@ -4,7 +4,8 @@ Which days have to be selected again is read from the lake itself, never from ev
 aggregate carries a digest of the statement and of the objects that it was made from. The same rows give the
 same bytes, whoever writes them and how often.
 
-Labeled rows expire, aggregates stay: a day that has begun to lose objects keeps the aggregate that it has.
+Labeled rows expire, aggregates stay: a day beyond the retention, or that has begun to lose objects, keeps the
+aggregate that it has.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.lake import layout, sql, storage
+from include.lake import layout, quality, sql, storage
 from include.lake.athena import Athena
 from include.lake.schemas import AGGREGATE_KEYS, OPINION_HOURLY
 from include.settings import Settings
+from include.window import Window
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -43,25 +46,28 @@ class Inputs:
     """What a day's aggregate is made from now.
 
     ``labeled`` counts the labeled objects of each topic; ``digest`` covers the statement and every object.
+    ``expiring`` says whether the day lies beyond the retention.
     """
 
     day: str
     statement: str
     labeled: Mapping[str, int]
     digest: str
+    hours: tuple[Window, ...]
+    expiring: bool
 
     def outdates(self, standing: Mapping[str, str] | None) -> bool:
         """Whether the aggregate with the metadata ``standing`` (None: there is none) has to be made again."""
-        return standing is None or (standing.get("inputs") != self.digest and not self._expiring(standing))
+        return standing is None or (standing.get("inputs") != self.digest and not self._expired(standing))
 
     def metadata(self) -> dict[str, str]:
         """What the aggregate's object says of its origin."""
         return {"inputs": self.digest, "labeled": json.dumps(self.labeled, sort_keys=True)}
 
-    def _expiring(self, standing: Mapping[str, str]) -> bool:
-        """Whether a topic has fewer hours than the aggregate was made from."""
+    def _expired(self, standing: Mapping[str, str]) -> bool:
+        """Whether a topic has, or may soon have, fewer hours than the aggregate was made from."""
         former: dict[str, int] = json.loads(standing.get("labeled", "{}"))
-        return any(count < former.get(topic, 0) for topic, count in self.labeled.items())
+        return self.expiring or any(count < former.get(topic, 0) for topic, count in self.labeled.items())
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ def inputs(s3: S3Client, settings: Settings, topics: Sequence[str], day: str = "
         s3, settings.bucket, [f"predictions/model={model}/topic={topic}/{partition}" for topic in topics]
     )
     return {
-        found: _inputs(found, labeled[found], predictions[found], topics, model, settings.measured_languages)
+        found: _inputs(found, labeled[found], predictions[found], topics, model, settings)
         for found in sorted(labeled)
     }
 
@@ -109,28 +115,57 @@ def _inputs(
     predictions: Sequence[storage.Object],
     topics: Sequence[str],
     model: str,
-    measured: Sequence[str],
+    settings: Settings,
 ) -> Inputs:
-    statement = sql.render("insights/opinion", day=day, model=model, measured=sorted(measured))
+    measured = sorted(settings.measured_languages)
+    statement = sql.render("insights/opinion", day=day, model=model, measured=measured)
+    hours = sorted({named[1] for each in labeled if (named := layout.labeled_hour(each.key))})
+    kept = hours[0].is_within(settings.retention_days, datetime.now(UTC).date())
     counts = Counter(found["topic"] for each in labeled if (found := _DAY.search(each.key)))
     objects = sorted((each.key, each.etag) for each in (*labeled, *predictions))
     digest = hashlib.sha256(json.dumps([statement, objects]).encode()).hexdigest()[:32]
-    return Inputs(day, statement, {topic: counts[topic] for topic in topics}, digest)
+    return Inputs(
+        day, statement, {topic: counts[topic] for topic in topics}, digest, tuple(hours), expiring=not kept
+    )
 
 
 def changed_days(s3: S3Client, settings: Settings, topics: Sequence[str]) -> list[str]:
-    """The days whose aggregate is not made from what the lake holds now, in order."""
-    return [
-        day
-        for day, found in inputs(s3, settings, topics).items()
-        if found.outdates(_standing(s3, settings.bucket, day))
-    ]
+    """The days whose aggregate is not made from what the lake holds now, or not found good, in order.
+
+    So a check that blocked, or never came to its end, is made again before anybody goes on.
+    """
+    days = []
+    for day, now in inputs(s3, settings, topics).items():
+        found = storage.current(s3, settings.bucket, layout.aggregate_key(day))
+        verdict = quality.find(s3, settings.bucket, "opinion", day)
+        unproved = found is not None and verdict != quality.Verdict(blocks=False, state=found.etag)
+        if unproved or _is_due(s3, settings, now, found):
+            days.append(day)
+    return days
+
+
+def _is_due(s3: S3Client, settings: Settings, now: Inputs, found: storage.Version | None) -> bool:
+    """Whether a day has to be aggregated, and may be: not while the check of one of its hours blocks."""
+    if not now.outdates(found.metadata if found else None):
+        return False
+    verdicts = {hour: quality.find(s3, settings.bucket, "labeled", hour) for hour in now.hours}
+    blocked = [hour.label for hour, verdict in verdicts.items() if verdict and verdict.blocks]
+    if blocked:
+        log.warning("aggregate day=%s waits for hours whose check blocks: %s", now.day, ", ".join(blocked))
+    return not blocked
 
 
 def is_current(s3: S3Client, settings: Settings, topics: Sequence[str], day: str) -> bool:
     """Whether the day's aggregate was made from just what the lake holds now."""
-    standing, now = _standing(s3, settings.bucket, day), inputs(s3, settings, topics, day).get(day)
-    return standing is not None and now is not None and standing.get("inputs") == now.digest
+    found = storage.current(s3, settings.bucket, layout.aggregate_key(day))
+    now = inputs(s3, settings, topics, day).get(day)
+    return found is not None and now is not None and found.metadata.get("inputs") == now.digest
+
+
+def state(s3: S3Client, bucket: str, day: str) -> str:
+    """What tells a day's aggregate from the next: its ETag, empty where there is none."""
+    found = storage.current(s3, bucket, layout.aggregate_key(day))
+    return found.etag if found else ""
 
 
 def refresh(athena: Athena, s3: S3Client, settings: Settings, topics: Sequence[str], day: str) -> Refreshed:
@@ -142,7 +177,7 @@ def refresh(athena: Athena, s3: S3Client, settings: Settings, topics: Sequence[s
 
     def decide(found: storage.Version | None) -> storage.Content | None:
         now = inputs(s3, settings, topics, day).get(day)
-        if now is None or not now.outdates(found.metadata if found else None):
+        if now is None or not _is_due(s3, settings, now, found):
             return None
         table = athena.table(s3, now.statement).cast(OPINION_HOURLY)
         return storage.Content(_parquet(table), now.metadata())
@@ -176,11 +211,6 @@ def _by_day(s3: S3Client, bucket: str, prefixes: Sequence[str]) -> Mapping[str, 
             if named := _DAY.search(found.key):
                 days[named["day"]].append(found)
     return days
-
-
-def _standing(s3: S3Client, bucket: str, day: str) -> Mapping[str, str] | None:
-    found = storage.current(s3, bucket, layout.aggregate_key(day))
-    return found.metadata if found else None
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
-from include.lake import storage
+from include.insights import aggregate
+from include.lake import quality
 from include.lake.athena import Athena
-from include.lake.layout import quality_key
 from include.quality import frames, suites
 from include.quality.runner import QualityError, QualityResult, document, run_suite
 from include.settings import Settings
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def check_raw(s3: S3Client, settings: Settings, prepared: Prepared, topics: Sequence[str]) -> QualityResult:
     """Checks a prepared hour; raises `QualityError` if a blocking expectation fails."""
     found = frames.raw_frames(s3, settings, prepared, topics)
-    return _check(s3, settings, prepared.window, suites.raw(prepared.window, topics), found)
+    return _check(
+        s3, settings, prepared.window, suites.raw(prepared.window, topics), found, prepared.manifest
+    )
 
 
 def check_labeled(
@@ -32,18 +34,28 @@ def check_labeled(
 ) -> QualityResult:
     """Checks a published hour; raises `QualityError` if a blocking expectation fails."""
     found = frames.labeled_frames(s3, settings, prepared, topics)
-    return _check(s3, settings, prepared.window, suites.labeled(prepared.window, topics), found)
+    suite = suites.labeled(prepared.window, topics)
+    return _check(s3, settings, prepared.window, suite, found, prepared.manifest)
 
 
 def check_opinion(
     athena: Athena, s3: S3Client, settings: Settings, topics: Sequence[str], days: Sequence[str]
 ) -> list[QualityResult]:
-    """Checks the aggregates of days; raises `QualityError` for the first that breaks a blocking one."""
-    found = frames.opinion_frames(athena, s3, settings, topics, days)
-    return [
-        _check(s3, settings, day, suites.opinion(date.fromisoformat(day)), day_frames)
-        for day, day_frames in found.items()
-    ]
+    """Checks the aggregates of days, all of them; raises `QualityError` for the first that blocks.
+
+    A day is kept as good only in the state in which it was read: see `aggregate.changed_days`.
+    """
+    states = {day: aggregate.state(s3, settings.bucket, day) for day in days}
+    results, blocked = [], []
+    for day, found in frames.opinion_frames(athena, s3, settings, topics, days).items():
+        suite = suites.opinion(date.fromisoformat(day))
+        try:
+            results.append(_check(s3, settings, day, suite, found, states[day]))
+        except QualityError as error:
+            blocked.append(error)
+    if blocked:
+        raise blocked[0]
+    return results
 
 
 def check_predictions(s3: S3Client, settings: Settings, period: str) -> QualityResult:
@@ -57,9 +69,11 @@ def _check(
     period: Window | str,
     suite: suites.Suite,
     found: Mapping[str, pd.DataFrame],
+    state: str = "",
 ) -> QualityResult:
     result = run_suite(suite, found)
-    storage.put(s3, settings.bucket, quality_key(suite.name, period), document(result, str(period)))
+    verdict = quality.Verdict(bool(result.blocking), state)
+    quality.keep(s3, settings.bucket, suite.name, period, verdict, document(result, str(period)))
     if result.blocking:
         raise QualityError(result, str(period))
     return result

@@ -23,7 +23,7 @@ from include.coverage.judge import Gap, GapState, Measures, Verdict
 from include.coverage.stretch import Stretch
 from include.insights import aggregate
 from include.insights.definition import load as load_dashboards
-from include.lake import layout, storage
+from include.lake import layout, quality, storage
 from include.lake.athena import Athena, AthenaError
 from include.lake.schemas import AGGREGATE_KEYS, LABELED, PREDICTIONS, SENTIMENTS
 from include.lake.views import create_views, queries
@@ -41,6 +41,7 @@ pytestmark = pytest.mark.trino
 
 TOPICS = ("ukraine", "russia")
 DAY, BEFORE = "2026-11-20", "2026-11-19"
+FOR_EVER = 36_500
 NINE, TEN, ELEVEN = (Window.parse(f"{DAY}T{hour:02}") for hour in (9, 10, 11))
 LATE = Window.parse(f"{BEFORE}T22")
 
@@ -125,7 +126,17 @@ class Lake:
         return aggregate.changed_days(self.s3, self.settings, TOPICS)
 
     def refresh(self, *days: str) -> list[aggregate.Refreshed]:
-        return [aggregate.refresh(self.athena, self.s3, self.settings, TOPICS, day) for day in days]
+        """Aggregates days, and notes that their check found them good."""
+        found = [self.refresh_unchecked(day) for day in days]
+        for day in days:
+            self.note("opinion", day, state=aggregate.state(self.s3, self.settings.bucket, day))
+        return found
+
+    def refresh_unchecked(self, day: str) -> aggregate.Refreshed:
+        return aggregate.refresh(self.athena, self.s3, self.settings, TOPICS, day)
+
+    def note(self, suite: str, period: Window | str, *, blocks: bool = False, state: str = "") -> None:
+        quality.keep(self.s3, self.settings.bucket, suite, period, quality.Verdict(blocks, state), b"{}")
 
     def refresh_all(self) -> None:
         self.refresh(*self.changed())
@@ -153,6 +164,7 @@ def provisioned(athena: LocalAthena) -> Lake:
         database="insights_lake",
         workgroup="insights_lake",
         measured_languages=("en", "de"),
+        retention_days=FOR_EVER,
     )
     s3, glue, client = (athena.aws.client(service) for service in ("s3", "glue", "athena"))
     s3.create_bucket(Bucket=lake.bucket)
@@ -279,6 +291,44 @@ def test_a_day_that_loses_rows_to_retention_keeps_its_aggregate(lake: Lake) -> N
         assert lake.changed() == []
         assert not lake.refresh(DAY)[0].written
     assert lake.bytes() == kept
+
+
+def test_a_day_beyond_the_retention_keeps_its_aggregate_whatever_its_hours_hold(lake: Lake) -> None:
+    lake.label("ukraine", TEN, [tweet()])
+    lake.refresh_all()
+    kept = lake.bytes()
+    lake.label("ukraine", TEN, [])
+    old = Lake(lake.s3, lake.athena, lake.settings.model_copy(update={"retention_days": 0}))
+    assert old.changed() == []
+    assert not old.refresh_unchecked(DAY).written
+    assert lake.bytes() == kept
+    assert lake.changed() == [DAY]
+
+
+def test_a_day_whose_check_blocked_or_never_ended_is_looked_at_again(lake: Lake) -> None:
+    lake.label("ukraine", TEN, [tweet()])
+    assert lake.refresh_unchecked(DAY).written
+    assert lake.changed() == [DAY]
+    lake.note("opinion", DAY, state="of the aggregate before")
+    assert lake.changed() == [DAY]
+    lake.note("opinion", DAY, blocks=True, state=aggregate.state(lake.s3, lake.settings.bucket, DAY))
+    assert lake.changed() == [DAY]
+    assert not lake.refresh_unchecked(DAY).written
+    lake.check()
+    assert lake.changed() == []
+
+
+def test_an_hour_whose_check_blocks_stays_out_of_the_aggregates(lake: Lake) -> None:
+    lake.label("ukraine", NINE, [tweet()])
+    lake.refresh_all()
+    kept = lake.bytes()
+    lake.label("ukraine", TEN, [tweet()])
+    lake.note("labeled", TEN, blocks=True)
+    assert lake.changed() == []
+    assert not lake.refresh_unchecked(DAY).written
+    assert lake.bytes() == kept
+    lake.note("labeled", TEN)
+    assert lake.changed() == [DAY]
 
 
 def test_of_two_runs_beside_each_other_the_one_that_saw_less_looks_again(

@@ -1,0 +1,34 @@
+"""What the checks have found, kept beside the lake: for people, and for those who read what was checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from include.lake import layout, storage
+from include.window import Window
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a check ended: whether it blocks, and the state (an ETag, a digest) of what it looked at."""
+
+    blocks: bool
+    state: str = ""
+
+
+def keep(
+    s3: S3Client, bucket: str, suite: str, period: Window | str, verdict: Verdict, document: bytes
+) -> None:
+    """Keeps the last result of a suite on an hour or a day, instead of the one before."""
+    metadata = {"blocks": str(int(verdict.blocks)), "state": verdict.state}
+    storage.put(s3, bucket, layout.quality_key(suite, period), storage.Content(document, metadata))
+
+
+def find(s3: S3Client, bucket: str, suite: str, period: Window | str) -> Verdict | None:
+    """How the last check ended; None where there was none."""
+    found = storage.current(s3, bucket, layout.quality_key(suite, period))
+    return Verdict(found.metadata.get("blocks") == "1", found.metadata.get("state", "")) if found else None
