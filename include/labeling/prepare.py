@@ -83,6 +83,9 @@ _SPOOL = pa.schema(
 )
 """One row a raw line that has an id: where its line lies (object, place in the spool), and its columns."""
 
+NOT_TRANSLATED = UNNAMED_LANGUAGES | {"en"}
+"""Of a tweet in one of these languages no translation is asked."""
+
 _DICTIONARY = ["lang", "country_code", "tag", "rule_hash", "source"]
 _TWEET_ID = re.compile(r"[0-9]{1,19}")
 _USABLE = -1
@@ -227,7 +230,7 @@ def compose_sentiment_input(
         files = []
         for shard in range(prepared.shards):
             table = read_shard(s3, settings, prepared, shard, ["tweet_id", "text", "lang"])
-            translations = read_translations(s3, settings, prepared, shard, translation_output)
+            translations = read_translations(s3, settings, shard, table, translation_output)
             body = _model_input(table, UNNAMED_LANGUAGES, translations)
             if body:
                 digest.update(body)
@@ -250,50 +253,54 @@ def read_shard(
 
 
 def read_answers(
-    s3: S3Client, settings: Settings, prepared: Prepared, shard: int, output: str | None
+    s3: S3Client,
+    settings: Settings,
+    shard: int,
+    table: pa.Table,
+    output: str | None,
+    left_out: Set[str] = UNNAMED_LANGUAGES,
 ) -> Iterator[dict[str, Any]]:
-    """The model's answers for one shard: the JSON objects of ``<output>/NNN.jsonl.out``, where it is there.
+    """The model's answers for one shard with the rows ``table``: the JSON objects of ``NNN.jsonl.out``.
 
-    ``output`` is a key prefix or an S3 address. What is no JSON object is skipped and counted in the log: the
-    tweets that it may have been about show up as unanswered.
+    ``output`` is a key prefix or an S3 address, None where the stage was skipped; nothing was asked about
+    tweets in the languages ``left_out``. What is no JSON object is skipped and counted in the log: the tweets
+    that it may have been about show up as unanswered. Raises `storage.ObjectMissingError` where something was
+    asked and the answers are not there: they expire.
     """
-    if output is None:
+    if output is None or not is_asked(table.column("lang"), left_out).any():
         return
     bucket, prefix = storage.split_address(output) if "://" in output else (settings.bucket, output)
     key = f"{prefix.rstrip('/')}/{shard:03}.jsonl.out"
     unreadable = 0
-    try:
-        for line in storage.read_lines(s3, bucket, key):
-            try:
-                answer = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                unreadable += 1
-                continue
-            if isinstance(answer, dict) and _TWEET_ID.fullmatch(str(answer.get("id"))):
-                yield answer
-            else:
-                unreadable += 1
-    except storage.ObjectMissingError:
-        logger.warning("no answers window=%s key=%s", prepared.window.label, key)
+    for line in storage.read_lines(s3, bucket, key):
+        try:
+            answer = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            unreadable += 1
+            continue
+        if isinstance(answer, dict) and _TWEET_ID.fullmatch(str(answer.get("id"))):
+            yield answer
+        else:
+            unreadable += 1
     if unreadable:
-        logger.warning("unreadable answers window=%s key=%s lines=%d", prepared.window.label, key, unreadable)
+        logger.warning("unreadable answers key=%s lines=%d", key, unreadable)
 
 
 def read_translations(
-    s3: S3Client, settings: Settings, prepared: Prepared, shard: int, output: str | None
+    s3: S3Client, settings: Settings, shard: int, table: pa.Table, output: str | None
 ) -> dict[str, str]:
-    """The translations of one shard by tweet id, without the failed ones."""
+    """The translations of one shard by tweet id, without the failed ones; raises as `read_answers`."""
     return {
         answer["id"]: answer["translated_text"]
-        for answer in read_answers(s3, settings, prepared, shard, output)
+        for answer in read_answers(s3, settings, shard, table, output, NOT_TRANSLATED)
         if isinstance(answer.get("translated_text"), str) and answer["translated_text"]
     }
 
 
-def named(lang: pa.ChunkedArray) -> Any:
-    """For each tweet whether X could name its language, as a NumPy array of booleans."""
-    unnamed = pc.is_in(lang.fill_null(""), value_set=pa.array(sorted(UNNAMED_LANGUAGES), pa.string()))
-    return ~unnamed.to_numpy()
+def is_asked(lang: pa.ChunkedArray, left_out: Set[str] = UNNAMED_LANGUAGES) -> Any:
+    """For each tweet whether a model is asked about it, by its language, as a NumPy array of booleans."""
+    unasked = pc.is_in(lang.fill_null(""), value_set=pa.array(sorted(left_out), pa.string()))
+    return ~unasked.to_numpy()
 
 
 def _model_input(table: pa.Table, left_out: Set[str], translations: Mapping[str, str]) -> bytearray:
@@ -594,8 +601,8 @@ class _Writer:
         path = self._folder / "rows"
         pq.write_table(rows, path, compression="lz4", use_dictionary=_DICTIONARY, write_statistics=False)
         self._put(f"rows/{self.shards:03}.parquet", path)
-        self.to_label += int(named(rows.column("lang")).sum())
-        body = _model_input(rows, UNNAMED_LANGUAGES | {"en"}, {})
+        self.to_label += int(is_asked(rows.column("lang")).sum())
+        body = _model_input(rows, NOT_TRANSLATED, {})
         if body:
             self.to_translate += body.count(b"\n")
             key = f"{self._prefix}translation/input/{self.shards:03}.jsonl"

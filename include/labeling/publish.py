@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from include.labeling.models import NO_ENGINE
-from include.labeling.prepare import STAGE, Prepared, named, read_answers, read_shard, read_translations
+from include.labeling.prepare import STAGE, Prepared, is_asked, read_answers, read_shard, read_translations
 from include.lake import layout, storage
 from include.lake.schemas import LABELED, SENTIMENTS
 from include.settings import Settings
@@ -119,11 +119,12 @@ def publish(
         folder = Path(name)
         files = {topic: _TopicFile(folder / f"labeled-{number}") for number, topic in enumerate(prepared.raw)}
         for shard in range(prepared.shards):
+            rows = read_shard(s3, settings, prepared, shard)
             table = _labeled(
-                read_shard(s3, settings, prepared, shard),
-                list(read_answers(s3, settings, prepared, shard, sentiment_output)),
+                rows,
+                list(read_answers(s3, settings, shard, rows, sentiment_output)),
                 sentiment_engine,
-                read_translations(s3, settings, prepared, shard, translation_output),
+                read_translations(s3, settings, shard, rows, translation_output),
                 translation_engine,
             )
             for topic, file in files.items():
@@ -244,7 +245,7 @@ def _labeled(
 ) -> pa.Table:
     """The rows of one shard in the labeled table's columns."""
     tweet_id = rows.column("tweet_id").to_numpy()
-    asked = named(rows.column("lang"))
+    asked = is_asked(rows.column("lang"))
     reasons = np.full(len(rows), UNLABELED_REASONS.index(LANGUAGE_UNKNOWN), dtype=np.int8)
     probabilities = np.full((len(rows), len(SENTIMENTS)), np.nan)
     reasons[asked], probabilities[asked] = _aligned(tweet_id[asked], answers)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession, functions
 
-from include.lake import layout
+from include.lake import layout, quality
 from include.training import hours
 from include.training.parameters import Parameters
 
@@ -56,7 +56,10 @@ def location(bucket: str) -> str:
 
 
 def sync(spark: SparkSession, s3: S3Client, parameters: Parameters) -> SyncResult:
-    """Makes the Delta table hold the judged rows of the labeled layer as it stands now, bar expired hours."""
+    """Makes the Delta table hold the judged rows of the labeled layer as it stands now.
+
+    Without expired hours, and without what a check has blocked.
+    """
     bucket, today = parameters.bucket, datetime.now(UTC).date()
     there = {
         hour: etag
@@ -64,7 +67,12 @@ def sync(spark: SparkSession, s3: S3Client, parameters: Parameters) -> SyncResul
         if hours.parse(hour)[1].is_within(parameters.retention_days, today)
     }
     stood = exists = _exists(s3, bucket)
-    todo = hours.difference(_done(spark, s3, bucket) if stood else {}, there)
+    done = _done(spark, s3, bucket) if stood else {}
+    for hour in _blocked(s3, bucket, hours.difference(done, there).changed):
+        # It stays as it is in the table until it is published anew.
+        del there[hour]
+        there |= {hour: done[hour]} if hour in done else {}
+    todo = hours.difference(done, there)
     for start in range(0, len(todo.changed), _AT_ONCE):
         changed = todo.changed[start : start + _AT_ONCE]
         rows = _rows(spark, bucket, changed)
@@ -94,6 +102,17 @@ def _done(spark: SparkSession, s3: S3Client, bucket: str) -> hours.Hours:
         return note.hours
     held = spark.read.format("delta").load(location(bucket)).select("topic", "hour").distinct()
     return {f"{row['topic']}/{row['hour']}": "" for row in held.collect()}
+
+
+def _blocked(s3: S3Client, bucket: str, some: Sequence[str]) -> list[str]:
+    """Those of some hours that nobody may read, as their check says."""
+    windows = {hours.parse(hour)[1] for hour in some}
+    verdicts = {window: quality.find(s3, bucket, "labeled", window) for window in windows}
+    blocking = {window for window, verdict in verdicts.items() if verdict and verdict.blocks}
+    found = [hour for hour in some if hours.parse(hour)[1] in blocking]
+    if found:
+        log.warning("left out hours whose check blocks: %s", ", ".join(found))
+    return found
 
 
 def _exists(s3: S3Client, bucket: str) -> bool:

@@ -29,6 +29,7 @@ _SHARED = (
     "window.py",
     "lake/__init__.py",
     "lake/layout.py",
+    "lake/quality.py",
     "lake/schemas.py",
     "lake/storage.py",
 )

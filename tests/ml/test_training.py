@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include.lake import layout, storage
+from include.lake import layout, quality, storage
 from include.lake.schemas import LABELED, PREDICTIONS, SENTIMENTS
 from include.quality.checks import check_predictions
 from include.settings import Settings
@@ -215,6 +215,23 @@ def test_a_sync_that_was_killed_before_its_note_does_the_same_again(
     lake.s3.delete_object(Bucket=BUCKET, Key=layout.SYNCED)
     assert lake.step("sync")["changed"] == 5
     assert lake.ask(f"table {BUCKET}") == lake.judged()
+
+
+def test_an_hour_whose_check_blocks_stays_as_it_was(lake: Lake, first: dict[str, dict[str, Any]]) -> None:
+    before, new = lake.ask(f"table {BUCKET}"), EMPTY.next
+    lake.put("ukraine", FIRST, rows("ukraine", FIRST, ROWS)[50:])
+    lake.put("ukraine", new, rows("ukraine", new, ROWS))
+    for window in (FIRST, new):
+        quality.keep(lake.s3, BUCKET, "labeled", window, quality.Verdict(blocks=True), b"{}")
+    synced = lake.step("sync")
+    assert (synced["changed"], synced["gone"]) == (0, 0)
+    assert lake.ask(f"table {BUCKET}") == before
+    quality.keep(lake.s3, BUCKET, "labeled", FIRST, quality.Verdict(blocks=False), b"{}")
+    assert lake.step("sync")["changed"] == 1
+    lake.put("ukraine", FIRST, rows("ukraine", FIRST, ROWS))
+    lake.s3.delete_object(Bucket=BUCKET, Key=layout.labeled_key("ukraine", new))
+    assert lake.step("sync")["changed"] == 1
+    assert lake.ask(f"table {BUCKET}") == before == lake.judged()
 
 
 def test_a_changed_hour_is_merged_compared_with_the_champion_and_predicted_alone(

@@ -186,6 +186,19 @@ def test_lines_of_the_output_that_are_no_answers_leave_their_tweets_unanswered(s
     assert [row["unlabeled_reason"] for row in table(s3)] == ["no_answer", None]
 
 
+def test_answers_that_have_expired_leave_the_lake_as_it_is_and_are_missed_only_where_asked(
+    s3: S3Client,
+) -> None:
+    put_tweets(s3, 2)
+    with pytest.raises(storage.ObjectMissingError, match=r"out/000\.jsonl\.out is not there"):
+        publish(s3, SETTINGS, hour.prepare(s3), "out/", "ngram-1", None, "none")
+    with pytest.raises(storage.ObjectMissingError):
+        table(s3)
+    put_tweets(s3, 2, lang="und")
+    publish(s3, SETTINGS, hour.prepare(s3), "out/", "ngram-1", "translated/", "opus")
+    assert [row["unlabeled_reason"] for row in table(s3)] == ["language_unknown"] * 2
+
+
 def test_without_any_output_every_tweet_stays_unanswered(s3: S3Client) -> None:
     put_tweets(s3, 2)
     publish(s3, SETTINGS, hour.prepare(s3), None, "ngram-1", None, "none")
