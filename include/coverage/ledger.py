@@ -123,7 +123,7 @@ class Row:
 
 
 def row(evidence: Evidence, judgement: Judgement, inputs: Inputs, former: Row | None, now: datetime) -> Row:
-    """The ledger's new row; the count of reruns goes on only on unchanged evidence."""
+    """The ledger's new row; the count of reruns, and its alarm, go on only on unchanged evidence."""
     unchanged = former is not None and former.evidence_digest == judgement.digest
     return Row(
         topic=evidence.topic,
@@ -138,7 +138,7 @@ def row(evidence: Evidence, judgement: Judgement, inputs: Inputs, former: Row | 
         measured_at=now,
         gaps=_with_reasons(judgement.gaps, former),
         reruns=former.reruns if former and unchanged else 0,
-        alarm=_alarm(evidence),
+        alarm=_alarm(evidence) or (former.alarm if former and unchanged else None),
     )
 
 

@@ -16,6 +16,7 @@ from include.coverage import ledger
 from include.coverage.evidence import Inputs
 from include.coverage.judge import Evidence, Gap, GapState, Measures, Verdict, deadline, judge
 from include.coverage.ledger import Row
+from include.coverage.plan import Runs, reruns
 from include.coverage.stretch import Stretch
 from include.lake import sql
 from include.lake.layout import coverage_key
@@ -159,6 +160,18 @@ def test_the_count_of_reruns_goes_on_only_on_unchanged_evidence() -> None:
     assert ledger.row(EVIDENCE, judge(EVIDENCE), INPUTS, counted, NOW).reruns == 2
     changed = replace(EVIDENCE, raw_digest="other")
     assert ledger.row(changed, judge(changed), INPUTS, counted, NOW).reruns == 0
+
+
+def test_the_alarm_of_an_hour_that_no_rerun_mends_stands_until_its_evidence_changes() -> None:
+    counted = replace(ledger.row(EVIDENCE, judge(EVIDENCE), INPUTS, None, NOW), reruns=3)
+    runs = {HOUR: Runs(scheduled=False, active=False, next_scheduled=None)}
+    _, (alarmed,) = reruns([counted], runs, max_reruns=3)
+    assert alarmed.alarm
+    measured = ledger.row(EVIDENCE, judge(EVIDENCE), INPUTS, alarmed, NOW)
+    assert measured.alarm == alarmed.alarm
+    assert reruns([measured], runs, max_reruns=3)[1] == [measured]
+    changed = replace(EVIDENCE, raw_digest="other")
+    assert ledger.row(changed, judge(changed), INPUTS, alarmed, NOW).alarm is None
 
 
 def test_an_open_gap_keeps_why_it_was_not_filled() -> None:
