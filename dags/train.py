@@ -65,6 +65,7 @@ with DAG(
         wheel=wheel,
         cluster=tasks.cluster(settings()),
         parameters=tasks.parameters(settings()),
+        timeout_seconds=settings().training_timeout_seconds,
     ) as model:
         sync = tasks.StepOperator(task_id="sync", entry_point="sync")
         train = tasks.StepOperator(task_id="train", entry_point="train")

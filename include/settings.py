@@ -101,6 +101,8 @@ class Settings(BaseSettings):
     """The Unity Catalog volume that the training code's wheel is put into."""
     training_features: str = "lemmas,style"
     """The parts of the features (`include.training.features`), joined by commas."""
+    training_timeout_seconds: int = Field(6 * 3600, ge=600)
+    """After so long Databricks ends a run of the training."""
     training_trials: int = Field(6, ge=1)
     """How many points the search tries."""
     training_seed: int = 20

@@ -212,15 +212,15 @@ class LaunchWorkflowOperator(BaseOperator):
         if state.get("generation") != generation:
             self._cancel(databricks, state.get("run_id"))
             state = {"generation": generation, "token": uuid.uuid4().hex}
-            self._keep(store, state)
+            _keep(store, state)
         job_id = self._keep_job(databricks)
         run = self._run(databricks, job_id, state["token"])
-        if _has_ended(run) and run["state"].get("result_state") != "SUCCESS":
-            self.log.info("run_id=%d has ended: starting another", run["run_id"])
+        if _is_lost(run):
+            self.log.info("run_id=%d has ended or is about to: starting another", run["run_id"])
             state = {"generation": generation, "token": uuid.uuid4().hex}
-            self._keep(store, state)
+            _keep(store, state)
             run = self._run(databricks, job_id, state["token"])
-        self._keep(store, {**state, "run_id": run["run_id"]})
+        _keep(store, {**state, "run_id": run["run_id"]})
         self.run_page_url = run["run_page_url"]
         self.log.info("job_id=%d run_id=%d page=%s", job_id, run["run_id"], self.run_page_url)
         return {"job_id": job_id, "run_id": run["run_id"], "run_page_url": self.run_page_url}
@@ -285,11 +285,6 @@ class LaunchWorkflowOperator(BaseOperator):
             self.log.info("run_id=%d is cancelled: this task was cleared", run_id)
             databricks.cancel_run(run_id)
 
-    def _keep(self, store: Any, state: dict[str, Any]) -> None:
-        from airflow.sdk.execution_time.context import NEVER_EXPIRE
-
-        store.set(_STATE_KEY, state, retention=NEVER_EXPIRE)
-
 
 class WorkflowTaskOperator(BaseOperator):
     """One task of a workflow: awaits its attempt, and has a new one made where it has seen that one end.
@@ -322,7 +317,7 @@ class WorkflowTaskOperator(BaseOperator):
         store = context["task_state_store"]
         if store.get(_STATE_KEY) is None:
             # A later try without this mark has lost what it had seen, and trusts no attempt that has ended.
-            self._keep(store, {"seen": "lost" if context["ti"].try_number > 1 else ""})
+            _keep(store, {"seen": "lost" if context["ti"].try_number > 1 else ""})
         return self._advance(context, hook())
 
     def resume(
@@ -356,7 +351,7 @@ class WorkflowTaskOperator(BaseOperator):
         if not _has_ended(run):
             self.log.info("run_id=%d is active: it is repaired after its end", run["run_id"])
             return self._await(run["run_id"], None)
-        self._keep(context["task_state_store"], {"seen": attempt["run_id"]})
+        _keep(context["task_state_store"], {"seen": attempt["run_id"]})
         self._repair(context, databricks, run["run_id"])
         attempt = self._attempt(databricks.get_run(run["run_id"]))
         return self._await(run["run_id"], attempt["run_id"], made=True)
@@ -390,7 +385,7 @@ class WorkflowTaskOperator(BaseOperator):
         self, context: Context, databricks: DatabricksHook, attempt: dict[str, Any]
     ) -> dict[str, Any]:
         """Takes an ended attempt for this task's own: its result, or `DatabricksRunError`."""
-        self._keep(context["task_state_store"], {"seen": attempt["run_id"]})
+        _keep(context["task_state_store"], {"seen": attempt["run_id"]})
         self.run_page_url = attempt["run_page_url"]
         state = attempt["state"]
         if state.get("result_state") == "SUCCESS":
@@ -424,11 +419,6 @@ class WorkflowTaskOperator(BaseOperator):
         raise DatabricksRunError(
             f"run {run['run_id']} has no task {self.task_key}: the DAG has changed since; clear '{LAUNCH}'"
         )
-
-    def _keep(self, store: Any, state: dict[str, Any]) -> None:
-        from airflow.sdk.execution_time.context import NEVER_EXPIRE
-
-        store.set(_STATE_KEY, state, retention=NEVER_EXPIRE)
 
 
 class WorkflowTrigger(BaseTrigger):
@@ -480,6 +470,13 @@ class WorkflowTrigger(BaseTrigger):
         await asyncio.to_thread(lambda: hook().cancel_run(self.awaited or self.run_id))
 
 
+def _keep(store: Any, state: dict[str, Any]) -> None:
+    """Has Airflow's task state store remember what the task's next try must know."""
+    from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+    store.set(_STATE_KEY, state, retention=NEVER_EXPIRE)
+
+
 def _latest(run: Mapping[str, Any], task_key: str) -> dict[str, Any] | None:
     """A task's latest attempt: a repaired run lists the earlier ones too, in no order."""
     attempts = [task for task in run["tasks"] if task["task_key"] == task_key]
@@ -488,3 +485,9 @@ def _latest(run: Mapping[str, Any], task_key: str) -> dict[str, Any] | None:
 
 def _has_ended(document: Mapping[str, Any]) -> bool:
     return document["state"]["life_cycle_state"] in _ENDED
+
+
+def _is_lost(run: Mapping[str, Any]) -> bool:
+    """Whether a run ends, or has ended, without success."""
+    state = run["state"]
+    return state["life_cycle_state"] in ("TERMINATING", *_ENDED) and state.get("result_state") != "SUCCESS"

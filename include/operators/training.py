@@ -12,13 +12,13 @@ from include.operators.aws import client
 from include.operators.databricks import WorkflowTaskOperator
 from include.operators.quality import checking
 from include.settings import Settings, settings
+from include.training.wheel import NAME as PACKAGE
+
+__all__ = ["PACKAGE"]
 
 if TYPE_CHECKING:
     from airflow.providers.databricks.hooks.databricks import DatabricksHook
     from airflow.sdk import Context
-
-PACKAGE = "x_opinion_training"
-"""The wheel's distribution."""
 
 
 def cluster(configured: Settings) -> dict[str, Any]:
@@ -90,8 +90,11 @@ class StepOperator(WorkflowTaskOperator):
     ) -> dict[str, Any]:
         from include.training import hours
 
+        outcome: dict[str, Any] = {}
+        if attempt["state"].get("result_state") == "SUCCESS":
+            # Before the attempt counts as seen: where S3 fails, the next try finds it and runs nothing anew.
+            outcome = hours.read_outcome(client("s3"), settings().bucket, self.entry_point)
         found = super()._settle(context, databricks, attempt)
-        outcome = hours.read_outcome(client("s3"), settings().bucket, self.entry_point)
         if outcome.get("refused"):
             raise AirflowSkipException(str(outcome["refused"]))
         return {**found, **outcome}
@@ -119,7 +122,9 @@ class ModelLink(BaseOperatorLink):
         found = ti_key.xcom_pull(task_ids=operator.task_id, key="return_value")
         if not found:
             return ""
-        return settings().training_model_url.format(model=settings().training_model, version=found["version"])
+        return settings().training_model_url.format(
+            model=settings().training_model, version=found["champion"]
+        )
 
 
 @task(trigger_rule="none_failed_min_one_success")
@@ -129,15 +134,14 @@ def report(
     checked: dict[str, Any],
     outlet_events: Any = None,
 ) -> dict[str, Any]:
-    """What a run has come to; tells the asset's readers which model predicts."""
-    gated = gated or {}
+    """What a run has come to: the ``champion`` that predicts, and the ``candidate`` that was trained, if any.
+
+    Tells the asset's readers which model predicts.
+    """
     found = {
-        "version": predicted["version"],
-        "alias": gated.get("alias", "champion"),
-        "promoted": bool(gated.get("promoted")),
-        "reason": gated.get("reason", "nothing was trained: see the skipped task train"),
-        "trained": gated.get("version"),
-        "metrics": gated.get("metrics", {}),
+        "champion": predicted["version"],
+        "candidate": gated
+        and {name: gated[name] for name in ("version", "alias", "promoted", "reason", "metrics")},
         "predictions": predicted["total"],
         "checked": checked["checked"],
     }

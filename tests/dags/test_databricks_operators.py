@@ -403,3 +403,20 @@ def wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("state", "lost"),
+    [
+        ({"life_cycle_state": "RUNNING"}, False),
+        ({"life_cycle_state": "QUEUED"}, False),
+        ({"life_cycle_state": "TERMINATED", "result_state": "SUCCESS"}, False),
+        ({"life_cycle_state": "TERMINATED", "result_state": "FAILED"}, True),
+        ({"life_cycle_state": "TERMINATING"}, True),
+        ({"life_cycle_state": "INTERNAL_ERROR"}, True),
+    ],
+)
+def test_a_run_that_is_about_to_end_without_success_is_joined_no_more(
+    state: dict[str, str], lost: bool
+) -> None:
+    assert operators._is_lost({"state": state}) is lost

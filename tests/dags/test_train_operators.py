@@ -14,6 +14,7 @@ from include.operators import training as tasks
 from include.operators.databricks import WorkflowTaskOperator
 from include.settings import Settings
 from include.training import hours, wheel
+from include.training.errors import StateError
 from include.training.parameters import Parameters
 from tests.unit.support_hour import BUCKET, lake
 
@@ -27,11 +28,11 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield client
 
 
-def settled(step: str) -> dict[str, Any]:
+def settled(step: str, result: str = "SUCCESS") -> dict[str, Any]:
     operator = tasks.StepOperator(task_id=step, entry_point=step)
     context: Any = {}
     databricks: Any = None
-    return operator._settle(context, databricks, {})
+    return operator._settle(context, databricks, {"state": {"result_state": result}})
 
 
 def test_a_step_returns_its_outcome_beside_the_run(s3: Any) -> None:
@@ -45,13 +46,24 @@ def test_a_refused_step_is_skipped_and_says_why(s3: Any) -> None:
         settled("train")
 
 
+def test_a_step_counts_as_seen_only_once_its_outcome_is_read(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(WorkflowTaskOperator, "_settle", lambda *_: seen.append("seen") or {})
+    with pytest.raises(StateError):
+        settled("train")
+    assert not seen
+    assert settled("train", "FAILED") == {}
+    assert seen
+
+
 def test_the_wheel_is_shipped_under_a_name_that_tells_its_content(monkeypatch: pytest.MonkeyPatch) -> None:
     shipped: dict[str, bytes] = {}
     monkeypatch.setattr("include.operators.databricks.upload", shipped.__setitem__)
     path = tasks.stage_wheel.function()
     assert path == f"/Volumes/main/x_opinion/training/wheels/{wheel.file_name()}"
     assert shipped == {path: wheel.build()}
-    assert tasks.PACKAGE == wheel.NAME
 
 
 def test_every_parameter_that_a_step_takes_is_given() -> None:
@@ -65,26 +77,24 @@ def test_every_parameter_that_a_step_takes_is_given() -> None:
     assert given.keys() == Parameters(bucket="b").named().keys()
 
 
-@pytest.mark.parametrize(
-    ("gated", "alias", "promoted"),
-    [
-        ({"version": 4, "alias": "champion", "promoted": True, "reason": "better"}, "champion", True),
-        ({"version": 4, "alias": "challenger", "promoted": False, "reason": "no"}, "challenger", False),
-        (None, "champion", False),
-    ],
-)
-def test_the_report_tells_what_came_of_a_run(gated: Any, alias: str, promoted: bool) -> None:
+def test_the_report_tells_the_champion_from_the_candidate() -> None:
+    gate = {
+        "version": 5,
+        "alias": "challenger",
+        "promoted": False,
+        "reason": "no",
+        "metrics": {"macro_f1": 0.5},
+    }
     predicted = {"version": 4, "rows": 10, "total": 30}
-    found = tasks.report.function(predicted, gated, {"checked": 5})
-    assert (found["version"], found["alias"], found["promoted"]) == (4, alias, promoted)
-    assert found["predictions"] == 30
-    assert found["reason"]
+    found = tasks.report.function(predicted, {"run_id": 7, **gate}, {"checked": 5})
+    assert found == {"champion": 4, "candidate": gate, "predictions": 30, "checked": 5}
+    assert tasks.report.function(predicted, None, {"checked": 5})["candidate"] is None
 
 
 def test_the_report_leads_to_the_version_that_predicts(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Settings(training_model_url="http://mlflow.example/#/models/{model}/versions/{version}")
     monkeypatch.setattr(tasks, "settings", lambda: found)
-    returned = {("report", "return_value"): {"version": 3}}
+    returned = {("report", "return_value"): {"champion": 3}}
     ti = SimpleNamespace(xcom_pull=lambda *, task_ids, key: returned[task_ids, key])
     report = EmptyOperator(task_id="report")
     assert (
