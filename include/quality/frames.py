@@ -40,7 +40,7 @@ def raw_frames(
 ) -> dict[str, pd.DataFrame]:
     """Frames of a prepared hour: ``rows`` from its shards, ``topics`` from its counts."""
     keys = [prepared.rows_key(shard) for shard in range(prepared.shards)]
-    rows = _read(s3, settings.bucket, keys, _identity, (*_IDENTITY, "text"))
+    rows, _ = _read(s3, settings.bucket, dict.fromkeys(keys), _identity, (*_IDENTITY, "text"))
     found = _counts(rows)
     by_topic = []
     for topic in topics:
@@ -64,19 +64,21 @@ def labeled_frames(
     """Frames of a published hour: ``rows`` of all topics, ``topics`` from its objects.
 
     An object that another run replaced by a newer one is checked as it is; only one made from this very
-    manifest must hold just the rows that were accepted here.
+    manifest must hold just the rows that were accepted here. Raises `storage.ObjectChangedError` where that
+    happens just now.
     """
     parts, by_topic = [], []
     for topic in topics:
         key = labeled_key(topic, prepared.window)
         found = storage.current(s3, settings.bucket, key)
-        table = _read(s3, settings.bucket, [key] if found else [], _labeled, LABELED.names)
+        there = {key: found.etag} if found else {}
+        table, schemas = _read(s3, settings.bucket, there, _labeled, LABELED.names)
         ours = found is not None and found.metadata.get("manifest") == prepared.manifest
         by_topic.append(
             {
                 "topic": topic,
                 "objects": int(found is not None),
-                "other_columns": int(found is not None and not _same_columns(s3, settings.bucket, key)),
+                "other_columns": sum(not schema.equals(LABELED) for schema in schemas),
                 "lost": prepared.accepted.get(topic, 0) - table.num_rows if ours else 0,
             }
         )
@@ -156,12 +158,13 @@ def prediction_frames(s3: S3Client, settings: Settings) -> dict[str, pd.DataFram
                 "missing": judged - student.num_rows if student and judged is not None else None,
             }
         )
-    counts = [sum(column) for column in zip(*predicted.counts.values(), strict=True)]
+    nothing = [0] * len(SENTIMENTS)
+    counts = [sum(column) for column in zip(nothing, *predicted.counts.values(), strict=True)]
     shares = [
         {"sentiment": sentiment, "share": count / sum(counts) if sum(counts) else 0.0}
         for sentiment, count in zip(SENTIMENTS, counts, strict=True)
     ]
-    return {"rows": _frame(by_hour), "shares": _frame(shares)}
+    return {"rows": _frame(by_hour, "hour", "objects", "missing"), "shares": _frame(shares)}
 
 
 def _footer(s3: S3Client, bucket: str, key: str, etag: str | None = None) -> pq.FileMetaData | None:
@@ -219,30 +222,27 @@ def _total(flags: Iterable[pa.Array]) -> pa.Array:
 def _read(
     s3: S3Client,
     bucket: str,
-    keys: Sequence[str],
+    objects: Mapping[str, str | None],
     facts: Callable[[pa.RecordBatch], Facts],
     columns: Sequence[str],
-) -> pa.Table:
-    """The facts about every row of the objects; reads batch by batch, so that texts never pile up."""
+) -> tuple[pa.Table, list[pa.Schema]]:
+    """The facts about every row of the objects (ETags by key, None for any), and the objects' schemas.
+
+    Reads batch by batch, so that texts never pile up.
+    """
     nothing = pa.RecordBatch.from_pylist([], schema=pa.schema([LABELED.field(name) for name in columns]))
-    parts = [pa.RecordBatch.from_pydict(facts(nothing))]
+    parts, schemas = [pa.RecordBatch.from_pydict(facts(nothing))], []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.parquet"
-        for key in keys:
-            storage.download(s3, bucket, key, path)
+        for key, etag in objects.items():
+            storage.download(s3, bucket, key, path, etag)
             with pq.ParquetFile(path) as file:
+                schemas.append(file.schema_arrow)
                 parts += [
                     pa.RecordBatch.from_pydict(facts(batch), schema=parts[0].schema)
                     for batch in file.iter_batches(columns=list(columns))
                 ]
-    return pa.Table.from_batches(parts)
-
-
-def _same_columns(s3: S3Client, bucket: str, key: str) -> bool:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "rows.parquet"
-        storage.download(s3, bucket, key, path)
-        return bool(pq.read_schema(path).equals(LABELED))
+    return pa.Table.from_batches(parts), schemas
 
 
 def _counts(rows: pa.Table) -> Mapping[str, int]:
@@ -250,6 +250,8 @@ def _counts(rows: pa.Table) -> Mapping[str, int]:
     return {each["values"]: each["counts"] for each in counted}
 
 
-def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
-    frame: pd.DataFrame = pa.Table.from_pylist(records).to_pandas()
+def _frame(records: list[dict[str, Any]], *columns: str) -> pd.DataFrame:
+    """A row a record; ``columns`` are those that are there without any record too."""
+    table = pa.Table.from_pylist(records) if records else pa.table({name: [] for name in columns})
+    frame: pd.DataFrame = table.to_pandas()
     return frame

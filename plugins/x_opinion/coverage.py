@@ -28,7 +28,6 @@ LAYERS: Mapping[str, str] = {"raw": "Raw", "labeled": "Labeled", "predicted": "P
 """The layers by the columns that count them."""
 
 _STILL_RAW = {"unlabeled", "late"}
-_NOTHING_TO_PREDICT = {"quiet", "never collected", "outage", "unrecoverable"}
 
 
 def state(layer: str, row: Mapping[str, Any]) -> str:

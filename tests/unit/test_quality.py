@@ -16,12 +16,13 @@ from types_boto3_s3 import S3Client
 
 from include.labeling.prepare import Prepared, compose_sentiment_input
 from include.labeling.publish import publish
-from include.lake import layout, storage
+from include.lake import layout, quality, storage
 from include.lake.schemas import LABELED
 from include.quality import suites
-from include.quality.checks import check_labeled, check_raw
+from include.quality.checks import check_labeled, check_predictions, check_raw
 from include.quality.runner import QualityError, QualityResult, run_suite
 from include.quality.suites import BLOCKS, Rule, Suite
+from include.training import hours
 from tests.unit import support_hour as hour
 from tests.unit.support_hour import BUCKET, SETTINGS, TOPICS, WINDOW, line, tweet, tweet_id
 
@@ -151,6 +152,27 @@ def test_rows_that_were_lost_while_publishing_block(s3: S3Client) -> None:
     this = published(s3, prepared(s3))
     with pytest.raises(QualityError, match="every accepted tweet is published"):
         check_labeled(s3, SETTINGS, replace(this, accepted={**this.accepted, "russia": 2}), TOPICS)
+
+
+def test_an_object_that_is_replaced_while_it_is_checked_is_no_result(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    this, current = published(s3, prepared(s3)), storage.current
+
+    def found_before_it_is_replaced(*arguments: Any) -> storage.Version | None:
+        version = current(*arguments)
+        return version and replace(version, etag='"of the object before"')
+
+    monkeypatch.setattr(storage, "current", found_before_it_is_replaced)
+    with pytest.raises(storage.ObjectChangedError, match="run the task again"):
+        check_labeled(s3, SETTINGS, this, TOPICS)
+    assert quality.find(s3, BUCKET, "labeled", WINDOW) is None
+
+
+def test_a_champion_whose_hours_have_all_expired_passes(s3: S3Client) -> None:
+    hours.write_predicted(s3, BUCKET, hours.Predicted("student", 3))
+    result = check_predictions(s3, SETTINGS, WINDOW.label)
+    assert (result.blocking, result.rows) == ((), 0)
 
 
 def test_an_object_of_another_manifest_need_not_hold_these_rows(s3: S3Client) -> None:
