@@ -13,7 +13,7 @@ changed on Athena, checks them, and has QuickSight read its data sets anew.
 | `aggregate` | one task a day: selects it and replaces its one object |
 | `check` | Great Expectations: sums equal the lake's, shares lie between 0 and 1, no hour stands twice |
 | `data_sets` | names QuickSight's data sets; skipped where QuickSight is not used |
-| `ingest` | one task a data set: hourly at most, within QuickSight's 32 in 24 hours; beyond, skipped |
+| `ingest` | one task a data set: at most every 45 minutes, QuickSight's 32 in 24 hours; beyond, skipped |
 
 **Every task can be cleared at any time**: a day that has not changed is left as it is, the same rows give the
 same bytes, and an ingestion of the same data is found again. Labeled rows expire, aggregates stay.
