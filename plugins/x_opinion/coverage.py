@@ -19,8 +19,8 @@ STATES: Mapping[str, tuple[str, str]] = {
     "overlap": ("X", "Tweets match two topics: the rules are not exclusive"),
     "in progress": ("I", "The hour is open, or its run is active"),
     "unrecoverable": ("R", "Lost for good: search no longer reaches it"),
-    "predicted": ("P", "The student has judged the hour's tweets"),
-    "not predicted": ("S", "Labeled, but not yet judged by the student"),
+    "predicted": ("P", "The student has judged all tweets that have a label"),
+    "not predicted": ("S", "Labeled, but not all judged by the student yet"),
 }
 """Every state of a cell with its letter, no letter twice, and its meaning."""
 
@@ -38,11 +38,9 @@ def state(layer: str, row: Mapping[str, Any]) -> str:
     verdict = str(row["verdict"])
     if layer == "raw" and verdict in _STILL_RAW:
         return "complete"
-    if layer == "predicted":
-        if row["predicted"]:
-            return "predicted"
-        if row["labeled"]:
-            return "not predicted"
+    if layer == "predicted" and row["labeled"]:
+        judged = row["judged"]
+        return "predicted" if judged is not None and row["predicted"] >= judged else "not predicted"
     return verdict
 
 

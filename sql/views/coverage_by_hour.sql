@@ -10,13 +10,14 @@
 --   labeled bigint: Those of them that are in labeled
 --   quarantined bigint: Those of them that are in quarantine and not in labeled
 --   missing bigint: Those of them that are in neither
+--   judged bigint: Labeled tweets with a sentiment, when the hour was aggregated; null if it was not yet
 --   predicted bigint: Labeled tweets with a sentiment for which the champion has a prediction
 --   recovered bigint: Distinct tweets that only search brought
 --   alive_s double: Seconds for which heartbeats prove that the stream was connected
 --   gap_s double: Seconds of outages that are not filled
 --   alarm varchar: What a person has to look at; null if nothing
 WITH predictions_by_hour AS (
-  SELECT dt, topic, hour, sum(compared) AS predicted
+  SELECT dt, topic, hour, sum(judged) AS judged, sum(compared) AS predicted
   FROM opinion_hourly
   GROUP BY dt, topic, hour
 )
@@ -30,6 +31,7 @@ SELECT
   coverage.labeled_ids AS labeled,
   coverage.quarantined,
   coverage.missing_ids AS missing,
+  predictions_by_hour.judged,
   coalesce(predictions_by_hour.predicted, 0) AS predicted,
   coverage.recovered,
   coverage.alive_s,

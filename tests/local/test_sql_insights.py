@@ -612,13 +612,14 @@ def test_coverage_is_told_by_hour_with_what_is_predicted_and_what_is_missing(lak
         "labeled": 4,
         "quarantined": 1,
         "missing": 2,
+        "judged": 4,
         "predicted": 3,
         "recovered": 3,
         "alive_s": 3000.0,
         "gap_s": 90.0,
         "alarm": None,
     }
-    assert (quiet["topic"], quiet["predicted"], quiet["gap_s"]) == ("russia", 0, 0)
+    assert (quiet["topic"], quiet["judged"], quiet["predicted"], quiet["gap_s"]) == ("russia", None, 0, 0)
 
 
 def test_who_asks_for_a_day_reads_that_and_the_one_before_only(lake: Lake) -> None:

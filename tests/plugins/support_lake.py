@@ -23,7 +23,7 @@ HOURS = 72
 GAPS = {30, 31}
 """Hours ago without any tweet."""
 RULES_CHANGED, SAMPLE_CHANGED = 48, 20
-OUTAGE, OPEN, UNLABELED, ALARM = 30, 0, 5, 12
+OUTAGE, OPEN, UNLABELED, ALARM, HALF_PREDICTED = 30, 0, 5, 12, 7
 NEVER_MADE, EMPTY, BROKEN = "2001", "2002", "2003"
 """Years of which the lake has no tables, no rows, and no answer."""
 
@@ -100,7 +100,8 @@ def coverage_rows() -> list[dict[str, Any]]:
             "labeled": 0 if ago == UNLABELED else 98 + ago,
             "quarantined": 2,
             "missing": 98 + ago if ago == UNLABELED else 0,
-            "predicted": 90 + ago if ago > UNLABELED else 0,
+            "judged": 90 + ago,
+            "predicted": 90 + ago - (ago == HALF_PREDICTED) if ago > UNLABELED else 0,
             "recovered": 7 if ago == OUTAGE else 0,
             "alive_s": 3300.0 if ago == OUTAGE else 3600.0,
             "gap_s": 300.0 if ago == OUTAGE else 0.0,

@@ -18,6 +18,7 @@ from tests.plugins.support_lake import (
     ALARM,
     BROKEN,
     EMPTY,
+    HALF_PREDICTED,
     HOURS,
     NEVER_MADE,
     NOW,
@@ -275,6 +276,7 @@ def test_the_grid_has_every_hour_of_the_week(client: TestClient) -> None:
         }
         assert cell(UNLABELED + 1)["states"]["predicted"] == "predicted"
         assert cell(UNLABELED - 1)["states"]["predicted"] == "not predicted"
+        assert cell(HALF_PREDICTED)["states"]["predicted"] == "not predicted"
         assert cell(ALARM)["alarm"] == "the same tweets are still missing"
         assert all(cell is None for hour, cell in cells.items() if hour > f"{NOW:%Y-%m-%dT%H}")
 
