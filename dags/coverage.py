@@ -16,6 +16,9 @@ settings reach.
 | `decide` | measures again what was recovered; decides which hours are transformed again |
 | `rerun` | clears the hour's scheduled run or starts `window__<hour>`; an active run is left alone |
 | `report` | fails if a task failed, or if reruns have not mended an hour |
+
+A run of `transform` that a person starts for an hour is seen as active only under the id `window__<hour>`;
+under another, the hour may be run a second time beside it, which changes nothing.
 """
 
 from __future__ import annotations
