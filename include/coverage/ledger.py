@@ -64,6 +64,7 @@ SCHEMA = pa.schema(
         ),
         ("gap_state", pa.string()),
         ("reruns", pa.int32()),
+        ("rerun_by", pa.string()),
         ("alarm", pa.string()),
         ("measured_at", _TIME),
     ]
@@ -84,8 +85,8 @@ class LedgerError(RuntimeError):
 class Row:
     """What is known of a topic and hour.
 
-    ``reruns`` counts how often transform was rerun while ``evidence_digest`` stayed the same; ``alarm`` is
-    what a person has to look at.
+    ``reruns`` counts how often transform was rerun while ``evidence_digest`` stayed the same, ``rerun_by`` is
+    the run of coverage that asked for the last of them; ``alarm`` is what a person has to look at.
     """
 
     topic: str
@@ -100,6 +101,7 @@ class Row:
     measured_at: datetime
     gaps: tuple[Gap, ...] = ()
     reruns: int = 0
+    rerun_by: str | None = None
     alarm: str | None = None
 
     @property
@@ -138,6 +140,7 @@ def row(evidence: Evidence, judgement: Judgement, inputs: Inputs, former: Row | 
         measured_at=now,
         gaps=_with_reasons(judgement.gaps, former),
         reruns=former.reruns if former and unchanged else 0,
+        rerun_by=former.rerun_by if former and unchanged else None,
         alarm=_alarm(evidence) or (former.alarm if former and unchanged else None),
     )
 
@@ -262,6 +265,7 @@ def _to_record(found: Row) -> dict[str, Any]:
         ],
         "gap_state": found.gap_state,
         "reruns": found.reruns,
+        "rerun_by": found.rerun_by,
         "alarm": found.alarm,
         "measured_at": _naive(found.measured_at),
     }
@@ -294,6 +298,7 @@ def _from_record(record: Mapping[str, Any]) -> Row:
             for gap in record["gaps"] or ()
         ),
         reruns=record["reruns"],
+        rerun_by=record["rerun_by"],
         alarm=record["alarm"],
     )
 

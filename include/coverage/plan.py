@@ -145,25 +145,33 @@ def unlabeled(rows: Iterable[Row]) -> dict[Window, list[Row]]:
 
 
 def reruns(
-    rows: Iterable[Row], runs: Mapping[Window, Runs], max_reruns: int, changed_since: Collection[Window] = ()
+    rows: Iterable[Row],
+    runs: Mapping[Window, Runs],
+    max_reruns: int,
+    run_id: str,
+    changed_since: Collection[Window] = (),
 ) -> tuple[list[Rerun], list[Row]]:
     """What to do about each hour that needs transform, and its rows as the ledger is to have them then.
 
     An hour that was rerun ``max_reruns`` times on the evidence that it still has raises an alarm instead. One
     whose objects have ``changed_since`` it was measured is left for the next time: a run may just have
-    labeled it.
+    labeled it. ``run_id`` names the run of coverage that asks: however often it decides, it counts once.
     """
     planned: list[Rerun] = []
     changed: list[Row] = []
     for window, needing in unlabeled(rows).items():
         step = Rerun(window, Way.CHANGED) if window in changed_since else way(window, runs[window])
-        done = max(row.reruns for row in needing)
+        before = [row.reruns - (row.rerun_by == run_id) for row in needing]
+        done = max(before)
         if step.run_id and done >= max_reruns:
             step = Rerun(window, Way.ALARM)
             alarm = f"transform was rerun {done} times, and the same tweets are still missing"
             changed += [replace(row, alarm=alarm) for row in needing]
         elif step.run_id:
-            changed += [replace(row, reruns=row.reruns + 1) for row in needing]
+            changed += [
+                replace(row, reruns=count + 1, rerun_by=run_id)
+                for row, count in zip(needing, before, strict=True)
+            ]
         planned.append(step)
     return planned, changed
 

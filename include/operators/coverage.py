@@ -289,7 +289,7 @@ class DecideRerunsOperator(_CoverageOperator):
         changed_since = {
             row.window for row in rows if row.key in inputs and row.inputs_digest != inputs[row.key].digest
         }
-        steps, changed = reruns(rows, runs, settings().max_reruns, changed_since)
+        steps, changed = reruns(rows, runs, settings().max_reruns, ti.run_id, changed_since)
         replaced = {row.key: row for row in rows} | {row.key: row for row in changed}
         final = list(replaced.values())
         ledger.write(s3, bucket, final)

@@ -29,6 +29,7 @@ CREATE EXTERNAL TABLE IF NOT EXISTS `coverage` (
   >> COMMENT 'Outages [gap_from, gap_to): state is open, filling, filled or unrecoverable; deadline is the end of search',
   `gap_state` string COMMENT 'The state of the gap that is furthest from filled; null without a gap',
   `reruns` int COMMENT 'How often the transform was rerun on this evidence',
+  `rerun_by` string COMMENT 'The run of coverage that asked for the last of them',
   `alarm` string COMMENT 'What a person has to look at; null if nothing',
   `measured_at` timestamp COMMENT 'When this row was measured, UTC'
 )

@@ -41,6 +41,7 @@ ROW = Row(
     measured_at=NOW,
     gaps=(Gap(SILENCE, GapState.FILLED, deadline(SILENCE), approved=True, reason=None),),
     reruns=2,
+    rerun_by="scheduled__2026-11-21T00:15",
     alarm="look",
 )
 
@@ -165,11 +166,11 @@ def test_the_count_of_reruns_goes_on_only_on_unchanged_evidence() -> None:
 def test_the_alarm_of_an_hour_that_no_rerun_mends_stands_until_its_evidence_changes() -> None:
     counted = replace(ledger.row(EVIDENCE, judge(EVIDENCE), INPUTS, None, NOW), reruns=3)
     runs = {HOUR: Runs(scheduled=False, active=False, next_scheduled=None)}
-    _, (alarmed,) = reruns([counted], runs, max_reruns=3)
+    _, (alarmed,) = reruns([counted], runs, max_reruns=3, run_id="now")
     assert alarmed.alarm
     measured = ledger.row(EVIDENCE, judge(EVIDENCE), INPUTS, alarmed, NOW)
     assert measured.alarm == alarmed.alarm
-    assert reruns([measured], runs, max_reruns=3)[1] == [measured]
+    assert reruns([measured], runs, max_reruns=3, run_id="now")[1] == [measured]
     changed = replace(EVIDENCE, raw_digest="other")
     assert ledger.row(changed, judge(changed), INPUTS, alarmed, NOW).alarm is None
 

@@ -76,18 +76,26 @@ def test_without_a_schedule_an_hour_gets_a_run_for_its_window() -> None:
 
 def test_hours_with_missing_tweets_are_transformed_again_and_counted() -> None:
     other = replace(COMPLETE, topic="russia")
-    steps, changed = plan.reruns([UNLABELED, other], {TEN: NOTHING}, max_reruns=3)
+    steps, changed = plan.reruns([UNLABELED, other], {TEN: NOTHING}, max_reruns=3, run_id="now")
     assert [step.way for step in steps] == [Way.START]
-    assert changed == [replace(UNLABELED, reruns=1)]
+    assert changed == [replace(UNLABELED, reruns=1, rerun_by="now")]
+
+
+def test_a_run_of_coverage_that_decides_again_asks_for_the_same_and_counts_it_once() -> None:
+    last = replace(UNLABELED, reruns=2)
+    steps, changed = plan.reruns([last], {TEN: NOTHING}, max_reruns=3, run_id="now")
+    assert plan.reruns(changed, {TEN: NOTHING}, max_reruns=3, run_id="now") == (steps, changed)
+    (later,), _ = plan.reruns(changed, {TEN: NOTHING}, max_reruns=3, run_id="later")
+    assert later.way is Way.ALARM
 
 
 def test_an_open_hour_is_not_transformed_again() -> None:
     row = replace(UNLABELED, judged_until=TEN.start + timedelta(minutes=20))
-    assert plan.reruns([row], {TEN: NOTHING}, max_reruns=3) == ([], [])
+    assert plan.reruns([row], {TEN: NOTHING}, max_reruns=3, run_id="now") == ([], [])
 
 
 def test_after_so_many_reruns_on_the_same_evidence_there_is_an_alarm_instead() -> None:
-    steps, changed = plan.reruns([replace(UNLABELED, reruns=3)], {TEN: NOTHING}, max_reruns=3)
+    steps, changed = plan.reruns([replace(UNLABELED, reruns=3)], {TEN: NOTHING}, max_reruns=3, run_id="now")
     assert [step.way for step in steps] == [Way.ALARM]
     assert changed[0].alarm == "transform was rerun 3 times, and the same tweets are still missing"
     assert changed[0].reruns == 3
@@ -98,12 +106,12 @@ def test_after_so_many_reruns_on_the_same_evidence_there_is_an_alarm_instead() -
     [replace(NOTHING, scheduled=True, active=True), replace(NOTHING, next_scheduled=TEN.start)],
 )
 def test_what_is_left_alone_is_not_counted_as_a_rerun(runs: Runs) -> None:
-    _, changed = plan.reruns([replace(UNLABELED, reruns=3)], {TEN: runs}, max_reruns=3)
+    _, changed = plan.reruns([replace(UNLABELED, reruns=3)], {TEN: runs}, max_reruns=3, run_id="now")
     assert changed == []
 
 
 def test_an_hour_whose_objects_have_changed_since_it_was_measured_is_left_for_the_next_time() -> None:
-    steps, changed = plan.reruns([UNLABELED], {TEN: NOTHING}, max_reruns=3, changed_since={TEN})
+    steps, changed = plan.reruns([UNLABELED], {TEN: NOTHING}, max_reruns=3, run_id="now", changed_since={TEN})
     assert [step.way for step in steps] == [Way.CHANGED]
     assert [step.run_id for step in steps] == [None]
     assert changed == []
@@ -111,8 +119,8 @@ def test_an_hour_whose_objects_have_changed_since_it_was_measured_is_left_for_th
 
 def test_reruns_end() -> None:
     row, started = UNLABELED, 0
-    for _ in range(10):
-        steps, changed = plan.reruns([row], {TEN: NOTHING}, max_reruns=3)
+    for run in range(10):
+        steps, changed = plan.reruns([row], {TEN: NOTHING}, max_reruns=3, run_id=f"run {run}")
         started += sum(1 for step in steps if step.run_id)
         row = changed[0]
     assert started == 3
@@ -167,7 +175,7 @@ def test_a_recovery_goes_through_json_unchanged(recovery: Recovery) -> None:
 
 def test_an_empty_measure_gives_an_empty_plan() -> None:
     assert recoveries([]) == []
-    assert plan.reruns([], {}, 3) == ([], [])
+    assert plan.reruns([], {}, 3, "now") == ([], [])
     assert plan.describe([], [], [], dry_run=True) == (
         "No hour of the collection's period lies in the range: nothing to do."
     )
@@ -175,7 +183,7 @@ def test_an_empty_measure_gives_an_empty_plan() -> None:
 
 def test_hours_without_a_fault_give_an_empty_plan() -> None:
     assert recoveries([COMPLETE]) == []
-    assert plan.reruns([COMPLETE], {}, 3) == ([], [])
+    assert plan.reruns([COMPLETE], {}, 3, "now") == ([], [])
 
 
 def test_the_plan_can_be_read() -> None:
