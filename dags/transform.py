@@ -14,7 +14,8 @@ stay. Killing a task stops its job.
 
 Quality: Great Expectations checks the hour before a model is paid for it and after it is published. The
 suites in `include/quality/suites.py` say for each expectation whether it blocks or warns, and why; results
-are kept under `quality/` in the lake.
+are kept under `quality/` in the lake. A published hour that its check blocks stays out of the aggregates and
+of the training until it is published anew.
 """
 
 from __future__ import annotations

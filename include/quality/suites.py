@@ -1,5 +1,5 @@
 """What must hold of an hour, before it is labeled (suite ``raw``) and after (suite ``labeled``), and of a
-day's aggregates before the dashboards get them (suite ``opinion``).
+day's aggregates before QuickSight reads them (suite ``opinion``).
 
 Each rule is an expectation of Great Expectations with its severity and its reason. A rule *blocks* where only
 a fault of the pipeline can break it: the task fails, the lake would be wrong. It *warns* where what comes
@@ -153,7 +153,7 @@ def raw(window: Window, topics: Sequence[str]) -> Suite:
 
 
 def labeled(window: Window, topics: Sequence[str]) -> Suite:
-    """What a published hour must be before anybody reads it."""
+    """What a published hour must be before the aggregates and the training read it."""
     probabilities = [
         _blocks(
             "a probability lies between 0 and 1",
@@ -240,7 +240,7 @@ def labeled(window: Window, topics: Sequence[str]) -> Suite:
 
 
 def opinion(day: date) -> Suite:
-    """What the aggregates of a day must be before the dashboards get them."""
+    """What the aggregates of a day must be before QuickSight reads them."""
     start = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - Athena's timestamps have no zone
     counts = ("tweets", "judged", "negative", "neutral", "positive", "compared", "agreed")
     return Suite(
