@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from local.endpoints import LOOPBACK
-from local.run import RunError, RunOptions, run, run_stand_ins
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Parses the command line and runs; exit status 0 only when the summary adds up."""
+    from local.run import RunError, RunOptions, run, run_stand_ins
+
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     whole = commands.add_parser("run", help="run the whole pipeline")
@@ -45,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:
+    from local.endpoints import LOOPBACK
+
     command.add_argument(
         "--hours", type=_between(1, 160), default=6, help="past hours to recover (default 6)"
     )
@@ -93,4 +95,6 @@ def _file(text: str) -> Path:
 
 
 if __name__ == "__main__":
+    # Ctrl-C ends what has started nothing yet; a second of imports would answer it with a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(main())

@@ -125,6 +125,22 @@ def test_ctrl_c_ends_everything_and_a_second_run_is_refused_meanwhile(tmp_path: 
         first.wait()
 
 
+def test_ctrl_c_before_anything_is_started_says_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "local", "run", "--run-dir", str(tmp_path), "--port", str(PORT)]
+    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        # One of the modules that are imported first.
+        wait_until(lambda: "pydantic_core" in Path(f"/proc/{first.pid}/maps").read_text())
+        first.send_signal(signal.SIGINT)
+        output, _ = first.communicate(timeout=60)
+        assert first.returncode in (-signal.SIGINT, 130)
+        assert b"Traceback" not in output
+        assert_nothing_is_left()
+    finally:
+        first.kill()
+        first.wait()
+
+
 def test_what_a_killed_run_has_left_is_ended_by_the_next(tmp_path: Path) -> None:
     leftover = subprocess.Popen(["sleep", "300"], start_new_session=True)
     started = psutil.Process(leftover.pid).create_time()
