@@ -88,6 +88,7 @@ import os, pathlib, signal, sys
 from local.processes import Processes
 
 folder = pathlib.Path(sys.argv[1])
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.register_at_fork(after_in_parent=lambda: signal.raise_signal(signal.SIGINT))
 with Processes(folder / "logs", folder / "processes.json") as processes:
     try:
