@@ -25,8 +25,11 @@ _NO_LOG_SERVER = "--skip-serve-logs"
 HEALTH = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 """The components by the names that the health route gives them."""
 ROOT = Path(__file__).resolve().parent.parent
-EMPTY_DATABASE = ROOT / ".tools" / f"airflow-{version('apache-airflow')}.db"
+AIRFLOW_VERSION = version("apache-airflow")
+EMPTY_DATABASE = ROOT / ".tools" / f"airflow-{AIRFLOW_VERSION}.db"
 """A metadata database before anything was in it, kept for the next home: making one costs 10 s of CPU."""
+
+_DATABASE, _UNFINISHED, _MIGRATED_TO = "airflow.db", "unfinished.db", "airflow-version"
 
 
 class AirflowError(RuntimeError):
@@ -63,8 +66,7 @@ def environment(home: Path, endpoints: Endpoints, base: Mapping[str, str]) -> di
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 120,
         "DAG_PROCESSOR__PARSING_PROCESSES": 1,
         "DAG_PROCESSOR__REFRESH_INTERVAL": 60,
-        # On a busy machine a writer may wait longer than SQLite's 5 s for the others.
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=20",
+        "DATABASE__SQL_ALCHEMY_CONN": _address(home / _DATABASE),
         "LOGGING__BASE_LOG_FOLDER": home / "logs",
         "SECRETS__BACKEND": "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend",
         "SECRETS__BACKEND_KWARGS": json.dumps(
@@ -85,30 +87,53 @@ def environment(home: Path, endpoints: Endpoints, base: Mapping[str, str]) -> di
 
 
 def migrate(processes: Processes, env: Mapping[str, str]) -> Process | None:
-    """Begins to create the metadata database, where there is none; `migrated` waits for the process."""
-    database = Path(env["AIRFLOW_HOME"]) / "airflow.db"
+    """Begins to create or upgrade the metadata database, where needed; `migrated` waits for the process."""
+    home = Path(env["AIRFLOW_HOME"])
+    database = home / _DATABASE
     if database.exists():
+        if _migrated_to(home) == AIRFLOW_VERSION:
+            return None
+    elif EMPTY_DATABASE.exists():
         return None
-    if EMPTY_DATABASE.exists():
-        shutil.copyfile(EMPTY_DATABASE, database)
-        return None
+    else:
+        # Half of a new database looks like a whole one: it gets its name only when it is whole.
+        database = home / _UNFINISHED
+        database.unlink(missing_ok=True)
+    env = {**env, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": _address(database)}
     return processes.start("airflow-migrate", [sys.executable, "-m", "airflow", "db", "migrate"], env)
 
 
 def migrated(processes: Processes, migration: Process | None, env: Mapping[str, str]) -> None:
     """Waits for the end of `migrate`, if it had anything to do; raises `ProcessError` where it failed."""
-    database = Path(env["AIRFLOW_HOME"]) / "airflow.db"
+    home = Path(env["AIRFLOW_HOME"])
+    database, unfinished = home / _DATABASE, home / _UNFINISHED
     if migration is not None:
         if migration.popen.wait():
-            database.unlink(missing_ok=True)
             migration.check()
         processes.stop(migration)
-        partial = EMPTY_DATABASE.with_suffix(f".{migration.popen.pid}")
-        shutil.copyfile(database, partial)
-        partial.replace(EMPTY_DATABASE)
+    if not database.exists():
+        if migration is None:
+            shutil.copyfile(EMPTY_DATABASE, unfinished)
+        else:
+            partial = EMPTY_DATABASE.with_suffix(f".{migration.popen.pid}")
+            shutil.copyfile(unfinished, partial)
+            partial.replace(EMPTY_DATABASE)
+        unfinished.replace(database)
     with contextlib.closing(sqlite3.connect(database)) as connection:
         # Readers and the writer don't wait for each other; the file remembers it.
         connection.execute("PRAGMA journal_mode=WAL")
+    (home / _MIGRATED_TO).write_text(AIRFLOW_VERSION)
+
+
+def _address(database: Path) -> str:
+    """On a busy machine a writer may wait longer than SQLite's 5 s for the others."""
+    return f"sqlite:///{database}?timeout=20"
+
+
+def _migrated_to(home: Path) -> str | None:
+    """The Airflow whose database lies in a home; None before a first migration was finished."""
+    file = home / _MIGRATED_TO
+    return file.read_text() if file.exists() else None
 
 
 def start(processes: Processes, endpoints: Endpoints, env: Mapping[str, str]) -> dict[str, Process]:
@@ -139,8 +164,18 @@ def is_healthy(endpoints: Endpoints) -> bool:
     url = f"{endpoints.url('airflow')}/api/v2/monitor/health"
     if not answers(url) or not answers(f"{endpoints.url('airflow-execution')}/execution/health"):
         return False
-    health = requests.get(url, timeout=5).json()
+    try:
+        health = requests.get(url, timeout=5).json()
+    except requests.RequestException:
+        return False
     return all(health[part]["status"] == "healthy" for part in HEALTH)
+
+
+def _content(response: requests.Response) -> Any:
+    if not response.ok:
+        asked = response.request
+        raise AirflowError(f"{asked.method} {asked.path_url}: {response.status_code} {response.text[:500]}")
+    return response.json() if response.content else None
 
 
 @dataclass
@@ -154,18 +189,21 @@ class AirflowClient:
         """One call of ``/api/v2``; logs in when needed; raises `AirflowError` with Airflow's own words."""
         if "Authorization" not in self.session.headers:
             self._log_in()
-        response = self.session.request(method, f"{self.url}/api/v2{path}", timeout=60, **options)
+        response = self._request(method, f"/api/v2{path}", **options)
         if response.status_code == 401:
             self._log_in()
-            response = self.session.request(method, f"{self.url}/api/v2{path}", timeout=60, **options)
-        if not response.ok:
-            raise AirflowError(f"{method} {path}: {response.status_code} {response.text[:500]}")
-        return response.json() if response.content else None
+            response = self._request(method, f"/api/v2{path}", **options)
+        return _content(response)
 
     def _log_in(self) -> None:
-        response = self.session.post(f"{self.url}/auth/token", json=AIRFLOW_LOGIN, timeout=60)
-        response.raise_for_status()
-        self.session.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
+        token = _content(self._request("POST", "/auth/token", json=AIRFLOW_LOGIN))["access_token"]
+        self.session.headers["Authorization"] = f"Bearer {token}"
+
+    def _request(self, method: str, path: str, **options: Any) -> requests.Response:
+        try:
+            return self.session.request(method, f"{self.url}{path}", timeout=60, **options)
+        except requests.RequestException as error:
+            raise AirflowError(f"Airflow does not answer {method} {path}: {error}") from error
 
     def has_dag(self, dag_id: str) -> bool:
         """Whether the DAG was parsed; raises `AirflowError` where a DAG file cannot be imported."""

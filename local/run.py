@@ -18,7 +18,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic_settings import EnvSettingsSource
+from requests import RequestException
 from rich.console import Console
 
 from include.settings import Settings
@@ -48,7 +50,7 @@ BUFFERING_SECONDS = 5
 SAGEMAKER_JOBS = 4
 POLL_SECONDS = 1.0
 RUN_SECONDS = 900
-"""How long a DAG run may take where nothing else is said."""
+"""How long a DAG run may take where nothing else is said, and how long no run of many may finish."""
 SEARCHED_POSTS = 45_000
 """Posts that X's search gives in a quarter of an hour: 450 pages of 100."""
 ASSET_SECONDS = 10
@@ -57,6 +59,7 @@ MOST_RUNS = 10_000
 """More than one run of the pipeline makes."""
 DAGS = ("provision", "coverage", "transform", "train", "insights")
 FINISHED = ("success", "failed")
+_CONTAINERS = "containers.env"
 
 
 class RunError(RuntimeError):
@@ -171,7 +174,7 @@ def _containers_environment(this: Run) -> Iterator[None]:
     if this.options.bind == LOOPBACK:
         yield
         return
-    file = this.options.run_dir / "containers.env"
+    file = this.options.run_dir / _CONTAINERS
     endpoints = Endpoints(this.options.first_port, host=this.options.gateway)
     write_containers_environment(file, endpoints, this.environment)
     this.console.print(f"Containers reach the stand-ins by {file}.")
@@ -188,6 +191,7 @@ def prepared(options: RunOptions, services: Sequence[str]) -> Iterator[Run]:
     try:
         topics = load_topics(topics_file)
         options.run_dir.mkdir(parents=True, exist_ok=True)
+        _leave_proxy_aside()
         with _alone(options) as registry:
             endpoints = Endpoints(options.first_port)
             _check_ports(endpoints, services, options.bind)
@@ -195,11 +199,24 @@ def prepared(options: RunOptions, services: Sequence[str]) -> Iterator[Run]:
             world.mkdir(parents=True, exist_ok=True)
             environment = _environment(options, world, endpoints, topics_file)
             with Processes(world / "logs", registry) as processes:
-                yield Run(
-                    options, world, topics.names, _settings(environment), endpoints, processes, environment
-                )
+                try:
+                    yield Run(
+                        options,
+                        world,
+                        topics.names,
+                        _settings(environment),
+                        endpoints,
+                        processes,
+                        environment,
+                    )
+                except (AirflowError, RequestException, BotoCoreError, ClientError):
+                    # A process that has ended tells why itself.
+                    processes.check()
+                    raise
     except (TopicsError, ProcessError, AirflowError, SummaryError) as error:
         raise RunError(str(error)) from error
+    except (RequestException, BotoCoreError, ClientError) as error:
+        raise RunError(f"a stand-in did not answer as it should: {error}; see {world / 'logs'}.") from error
 
 
 def _run(this: Run) -> None:
@@ -365,7 +382,8 @@ def _transform(this: Run) -> None:
     airflow.pause("transform", False)
     wanted = {window.label for window in closed_windows(this)}
     with this.step(f"{len(wanted)} hours translated, labelled and published") as progress:
-        deadline = time.monotonic() + 120 + 60 * len(wanted)
+        finished: set[str] = set()
+        deadline = time.monotonic() + RUN_SECONDS
         while True:
             runs = airflow.runs("transform", limit=max(100, 2 * len(wanted)))
             states = {label: run["state"] for run in reversed(runs) if (label := window_of(run)) in wanted}
@@ -376,8 +394,15 @@ def _transform(this: Run) -> None:
             if done == len(wanted):
                 return
             this.processes.check()
-            if time.monotonic() > deadline:
-                raise AirflowError(f"transform did only {done} of {len(wanted)} hours in time: {states}")
+            # The schedule catches up with all hours since the last run, the oldest first, however many.
+            before, finished = finished, {run["dag_run_id"] for run in runs if run["state"] in FINISHED}
+            if before != finished:
+                deadline = time.monotonic() + RUN_SECONDS
+            elif time.monotonic() > deadline:
+                raise AirflowError(
+                    f"no run of transform has ended for {RUN_SECONDS} s, and {len(wanted) - done} hours are"
+                    f" missing; see {airflow.url}"
+                )
             progress(f"{done} of {len(wanted)} done, {len(states) - done} under way")
             time.sleep(POLL_SECONDS)
 
@@ -473,6 +498,13 @@ def _world(options: RunOptions, topics: tuple[str, ...]) -> str:
     return f"{source}-{identity.hexdigest()[:8]}"
 
 
+def _leave_proxy_aside() -> None:
+    """Keeps what is asked of this machine from a proxy, in this process and in those that it starts."""
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join(dict.fromkeys([*hosts, LOOPBACK, "localhost"]))
+
+
 def _environment(options: RunOptions, world: Path, endpoints: Endpoints, topics_file: Path) -> dict[str, str]:
     base = {
         name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW__", "OPINION_"))
@@ -541,6 +573,8 @@ def _alone(options: RunOptions) -> Iterator[Path]:
         handle.flush()
         registry = options.run_dir / "processes.json"
         end_leftovers(registry)
+        # Whoever waits for it must not find a killed run's.
+        (options.run_dir / _CONTAINERS).unlink(missing_ok=True)
         yield registry
         handle.truncate(0)
 

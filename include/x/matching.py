@@ -1,8 +1,8 @@
 """Which topic a payload belongs to by our own rules, where X does not say it.
 
 Source: X's documentation of building rules (2026-08): a keyword or phrase matches whole tokens of the text,
-whatever their case; texts in scripts without spaces match by substring; the stream minds accents. It also looks
-into the text that a tweet quotes, which a payload does not hold: such a tweet meets none of our own rules.
+whatever their case; texts in scripts without spaces match by substring; the stream minds accents. It also
+looks into the text that a tweet quotes, which no payload holds: such a tweet meets none of our own rules.
 """
 
 from __future__ import annotations

@@ -158,10 +158,12 @@ def main() -> None:
     parser.add_argument("--model-dir", type=Path, required=True)
     model_dir = parser.parse_args().model_dir
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    server = _server(Handler(model_dir))
-    print(f"ready {server.server_address[1]}", flush=True)
-    # What the model prints later belongs into the log.
+    # What the model prints belongs into the log.
+    parent = os.dup(1)
     os.dup2(2, 1)
+    server = _server(Handler(model_dir))
+    os.write(parent, b"ready %d\n" % server.server_address[1])
+    os.close(parent)
     server.serve_forever()
 
 

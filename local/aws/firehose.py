@@ -223,8 +223,7 @@ def _expressions(prefix: str) -> list[tuple[str, str]]:
 
 def _java_format(pattern: str) -> str:
     """A Java date pattern as `strftime` has it; raises `InvalidArgumentException` beyond plain fields."""
-    parts = re.findall(r"'[^']*'|([A-Za-z])(?=(\1*))|[^A-Za-z']", pattern)
-    if not parts:
+    if not pattern:
         raise InvalidArgumentException("An empty !{timestamp:} expression")
     result = ""
     for part in re.findall(r"'[^']*'|y+|M+|d+|H+|m+|s+|[A-Za-z]+|[^A-Za-z']", pattern):
@@ -254,10 +253,19 @@ class Buffer:
     size: int = 0
 
     def append(self, records: Sequence[bytes]) -> None:
-        """Adds records; what was written is there after the process's death."""
-        frames = b"".join(_FRAME.pack(len(record)) + record for record in records)
+        """Adds records; what was written is there after the process's death.
+
+        Raises `OSError` where they do not all find room; then none of them is added.
+        """
+        frames = memoryview(b"".join(_FRAME.pack(len(record)) + record for record in records))
         with self.path.open("ab", buffering=0) as file:
-            file.write(frames)
+            end = file.tell()
+            try:
+                while frames:
+                    frames = frames[file.write(frames) :]
+            except OSError:
+                file.truncate(end)
+                raise
         self.size += sum(map(len, records))
 
     @classmethod
@@ -292,9 +300,9 @@ class Buffer:
 
     def deliver(self) -> None:
         """Writes the object; its key was fixed when the buffer was opened, so doing it twice is harmless."""
-        data = b"".join(self.records())
-        media = "application/octet-stream"
-        objects.put(self.bucket, self.key, gzip.compress(data, 6, mtime=0) if self.gzip else data, media)
+        if data := b"".join(self.records()):
+            media = "application/octet-stream"
+            objects.put(self.bucket, self.key, gzip.compress(data, 6, mtime=0) if self.gzip else data, media)
         self.path.unlink()
 
 
@@ -317,7 +325,7 @@ class Delivery:
                 self._ready.append(buffer)
 
     def put(self, stream: str, version: str, destination: Destination, records: Sequence[bytes]) -> None:
-        """Takes records; they are on disk when it returns."""
+        """Takes records; they are on disk when it returns. Raises `OSError` where the disk takes no more."""
         now = datetime.now(UTC)
         groups: dict[tuple[str, str], tuple[dict[str, str], list[bytes]]] = {}
         with self._changed:
@@ -400,7 +408,8 @@ class Delivery:
             if FAULTS.present("s3-down"):
                 raise S3ClientError("ServiceUnavailable", "Please reduce your request rate.")
             buffer.deliver()
-        except S3ClientError as error:
+        except Exception as error:
+            # Whatever it is, the other buffers must not wait for it.
             now = time.time()
             if now - buffer.opened > RETENTION_SECONDS:
                 log.error(
@@ -408,7 +417,12 @@ class Delivery:
                 )
                 buffer.path.unlink()
                 return
-            log.warning("not delivered stream=%s bucket=%s: %s", buffer.stream, buffer.bucket, error)
+            unexpected = not isinstance(error, S3ClientError)
+            log.warning(
+                "not delivered stream=%s bucket=%s: %s",
+                *(buffer.stream, buffer.bucket, error),
+                exc_info=unexpected,
+            )
             buffer.due, buffer.limit = now + _RETRY_SECONDS, buffer.size + 1
             with self._changed:
                 self._ready.append(buffer)
@@ -515,7 +529,11 @@ def install(context: Context) -> None:
         refusals = decide(delivery_stream_name, data)
         taken = [record for record, refused in zip(data, refusals, strict=True) if refused is None]
         if taken:
-            delivery[0].put(delivery_stream_name, version, compiled[key], taken)
+            try:
+                delivery[0].put(delivery_stream_name, version, compiled[key], taken)
+            except OSError as error:
+                log.exception("records not taken stream=%s", delivery_stream_name)
+                raise UnavailableError("ServiceUnavailableException") from error
         return {
             "FailedPutCount": len(data) - len(taken),
             "Encrypted": False,

@@ -75,12 +75,12 @@ class ModelServer:
         inherited = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
         with log_path.open("wb") as log_file:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", container.__file__, "--model-dir", str(model_dir)],
+                [sys.executable, "-I", "-u", container.__file__, "--model-dir", str(model_dir)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_file,
                 cwd=model_dir,
-                env={"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **inherited, **environment},
+                env={"OMP_NUM_THREADS": "1", **inherited, **environment},
             )
         self._port: int | None = None
 
@@ -88,13 +88,13 @@ class ModelServer:
         """Waits until the model is loaded."""
         if self._port is not None:
             return
-        timer = threading.Timer(_START_SECONDS, self.close)
+        # Only killed: why it was late stands in its log, which `close` takes away.
+        timer = threading.Timer(_START_SECONDS, self._process.kill)
         timer.start()
         try:
-            while line := self._stdout.readline():
-                if line.startswith(b"ready "):
-                    self._port = int(line.split()[1])
-                    return
+            if line := self._stdout.readline():
+                self._port = int(line.removeprefix(b"ready "))
+                return
         finally:
             timer.cancel()
         self._process.wait()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
+import resource
 import signal
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -290,6 +292,55 @@ def test_a_buffer_cut_short_keeps_every_whole_record(records: list[bytes], cut: 
         lost = sum(4 + len(record) for record in records[len(kept) :])
         assert lost >= cut
         assert lost - cut < 4 + len(records[len(kept)])
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As on a full disk, writes beyond it are cut short, and then refused."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_fills_up_adds_none_of_the_records(tmp_path: Path) -> None:
+    buffer = firehose.Buffer.create(
+        tmp_path, stream="s", bucket="b", key="k", gzip=False, due=0.0, limit=1, opened=0.0
+    )
+    buffer.append([b"one"])
+    with files_of_at_most(buffer.path.stat().st_size + 10), pytest.raises(OSError, match="File too large"):
+        buffer.append([b"two", b"three and more"])
+    buffer.append([b"four"])
+    assert list(buffer.records()) == [b"one", b"four"]
+    assert buffer.size == len("onefour")
+
+
+def test_what_cannot_be_delivered_for_whatever_reason_is_tried_again(
+    template: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[str, bytes] = {}
+    obstacles = [OSError("No space left on device"), KeyError("surprise")]
+
+    def keep(bucket: str, key: str, data: bytes, media: str) -> None:
+        if obstacles:
+            raise obstacles.pop()
+        found[key] = gzip.decompress(data)
+
+    monkeypatch.setattr(firehose.objects, "put", keep)
+    monkeypatch.setattr(firehose, "_RETRY_SECONDS", 0.1)
+    delivery = firehose.Delivery(tmp_path)
+    delivery.start()
+    try:
+        delivery.put("s", "1", firehose.Destination(template), [line(1), line(2, "russia")])
+        end = time.monotonic() + 60
+        while list(tmp_path.iterdir()):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    finally:
+        delivery.close()
+    assert sorted(found.values()) == sorted([line(1), line(2, "russia")])
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
+from local.aws import sagemaker
 from tests.local.support_aws import LocalAws
 
 BUCKET = "models"
@@ -232,6 +233,21 @@ def test_a_model_that_does_not_load_fails_the_job(aws: LocalAws, script: str, re
     job = wait(aws, start(aws, make_model(aws, script), {"0": rows("a")}))
     assert job["TransformJobStatus"] == "Failed"
     assert reason in job["FailureReason"]
+
+
+def test_a_model_that_takes_too_long_to_load_is_ended_and_its_log_tells_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "model" / "code"
+    code.mkdir(parents=True)
+    (code / "inference.py").write_text("import time\nprint('reading weights')\ntime.sleep(600)\n")
+    monkeypatch.setattr(sagemaker, "_START_SECONDS", 3.0)
+    server = sagemaker.ModelServer(code.parent, {}, tmp_path / "container.log")
+    try:
+        with pytest.raises(sagemaker.JobError, match="did not start\nreading weights"):
+            server.wait()
+    finally:
+        server.close()
 
 
 def test_missing_input_and_too_large_records_fail_the_job(aws: LocalAws, model: str) -> None:

@@ -289,8 +289,8 @@ def test_every_kind_of_broken_line_goes_to_quarantine_and_the_stream_goes_on(sta
     reasons = running.firehose.reasons()
     assert set(reasons) == {"malformed_json", "not_a_payload", "unknown_topic"}
     assert running.status("quarantined") == dict(reasons)
-    # Our own evaluation finds the topic of every whole tweet, unless only the text that it quotes names one. One
-    # of the stand-in's garbage lines is a payload without text.
+    # Our own evaluation finds the topic of every whole tweet, unless only the text that it quotes names one.
+    # One of the stand-in's garbage lines is a payload without text.
     unknown = [json.loads(line["line"]) for line in running.firehose.quarantined("unknown_topic")]
     assert [payload for payload in unknown if not quotes(payload)] == [{"data": {}}]
     assert running.status("attributed") + len(unknown) - 1 >= 12
