@@ -7,7 +7,8 @@ principals are configured). Run it by hand at first start and whenever topics, t
 change. **Running it twice changes nothing**; the task `report` returns what was changed.
 
 Tables are external, so replacing one whose definition has changed touches no data. The pool `sagemaker` is no
-part of it: tasks cannot create pools. It comes from `airflow_settings.yaml`, or from `make run`.
+part of it: tasks cannot create pools. `make run`, `docker/init.sh` and Astro's `airflow_settings.yaml` make
+it; on MWAA it is made by hand.
 """
 
 from __future__ import annotations
