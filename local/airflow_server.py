@@ -161,14 +161,14 @@ def start(processes: Processes, endpoints: Endpoints, env: Mapping[str, str]) ->
 
 def is_healthy(endpoints: Endpoints) -> bool:
     """Whether every component says that it is healthy."""
-    url = f"{endpoints.url('airflow')}/api/v2/monitor/health"
-    if not answers(url) or not answers(f"{endpoints.url('airflow-execution')}/execution/health"):
+    if not answers(f"{endpoints.url('airflow-execution')}/execution/health"):
         return False
     try:
-        health = requests.get(url, timeout=5).json()
+        answer = requests.get(f"{endpoints.url('airflow')}/api/v2/monitor/health", timeout=5)
+        health = answer.json()
     except requests.RequestException:
         return False
-    return all(health[part]["status"] == "healthy" for part in HEALTH)
+    return answer.status_code == 200 and all(health[part]["status"] == "healthy" for part in HEALTH)
 
 
 def _content(response: requests.Response) -> Any:

@@ -60,6 +60,8 @@ MOST_RUNS = 10_000
 DAGS = ("provision", "coverage", "transform", "train", "insights")
 FINISHED = ("success", "failed")
 _CONTAINERS = "containers.env"
+_UNANSWERED = (RequestException, BotoCoreError, ClientError)
+"""What clients raise where a stand-in does not answer as it should."""
 
 
 class RunError(RuntimeError):
@@ -209,13 +211,13 @@ def prepared(options: RunOptions, services: Sequence[str]) -> Iterator[Run]:
                         processes,
                         environment,
                     )
-                except (AirflowError, RequestException, BotoCoreError, ClientError):
+                except (AirflowError, *_UNANSWERED):
                     # A process that has ended tells why itself.
                     processes.check()
                     raise
     except (TopicsError, ProcessError, AirflowError, SummaryError) as error:
         raise RunError(str(error)) from error
-    except (RequestException, BotoCoreError, ClientError) as error:
+    except _UNANSWERED as error:
         raise RunError(f"a stand-in did not answer as it should: {error}; see {world / 'logs'}.") from error
 
 

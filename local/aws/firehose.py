@@ -417,11 +417,12 @@ class Delivery:
                 )
                 buffer.path.unlink()
                 return
-            unexpected = not isinstance(error, S3ClientError)
             log.warning(
                 "not delivered stream=%s bucket=%s: %s",
-                *(buffer.stream, buffer.bucket, error),
-                exc_info=unexpected,
+                buffer.stream,
+                buffer.bucket,
+                error,
+                exc_info=not isinstance(error, S3ClientError),
             )
             buffer.due, buffer.limit = now + _RETRY_SECONDS, buffer.size + 1
             with self._changed:
