@@ -38,6 +38,7 @@ from include.operators.coverage import (
     ReportCoverageOperator,
     RerunTransformOperator,
 )
+from include.operators.notifications import Notify, approval_key, approval_waits, coverage_failed
 
 TRANSFORM = "transform"
 HOUR: dict[str, Any] = {"type": ["null", "string"], "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}$"}
@@ -67,6 +68,7 @@ with DAG(
         recoveries=XComArg(plan, key=RECOVERIES),
         # A plain timedelta: pendulum's durations cannot be sent to the supervisor.
         response_timeout=timedelta(minutes=10),
+        notifiers=Notify(approval_waits, approval_key),
     )
     recover = RecoverStretchOperator.partial(task_id="recover", max_active_tis_per_dagrun=4).expand(
         recovery=approve.output
@@ -83,7 +85,13 @@ with DAG(
         task_id="rerun", trigger_dag_id=TRANSFORM, retries=0
     ).expand_kwargs(decide.output)
     report = ReportCoverageOperator(
-        task_id="report", plan="plan", decide="decide", retries=0, trigger_rule=TriggerRule.ALL_DONE
+        task_id="report",
+        plan="plan",
+        decide="decide",
+        retries=0,
+        trigger_rule=TriggerRule.ALL_DONE,
+        # It fails where any task did, so people are told once.
+        on_failure_callback=Notify(coverage_failed),
     )
     [plan, recover] >> decide
     rerun >> report

@@ -29,6 +29,7 @@ from airflow.sdk import DAG
 from include.operators import insights as tasks
 from include.operators.assets import LABELED, PREDICTED
 from include.operators.links import give
+from include.operators.notifications import Notify, run_failed
 from include.operators.quality import QualityLink
 
 with DAG(
@@ -38,6 +39,7 @@ with DAG(
     schedule=LABELED | PREDICTED,
     catchup=False,
     max_active_runs=1,
+    on_failure_callback=Notify(run_failed),
     default_args={
         "owner": "x-opinion",
         "retries": 3,

@@ -16,6 +16,7 @@ from __future__ import annotations
 import pendulum
 from airflow.sdk import DAG
 
+from include.operators.notifications import Notify, run_failed
 from include.operators.provision import lake, models, quicksight, report
 
 with DAG(
@@ -24,6 +25,7 @@ with DAG(
     doc_md=__doc__,
     schedule=None,
     max_active_runs=1,
+    on_failure_callback=Notify(run_failed),
     default_args={"owner": "x-opinion", "retries": 2, "retry_delay": pendulum.duration(seconds=10)},
     tags=["x-opinion", "operations"],
 ):

@@ -32,6 +32,7 @@ from include.operators import training as tasks
 from include.operators.assets import PREDICTED
 from include.operators.databricks import DatabricksWorkflow
 from include.operators.links import give
+from include.operators.notifications import Notify, run_failed
 from include.operators.quality import QualityLink
 from include.settings import settings
 
@@ -42,6 +43,7 @@ with DAG(
     schedule=CronTriggerTimetable("0 4 * * 1", timezone="UTC"),
     catchup=False,
     max_active_runs=1,
+    on_failure_callback=Notify(run_failed),
     params={
         "trials": Param(
             settings().training_trials, type="integer", minimum=1, title="Points that the search tries"

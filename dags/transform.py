@@ -29,6 +29,7 @@ from include.operators import transform as tasks
 from include.operators.assets import LABELED
 from include.operators.delivery import DeliveryWatermarkSensor
 from include.operators.links import give
+from include.operators.notifications import Notify, late_alert, run_failed
 from include.operators.quality import QualityLink
 from include.operators.sagemaker import BatchTransformOperator
 from include.settings import settings
@@ -42,6 +43,8 @@ with DAG(
     start_date=settings().collection_start or load(settings().topics_file).collection.start,
     catchup=True,
     max_active_runs=4,
+    on_failure_callback=Notify(run_failed),
+    deadline=late_alert(),
     params={
         "window": Param(
             None,

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _INCLUDE = Path(__file__).parent
+
+_CHANNEL = r"^(sns:arn:[^:]+:sns:[^:]+:\d{12}:.+|(slack|webhook):[\w.-]+|mailto:[^@\s]+@[^@\s]+)$"
 
 
 class Settings(BaseSettings):
@@ -60,6 +63,13 @@ class Settings(BaseSettings):
     are the embedded one's. All others stay out of the default ratios."""
     gather_seconds: int = Field(300, ge=0)
     """How long insights lets further changes of the lake gather after the first."""
+
+    notify: tuple[Annotated[str, Field(pattern=_CHANNEL)], ...] = ()
+    """Who is told when a person is needed, a JSON list; none: nobody. ``sns:<topic ARN>``,
+    ``slack:<connection>`` and ``webhook:<connection>`` (ids of HTTP connections that hold the address),
+    ``mailto:<address>`` (through the connection `smtp_default`)."""
+    late_minutes: int = Field(90, ge=1)
+    """How long after its run was queued an hour may be unlabeled before people are told."""
 
     quicksight_principals: tuple[str, ...] = ()
     """ARNs of QuickSight's users and groups who see the dashboards there, a JSON list; none: not used."""

@@ -86,6 +86,11 @@ def work_prefix(window: Window) -> str:
     return f"work/transform/{window.label}/"
 
 
+def notified_key(key: str) -> str:
+    """The marker of a message to people that is sent once; expires."""
+    return f"work/notified/{key}"
+
+
 COVERAGE = "coverage/"
 """The gap ledger: one object a day."""
 

@@ -90,6 +90,10 @@ OFFERED: dict[str, re.Pattern[str]] = {
         r"|DescribeAlarmsForMetric|DeleteAlarms|SetAlarmState|(Put|Get|Delete)Dashboards?|ListDashboards"
         r"|ListTagsForResource|TagResource|UntagResource)$"
     ),
+    "sns": re.compile(
+        r"((Create|Delete|List)Topics?|(Get|Set)TopicAttributes|Publish|Subscribe|Unsubscribe|ListSubscriptions"
+        r"(ByTopic)?|ConfirmSubscription)$"
+    ),
     "logs": re.compile(r"(?!StartQuery|.*Export|.*Delivery|.*Anomaly|.*Transformer|TestMetricFilter).*"),
 }
 """What is really there: a service not named is refused whole, and so is an operation that does not match.

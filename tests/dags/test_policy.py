@@ -65,6 +65,7 @@ for dag_id, dag in bag.dags.items():
         "start_date": dag.start_date.isoformat() if dag.start_date else None,
         "max_active_runs": dag.max_active_runs,
         "tasks": [task.task_id for task in dag.tasks],
+        "told": [bool(dag.on_failure_callback), *(bool(task.on_failure_callback) for task in dag.tasks)],
         "triggers": [task.trigger_dag_id for task in dag.tasks if hasattr(task, "trigger_dag_id")],
     }
 print("parsed: " + json.dumps({"seconds": seconds, "loaded": loaded, "dags": dags,
@@ -136,6 +137,12 @@ def test_a_task_is_tried_again_unless_it_must_not_be(parsed: dict[str, Any]) -> 
     (dag,) = parsed["dags"].values()
     never_again = {task for task, retries in dag["retries"].items() if not retries}
     assert never_again <= {"rerun", "report"}
+
+
+def test_people_are_told_of_a_failed_run_once(parsed: dict[str, Any]) -> None:
+    """By the DAG, or by its one task that fails where any other did."""
+    (dag,) = parsed["dags"].values()
+    assert dag["told"].count(True) == 1
 
 
 def test_what_is_triggered_exists(parsed: dict[str, Any]) -> None:

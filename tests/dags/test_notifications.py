@@ -1,0 +1,206 @@
+"""What people are told, and that it arrives: by real receivers of each kind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+from email.message import Message as Mail
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from include.operators import notifications
+from include.operators.notifications import Message, NotificationError, Notify
+from include.settings import Settings, settings
+from tests.local.support_aws import CREDENTIALS, LocalAws
+from tests.receivers import Webhook, mailbox, webhook
+
+ROOT = Path(__file__).parents[2]
+BUCKET = "told"
+MESSAGE = Message(
+    "an hour is late", "It is {{ late }} & <b>sad</b>.", "look at it.", "an-hour-is-late", "http://a/b"
+)
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    server = LocalAws(tmp_path_factory.mktemp("aws")).start()
+    server.client("s3").create_bucket(Bucket=BUCKET)
+    yield server
+    assert server.stop() == 0
+
+
+@pytest.fixture
+def hook() -> Iterator[Webhook]:
+    with webhook() as received:
+        yield received
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, aws: LocalAws, hook: Webhook) -> Iterator[Any]:
+    """Sets who is told, with connections to what runs here."""
+    connection = {"conn_type": "http", "host": f"{hook.url}/services/T0/s3cret-path"}
+    monkeypatch.setenv("AIRFLOW_CONN_HOOK", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", CREDENTIALS["aws_access_key_id"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CREDENTIALS["aws_secret_access_key"])
+    monkeypatch.setenv("OPINION_BUCKET", BUCKET)
+
+    def tell(*channels: str) -> None:
+        monkeypatch.setenv("OPINION_NOTIFY", json.dumps(channels))
+        settings.cache_clear()
+
+    yield tell
+    settings.cache_clear()
+
+
+def test_nobody_is_told_unless_the_settings_say_who(hook: Webhook) -> None:
+    assert settings().notify == ()
+    Notify(lambda _: MESSAGE).notify({})
+    assert hook.received == []
+    assert notifications.late_alert() is None
+
+
+def test_a_channel_that_nobody_knows_is_refused() -> None:
+    for channel in ("carrier-pigeon", "slack:", "mailto:nobody", "sns:alarms", "https://hooks.example/T0"):
+        with pytest.raises(ValidationError, match="notify"):
+            Settings(notify=(channel,))
+
+
+def test_slack_gets_the_text_alone_and_a_webhook_its_parts_too(told: Any, hook: Webhook) -> None:
+    told("slack:hook", "webhook:hook")
+    notifications.send(MESSAGE)
+    (path, slack), (_, parts) = hook.received
+    assert path == "/services/T0/s3cret-path"
+    assert slack == {"text": MESSAGE.text}
+    assert parts == MESSAGE.to_json()
+    # As it was written: a message is no template.
+    assert "{{ late }}" in slack["text"]
+    assert slack["text"].endswith("http://a/b")
+
+
+def test_an_sns_topic_passes_a_message_on_to_its_subscribers(told: Any, aws: LocalAws, hook: Webhook) -> None:
+    sns = aws.client("sns")
+    topic = sns.create_topic(Name="alarms")["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=f"{hook.url}/sns")
+    told(f"sns:{topic}")
+    notifications.send(MESSAGE)
+    ((path, content),) = hook.received
+    assert path == "/sns"
+    assert (content["Subject"], content["Message"]) == (MESSAGE.subject, MESSAGE.text)
+
+
+def test_a_mail_shows_the_message_as_it_was_written(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with mailbox() as (port, mails):
+        extra = {"from_email": "opinion@example.org", "disable_ssl": True, "disable_tls": True}
+        smtp = {"conn_type": "smtp", "host": "127.0.0.1", "port": port, "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(smtp))
+        told("mailto:team@example.org")
+        notifications.send(MESSAGE)
+        asyncio.run(notifications.send_later(MESSAGE))
+    assert [(mail["To"], mail["Subject"]) for mail in mails] == [("team@example.org", MESSAGE.subject)] * 2
+    assert "&lt;b&gt;sad&lt;/b&gt;" in _content(mails[0])
+
+
+def _content(mail: Mail) -> str:
+    payloads = (part.get_payload(decode=True) for part in mail.walk() if not part.is_multipart())
+    return b"".join(payload for payload in payloads if isinstance(payload, bytes)).decode()
+
+
+def test_from_the_triggerer_the_same_is_told(told: Any, aws: LocalAws, hook: Webhook) -> None:
+    sns = aws.client("sns")
+    topic = sns.create_topic(Name="late")["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=f"{hook.url}/sns")
+    told("webhook:hook", f"sns:{topic}")
+    run = {"dag_id": "transform", "dag_run_id": "scheduled__x", "data_interval_start": "2026-11-20T05:00:00Z"}
+    asyncio.run(notifications.hour_late({"dag_run": run}))
+    contents = dict(hook.received)
+    assert set(contents) == {"/services/T0/s3cret-path", "/sns"}
+    text = contents["/services/T0/s3cret-path"]["text"]
+    assert "The hour from 2026-11-20T05:00:00Z was not labeled within 90 minutes" in text
+    assert contents["/sns"]["Message"] == text
+
+
+def test_a_channel_that_does_not_answer_keeps_no_other_from_the_message(
+    told: Any, hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_GONE", json.dumps({"conn_type": "http", "host": "http://127.0.0.1:9"}))
+    told("webhook:gone", "slack:hook")
+    with pytest.raises(NotificationError, match="webhook:gone"):
+        notifications.send(MESSAGE)
+    with pytest.raises(NotificationError, match="webhook:gone"):
+        asyncio.run(notifications.send_later(MESSAGE))
+    assert len(hook.received) == 2
+
+
+def test_a_message_that_is_not_taken_fails_no_task_and_stands_in_the_log(
+    told: Any, hook: Webhook, caplog: pytest.LogCaptureFixture
+) -> None:
+    told("slack:hook")
+    hook.status = 404
+    with caplog.at_level(logging.ERROR):
+        Notify(lambda _: MESSAGE)({})
+    assert "not sent by slack:hook" in caplog.text
+    # The address of a webhook is as good as its password.
+    assert "s3cret-path" not in caplog.text
+
+
+def test_what_is_told_once_is_told_again_only_for_another_key(told: Any, hook: Webhook) -> None:
+    told("slack:hook")
+    for key in ("2026-11", "2026-11", "2026-12"):
+        notifications.send_once(MESSAGE, key)
+    assert len(hook.received) == 2
+
+
+def test_a_message_that_nobody_took_is_sent_again(told: Any, hook: Webhook) -> None:
+    told("slack:hook")
+    hook.status = 500
+    with pytest.raises(NotificationError):
+        notifications.send_once(MESSAGE, "a key of its own")
+    hook.status = 200
+    notifications.send_once(MESSAGE, "a key of its own")
+    assert len(hook.received) == 2
+
+
+def test_a_failed_run_names_its_failed_tasks_and_leads_to_the_first() -> None:
+    states = {
+        "run": {
+            "label": "failed",
+            "translate[3]": "failed",
+            "publish": "upstream_failed",
+            "prepare": "success",
+        }
+    }
+    ti = SimpleNamespace(get_task_states=lambda dag_id, run_ids: states)
+    message = notifications.run_failed(
+        {"dag": SimpleNamespace(dag_id="transform"), "run_id": "run", "ti": ti}
+    )  # type: ignore[typeddict-item]
+    assert "It failed in label, translate." in message.happened
+    assert message.link is not None
+    assert message.link.endswith("/dags/transform/runs/run/tasks/label")
+
+
+def test_a_run_that_failed_without_a_task_says_airflows_reason() -> None:
+    context: Any = {"dag": SimpleNamespace(dag_id="train"), "run_id": "a+b", "reason": "timed_out"}
+    message = notifications.run_failed(context)
+    assert "Airflow says: timed_out." in message.happened
+    assert message.link is not None
+    assert message.link.endswith("/dags/train/runs/a%2Bb")
+
+
+def test_every_message_has_its_section_in_the_runbook() -> None:
+    sections = {
+        line.removeprefix("## ").lower().replace(" ", "-")
+        for line in (ROOT / notifications.RUNBOOK).read_text().splitlines()
+        if line.startswith("## ")
+    }
+    source = Path(notifications.__file__).read_text()
+    named = {line.split('"')[1] for line in source.splitlines() if line.strip().startswith("section=")}
+    assert named
+    assert named <= sections
