@@ -6,6 +6,7 @@ Only what is measured is made up: the ledger's rows are written by hand, and not
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from local.endpoints import SERVICES, Endpoints
 from local.processes import Processes
 from tests.local.support_aws import CREDENTIALS, LocalAws
 from tests.ports import free_ports
+from tests.receivers import Webhook, webhook
 
 pytestmark = pytest.mark.scheduler
 
@@ -77,6 +79,7 @@ from include.operators.coverage import (
     ReportCoverageOperator,
     RerunTransformOperator,
 )
+from include.operators.notifications import Notify, approval_key, approval_waits, coverage_failed
 
 hour = {"type": ["null", "string"]}
 params = {
@@ -108,7 +111,8 @@ with DAG(dag_id="reruns", params=params):
     )
     rerun = RerunTransformOperator.partial(task_id="rerun", trigger_dag_id="transform", retries=0)
     report = ReportCoverageOperator(
-        task_id="report", plan="plan", decide="decide", retries=0, trigger_rule=TriggerRule.ALL_DONE
+        task_id="report", plan="plan", decide="decide", retries=0, trigger_rule=TriggerRule.ALL_DONE,
+        on_failure_callback=Notify(coverage_failed),
     )
     plan() >> decide
     rerun.expand_kwargs(decide.output) >> report
@@ -119,18 +123,60 @@ with DAG(dag_id="approvals", params=params):
         task_id="approve", subject="May these be recovered?",
         recoveries=XComArg(first.operator, key=RECOVERIES),
         response_timeout=timedelta(minutes=10),
+        notifiers=Notify(approval_waits, approval_key),
     )
     recover.expand(recovery=approve.output)
 """
 
 
+TOLD = """
+import os, time
+from datetime import timedelta
+from airflow.sdk import DAG, task
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+from include.operators.notifications import Notify, hour_late, run_failed
+
+
+@task
+def fine():
+    pass
+
+
+@task
+def broken():
+    raise ValueError("as the test wants it")
+
+
+@task
+def slow():
+    while os.path.exists(os.path.join(os.environ["HOLDS"], "late")):
+        time.sleep(0.2)
+
+
+with DAG(dag_id="fails", on_failure_callback=Notify(run_failed)):
+    fine() >> broken() >> fine.override(task_id="after")()
+
+with DAG(
+    dag_id="late",
+    deadline=DeadlineAlert(
+        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=timedelta(seconds=1),
+        callback=AsyncCallback(hour_late),
+    ),
+):
+    slow()
+"""
+
+
 @dataclass
 class World:
-    """A scheduler, a ledger and the folder whose files hold runs back."""
+    """A scheduler, a ledger, the folder whose files hold runs back, and who is told."""
 
     airflow: AirflowClient
     s3: Any
     holds: Path
+    hook: Webhook
 
     def until(self, found: Callable[[], Any], seconds: float = 120) -> Any:
         """Waits for a true value."""
@@ -205,6 +251,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         made.mkdir()
     (dags / "transform.py").write_text(TRANSFORM)
     (dags / "coverage.py").write_text(COVERAGE)
+    (dags / "told.py").write_text(TOLD)
     endpoints = Endpoints(free_ports(len(SERVICES)))
     aws = LocalAws(folder / "aws").start()
     environment = airflow_server.environment(folder / "airflow", endpoints, os.environ) | {
@@ -218,15 +265,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         "OPINION_MAX_RERUNS": "2",
         "OPINION_COLLECTION_START": (NOW.start - timedelta(days=1)).isoformat(),
         "HOLDS": str(holds),
+        "OPINION_NOTIFY": json.dumps(["webhook:hook"]),
     }
     s3 = aws.client("s3")
     s3.create_bucket(Bucket=BUCKET)
-    with Processes(folder / "logs", folder / "processes.json") as processes:
+    with webhook() as hook, Processes(folder / "logs", folder / "processes.json") as processes:
+        environment["AIRFLOW_CONN_HOOK"] = json.dumps({"conn_type": "http", "host": hook.url})
         airflow_server.migrated(processes, airflow_server.migrate(processes, environment), environment)
         components = airflow_server.start(processes, endpoints, environment)
         components["api-server"].wait_until(lambda: airflow_server.is_healthy(endpoints), 180)
-        world = World(AirflowClient(endpoints.url("airflow")), s3, holds)
-        for dag in ("transform", "reruns", "approvals"):
+        world = World(AirflowClient(endpoints.url("airflow")), s3, holds, hook)
+        for dag in ("transform", "reruns", "approvals", "fails", "late"):
             world.until(lambda dag=dag: world.airflow.has_dag(dag))
             world.airflow.pause(dag, False)
         hours = {scheduled_run_id(hour) for hour in (START, SKIPPED, HELD, FINISHED)}
@@ -377,3 +426,38 @@ def test_nobody_is_asked_where_nothing_needs_it(world: World) -> None:
     run_id = world.airflow.trigger("approvals", {"recoveries": [FREE.to_json()]})
     assert world.finish("approvals", run_id) == "success"
     assert world.result("approvals", run_id, "approve") == [FREE.to_json()]
+
+
+def _told(world: World, subject: str) -> list[dict[str, Any]]:
+    return [content for _, content in list(world.hook.received) if content["subject"] == subject]
+
+
+def test_people_are_told_once_of_a_failed_run_with_a_link_to_its_task(world: World) -> None:
+    run_id = world.airflow.trigger("fails")
+    assert world.finish("fails", run_id) == "failed"
+    (message,) = world.until(lambda: _told(world, "fails: a run has failed"))
+    assert message["happened"] == f"The run {run_id} of fails has failed. It failed in broken."
+    assert message["link"] == f"{world.airflow.url}/dags/fails/runs/{quote(run_id)}/tasks/broken"
+
+
+def test_people_are_told_of_an_hour_that_is_late(world: World) -> None:
+    (world.holds / "late").touch()
+    run_id = world.airflow.trigger("late")
+    (message,) = world.until(lambda: _told(world, "late: an hour is late"))
+    (world.holds / "late").unlink()
+    assert message["link"] == f"{world.airflow.url}/dags/late/runs/{quote(run_id)}"
+    assert world.finish("late", run_id) == "success"
+
+
+def test_people_were_told_of_the_approvals_with_the_link_that_answers_them(world: World) -> None:
+    """Two runs of the tests above asked about the same recoveries on one day, or, over midnight, on two."""
+    message, *again = _told(world, "coverage: recoveries wait for your approval")
+    assert len(again) <= 1
+    assert "In all about 10 posts." in message["happened"]
+    assert message["link"].startswith(f"{world.airflow.url}/dags/approvals/runs/")
+    assert "/tasks/approve/required_actions" in message["link"]
+
+
+def test_people_were_told_of_the_alarm_of_coverage(world: World) -> None:
+    (message,) = _told(world, "coverage: a person has to look")
+    assert "transform was rerun 2 times, and the same tweets are still missing" in message["happened"]

@@ -65,6 +65,7 @@ for dag_id, dag in bag.dags.items():
         "start_date": dag.start_date.isoformat() if dag.start_date else None,
         "max_active_runs": dag.max_active_runs,
         "tasks": [task.task_id for task in dag.tasks],
+        "deadline": bool(dag.deadline),
         "told": [bool(dag.on_failure_callback), *(bool(task.on_failure_callback) for task in dag.tasks)],
         "triggers": [task.trigger_dag_id for task in dag.tasks if hasattr(task, "trigger_dag_id")],
     }
@@ -90,11 +91,19 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return environment
 
 
+TOLD = json.dumps(["webhook:hook"])
+"""People are told: this changes what the DAGs declare."""
+
+
 @pytest.fixture(scope="module", params=DAGS, ids=[path.stem for path in DAGS])
 def parsed(request: pytest.FixtureRequest, home: dict[str, str]) -> dict[str, Any]:
     """One DAG file as a fresh interpreter sees it."""
     done = subprocess.run(
-        [sys.executable, "-c", PARSE, str(request.param)], env=home, capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-c", PARSE, str(request.param)],
+        env=home | {"OPINION_NOTIFY": TOLD},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr
     answer = next(line for line in done.stdout.splitlines() if line.startswith("parsed: "))
@@ -143,6 +152,7 @@ def test_people_are_told_of_a_failed_run_once(parsed: dict[str, Any]) -> None:
     """By the DAG, or by its one task that fails where any other did."""
     (dag,) = parsed["dags"].values()
     assert dag["told"].count(True) == 1
+    assert dag["deadline"] == (parsed["file"] == "transform")
 
 
 def test_what_is_triggered_exists(parsed: dict[str, Any]) -> None:
