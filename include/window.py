@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 HOUR = timedelta(hours=1)
+FIRST_DAY = date(2006, 3, 21)
+"""The day of the first post on X: no hour before it can hold one."""
 
 
 class WindowError(ValueError):
@@ -92,6 +94,17 @@ class Window:
 
     def __str__(self) -> str:
         return self.label
+
+
+def possible_day(day: date, now: datetime) -> date:
+    """``day``, where posts can lie in it: from X's first day to the day after ``now`` (aware).
+
+    Tomorrow is allowed because it is today already where clocks are ahead of UTC. Raises `WindowError`.
+    """
+    last = now.astimezone(UTC).date() + timedelta(days=1)
+    if not FIRST_DAY <= day <= last:
+        raise WindowError(f"{day} cannot hold posts; choose a day from {FIRST_DAY} to {last} (UTC)")
+    return day
 
 
 def requested(

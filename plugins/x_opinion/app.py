@@ -18,6 +18,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from include.settings import settings
+from include.window import FIRST_DAY, Window, WindowError, possible_day
 from include.x.topics import load
 from x_opinion.cache import Cache
 from x_opinion.coverage import grid, period
@@ -90,6 +91,7 @@ def _router(cache: Cache) -> APIRouter:
         first: Annotated[date | None, Query(alias="from")] = None,
         days: Annotated[int, Query(ge=1, le=31)] = 7,
     ) -> Response:
+        first = possible_day(first, now) if first else None
         start, end = period(datetime.combine(first, time(), UTC) if first else None, days, now)
 
         def read() -> bytes:
@@ -111,8 +113,8 @@ def _router(cache: Cache) -> APIRouter:
     ) -> Response:
         if name not in PAGES:
             raise HTTPException(404, f"there is no dashboard {name!r}")
-        end = last or now.date()
-        start = first or end - timedelta(days=DEFAULT_DAYS - 1)
+        end = possible_day(last, now) if last else now.date()
+        start = possible_day(first, now) if first else max(end - timedelta(days=DEFAULT_DAYS - 1), FIRST_DAY)
         if (end - start).days >= LONGEST_DAYS:
             raise HTTPException(422, f"at most {LONGEST_DAYS} days can be shown at a time")
         try:
@@ -143,9 +145,12 @@ def _router(cache: Cache) -> APIRouter:
     @router.get("/quality/{suite}/{label}")
     async def quality(
         lake: LakeDependency,
+        now: NowDependency,
         suite: Annotated[str, PathParameter(pattern="^[a-z_]{1,40}$")],
-        label: Annotated[str, PathParameter(pattern=r"^\d{4}-\d{2}-\d{2}(T\d{2})?$")],
+        label: Annotated[str, PathParameter(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2})?$")],
     ) -> HTMLResponse:
+        possible_day(Window.parse(label if "T" in label else f"{label}T00").start.date(), now)
+
         def read() -> str:
             from include.quality.docs import render
 
@@ -173,6 +178,12 @@ def create_app() -> FastAPI:
         openapi_url=None,
     )
     app.include_router(_router(Cache(CACHE_SECONDS, entries=64)))
+
+    @app.exception_handler(WindowError)
+    async def no_such_day(_: Request, error: WindowError) -> JSONResponse:
+        return JSONResponse(
+            {"title": "This period cannot be shown", "detail": str(error)}, 422, headers=_DATA_HEADERS
+        )
 
     @app.exception_handler(NotThereError)
     async def not_there(_: Request, error: NotThereError) -> JSONResponse:

@@ -24,7 +24,7 @@ GAPS = {30, 31}
 """Hours ago without any tweet."""
 RULES_CHANGED, SAMPLE_CHANGED = 48, 20
 OUTAGE, OPEN, UNLABELED, ALARM, HALF_PREDICTED = 30, 0, 5, 12, 7
-NEVER_MADE, EMPTY, BROKEN = "2001", "2002", "2003"
+NEVER_MADE, EMPTY, BROKEN = "2011", "2012", "2013"
 """Years of which the lake has no tables, no rows, and no answer."""
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from x_opinion.app import PAGES, STATIC, create_app, get_lake, get_now, version
 
 from tests.plugins.support_lake import (
@@ -203,6 +208,8 @@ def test_filters_narrow_what_is_shown(client: TestClient, lake: RecordedLake) ->
         ({"from": "2026-11-20", "to": "2026-11-19"}, "ends before it begins"),
         ({"from": "2026-01-01", "to": "2026-11-19"}, "at most"),
         ({"from": "yesterday"}, "date"),
+        ({"to": "9999-12-31"}, "cannot hold posts"),
+        ({"from": "0001-01-01"}, "cannot hold posts"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_the_reason(
@@ -211,6 +218,64 @@ def test_what_makes_no_sense_is_refused_with_the_reason(
     answer = client.get("/data/opinion-over-time", params=query)
     assert answer.status_code == 422
     assert reason in answer.text
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "2006-03-20", "9999-12-31"])
+@pytest.mark.parametrize("address", ["/data/coverage?from={}", "/quality/raw/{}", "/quality/raw/{}T05"])
+def test_a_day_without_posts_is_refused_in_a_sentence(client: TestClient, address: str, day: str) -> None:
+    answer = client.get(address.format(day))
+    assert answer.status_code == 422
+    assert "choose a day from 2006-03-21 to" in answer.json()["detail"]
+
+
+NOT_A_PAGES_FAULT = (200, 304, 400, 404, 405, 422)
+KNOWN_BAD = (
+    *("", "0", "-1", "1e999", "NaN", "null", "\x00", "%00", "2026-02-30", "2026-11-20T05", "2026-11-20T99"),
+    *(
+        "9999-12-31",
+        "0001-01-01",
+        "-0001-01-01",
+        "10000-01-01",
+        "٢٠٢٦-١١-٢٠",
+        "../..",
+        "a" * 5000,
+        "[]",
+        "true",
+    ),
+    *("99999999999999999999", "' OR 1=1 --", "${first_day}", "\ud7ff", "💥", "+00:00"),
+)
+ANY = st.one_of(st.sampled_from(KNOWN_BAD), st.text(max_size=30), st.dates().map(str), st.integers().map(str))
+ROUTES = [route for route in create_app().routes if isinstance(route, APIRoute)]
+
+
+def path_of(route: APIRoute, value: Callable[[], str]) -> str:
+    path = route.path
+    for parameter in route.dependant.path_params:
+        path = path.replace(f"{{{parameter.alias}}}", quote(value(), safe=""))
+        path = path.replace(f"{{{parameter.alias}:path}}", quote(value()))
+    return path
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: str(route.path))
+@pytest.mark.parametrize("value", KNOWN_BAD)
+def test_no_single_value_is_the_servers_fault(client: TestClient, route: APIRoute, value: str) -> None:
+    path = path_of(route, iter(("opinion-over-time", "2026-11-20")).__next__)
+    for parameter in route.dependant.query_params:
+        answer = client.get(path, params={parameter.alias: value})
+        assert answer.status_code in NOT_A_PAGES_FAULT, (route.path, parameter.alias, answer.text)
+    answer = client.get(path_of(route, lambda: value))
+    assert answer.status_code in NOT_A_PAGES_FAULT, (route.path, answer.text)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: str(route.path))
+@given(data=st.data())
+@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_input_is_the_servers_fault(client: TestClient, route: APIRoute, data: st.DataObject) -> None:
+    path = path_of(route, lambda: data.draw(ANY | st.sampled_from(["raw", "2026-11-20", *PAGES, version()])))
+    names = [parameter.alias for parameter in route.dependant.query_params]
+    query = data.draw(st.lists(st.tuples(st.sampled_from(names), ANY), max_size=5)) if names else []
+    answer = client.get(path, params=query)
+    assert answer.status_code in NOT_A_PAGES_FAULT, (path, query, answer.text)
 
 
 def test_a_quality_result_is_a_page_of_counts(client: TestClient) -> None:

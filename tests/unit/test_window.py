@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.window import HOUR, Window, WindowError
+from include.window import FIRST_DAY, HOUR, Window, WindowError, possible_day
 
 zones = st.timezones() | st.integers(-14, 14).map(lambda hours: timezone(timedelta(hours=hours)))
 moments = st.datetimes(datetime(2015, 1, 1), datetime(2060, 1, 1), timezones=zones)  # noqa: DTZ001
@@ -63,3 +63,13 @@ def test_a_window_needs_an_aware_utc_start_on_the_hour() -> None:
             Window(start)
     with pytest.raises(WindowError):
         Window.containing(datetime(2026, 11, 20, 5))  # noqa: DTZ001
+
+
+@given(st.dates())
+def test_a_day_is_possible_from_xs_first_to_tomorrow(day: date) -> None:
+    now = datetime(2026, 11, 20, 23, 30, tzinfo=timezone(timedelta(hours=-5)))
+    if FIRST_DAY <= day <= date(2026, 11, 22):
+        assert possible_day(day, now) == day
+    else:
+        with pytest.raises(WindowError, match="choose a day from 2006-03-21 to 2026-11-22"):
+            possible_day(day, now)
