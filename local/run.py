@@ -25,6 +25,7 @@ from rich.console import Console
 
 from include.settings import Settings
 from include.window import Window
+from include.x.rules import rule_hash
 from include.x.topics import TopicsError
 from include.x.topics import load as load_topics
 from local import airflow_server
@@ -197,7 +198,7 @@ def prepared(options: RunOptions, services: Sequence[str]) -> Iterator[Run]:
         with _alone(options) as registry:
             endpoints = Endpoints(options.first_port)
             _check_ports(endpoints, services, options.bind)
-            world = options.run_dir / "worlds" / _world(options, topics.names)
+            world = options.run_dir / "worlds" / _world(options, rule_hash(topics))
             world.mkdir(parents=True, exist_ok=True)
             environment = _environment(options, world, endpoints, topics_file)
             with Processes(world / "logs", registry) as processes:
@@ -488,15 +489,15 @@ def _watching_memory(this: Run) -> Iterator[None]:
         done.set()
 
 
-def _world(options: RunOptions, topics: tuple[str, ...]) -> str:
-    """A lake of its own for every archive, rate and set of topics: they never mix."""
+def _world(options: RunOptions, rules: str) -> str:
+    """A lake of its own for every archive, rate and set of topics with their keywords: they never mix."""
     if options.archive:
         source = options.archive.name.split(".")[0]
         identity = hashlib.sha256(options.archive.read_bytes())
     else:
         source = "synthetic"
         identity = hashlib.sha256(str(options.rate).encode())
-    identity.update("\n".join(topics).encode())
+    identity.update(rules.encode())
     return f"{source}-{identity.hexdigest()[:8]}"
 
 

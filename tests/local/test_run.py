@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import requests
 
+from include.settings import Settings
 from local import run
 from local.airflow_server import AirflowError
 from local.processes import ProcessError
@@ -98,6 +99,22 @@ def test_a_proxy_is_not_asked_for_this_machine(
         assert this.environment["NO_PROXY"] == kept
         assert this.environment["no_proxy"] == "127.0.0.1,localhost"
         assert not requests.utils.get_environ_proxies(this.endpoints.url("airflow"))
+
+
+def test_topics_of_the_same_names_with_other_keywords_are_measured_in_a_world_of_their_own(
+    tmp_path: Path,
+) -> None:
+    def world(keywords: str, **options: Any) -> Path:
+        file = tmp_path / "topics.yaml"
+        text = Settings().topics_file.read_text(encoding="utf-8")
+        file.write_text(text.replace("kyiv, zelensky", keywords), encoding="utf-8")
+        with prepared(RunOptions(run_dir=tmp_path / "run", topics=file, **options), ()) as started:
+            return started.world
+
+    first = world("kyiv, zelensky")
+    assert world("kyiv, zelensky") == first
+    assert world("kyiv, kharkiv") != first
+    assert world("kyiv, zelensky", rate=7) != first
 
 
 def test_the_addresses_that_a_killed_run_has_left_for_containers_are_gone(tmp_path: Path) -> None:
