@@ -39,9 +39,10 @@ from include.operators.coverage import (
     RerunTransformOperator,
 )
 from include.operators.notifications import Notify, approval_key, approval_waits, coverage_failed
+from include.window import LABEL_PATTERN
 
 TRANSFORM = "transform"
-HOUR: dict[str, Any] = {"type": ["null", "string"], "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}$"}
+HOUR: dict[str, Any] = {"type": ["null", "string"], "pattern": LABEL_PATTERN}
 
 with DAG(
     dag_id="coverage",

@@ -33,6 +33,7 @@ from include.operators.notifications import Notify, late_alert, run_failed
 from include.operators.quality import QualityLink
 from include.operators.sagemaker import BatchTransformOperator
 from include.settings import settings
+from include.window import LABEL_PATTERN
 from include.x.topics import load
 
 with DAG(
@@ -49,7 +50,7 @@ with DAG(
         "window": Param(
             None,
             type=["null", "string"],
-            pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}$",
+            pattern=LABEL_PATTERN,
             title="Hour (UTC)",
             description="Such as 2026-11-20T05; without it the run's data interval is taken.",
         )

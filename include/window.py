@@ -9,6 +9,13 @@ from datetime import UTC, date, datetime, timedelta
 HOUR = timedelta(hours=1)
 FIRST_DAY = date(2006, 3, 21)
 """The day of the first post on X: no hour before it can hold one."""
+LABEL_PATTERN = (
+    r"^20[0-9]{2}-"
+    r"(02-(0[1-9]|[12][0-9])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|(0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01]))"
+    r"T([01][0-9]|2[0-3])$"
+)
+"""What a label looks like, for a Param's JSON schema: Airflow refuses the rest when a run is triggered. Only
+29 February, and days that cannot hold posts, are left to `requested_hour`."""
 
 
 class WindowError(ValueError):
@@ -107,15 +114,25 @@ def possible_day(day: date, now: datetime) -> date:
     return day
 
 
+def requested_hour(label: str, now: datetime) -> Window:
+    """The hour that a person asks for by ``label``.
+
+    Raises `WindowError` where it names no hour, or one that cannot hold posts.
+    """
+    window = Window.parse(label)
+    possible_day(window.start.date(), now)
+    return window
+
+
 def requested(
     label: str | None, interval_start: datetime | None, interval_end: datetime | None, *, now: datetime
 ) -> Window:
     """The window that a run is about: what its ``label`` names, else its data interval.
 
-    Raises `WindowError` where neither names one hour, or the hour has not begun at ``now``.
+    Raises `WindowError` where neither names one hour, or the hour cannot hold posts yet at ``now``.
     """
     if label:
-        window = Window.parse(label)
+        window = requested_hour(label, now)
     elif interval_start is None or interval_end is None or interval_start == interval_end:
         raise WindowError("this run has no data interval: give it a window, such as 2026-11-20T05 (UTC)")
     else:

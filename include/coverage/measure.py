@@ -14,7 +14,7 @@ from include.coverage.ledger import Row
 from include.lake import athena
 from include.lake.athena import Athena
 from include.settings import Settings
-from include.window import HOUR, Window
+from include.window import HOUR, Window, requested_hour
 from include.x.topics import Topics
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ def windows(
 
     Without a start as far as the reach, without an end with the open hour. Hours before the collection's
     start are left out. Raises `RangeError` for an empty range, one too long or one in the future, and
-    `WindowError` for a label that names no hour.
+    `WindowError` for a label that names no hour, or one that cannot hold posts.
     """
     present = Window.containing(now)
-    first = Window.parse(start) if start else Window.containing(reach_start(now, settings))
-    last = Window.parse(end).start if end else present.end
+    first = requested_hour(start, now) if start else Window.containing(reach_start(now, settings))
+    last = requested_hour(end, now).start if end else present.end
     if not first.start < last:
         raise RangeError(f"the range from {first} to {Window(last)} holds no hour")
     if last > present.end:

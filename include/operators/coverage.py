@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include.operators.aws import client
 from include.settings import settings
-from include.window import Window
+from include.window import Window, WindowError
 
 if TYPE_CHECKING:
     import tweepy
@@ -89,14 +89,17 @@ class _CoverageOperator(BaseOperator):
         self._athena: Any = None
 
     def windows(self, context: Context) -> list[Window]:
-        """The hours that the run is about."""
-        from include.coverage.measure import collection_start, windows
+        """The hours that the run is about; fails without a retry where the params name none."""
+        from include.coverage.measure import RangeError, collection_start, windows
 
         started = context["dag_run"].start_date or _now()
         params = context["params"]
         scheduled = context["dag_run"].run_type == "scheduled"
         start, end = (None, None) if scheduled else (params["start"], params["end"])
-        return windows(start, end, started, settings(), collection_start(settings(), _topics()))
+        try:
+            return windows(start, end, started, settings(), collection_start(settings(), _topics()))
+        except (RangeError, WindowError) as error:
+            raise AirflowFailException(str(error)) from error
 
     def measure(self, context: Context, windows: Sequence[Window]) -> Measurement:
         """Measures and judges ``windows`` now."""

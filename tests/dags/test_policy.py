@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import sqlglot
 from sqlglot import exp
@@ -64,6 +65,7 @@ for dag_id, dag in bag.dags.items():
         "catchup": dag.catchup,
         "start_date": dag.start_date.isoformat() if dag.start_date else None,
         "max_active_runs": dag.max_active_runs,
+        "params": {name: dag.params.get_param(name).schema for name in dag.params},
         "tasks": [task.task_id for task in dag.tasks],
         "deadline": bool(dag.deadline),
         "told": [bool(dag.on_failure_callback), *(bool(task.on_failure_callback) for task in dag.tasks)],
@@ -155,6 +157,16 @@ def test_people_are_told_of_a_failed_run_once(parsed: dict[str, Any]) -> None:
     assert dag["deadline"] == (parsed["file"] == "transform")
 
 
+def test_an_hour_that_does_not_exist_is_refused_when_a_run_is_triggered(parsed: dict[str, Any]) -> None:
+    (dag,) = parsed["dags"].values()
+    hours = [schema for name, schema in dag["params"].items() if name in ("window", "start", "end")]
+    assert len(hours) == {"transform": 1, "coverage": 2}.get(parsed["file"], 0)
+    for schema in hours:
+        jsonschema.validate("2026-11-20T05", schema)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate("9999-99-99T99", schema)
+
+
 def test_what_is_triggered_exists(parsed: dict[str, Any]) -> None:
     (dag,) = parsed["dags"].values()
     assert {f"{name}.py" for name in dag["triggers"]} <= {path.name for path in DAGS}
@@ -172,11 +184,11 @@ def test_a_dag_file_is_short(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DAGS, ids=[path.stem for path in DAGS])
 def test_a_dag_file_only_wires(path: Path) -> None:
-    """It defines no function and no class, and imports of include/ only operators, settings and topics."""
+    """It defines no function and no class; of include/ it imports operators, settings, topics and windows."""
     tree = ast.parse(path.read_text())
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     ours = {name for name in _imports(tree) if name.startswith("include.")}
-    wired = ("include.operators.", "include.settings", "include.x.topics")
+    wired = ("include.operators.", "include.settings", "include.window", "include.x.topics")
     assert all(f"{name}.".startswith(wired) for name in ours), ours
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.window import FIRST_DAY, HOUR, Window, WindowError, possible_day
+from include.window import FIRST_DAY, HOUR, LABEL_PATTERN, Window, WindowError, possible_day, requested
 
 zones = st.timezones() | st.integers(-14, 14).map(lambda hours: timezone(timedelta(hours=hours)))
 moments = st.datetimes(datetime(2015, 1, 1), datetime(2060, 1, 1), timezones=zones)  # noqa: DTZ001
@@ -73,3 +74,31 @@ def test_a_day_is_possible_from_xs_first_to_tomorrow(day: date) -> None:
     else:
         with pytest.raises(WindowError, match="choose a day from 2006-03-21 to 2026-11-22"):
             possible_day(day, now)
+
+
+labels = st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}", fullmatch=True) | st.datetimes(
+    datetime(2000, 1, 1),  # noqa: DTZ001
+    datetime(2099, 12, 31),  # noqa: DTZ001
+).map(lambda moment: f"{moment:%Y-%m-%dT%H}")
+
+
+@given(labels)
+def test_a_param_takes_the_labels_that_name_an_hour_and_29_february(label: str) -> None:
+    try:
+        named = 2000 <= Window.parse(label).start.year < 2100
+    except WindowError:
+        named = label[5:10] == "02-29" and label[:2] == "20" and int(label[11:]) < 24
+    assert bool(re.search(LABEL_PATTERN, label)) == named
+
+
+@pytest.mark.parametrize(
+    "label", ["9999-99-99T99", "2026-11-31T00", "2026-11-20T24", "2026-11-20", "1999-01-01T00"]
+)
+def test_a_param_refuses_what_names_no_hour(label: str) -> None:
+    assert not re.search(LABEL_PATTERN, label)
+
+
+@pytest.mark.parametrize("label", ["2001-01-01T00", "2027-02-28T00", "2025-02-29T00"])
+def test_an_hour_that_cannot_hold_posts_cannot_be_asked_for(label: str) -> None:
+    with pytest.raises(WindowError):
+        requested(label, None, None, now=datetime(2026, 11, 20, 5, tzinfo=UTC))
