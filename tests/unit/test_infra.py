@@ -7,16 +7,22 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from include.insights.definition import load as load_dashboards
+from include.insights.quicksight import assets
+from include.labeling.jobs import plan
+from include.labeling.models import resolve
 from include.lake import layout
 from include.provision.lake import RESULTS
 from include.settings import Settings
 from include.training.parameters import Parameters
 from include.window import Window
+from include.x.topics import load as load_topics
 from local.aws.bootstrap import Tag, Template
 from streamer.health import embedded_metrics
 
@@ -46,8 +52,24 @@ def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def parts(arn: str) -> list[str]:
+    """Partition, service, region, account and name of an ARN as a template writes it."""
+    return arn.replace("AWS::", "AWS.").split(":", 5)[1:]
+
+
 WITHOUT_RESOURCES = {"cloudwatch:PutMetricData", "s3:GetAccountPublicAccessBlock"}
 """Actions of MWAA's execution role that IAM knows no resources for (Service Authorization Reference)."""
+
+WHOLE_TYPES = {
+    # It lists: IAM checks it against the region's log groups, not against those that it names.
+    "airflow.ExecutionRole.LogGroups": {"logs:DescribeLogGroups"},
+}
+"""Statements whose actions take no single resource of their type (Service Authorization Reference)."""
+
+OTHER_ACCOUNTS = {
+    # MWAA's queue lies in an account of AWS.
+    "airflow.ExecutionRole.Queue",
+}
 
 ALLOWING = [(place, statement) for place, statement in statements() if statement["Effect"] == "Allow"]
 
@@ -66,6 +88,36 @@ def test_a_policy_names_its_actions_and_resources(place: str, statement: dict[st
         return
     for resource in listed(statement["Resource"]):
         assert text(resource) != "*", place
+
+
+@pytest.mark.parametrize(("place", "statement"), ALLOWING, ids=[place for place, _ in ALLOWING])
+def test_a_policy_reaches_the_names_of_this_project_alone(place: str, statement: dict[str, Any]) -> None:
+    for resource in map(text, listed(statement.get("Resource", []))):
+        if not resource.startswith("arn:") or place == "airflow.ExecutionRole.Account":
+            continue
+        partition, service, region, account, name = parts(resource)
+        assert "*" not in partition + service + region, place
+        assert "*" not in account or place in OTHER_ACCOUNTS, f"{place}: {resource}"
+        if re.fullmatch(r"([A-Za-z-]+[:/])?\*", name):
+            assert set(listed(statement["Action"])) == WHOLE_TYPES.get(place), f"{place}: {resource}"
+
+
+def test_what_the_code_makes_bears_the_names_that_the_policy_reaches() -> None:
+    (statement,) = (found for place, found in ALLOWING if place == "lake.PipelinePolicy.Models")
+    names = {text(resource).rsplit(":", 1)[1] for resource in statement["Resource"]}
+    assert names == {"model/x-opinion-*", "transform-job/x-opinion-*"}
+    settings = Settings(sentiment_artifact=str(ROOT / Settings().sentiment_artifact))
+    model = resolve(settings, cast("Any", None)).sentiment
+    assert model.name.startswith("x-opinion-")
+    assert plan(settings, HOUR, model, "work/input/", []).name.startswith("x-opinion-")
+
+    (statement,) = (found for place, found in ALLOWING if place == "lake.PipelinePolicy.Dashboards")
+    reached = [parts(text(resource))[4].replace("${Database}", "lake") for resource in statement["Resource"]]
+    definition = load_dashboards(load_topics(settings.topics_file))
+    made = assets(definition, Settings(database="lake"), "123456789012", "us-east-1")
+    for asset in made:
+        name = f"{asset.kind.replace('_', '')}/{asset.identity}"
+        assert any(fnmatchcase(name, pattern) for pattern in reached), name
 
 
 def test_only_what_may_expire_does() -> None:
