@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types_boto3_quicksight.client import QuickSightClient
     from types_boto3_s3.client import S3Client
 
-COMPLETED = "COMPLETED"
+COMPLETED, FAILED = "COMPLETED", "FAILED"
 UNDER_WAY = frozenset({"INITIALIZED", "QUEUED", "RUNNING"})
 BY_HAND = "MANUAL"
 _REFRESHES = frozenset({"FULL_REFRESH", "INCREMENTAL_REFRESH"})
@@ -88,8 +88,10 @@ def decide(
 ) -> Decision:
     """What to do for the data named ``wanted`` after the ingestions ``found``.
 
-    Ingestions that failed or were cancelled get the next suffix and count against ``per_day``, but not
-    against ``spacing``: they have shown nobody anything. Nor does what a data set begins with.
+    Ingestions that failed or were cancelled get the next suffix and count against ``per_day``. The first that
+    fails after a good one is tried again at once; from the second on they are spaced as good ones are, so
+    that a failure that lasts (SPICE is full) leaves enough of the day's ingestions. What was cancelled and
+    what a data set begins with are not spaced.
     """
     attempts = sorted(
         (each for each in found if each.identity == wanted or each.identity.startswith(f"{wanted}-")),
@@ -104,9 +106,16 @@ def decide(
     names = chain((wanted,), (f"{wanted}-{number}" for number in count(2)))
     identity = next(name for name in names if name not in taken)
     by_hand = [each for each in found if each.by_hand]
-    good = [each.created for each in by_hand if each.state == COMPLETED or each.state in UNDER_WAY]
-    if good and max(good) + spacing > now:
-        return Decision(Action.WAIT, identity, max(good) + spacing, "the last one is too recent")
+    good = max(
+        (each.created for each in by_hand if each.state == COMPLETED or each.state in UNDER_WAY), default=None
+    )
+    if good and good + spacing > now:
+        return Decision(Action.WAIT, identity, good + spacing, "the last one is too recent")
+    failed = [
+        each.created for each in by_hand if each.state == FAILED and (good is None or each.created > good)
+    ]
+    if len(failed) > 1 and max(failed) + spacing > now:
+        return Decision(Action.WAIT, identity, max(failed) + spacing, f"{len(failed)} in a row have failed")
     counted = sorted(each.created for each in by_hand if each.created > now - DAY)
     if len(counted) >= per_day:
         return Decision(

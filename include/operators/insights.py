@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator, BaseOperatorLink, task
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from include.operators.aws import client
@@ -23,7 +23,7 @@ from include.settings import settings
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from include.insights.ingestion import DataSet
+    from include.insights.ingestion import DataSet, Decision
 
 _SOON = 5.0
 """Seconds that a task waits by itself: the scheduler takes one that resumes unseen for dead."""
@@ -174,7 +174,8 @@ class IngestDataSetOperator(BaseOperator):
 
     Returns ``{"data_set", "ingestion", "rows", "reused"}``. Skips, with the next possible time, where the
     last ingestion is less than ``settings().quicksight_spacing_seconds`` old or QuickSight's limit is used
-    up. An ingestion that failed fails the task with QuickSight's type and message; its retry starts another.
+    up. An ingestion that failed fails the task with QuickSight's type and message; its retry starts another,
+    but one in a row only: further ones wait for a later run.
     """
 
     template_fields = ("data_set",)
@@ -191,20 +192,11 @@ class IngestDataSetOperator(BaseOperator):
         from include.insights import ingestion
 
         data_set = _data_set(self.data_set)
-        decision = ingestion.decide(
-            f"lake-{ingestion.data_digest(client('s3'), settings())}",
-            data_set.ingestions(),
-            datetime.now(UTC),
-            timedelta(seconds=settings().quicksight_spacing_seconds),
-            settings().quicksight_ingestions_per_day,
-        )
+        decision = self._decide(data_set)
         if decision.action is ingestion.Action.START:
             decision = data_set.start(decision)
         if decision.action is ingestion.Action.WAIT:
-            until = (
-                f"possible again at {decision.until:%Y-%m-%dT%H:%M:%SZ}" if decision.until else "try later"
-            )
-            raise AirflowSkipException(f"no ingestion of {self.data_set}: {decision.reason}; {until}")
+            raise AirflowSkipException(f"no ingestion of {self.data_set}: {_told(decision)}")
         result = {
             "data_set": self.data_set,
             "ingestion": decision.identity,
@@ -223,20 +215,36 @@ class IngestDataSetOperator(BaseOperator):
     def finish(self, context: Context, event: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
         """Tells what was read; raises `IngestionError` where the ingestion has not completed.
 
-        One that was joined and then cancelled was another task's to cancel: this one starts its own.
+        One that was joined and then cancelled was another task's to cancel: this one starts its own. Where
+        another may not be started soon, the task fails without a retry.
         """
-        from include.insights.ingestion import COMPLETED, IngestionError
+        from include.insights.ingestion import COMPLETED, Action, IngestionError
 
         if event["state"] == "CANCELLED" and result["reused"]:
             self.log.info("ingestion=%s was cancelled by the task that started it", result["ingestion"])
             return self.execute(context)
         if event["state"] != COMPLETED:
-            raise IngestionError(
+            failure = (
                 f"ingestion {result['ingestion']} of {self.data_set} is {event['state']}: "
                 f"{event['error'] or 'no reason given'}"
             )
+            decision = self._decide(_data_set(self.data_set))
+            if decision.action is Action.WAIT:
+                raise AirflowFailException(f"{failure}; not tried again by this run: {_told(decision)}")
+            raise IngestionError(failure)
         self.log.info("data_set=%s ingestion=%s rows=%d", self.data_set, result["ingestion"], event["rows"])
         return {**result, "rows": event["rows"]}
+
+    def _decide(self, data_set: DataSet) -> Decision:
+        from include.insights import ingestion
+
+        return ingestion.decide(
+            f"lake-{ingestion.data_digest(client('s3'), settings())}",
+            data_set.ingestions(),
+            datetime.now(UTC),
+            timedelta(seconds=settings().quicksight_spacing_seconds),
+            settings().quicksight_ingestions_per_day,
+        )
 
     def on_kill(self) -> None:
         """Cancels the ingestion when the task is killed between starting it and deferring."""
@@ -250,6 +258,12 @@ class IngestDataSetOperator(BaseOperator):
             method_name="finish",
             kwargs={"result": result},
         )
+
+
+def _told(decision: Decision) -> str:
+    """Why nothing is started now, and from when on it can be."""
+    until = f"possible again at {decision.until:%Y-%m-%dT%H:%M:%SZ}" if decision.until else "try later"
+    return f"{decision.reason}; {until}"
 
 
 def _topics() -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
 from include.insights.ingestion import UNDER_WAY, DataSet, IngestionError
 from include.operators import insights as operators
@@ -251,6 +251,20 @@ def test_an_ingestion_that_fails_fails_the_task_with_quicksights_type_and_messag
     name = data_set(workgroup="nowhere")
     with pytest.raises(IngestionError, match=r"is FAILED: SQL_EXCEPTION: .*nowhere"):
         task(name).execute({})
+
+
+def test_a_failure_that_lasts_is_tried_twice_and_then_left_to_a_later_run(
+    quicksight: Any, data_set: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operators, "_PATIENCE", 60)
+    name = data_set(workgroup="nowhere")
+    with pytest.raises(IngestionError, match="is FAILED"):
+        task(name).execute({})
+    with pytest.raises(AirflowFailException, match=r"FAILED.*2 in a row have failed; possible again at "):
+        task(name).execute({})
+    with pytest.raises(AirflowSkipException, match="2 in a row have failed; possible again at "):
+        task(name).execute({})
+    assert list(ours(quicksight, name).values()) == ["FAILED", "FAILED"]
 
 
 def test_without_the_data_set_it_says_what_to_run() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,12 +41,50 @@ def test_a_cleared_task_joins_the_ingestion_that_it_has_started() -> None:
         assert decided(ingestion("lake-a", state)) == Decision(Action.JOIN, "lake-a")
 
 
-def test_after_a_failure_the_next_suffix_is_taken_at_once() -> None:
+def test_after_the_first_failure_the_next_suffix_is_taken_at_once() -> None:
     failed = ingestion("lake-a", "FAILED", timedelta(seconds=5))
     assert decided(failed) == Decision(Action.START, "lake-a-2")
+    assert decided(ingestion("lake-b"), failed) == Decision(Action.START, "lake-a-2")
     cancelled = ingestion("lake-a-2", "CANCELLED", timedelta(seconds=1))
     assert decided(failed, cancelled) == Decision(Action.START, "lake-a-3")
     assert decided(failed, ingestion("lake-a-2")) == Decision(Action.REUSE, "lake-a-2")
+
+
+def test_from_the_second_failure_in_a_row_on_they_are_spaced() -> None:
+    failed = [ingestion("lake-a", "FAILED", timedelta(minutes=21))]
+    failed.append(ingestion("lake-a-2", "FAILED", timedelta(minutes=20)))
+    decision = decided(*failed)
+    assert (decision.action, decision.until) == (Action.WAIT, failed[1].created + HOUR)
+    assert decision.reason == "2 in a row have failed"
+    assert decided(*failed, ingestion("lake-b", ago=HOUR)).action is Action.WAIT
+    old = [ingestion(each.identity, "FAILED", HOUR + timedelta(minutes=n)) for n, each in enumerate(failed)]
+    assert decided(*old) == Decision(Action.START, "lake-a-3")
+    assert (
+        decided(ingestion("lake-z", "FAILED", 3 * HOUR), ingestion("lake-b"), failed[1]).action
+        is Action.START
+    )
+
+
+@pytest.mark.parametrize("every", [timedelta(hours=1), timedelta(minutes=5)])
+def test_nine_hours_of_a_full_spice_leave_the_day_its_ingestions(every: timedelta) -> None:
+    """Each run tries four times, and finds new data; the lake changes every hour, or with every live run."""
+    spacing, begin, full = timedelta(seconds=2700), NOW, timedelta(hours=9)
+    found: list[Ingestion] = []
+    first_good = None
+    for run in range(int(DAY / every)):
+        for retry in range(4):
+            now = begin + run * every + retry * timedelta(seconds=20)
+            decision = decide(f"lake-{run}", found, now, spacing, 32)
+            if decision.action is not Action.START:
+                assert first_good or "24 hours" not in decision.reason
+                break
+            state = "FAILED" if now < begin + full else COMPLETED
+            found.append(Ingestion(decision.identity, state, now))
+            if state == COMPLETED:
+                first_good = first_good or now
+                break
+    assert first_good
+    assert first_good - (begin + full) <= HOUR
 
 
 def test_other_data_waits_until_an_hour_after_the_last() -> None:
@@ -61,7 +100,7 @@ def test_what_a_data_set_begins_with_and_schedules_count_for_nothing() -> None:
 
 
 def test_beyond_the_days_limit_it_waits_until_the_oldest_is_a_day_old() -> None:
-    found = [ingestion(f"lake-{n}", "FAILED", timedelta(minutes=10 * n)) for n in range(1, 9)]
+    found = [ingestion(f"lake-{n}", "FAILED", HOUR + timedelta(minutes=n)) for n in range(1, 9)]
     decision = decided(*found, per_day=8)
     assert (decision.action, decision.until) == (Action.WAIT, found[-1].created + DAY)
     assert decided(*found[:-1], per_day=8).action is Action.START
