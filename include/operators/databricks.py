@@ -23,7 +23,7 @@ What Airflow's actions mean on Databricks:
 - clear or retry another task: repairs the run, that is a new attempt of this task, and of those behind it
   that Airflow will rerun too; while other tasks of the run are going, after their end.
 - mark failed or clear while it runs: cancels the attempt; what is behind it does not run.
-- worker or triggerer lost: joins the attempt that is going.
+- worker or triggerer lost: joins the attempt that is going, and takes one that succeeded meanwhile.
 
 The provider's `DatabricksWorkflowTaskGroup` does otherwise: a cleared task polls the old run and succeeds
 without work, and templates in a child's configuration go out unrendered (provider 7.23). Here a task takes no
@@ -57,7 +57,8 @@ CLUSTER = "workflow"
 """The key of the job cluster that a workflow's tasks share."""
 
 _FIRST_WAIT, _LONGEST_WAIT = 3.0, 30.0
-_ENDED = ("TERMINATED", "SKIPPED", "INTERNAL_ERROR")
+_SKIPPED = "SKIPPED"
+_ENDED = ("TERMINATED", _SKIPPED, "INTERNAL_ERROR")
 _NEVER_RAN = ("UPSTREAM_FAILED", "UPSTREAM_CANCELED", "CANCELED", "EXCLUDED")
 """Results of attempts that did not do their work, through no fault of its own."""
 _FINISHED = ("success", "failed", "skipped", "upstream_failed", "removed")
@@ -204,24 +205,29 @@ class LaunchWorkflowOperator(BaseOperator):
         self._started: int | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Starts a run, or joins the one that a lost attempt of this task has started."""
+        """Starts a run, or joins the one that a lost attempt of this task has started.
+
+        Raises `DatabricksRunError`, with Databricks' message, where it skips the run.
+        """
         databricks = hook()
         store, generation = context["task_state_store"], context["ti"].max_tries
         state: Any = store.get(_STATE_KEY) or {}
         # Airflow raises max_tries whenever a task is cleared; automatic retries leave it as it is.
-        if state.get("generation") != generation:
+        first = state.get("generation") != generation
+        if first:
             self._cancel(databricks, state.get("run_id"))
             state = {"generation": generation, "token": uuid.uuid4().hex}
             _keep(store, state)
         job_id = self._keep_job(databricks)
         run = self._run(databricks, job_id, state["token"])
-        if _is_lost(run):
+        if _is_lost(run) and not first:
             self.log.info("run_id=%d has ended or is about to: starting another", run["run_id"])
             state = {"generation": generation, "token": uuid.uuid4().hex}
             _keep(store, state)
             run = self._run(databricks, job_id, state["token"])
         _keep(store, {**state, "run_id": run["run_id"]})
         self.run_page_url = run["run_page_url"]
+        _refuse_skipped(run)
         self.log.info("job_id=%d run_id=%d page=%s", job_id, run["run_id"], self.run_page_url)
         return {"job_id": job_id, "run_id": run["run_id"], "run_page_url": self.run_page_url}
 
@@ -314,11 +320,11 @@ class WorkflowTaskOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Finds this task's attempt in the run, or has one made, and awaits it."""
+        databricks = hook()
         store = context["task_state_store"]
         if store.get(_STATE_KEY) is None:
-            # A later try without this mark has lost what it had seen, and trusts no attempt that has ended.
-            _keep(store, {"seen": "lost" if context["ti"].try_number > 1 else ""})
-        return self._advance(context, hook())
+            _keep(store, {"seen": "" if self._is_unseen(context, databricks) else "lost"})
+        return self._advance(context, databricks)
 
     def resume(
         self,
@@ -338,6 +344,20 @@ class WorkflowTaskOperator(BaseOperator):
             if made or not killed or context["ti"].try_number == 1:
                 return self._settle(context, databricks, attempt)
         return self._advance(context, databricks)
+
+    def _is_unseen(self, context: Context, databricks: DatabricksHook) -> bool:
+        """Whether no try has seen this task's attempt end, where the task state store knows of none.
+
+        Tries before this one were killed before they got here, unless Airflow forgets what a task that
+        succeeded has stored: then it is cleared. An attempt that did not succeed is not worth taking.
+        """
+        ti = context["ti"]
+        if ti.try_number == 1:
+            return True
+        if ti.max_tries > (self.retries or 0) and _store_forgets():
+            return False
+        attempt = self._attempt(databricks.get_run(self.launched["run_id"]))
+        return bool(attempt["state"].get("result_state") == "SUCCESS")
 
     def _advance(self, context: Context, databricks: DatabricksHook) -> dict[str, Any]:
         run = databricks.get_run(self.launched["run_id"])
@@ -416,6 +436,7 @@ class WorkflowTaskOperator(BaseOperator):
         if attempt := _latest(run, self.task_key):
             self.run_page_url = attempt.get("run_page_url", "")
             return attempt
+        _refuse_skipped(run)
         raise DatabricksRunError(
             f"run {run['run_id']} has no task {self.task_key}: the DAG has changed since; clear '{LAUNCH}'"
         )
@@ -477,9 +498,26 @@ def _keep(store: Any, state: dict[str, Any]) -> None:
     store.set(_STATE_KEY, state, retention=NEVER_EXPIRE)
 
 
+def _store_forgets() -> bool:
+    """Whether Airflow is configured to delete a task's state when the task succeeds."""
+    from airflow.sdk.configuration import conf
+
+    return bool(conf.getboolean("state_store", "clear_on_success"))
+
+
+def _refuse_skipped(run: Mapping[str, Any]) -> None:
+    """Raises `DatabricksRunError` for a run that Databricks skipped, so that it has no task to wait for."""
+    state = run["state"]
+    if state["life_cycle_state"] == _SKIPPED:
+        raise DatabricksRunError(
+            f"Databricks skipped run {run['run_id']}: {state.get('state_message') or 'no reason given'}; see"
+            f" {run.get('run_page_url', 'its page')}, and clear '{LAUNCH}' for another run"
+        )
+
+
 def _latest(run: Mapping[str, Any], task_key: str) -> dict[str, Any] | None:
     """A task's latest attempt: a repaired run lists the earlier ones too, in no order."""
-    attempts = [task for task in run["tasks"] if task["task_key"] == task_key]
+    attempts = [task for task in run.get("tasks", ()) if task["task_key"] == task_key]
     return max(attempts, key=lambda task: (task["attempt_number"], task["start_time"]), default=None)
 
 

@@ -267,7 +267,7 @@ class Runs:
             listed = [self._public_run(run, {}) for run in page["runs"]]
         if not flags["expand_tasks"]:
             for run in listed:
-                del run["tasks"]
+                run.pop("tasks", None)
         return {**page, "runs": listed}
 
     def output(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -872,8 +872,10 @@ class Runs:
             "job_parameters": [
                 {"name": name, "value": value} for name, value in run["job_parameters"].items()
             ],
-            "tasks": [self._public_task(task, run, whole_run=False) for task in tasks],
         }
+        # A run that was skipped as a whole has no tasks.
+        if run["state"]["life_cycle_state"] != "SKIPPED":
+            shown["tasks"] = [self._public_task(task, run, whole_run=False) for task in tasks]
         if clusters := run["settings"].get("job_clusters"):
             shown["job_clusters"] = clusters
         if len(attempts) > first + 100:

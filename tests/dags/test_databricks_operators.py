@@ -102,7 +102,7 @@ class DagRun:
     def tasks(self) -> dict[str, BaseOperator]:
         """The DAG's tasks as a worker has them: made anew from the DAG file for each try."""
         with (
-            DAG("train", schedule=None) as dag,
+            DAG("train", schedule=None, default_args={"retries": RETRIES}) as dag,
             DatabricksWorkflow(
                 f"model-{self._folder_name}",
                 package="tiny",
@@ -171,6 +171,10 @@ class DagRun:
         """Airflow clears tasks: their states are gone at once, before any of them runs."""
         for name in names:
             self.states.pop(next(each for each in self.states if each.endswith(f".{name}")), None)
+
+    def forget(self, name: str) -> None:
+        """Airflow deletes what a task that succeeded has stored, where it is configured so."""
+        self._stores[name].values.clear()
 
     def all(self) -> None:
         for name in ("launch", "first", "second", "third"):
@@ -295,6 +299,87 @@ def test_a_worker_lost_after_launching_joins_its_run(folder: Path) -> None:
     for name in ("first", "second", "third"):
         run.run(name)
     assert run.counts() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_try_killed_before_it_began_leaves_the_finished_run_to_the_next(
+    folder: Path, server: LocalDatabricks, monkeypatch: pytest.MonkeyPatch, forgets: bool
+) -> None:
+    monkeypatch.setattr(operators, "_store_forgets", lambda: forgets)
+    run = DagRun(folder)
+    run_id = run.run("launch")["run_id"]
+    server.wait(run_id)
+    for name in ("first", "second", "third"):
+        run.begin(name)  # the worker is killed before it calls the operator
+        run.run(name)
+    assert run.counts() == [1, 1, 1]
+    assert len(server.run(run_id)["repair_history"]) == 1
+    run.clear("second")
+    run.run("second", cleared=True)
+    assert run.counts() == [1, 2, 1]
+
+
+def test_a_task_whose_only_try_was_killed_before_it_began_takes_the_finished_run_when_cleared(
+    folder: Path, server: LocalDatabricks
+) -> None:
+    run = DagRun(folder)
+    server.wait(run.run("launch")["run_id"])
+    run.begin("first")
+    run.run("first", cleared=True)
+    assert run.counts()[0] == 1
+
+
+def test_a_try_killed_before_it_began_leaves_a_failed_attempt_to_be_made_anew(
+    folder: Path, server: LocalDatabricks
+) -> None:
+    run = DagRun(folder, ("fail_once", "count", "count"))
+    server.wait(run.run("launch")["run_id"])
+    run.begin("first")
+    run.run("first")
+    assert run.counts()[0] == 2
+
+
+def test_a_cleared_task_works_again_where_airflow_forgets_what_succeeded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", "True")
+    run = DagRun(folder)
+    run.all()
+    run.forget("second")
+    run.clear("second")
+    run.run("second", cleared=True)
+    assert run.counts() == [1, 2, 1]
+
+
+def test_a_run_that_databricks_skips_fails_the_launch_with_its_message(
+    folder: Path, server: LocalDatabricks
+) -> None:
+    run = DagRun(folder)
+    launched = run.run("launch")
+    server.wait(launched["run_id"])
+    # All new runs of such a job are skipped.
+    unlimited = {"max_concurrent_runs": 1, "queue": {"enabled": True}}
+    none = {"max_concurrent_runs": 0, "queue": {"enabled": False}}
+    change = {"job_id": launched["job_id"], "new_settings": none}
+    server.answer("POST", "2.2/jobs/update", **change)
+    for cleared in (True, False):
+        with pytest.raises(DatabricksRunError, match=r"skipped run .* limit of 0 maximum concurrent runs"):
+            run.run("launch", cleared=cleared)
+    server.answer("POST", "2.2/jobs/update", **{**change, "new_settings": unlimited})
+    assert run.run("launch")["run_id"] != launched["run_id"]
+    for name in ("first", "second", "third"):
+        run.run(name, cleared=True)
+    assert run.counts() == [2, 2, 2]
+
+
+def test_a_task_of_a_run_that_was_skipped_while_it_waited_tells_databricks_message(folder: Path) -> None:
+    run = DagRun(folder)
+    (task, *_) = (each for each in run.tasks().values() if isinstance(each, WorkflowTaskOperator))
+    state = {"life_cycle_state": "SKIPPED", "state_message": "The queue's limit was reached."}
+    with pytest.raises(DatabricksRunError, match="skipped run 7: The queue's limit was reached"):
+        task._attempt({"run_id": 7, "state": state})
+    with pytest.raises(DatabricksRunError, match="clear 'launch'"):
+        task._attempt({"run_id": 7, "state": {"life_cycle_state": "PENDING"}})
 
 
 def test_a_launch_tried_again_after_its_run_failed_is_a_new_run(
