@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 from include.x.matching import Matcher
 from include.x.records import Ingest, iso
 from include.x.snowflake import to_milliseconds
+from include.x.text import loads, may_escape_surrogates
 from include.x.topics import Topics
 from streamer.delivery import RECORD_BYTES
 from streamer.spool import Record
@@ -32,7 +33,7 @@ _CREATED_AT = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\d(\.\d+)?Z
 _INTEGER = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 
 # What is asked of a payload: the columns of the table raw (sql/tables/raw.sql), for one line of another shape
-# fails every query there. A null where a text of the tweet should be is nothing that X sends.
+# fails every query there. A null is as good as an absent field.
 
 
 class _Geo(Struct):
@@ -47,11 +48,11 @@ class _TweetMetrics(Struct):
 
 
 class _Data(Struct):
-    id: str = ""
-    text: str = ""
-    created_at: str = ""
-    author_id: str = ""
-    lang: str = ""
+    id: str | None = None
+    text: str | None = None
+    created_at: str | None = None
+    author_id: str | None = None
+    lang: str | None = None
     geo: _Geo | None = None
     public_metrics: _TweetMetrics | None = None
 
@@ -84,13 +85,13 @@ class _Shape(Struct):
 
 class _Rule(Struct):
     tag: str
-    id: str = ""
+    id: str | None = None
 
 
 class _Usual(_Shape, forbid_unknown_fields=True):
     """A payload as X sends it but for rare cases."""
 
-    matching_rules: list[_Rule] = []
+    matching_rules: list[_Rule | None] | None = None
     errors: Any = None
 
 
@@ -206,11 +207,18 @@ class Reader:
                 # The decoder does not look into texts that it passes over.
                 line.decode()
             payload = _USUAL.decode(line)
-            (rule,) = payload.matching_rules
+            (rule,) = payload.matching_rules or []
         except (ValueError, RecursionError):
             return self._read_thoroughly(reading, line, received)
-        if rule.tag in reading.tags and _CREATED_AT.fullmatch(payload.data.created_at):
-            received_ms, ingest = reading.ingest(rule.id, received)
+        created_at = payload.data.created_at
+        if (
+            rule
+            and rule.tag in reading.tags
+            and created_at
+            and _CREATED_AT.fullmatch(created_at)
+            and not may_escape_surrogates(line)
+        ):
+            received_ms, ingest = reading.ingest(rule.id or "", received)
             body = line[:-1] + ingest
             if len(body) <= RECORD_BYTES:
                 return Tweet(Record(received_ms, "tweet", body, True), rule.tag, False)
@@ -223,7 +231,12 @@ class Reader:
         try:
             payload: Any = orjson.loads(line)
         except orjson.JSONDecodeError:
-            return self._rejected(line, received, "malformed_json")
+            try:
+                payload = loads(line)
+                line = orjson.dumps(payload)
+            except (ValueError, TypeError):
+                # A TypeError: orjson reads more levels than it writes.
+                return self._rejected(line, received, "malformed_json")
         if isinstance(payload, dict) and "data" not in payload and payload.get("errors"):
             return StreamError(_reason(payload["errors"]))
         if not _is_payload(payload):
@@ -233,7 +246,7 @@ class Reader:
         rules = [rule for rule in _dicts(payload.get("matching_rules")) if _names(rule, reading.tags)]
         topics = list(dict.fromkeys(rule["tag"] for rule in rules))
         topic = topics[0] if topics else reading.matcher.topic(payload)
-        dated = _CREATED_AT.fullmatch(data.get("created_at", "")) is not None
+        dated = _CREATED_AT.fullmatch(data.get("created_at") or "") is not None
         problem = None
         if topic is None:
             problem = "unknown_topic"
@@ -245,7 +258,10 @@ class Reader:
             if not topics or payload["matching_rules"] != rules:
                 # What X left out, or what the table of raw could not read, is put right.
                 payload["matching_rules"] = rules or [{"tag": topic}]
-                line = orjson.dumps(payload)
+                try:
+                    line = orjson.dumps(payload)
+                except TypeError:
+                    return self._rejected(line, received, "malformed_json", bought=True)
             received_ms, ingest = reading.ingest(reading.loosest(rules), received)
             body = line[:-1] + ingest
             if len(body) <= RECORD_BYTES:
@@ -314,7 +330,7 @@ def _dicts(rules: Any) -> list[dict[str, Any]]:
 def _names(rule: dict[str, Any], tags: frozenset[str]) -> bool:
     """Whether X's rule names a topic of ours; its id, if there is one, must be a text."""
     tag = rule.get("tag")
-    return isinstance(tag, str) and tag in tags and isinstance(rule.get("id", ""), str)
+    return isinstance(tag, str) and tag in tags and isinstance(rule.get("id"), str | None)
 
 
 def _line(content: Mapping[str, Any]) -> bytes:

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Set
 from typing import Any, NamedTuple
 
-import orjson
+from include.x.text import loads, shown
 
 MALFORMED_JSON = "malformed_json"
-"""The line is no JSON."""
+"""The line is not JSON, or nested too deeply to be read."""
 NOT_A_PAYLOAD = "not_a_payload"
 """JSON, but not of the payload's shape: no object, or a field of the wrong type."""
 MISSING_ID = "missing_id"
@@ -65,12 +65,13 @@ def parse(line: bytes, topic: str, topics: Set[str]) -> Row:
     """The row of a raw line that lies under ``topic``, one of ``topics``.
 
     The author's location and followers come from `includes.users`, country and place from `includes.places`
-    by `geo.place_id` (X API v2, expansions `author_id` and `geo.place_id`). Types of the scalar fields are
-    left to the caller, who checks them by the column.
+    by `geo.place_id` (X API v2, expansions `author_id` and `geo.place_id`). The text is what people read
+    (`include.x.text`); a null is as good as an absent field. Types of the other scalar fields are left to the
+    caller, who checks them by the column.
     """
     try:
-        payload = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        payload = loads(line)
+    except ValueError:
         return Row(None, MALFORMED_JSON)
     try:
         data = payload["data"]
@@ -97,13 +98,13 @@ def _snowflake(identifier: Any) -> int | None:
 def _row(payload: dict[str, Any], data: dict[str, Any], tweet_id: int, topic: str, topics: Set[str]) -> Row:
     reason = None
     rules = payload.get("matching_rules") or []
-    if len(rules) != 1 or rules[0].get("tag") != topic:
-        tags = {rule.get("tag") for rule in rules}
+    if len(rules) != 1 or not rules[0] or rules[0].get("tag") != topic:
+        tags = {rule.get("tag") for rule in rules if rule}
         if len(tags & topics) > 1:
             reason = OVERLAP
         elif topic not in tags:
             reason = UNKNOWN_TOPIC
-    text = data.get("text")
+    text = shown(data)
     if not text and reason is None:
         reason = MISSING_TEXT
 
@@ -111,8 +112,8 @@ def _row(payload: dict[str, Any], data: dict[str, Any], tweet_id: int, topic: st
     location = followers = country_code = place = None
     includes = payload.get("includes")
     if includes:
-        for user in includes.get("users", ()):
-            if user["id"] == author_id:
+        for user in includes.get("users") or ():
+            if user and user.get("id") == author_id:
                 location = user.get("location")
                 metrics = user.get("public_metrics")
                 followers = metrics.get("followers_count") if metrics else None
@@ -120,11 +121,14 @@ def _row(payload: dict[str, Any], data: dict[str, Any], tweet_id: int, topic: st
         geo = data.get("geo")
         if geo:
             place_id = geo.get("place_id")
-            for candidate in includes.get("places", ()):
-                if candidate["id"] == place_id:
+            for candidate in includes.get("places") or ():
+                if candidate and candidate.get("id") == place_id:
                     country_code, place = candidate.get("country_code"), candidate.get("full_name")
                     break
 
+    created_at = data["created_at"]
+    if created_at is None:
+        raise KeyError("created_at")
     annotations = data.get("context_annotations")
     ingest = payload.get("ingest") or {}
     return Row(
@@ -132,7 +136,7 @@ def _row(payload: dict[str, Any], data: dict[str, Any], tweet_id: int, topic: st
         reason,
         ingest.get("received_at"),
         ingest.get("source"),
-        data["created_at"],
+        created_at,
         author_id,
         text,
         data.get("lang"),
@@ -146,9 +150,10 @@ def _row(payload: dict[str, Any], data: dict[str, Any], tweet_id: int, topic: st
     )
 
 
-def _names(annotations: list[dict[str, Any]]) -> list[str]:
+def _names(annotations: list[dict[str, Any] | None]) -> list[str]:
     """The distinct names of the annotated entities, in X's order."""
-    names = [annotation["entity"].get("name") for annotation in annotations]
+    entities = [annotation.get("entity") for annotation in annotations if annotation]
+    names = [entity.get("name") for entity in entities if entity]
     return [name for name in dict.fromkeys(names) if name]
 
 

@@ -36,6 +36,7 @@ from include.lake.schemas import LABELED, UNNAMED_LANGUAGES
 from include.settings import Settings
 from include.window import Window
 from include.x import snowflake
+from include.x.text import loads
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -274,8 +275,8 @@ def read_answers(
     unreadable = 0
     for line in storage.read_lines(s3, bucket, key):
         try:
-            answer = orjson.loads(line)
-        except orjson.JSONDecodeError:
+            answer = loads(line)
+        except ValueError:
             unreadable += 1
             continue
         if isinstance(answer, dict) and _TWEET_ID.fullmatch(str(answer.get("id"))):

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
+from include.x.text import shown
 from include.x.topics import Topics
 
 # Vowel signs and other marks belong to the word that they stand in, but are no `\w` to Python.
@@ -36,12 +37,12 @@ class Matcher:
         retweet.
         """
         data = payload["data"]
-        if any(
-            isinstance(reference, dict) and reference.get("type") == "retweeted"
-            for reference in data.get("referenced_tweets") or ()
+        references = data.get("referenced_tweets")
+        if isinstance(references, list) and any(
+            isinstance(reference, dict) and reference.get("type") == "retweeted" for reference in references
         ):
             return None
-        text = _folded(str(data.get("text", "")))
+        text = _folded(shown(data) or "")
         words = f" {' '.join(_WORD.findall(text))} "
         found = {name for needle, name in self._terms if needle in (words if needle[0] == " " else text)}
         return found.pop() if len(found) == 1 else None

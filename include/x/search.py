@@ -22,6 +22,7 @@ from include.x.budget import BudgetError
 from include.x.client import PAYLOAD_FIELDS
 from include.x.records import Ingest, iso
 from include.x.rules import rule_hash, search_queries
+from include.x.text import well_formed
 from include.x.topics import Topics
 
 SETTLED = timedelta(seconds=30)
@@ -97,9 +98,9 @@ class Recovery:
         seen: set[int] = set()
         for query in self._queries:
             for page in self._pages(query):
-                places = {place["id"]: place for place in page.get("includes", {}).get("places", ())}
-                users = {user["id"]: user for user in page.get("includes", {}).get("users", ())}
-                for tweet in page.get("data", ()):
+                includes = page.get("includes") or {}
+                users, places = (_by_id(includes.get(kind)) for kind in ("users", "places"))
+                for tweet in _objects(page.get("data")):
                     number = int(tweet["id"])
                     if number in seen or not low <= number < high:
                         continue
@@ -111,8 +112,8 @@ class Recovery:
     def _record(
         self, tweet: dict[str, Any], users: Mapping[str, Any], places: Mapping[str, Any]
     ) -> dict[str, Any]:
-        author = users.get(tweet.get("author_id", ""))
-        place = places.get(tweet.get("geo", {}).get("place_id", ""))
+        author = users.get(tweet.get("author_id") or "")
+        place = places.get((tweet.get("geo") or {}).get("place_id") or "")
         includes = {name: [value] for name, value in (("users", author), ("places", place)) if value}
         return {
             "data": tweet,
@@ -137,9 +138,9 @@ class Recovery:
                 raise BudgetError(f"{self.bought} posts were bought for topic {self._topic}: all that may be")
             params["max_results"] = min(left, _LARGEST_PAGE)
             page = self._asked(query, params)
-            self.bought += len(page.get("data", ()))
+            self.bought += len(_objects(page.get("data")))
             yield page
-            token = page.get("meta", {}).get("next_token")
+            token = (page.get("meta") or {}).get("next_token")
             if not token:
                 return
             params["next_token"] = token
@@ -147,7 +148,17 @@ class Recovery:
     def _asked(self, query: str, params: Mapping[str, Any]) -> dict[str, Any]:
         fields = {name.replace(".", "_"): value.split(",") for name, value in PAYLOAD_FIELDS.items()}
         ask = partial(self._client.search_recent_tweets, query, **params, **fields)
-        return _patiently(ask, self._clock, self._sleep)
+        page: dict[str, Any] = well_formed(_patiently(ask, self._clock, self._sleep))
+        return page
+
+
+def _objects(items: list[dict[str, Any] | None] | None) -> list[dict[str, Any]]:
+    """A page's objects; null is as good as absent."""
+    return [item for item in items or () if item]
+
+
+def _by_id(items: list[dict[str, Any] | None] | None) -> dict[str, dict[str, Any]]:
+    return {item["id"]: item for item in _objects(items) if item.get("id")}
 
 
 def search(

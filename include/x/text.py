@@ -9,13 +9,16 @@ from typing import Any
 
 import orjson
 
+# Begins with a plain character, which is looked for many times faster than a choice of patterns.
 _ESCAPED_SURROGATE = re.compile(
-    rb"""\\\\u[dD]                                        # an escaped backslash: look closer
-      | \\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])  # the first half of a pair, alone
-      | (?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F] # the second half, alone
+    rb"""\\(?:
+          \\u[dD]                                                # an escaped backslash: look closer
+        | u[dD](?: [89abAB][0-9a-fA-F]{2} (?!\\u[dD][c-fC-F])    # the first half of a pair, alone
+                 | (?<! \\u[dD][89abAB][0-9a-fA-F]{2} \\u[dD] ) [c-fC-F] ))  # the second half, alone
     """,
     re.VERBOSE,
 )
+_BACKSLASH = 0x5C
 _ENTITY = re.compile("&(amp|lt|gt);")
 _CHARACTERS = {"amp": "&", "lt": "<", "gt": ">"}
 _INT64, _UINT64 = -(1 << 63), 1 << 64
@@ -23,10 +26,7 @@ _INT64, _UINT64 = -(1 << 63), 1 << 64
 
 def may_escape_surrogates(line: bytes) -> bool:
     r"""Whether a line of JSON may hold an escaped half of a surrogate pair; never False where it does."""
-    # The searches for plain bytes come first: they cost a few dozen nanoseconds, the pattern thousands.
-    if b"\\ud" in line or b"\\uD" in line:
-        return _ESCAPED_SURROGATE.search(line) is not None
-    return False
+    return _BACKSLASH in line and _ESCAPED_SURROGATE.search(line) is not None
 
 
 def loads(line: bytes) -> Any:
@@ -76,9 +76,16 @@ def unescaped(text: str) -> str:
 
 
 def shown(data: Mapping[str, Any]) -> str | None:
-    """The text of a post (``data`` of its payload) as people read it; None without one."""
+    """The text of a post (``data`` of its payload) as people read it; None without one.
+
+    Raises `TypeError` for a text that is none.
+    """
     text = data.get("text")
-    return unescaped(text) if isinstance(text, str) else None
+    if text is None:
+        return None
+    if type(text) is not str:
+        raise TypeError(f"the text of a post is a string, not {type(text).__name__}")
+    return unescaped(text)
 
 
 def _integer(text: str) -> int | float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import gzip
 import hmac
-import json
 import logging
 import math
 import re
@@ -26,13 +25,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from include.x.text import loads
 from local.faults import FaultError, Faults
 from local.x_api import search
 from local.x_api.compliance import Jobs, Redactions
 from local.x_api.faults import KINDS, strike_request
 from local.x_api.injected import Injected
 from local.x_api.limits import LIMITS, RateLimits
-from local.x_api.lines import Journal
+from local.x_api.lines import Journal, written
 from local.x_api.post import Corpus, Json, instant
 from local.x_api.problems import Problem, invalid_request, plain
 from local.x_api.rules import CAP, Rules
@@ -366,7 +366,7 @@ class XApi:
         """Says which posts and users are gone: ``{"tweets": {id: reason}, "users": {id: reason}}``."""
         try:
             now = datetime.fromtimestamp(self._clock(), UTC)
-            count = self._redactions.add(json.loads(await request.body()), now)
+            count = self._redactions.add(loads(await request.body()), now)
         except ValueError as error:
             raise plain(400, "Bad Request", str(error)) from error
         return JSONResponse({"redacted": count}, 201)
@@ -451,7 +451,7 @@ class XApi:
     async def post_faults(self, request: Request) -> Response:
         """Switches on one fault or a list of them."""
         try:
-            added = self.faults.add(json.loads(await request.body()))
+            added = self.faults.add(loads(await request.body()))
         except (FaultError, ValueError) as error:
             raise plain(400, "Bad Request", str(error)) from error
         log.info("faults on kinds=%s", ",".join(fault["kind"] for fault in added))
@@ -482,7 +482,7 @@ def _accepts_gzip(request: Request) -> bool:
 
 
 def _answer(request: Request, body: Json, headers: Mapping[str, str], status: int = 200) -> Response:
-    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    content = written(body)
     headers = {**headers, "content-type": "application/json; charset=utf-8"}
     if _accepts_gzip(request) and len(content) >= _WORTH_COMPRESSING:
         content = gzip.compress(content, compresslevel=1)
@@ -509,7 +509,7 @@ def _flag(parameters: Mapping[str, str], name: str) -> bool:
 
 async def _body(request: Request) -> Json:
     try:
-        body = json.loads(await request.body())
+        body = loads(await request.body())
     except ValueError:
         body = None
     if not isinstance(body, dict):

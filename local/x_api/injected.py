@@ -48,10 +48,7 @@ class Injected:
             Post(_renewed(source, text, below - (1000 << LOW_BITS) + number * step), source.includes)
             for number, (source, text) in enumerate(zip(sources, texts, strict=True))
         ]
-        content = "".join(
-            json.dumps({"data": post.data, "includes": post.includes}, ensure_ascii=False) + "\n"
-            for post in made
-        )
+        content = "".join(json.dumps({"data": post.data, "includes": post.includes}) + "\n" for post in made)
         with self._lock:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(content)

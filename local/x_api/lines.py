@@ -47,7 +47,12 @@ KEEP_ALIVE = Line(END, "keep_alive")
 
 def rendered(payload: Json) -> bytes:
     """A payload as a line."""
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode() + END
+    return written(payload) + END
+
+
+def written(value: Json) -> bytes:
+    """JSON as X sends it, in UTF-8; half a surrogate pair, which UTF-8 cannot hold, is escaped."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
 
 
 class Journal:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from include.x.snowflake import milliseconds
+from include.x.text import shown
 
 Json = dict[str, Any]
 """An object of X's payload."""
@@ -23,6 +24,17 @@ _HASHTAG = re.compile(rf"(?<![\w&])[#＃]([\w{_MARKS}]+)")
 _CASHTAG = re.compile(r"(?<!\w)\$([A-Za-z]{1,6})\b")
 _MENTION = re.compile(r"(?<![\w@])@([A-Za-z0-9_]{1,15})\b")
 _LINK = re.compile(r"https?://[^\s…]+")
+
+
+def objects(holder: Json, name: str) -> list[Json]:
+    """The objects of a list; what is null is as good as absent."""
+    return [item for item in holder.get(name) or () if item is not None]
+
+
+def part(holder: Json, name: str) -> Json:
+    """An object inside another; empty where it is absent or null."""
+    found: Json | None = holder.get(name)
+    return found or {}
 
 
 def names(text: str) -> frozenset[str]:
@@ -68,8 +80,13 @@ class Post:
 
     @property
     def text(self) -> str:
-        """The text as it is shown."""
+        """The text as the payload has it."""
         return str(self.data["text"])
+
+    @cached_property
+    def shown(self) -> str:
+        """The text as people read it, and as rules and searches see it."""
+        return shown(self.data) or ""
 
     @cached_property
     def author(self) -> Json:
@@ -78,33 +95,32 @@ class Post:
 
     def user(self, user_id: str | None) -> Json:
         """A user of the payload by id; an object with the id alone if the payload has no more."""
-        for user in self.includes.get("users", ()):
-            if user["id"] == user_id:
+        for user in objects(self.includes, "users"):
+            if user.get("id") == user_id:
                 return user
         return {"id": user_id} if user_id else {}
 
     @cached_property
     def references(self) -> dict[str, str]:
         """Ids of the referenced posts by the kind of the reference: retweeted, quoted, replied_to."""
-        return {reference["type"]: reference["id"] for reference in self.data.get("referenced_tweets", ())}
+        return {reference["type"]: reference["id"] for reference in objects(self.data, "referenced_tweets")}
 
     @cached_property
     def quoted_text(self) -> str:
         """The text of the post that this one quotes, if the payload has it."""
         quoted = self.references.get("quoted")
-        return next(
-            (str(other["text"]) for other in self.includes.get("tweets", ()) if other["id"] == quoted), ""
-        )
+        others = objects(self.includes, "tweets")
+        return next((shown(other) or "" for other in others if other.get("id") == quoted), "")
 
     @cached_property
     def comparable(self) -> str:
         """The text as the stream compares it; the stream matches quoted text too."""
-        return folded(f"{self.text} {self.quoted_text}")
+        return folded(f"{self.shown} {self.quoted_text}")
 
     @cached_property
     def comparable_unaccented(self) -> str:
         """The text as search compares it."""
-        return unaccented(self.text)
+        return unaccented(self.shown)
 
     @cached_property
     def tokens(self) -> str:
@@ -119,21 +135,22 @@ class Post:
     @cached_property
     def place(self) -> Json:
         """The tagged place, or an empty object."""
-        place_id = self.data.get("geo", {}).get("place_id")
-        return next((place for place in self.includes.get("places", ()) if place["id"] == place_id), {})
+        place_id = part(self.data, "geo").get("place_id")
+        places = objects(self.includes, "places")
+        return next((place for place in places if place_id and place.get("id") == place_id), {})
 
     def entities(self, kind: str) -> set[str]:
         """Lower-case hashtags, cashtags, mentions or urls; read from the text where X gave no entities."""
-        if "entities" in self.data:
+        if self.data.get("entities") is not None:
             return set(_from_entities(self.data["entities"], kind))
         pattern = {"hashtags": _HASHTAG, "cashtags": _CASHTAG, "mentions": _MENTION, "urls": _LINK}[kind]
-        return {found.lower() for found in pattern.findall(self.text)}
+        return {found.lower() for found in pattern.findall(self.shown)}
 
 
 def _from_entities(entities: Json, kind: str) -> Iterator[str]:
-    for entity in entities.get(kind, ()):
+    for entity in objects(entities, kind):
         for name in ("tag", "username", "url", "expanded_url", "unwound_url"):
-            if name in entity:
+            if entity.get(name) is not None:
                 yield str(entity[name]).lower()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from local.x_api.post import EMOJI, Post, folded, names, tokens, unaccented
+from local.x_api.post import EMOJI, Post, folded, names, objects, part, tokens, unaccented
 
 Predicate = Callable[[Post], bool]
 
@@ -371,7 +371,7 @@ def _is(value: str, post: Post) -> bool:
         case "quote":
             return "quoted" in post.references
         case "reply":
-            return "replied_to" in post.references or "in_reply_to_user_id" in post.data
+            return "replied_to" in post.references or bool(post.data.get("in_reply_to_user_id"))
         case "verified":
             return bool(post.author.get("verified"))
     return False
@@ -385,9 +385,9 @@ def _has(value: str, post: Post) -> bool:
             return bool(post.entities("urls"))
         case "geo":
             return bool(post.data.get("geo"))
-    kinds = {media["type"] for media in post.includes.get("media", ())}
+    kinds = {media.get("type") for media in objects(post.includes, "media")}
     if value == "media":
-        return bool(kinds or post.data.get("attachments", {}).get("media_keys"))
+        return bool(kinds or part(post.data, "attachments").get("media_keys"))
     return ("photo" if value == "images" else "video") in kinds
 
 
@@ -401,16 +401,16 @@ def _contains(value: str, text: object) -> bool:
 
 def _retweeted_author(post: Post) -> dict[str, object]:
     retweeted = post.references.get("retweeted")
-    for other in post.includes.get("tweets", ()):
-        if other["id"] == retweeted:
+    for other in objects(post.includes, "tweets"):
+        if retweeted and other.get("id") == retweeted:
             return post.user(other.get("author_id"))
     return {}
 
 
 def _context(value: str, post: Post) -> bool:
     pairs = {
-        (annotation["domain"]["id"], annotation["entity"]["id"])
-        for annotation in post.data.get("context_annotations", ())
+        (part(annotation, "domain").get("id"), part(annotation, "entity").get("id"))
+        for annotation in objects(post.data, "context_annotations")
     }
     domain, _, entity = value.partition(".")
     return any((domain in ("*", pair[0])) and (entity in ("*", pair[1])) for pair in pairs)
@@ -419,15 +419,15 @@ def _context(value: str, post: Post) -> bool:
 _FIELDS: dict[str, Callable[[str, Post], bool]] = {
     "is": _is,
     "has": _has,
-    "lang": lambda value, post: str(post.data.get("lang", "und")).lower() == value,
+    "lang": lambda value, post: str(post.data.get("lang") or "und").lower() == value,
     "from": lambda value, post: _user(value, post.author),
     "to": lambda value, post: _user(value, post.user(post.data.get("in_reply_to_user_id"))),
     "retweets_of": lambda value, post: _user(value, _retweeted_author(post)),
     "url": lambda value, post: any(_contains(value, url) for url in post.entities("urls")),
     "context": _context,
     "entity": lambda value, post: any(
-        _contains(value, annotation["entity"].get("name"))
-        for annotation in post.data.get("context_annotations", ())
+        _contains(value, part(annotation, "entity").get("name"))
+        for annotation in objects(post.data, "context_annotations")
     ),
     "conversation_id": lambda value, post: post.data.get("conversation_id") == value,
     "in_reply_to_tweet_id": lambda value, post: post.references.get("replied_to") == value,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from local.x_api.post import Json, Post, names
+from local.x_api.post import Json, Post, names, objects, part
 from local.x_api.problems import invalid_request
 
 _FIELDS = {
@@ -105,14 +105,14 @@ class Selection:
                 ("media", "media.fields", "media_key"),
                 ("polls", "poll.fields", "id"),
             ):
-                objects = post.includes.get(kind)
-                if not objects:
+                items = objects(post.includes, kind)
+                if not items:
                     continue
                 wanted = self._wanted(kind, post)
-                for item in objects:
-                    if item[key] in wanted and item[key] not in found.setdefault(kind, {}):
+                for item in items:
+                    if item.get(key) in wanted and item[key] not in found.setdefault(kind, {}):
                         found[kind][item[key]] = self._cut(item, fields)
-        return {kind: list(objects.values()) for kind, objects in found.items() if objects}
+        return {kind: list(items.values()) for kind, items in found.items() if items}
 
     def _cut(self, item: Json, fields: str) -> Json:
         wanted = self.fields[fields]
@@ -129,32 +129,33 @@ class Selection:
                     wanted |= set(post.references.values())
                 return wanted
             case "places":
-                return {data.get("geo", {}).get("place_id")} if "geo.place_id" in self.expansions else set()
+                place_id = part(data, "geo").get("place_id")
+                return {place_id} if place_id and "geo.place_id" in self.expansions else set()
             case "media":
-                keys = data.get("attachments", {}).get("media_keys", ())
+                keys = part(data, "attachments").get("media_keys") or ()
                 return set(keys) if "attachments.media_keys" in self.expansions else set()
-        polls = data.get("attachments", {}).get("poll_ids", ())
+        polls = part(data, "attachments").get("poll_ids") or ()
         return set(polls) if "attachments.poll_ids" in self.expansions else set()
 
     def _wanted_users(self, post: Post) -> Iterator[str]:
         data = post.data
-        if "author_id" in self.expansions and "author_id" in data:
+        if "author_id" in self.expansions and data.get("author_id"):
             yield data["author_id"]
-        if "in_reply_to_user_id" in self.expansions and "in_reply_to_user_id" in data:
+        if "in_reply_to_user_id" in self.expansions and data.get("in_reply_to_user_id"):
             yield data["in_reply_to_user_id"]
         if "entities.mentions.username" in self.expansions:
             mentioned = post.entities("mentions")
             yield from (
                 user["id"]
-                for user in post.includes.get("users", ())
+                for user in objects(post.includes, "users")
                 if str(user.get("username", "")).lower() in mentioned
             )
         if "referenced_tweets.id.author_id" in self.expansions:
             referenced = set(post.references.values())
             yield from (
                 other["author_id"]
-                for other in post.includes.get("tweets", ())
-                if other["id"] in referenced and "author_id" in other
+                for other in objects(post.includes, "tweets")
+                if other.get("id") in referenced and other.get("author_id")
             )
 
 

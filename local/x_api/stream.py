@@ -423,7 +423,7 @@ def _payload(post: Post, matching: list[Json], selection: Selection) -> Json:
 
 def _of_size(text: str, size: int) -> str:
     """A text of ``size`` bytes in UTF-8 that begins like ``text``, as far as it can."""
-    begun = text.encode()[:size].decode(errors="ignore")
+    begun = text.encode(errors="replace")[:size].decode(errors="ignore")
     return begun + "." * (size - len(begun.encode()))
 
 

@@ -6,6 +6,7 @@ their own day and night, and opinions on a topic drift over days, differently fr
 
 from __future__ import annotations
 
+import html
 import math
 import random
 import time
@@ -220,8 +221,9 @@ class _Hand:
     def _keyword(self, topic: Topic, language: Language) -> str:
         keywords = topic.keywords.get(language.code) or topic.keywords.get("en") or topic.terms
         keyword = self.dice.choice(keywords)
-        # As people write: mostly with a capital, but not always.
-        return keyword[0].upper() + keyword[1:] if self.dice.random() < 0.7 else keyword
+        # As people write: mostly with a capital, but not always; and as X sends it.
+        keyword = keyword[0].upper() + keyword[1:] if self.dice.random() < 0.7 else keyword
+        return html.escape(keyword, quote=False)
 
     def _decorate(
         self,

@@ -18,10 +18,11 @@ import requests
 import tweepy
 
 from include.x.client import XSession
-from include.x.snowflake import lowest_id, milliseconds
+from include.x.snowflake import LOW_BITS, lowest_id, milliseconds
 from local.x_api import stream as stream_module
 from local.x_api.app import XApi
 from local.x_api.limits import LIMITS, RateLimits
+from local.x_api.post import Post
 from local.x_api.problems import Problem
 from local.x_api.rules import CAP
 from local.x_api.search import RECENT, Search
@@ -540,3 +541,49 @@ class TestProcess:
         log = process.communicate(timeout=60)[1]
         assert process.returncode == 2
         assert "topics.yaml:1" in log
+
+
+class HalfEmoji:
+    """A corpus whose every post of the last seconds ends in half an emoji, which UTF-8 cannot hold."""
+
+    def posts(self, lowest: int, below: int, newest_first: bool = False) -> Iterator[Post]:
+        step = 250 << LOW_BITS
+        ids = range(-(-lowest // step) * step, below, step)[-20:]
+        for own in reversed(ids) if newest_first else ids:
+            yield Post({"id": str(own), "text": "apple \ud83d"}, {"users": [{"id": "\ude00", "name": "n"}]})
+
+
+class TestTextBeyondUtf8:
+    @pytest.fixture
+    def halves(self, tmp_path: Path) -> Iterator[Service]:
+        started = Service(XApi(HalfEmoji(), tmp_path, TOKEN))
+        yield started
+        started.stop()
+
+    def test_the_stream_goes_on_and_sends_it_escaped(self, halves: Service) -> None:
+        halves.client().request("POST", "/2/tweets/search/stream/rules", json={"add": [{"value": "apple"}]})
+        collector = halves.streaming()
+        collector.wanted = 3
+        collector.filter()
+        assert [line["data"]["text"] for line in collector.lines] == ["apple \ud83d"] * 3
+        assert collector.statuses == []
+
+    def test_search_answers_and_sends_it_escaped(self, halves: Service) -> None:
+        answer = halves.get("/2/tweets/search/recent", query="apple")
+        assert answer.status_code == 200
+        assert rb"apple \ud83d" in answer.content
+        assert len(answer.json()["data"]) == 10
+
+    def test_a_rule_keeps_all_but_that_character(self, halves: Service) -> None:
+        body = {"add": [{"value": "apple", "tag": "half \ud83d"}]}
+        added = halves.client().request("POST", "/2/tweets/search/stream/rules", json=body)
+        assert added.json()["data"][0]["tag"] == "half \ufffd"
+
+    def test_a_body_that_is_nested_too_deeply_is_no_json(self, halves: Service) -> None:
+        answer = requests.post(
+            f"{halves.url}/2/tweets/search/stream/rules",
+            data=b"[" * 100_000,
+            headers={"Authorization": f"Bearer {TOKEN}"},
+            timeout=10,
+        )
+        assert answer.status_code == 400

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from local.x_api.post import Post
 from local.x_api.query import ALL_SEARCH, RECENT_SEARCH, RULE, Dialect, QueryError, parse, sampled
+from local.x_api.selection import EVERYTHING
 
 
 def post(text: str = "", **data: Any) -> Post:
@@ -25,6 +26,56 @@ def refusal(query: str, dialect: Dialect = RULE) -> list[str]:
     with pytest.raises(QueryError) as refused:
         parse(query, dialect)
     return refused.value.details
+
+
+def test_rules_and_searches_see_html_entities_as_people_read_them() -> None:
+    for dialect in (RULE, RECENT_SEARCH):
+        assert matches('"AT&T"', post("why AT&amp;T?"), dialect)
+        assert not matches("amp", post("why AT&amp;T?"), dialect)
+    quoting = post(
+        "so",
+        referenced_tweets=[{"type": "quoted", "id": "5"}],
+        includes={"tweets": [None, {"id": "5", "text": "AT&amp;T"}]},
+    )
+    assert matches('"AT&T"', quoting)
+
+
+NULLS = post(
+    "cat",
+    lang=None,
+    geo=None,
+    entities=None,
+    attachments=None,
+    referenced_tweets=None,
+    context_annotations=None,
+    in_reply_to_user_id=None,
+    includes={"users": None, "places": None, "tweets": [None], "media": None},
+)
+NO_ENTITY = post("cat", context_annotations=[None, {"domain": {"id": "1"}}, {"entity": None}])
+
+
+@pytest.mark.parametrize("tweet", [NULLS, NO_ENTITY])
+@pytest.mark.parametrize(
+    "condition",
+    [
+        *("has:geo", "has:media", "has:hashtags", "is:reply", "is:retweet", "is:quote", "is:verified"),
+        *(
+            "to:a",
+            "retweets_of:a",
+            "url:a",
+            "context:1.2",
+            "entity:a",
+            "place:a",
+            "place_country:ua",
+            "bio:a",
+        ),
+    ],
+)
+def test_a_null_is_as_good_as_an_absent_field(tweet: Post, condition: str) -> None:
+    assert not matches(f"cat {condition}", tweet)
+    assert matches("cat lang:und", tweet)
+    assert EVERYTHING.includes([tweet]) == {}
+    assert EVERYTHING.data(tweet) == tweet.data
 
 
 @pytest.mark.parametrize(

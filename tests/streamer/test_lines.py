@@ -81,7 +81,7 @@ NOT_A_PAYLOAD = [
     payload(includes=[]),
     payload(id=1),
     payload(text={"a": 1}),
-    payload(lang=None),
+    payload(lang=["en"]),
     payload(ingest={}),
     payload(geo="Kyiv"),
     payload(geo={"place_id": 5}),
@@ -191,6 +191,75 @@ def test_a_tweet_without_id_or_text_is_left_to_the_transform() -> None:
     assert isinstance(read(content), Tweet)
 
 
+NULLS = payload(
+    lang=None,
+    author_id=None,
+    geo=None,
+    public_metrics=None,
+    referenced_tweets=None,
+    entities=None,
+    context_annotations=None,
+    includes={"users": None, "places": None},
+    errors=None,
+)
+
+
+@pytest.mark.parametrize("rules", [[{"id": "7", "tag": "tea"}], [{"id": None, "tag": "tea"}], [None], None])
+def test_a_null_is_as_good_as_an_absent_field(rules: Any) -> None:
+    found = read({**NULLS, "matching_rules": rules})
+    assert isinstance(found, Tweet)
+    assert (found.topic, found.evaluated) == ("tea", not (rules and rules[0]))
+    assert json.loads(found.record.body)["data"] == NULLS["data"]
+
+
+def test_a_tweet_without_a_time_has_no_hour_whether_it_is_absent_or_null() -> None:
+    assert quarantined(read(payload(created_at=None)))["reason"] == "missing_created_at"
+
+
+@pytest.mark.parametrize("half", [b"\\ud83d", b"\\uDE00", b"\xed\xa0\xbd"])
+@pytest.mark.parametrize("place", ["text", "name", "key", "id"])
+def test_half_an_emoji_costs_one_character_and_no_tweet(half: bytes, place: str) -> None:
+    whole = payload(text="tea {text}", includes={"users": [{"id": "u{id}", "{key}": "{name}"}]})
+    line = json.dumps(whole).encode()
+    found = READER.read(line.replace(b"{" + place.encode() + b"}", half), AT)
+    assert isinstance(found, Tweet)
+    expected = json.loads(line.replace(b"{" + place.encode() + b"}", b"\\ufffd"))
+    written = orjson.loads(found.record.body)
+    del written["ingest"]
+    assert written == expected
+
+
+def test_a_whole_emoji_stays_as_x_escaped_it() -> None:
+    line = json.dumps(payload(text="tea \ud83d\ude00")).encode()
+    found = READER.read(line, AT)
+    assert isinstance(found, Tweet)
+    assert found.record.body.startswith(line[:-1])
+
+
+def test_html_entities_are_read_by_our_own_rules_and_stay_in_raw() -> None:
+    topics = Topics(TOPICS.collection, (Topic("calls", "", {"en": ("AT&T",)}), *TOPICS.topics))
+    content = payload(text="why AT&amp;T?", matching_rules=None)
+    found = Reader(RuleSet(IDENTITY, topics)).read(json.dumps(content).encode(), AT)
+    assert isinstance(found, Tweet)
+    assert found.topic == "calls"
+    assert json.loads(found.record.body)["data"]["text"] == "why AT&amp;T?"
+
+
+@pytest.mark.parametrize("depth", [300, 1_000, 5_000, 100_000])
+@pytest.mark.parametrize("extra", [b"", b"\\ud83d"], ids=["", "half an emoji"])
+@pytest.mark.parametrize("rules", [[{"tag": "tea"}], None], ids=["tagged", "untagged"])
+def test_deep_json_is_a_bad_line_and_not_the_end(depth: int, extra: bytes, rules: Any) -> None:
+    line = json.dumps(payload(text="tea {extra}", other="{deep}", matching_rules=rules)).encode()
+    deep = b"[" * depth + b"]" * depth
+    found = READER.read(line.replace(b'"{deep}"', deep).replace(b"{extra}", extra), AT)
+    if isinstance(found, Rejected):
+        assert quarantined(found)["reason"] == "malformed_json"
+    else:
+        assert isinstance(found, Tweet)
+        assert depth < 1024
+    assert isinstance(READER.read(deep[:depth], AT), Rejected)
+
+
 def test_xs_errors_are_no_tweets_and_carry_their_name() -> None:
     disconnect = {
         "errors": [
@@ -242,14 +311,17 @@ shapes = st.recursive(
 )
 
 
-@given(st.sampled_from(["id", "text", "geo", "public_metrics", "includes", "matching_rules", "lang"]), shapes)
+FIELDS = ["id", "text", "geo", "public_metrics", "referenced_tweets", "includes", "matching_rules", "lang"]
+
+
+@given(st.sampled_from(FIELDS), shapes)
 def test_whatever_a_field_holds_what_goes_to_raw_fits_its_table(name: str, value: Any) -> None:
     found = read(payload(**{name: value}))
     assert isinstance(found, Tweet | Rejected)
     if isinstance(found, Tweet):
         line = json.loads(found.record.body)
         assert all(isinstance(rule["tag"], str) for rule in line["matching_rules"])
-        assert all(isinstance(line["data"].get(text, ""), str) for text in ("id", "text", "lang"))
+        assert all(isinstance(line["data"].get(text), str | None) for text in ("id", "text", "lang"))
         assert isinstance(line["data"].get("geo") or {}, dict)
         assert isinstance(line["data"].get("public_metrics") or {}, dict)
         assert isinstance(line.get("includes") or {}, dict)
@@ -261,7 +333,8 @@ usual = st.fixed_dictionaries(
             {},
             optional={
                 "id": st.text(max_size=3),
-                "text": st.sampled_from(["tea", "coffee", "чай", "\ud83d\ude00"]) | shapes,
+                "text": st.sampled_from(["tea", "coffee", "чай", "\U0001f600", "\ud83d tea"]) | shapes,
+                "referenced_tweets": shapes,
                 "created_at": st.sampled_from(
                     ["2026-11-20T05:00:00.000Z", "2026-11-20T05:00:00Z", "now", None]
                 ),
@@ -276,7 +349,8 @@ usual = st.fixed_dictionaries(
             st.fixed_dictionaries(
                 {},
                 optional={"tag": st.sampled_from(["tea", "milk", 1]), "id": st.sampled_from(["7", 7, None])},
-            ),
+            )
+            | st.none(),
             max_size=2,
         ),
         "errors": st.just([{"title": "Not Found Error"}]),

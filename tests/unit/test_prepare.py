@@ -81,7 +81,7 @@ def test_a_payload_becomes_a_row_with_the_authors_and_the_places_fields(s3: S3Cl
         "ts": datetime.fromisoformat("2026-11-20T05:00:12"),
         "tweet_id": identifier,
         "author_id": Pseudonyms(KEY).of("829647236"),
-        "text": "Hei  maailma\n&amp; 🌍",
+        "text": "Hei  maailma\n& 🌍",
         "lang": "fi",
         "country_code": "FI",
         "location": "Lappeenranta",
@@ -101,6 +101,34 @@ def test_what_x_left_out_is_null(s3: S3Client) -> None:
     hour.put_raw(s3, "ukraine", [line(bare)])
     row = only(hour.rows(s3, hour.prepare(s3)))
     assert {name for name, value in row.items() if value is not None} == {"ts", "tweet_id", "text", "tag"}
+
+
+def test_a_null_is_as_good_as_an_absent_field(s3: S3Client) -> None:
+    nulls = tweet(tweet_id(1))
+    nulls["data"] |= dict.fromkeys(["author_id", "lang", "geo", "context_annotations", "entities"])
+    parts = tweet(
+        tweet_id(2),
+        geo={"place_id": "p1"},
+        context_annotations=[None, {"domain": {"id": "1"}}, {"entity": None}, {"entity": {"name": "Kyiv"}}],
+        includes={"users": [None, {"location": "nowhere"}, {"id": "829647236"}], "places": [None, {}]},
+    )
+    nothing = {**tweet(tweet_id(3)), "includes": {"users": None, "places": None}, "ingest": None}
+    hour.put_raw(s3, "ukraine", [line(nulls), line(parts), line(nothing)])
+    rows = hour.rows(s3, hour.prepare(s3))
+    absent = ("author_id", "lang", "location", "country_code", "place", "author_followers")
+    assert all(rows[0][name] is None for name in absent)
+    assert rows[1]["context"] == ["Kyiv"]
+    assert [rows[1][name] for name in absent[2:]] == [None] * 4
+    assert (rows[2]["location"], rows[2]["rule_hash"]) == (None, None)
+
+
+@pytest.mark.parametrize("half", [rb"\ud83d", b"\xed\xa0\xbd"])
+def test_half_an_emoji_costs_one_character_and_no_tweet(s3: S3Client, half: bytes) -> None:
+    broken = line(tweet(tweet_id(1), text="Kyiv {half}!", author_id="5{half}")).replace(b"{half}", half)
+    hour.put_raw(s3, "ukraine", [broken])
+    prepared = hour.prepare(s3)
+    row = only(hour.rows(s3, prepared))
+    assert (row["text"], row["author_id"]) == ("Kyiv \ufffd!", Pseudonyms(KEY).of("5\ufffd"))
 
 
 def test_an_author_who_is_not_included_has_no_location(s3: S3Client) -> None:
@@ -154,7 +182,8 @@ def test_an_empty_key_is_refused() -> None:
         (tweet(tweet_id(1), ingest={"sample": 2**40}), "not_a_payload"),
         (tweet(tweet_id(1), ingest={"received_at": "now"}), "not_a_payload"),
         (tweet(tweet_id(1), includes=[1]), "not_a_payload"),
-        (tweet(tweet_id(1), context_annotations=[{}]), "not_a_payload"),
+        (tweet(tweet_id(1), context_annotations=[1]), "not_a_payload"),
+        ({**tweet(tweet_id(1)), "data": {**tweet(tweet_id(1))["data"], "created_at": None}}, "not_a_payload"),
     ],
 )
 def test_a_line_with_an_id_that_cannot_be_used_is_quarantined_with_its_reason(
@@ -181,6 +210,7 @@ def test_a_line_with_an_id_that_cannot_be_used_is_quarantined_with_its_reason(
     [
         (b"{", "malformed_json"),
         (b'{"data": {"id": "1"}} {"data"', "malformed_json"),
+        (b'{"data": ' + b"[" * 50_000, "malformed_json"),
         (b'{"data": {"id": "1", "text": "\xff"}}', "malformed_json"),
         (b"[1, 2]", "not_a_payload"),
         (b"5", "not_a_payload"),

@@ -127,6 +127,50 @@ def test_a_record_has_the_streams_shape_and_only_its_own_author_and_place(topics
     assert "places" not in even["includes"]
 
 
+class PageX(ArchiveX):
+    """Recent search that answers one page as it is given."""
+
+    def __init__(self, page: dict[str, Any]) -> None:
+        super().__init__({})
+        self.page = page
+
+    def search_recent_tweets(self, query: str, **params: Any) -> dict[str, Any]:
+        return self.page
+
+
+def test_half_an_emoji_costs_one_character_and_no_post(topics: Topics) -> None:
+    page = {
+        "data": [
+            {"id": str(LOW + 1), "text": "ukraine \ud83d", "author_id": "u\ude00", "\ud83d": ["\ud83d"]}
+        ],
+        "includes": {"users": [{"id": "u\ude00", "location": "\ud83dere"}]},
+        "meta": {"result_count": 1},
+    }
+    (record,) = recovered(PageX(page), topics)
+    assert record["data"] == {
+        "id": str(LOW + 1),
+        "text": "ukraine \ufffd",
+        "author_id": "u\ufffd",
+        "\ufffd": ["\ufffd"],
+    }
+    assert record["includes"] == {"users": [{"id": "u\ufffd", "location": "\ufffdere"}]}
+
+
+@pytest.mark.parametrize(
+    "includes", [None, {"users": None, "places": None}, {"users": [None, {}], "places": [None]}]
+)
+def test_a_null_is_as_good_as_an_absent_field(topics: Topics, includes: Any) -> None:
+    nulls = {"id": str(LOW + 1), "text": "ukraine", "author_id": None, "geo": None}
+    recovery = recovered(PageX({"data": [None, nulls], "includes": includes, "meta": None}), topics)
+    (record,) = recovery
+    assert (record["data"], recovery.kept) == (nulls, 1)
+    assert "includes" not in record
+
+
+def test_a_page_without_posts_may_say_so_by_null(topics: Topics) -> None:
+    assert list(recovered(PageX({"data": None, "includes": None, "meta": None}), topics)) == []
+
+
 @given(st.integers(0, 2**63), st.integers(1, 100))
 def test_a_smaller_sample_is_part_of_a_larger_one(tweet_id: int, sample: int) -> None:
     assert sampled(str(tweet_id), 100)
