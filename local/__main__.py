@@ -11,7 +11,8 @@ from pathlib import Path
 
 def main(arguments: list[str] | None = None) -> int:
     """Parses the command line and runs; exit status 0 only when the summary adds up."""
-    from local.run import RunError, RunOptions, run, run_stand_ins
+    from local.run import run, run_stand_ins
+    from local.world import RunError, RunOptions
 
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)

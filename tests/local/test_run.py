@@ -12,22 +12,31 @@ import pytest
 import requests
 
 from include.settings import Settings
-from local import run
+from local import dag_runs
 from local.airflow_server import AirflowError
+from local.dag_runs import STALLED_SECONDS, DagRuns
 from local.processes import ProcessError
-from local.run import RUN_SECONDS, RunError, RunOptions, prepared
+from local.world import RunError, RunOptions, World, prepared
 
 NOW = datetime(2026, 11, 26, 12, 30, tzinfo=UTC)
 
 
 class Schedule:
-    """An Airflow that catches up with the ``missed`` hours before noon, each run in ``seconds``."""
+    """An Airflow that catches up with the ``missed`` hours before noon, each run in ``seconds``.
+
+    Runs write a line of their logs, below ``folder``, every ``line_seconds``.
+    """
 
     url = "http://airflow"
 
-    def __init__(self, missed: int, seconds: float, last_state: str = "success") -> None:
+    def __init__(
+        self, missed: int, seconds: float, last_state: str = "success", line_seconds: float = 1e9
+    ) -> None:
         self.time = 0.0
+        self.folder = Path()
+        self.cleared: list[str] = []
         self._missed, self._seconds, self._last_state = missed, seconds, last_state
+        self._line_seconds = line_seconds
 
     def monotonic(self) -> float:
         return self.time
@@ -38,52 +47,87 @@ class Schedule:
     def pause(self, dag_id: str, paused: bool) -> None:
         assert (dag_id, paused) == ("transform", False)
 
-    def runs(self, dag_id: str, limit: int) -> list[dict[str, Any]]:
+    def clear(self, dag_id: str, run_id: str) -> None:
         assert dag_id == "transform"
-        ended = min(int(self.time // self._seconds), self._missed)
+        self.cleared.append(run_id)
+        self._last_state = "success"
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        return {"state": "running" if self.time < self._seconds else self._last_state}
+
+    def runs(self, dag_id: str, limit: int = 100, state: list[str] | None = None) -> list[dict[str, Any]]:
+        assert dag_id == "transform"
+        ended = min(int(self.time // self._seconds), self._missed) if self._seconds else self._missed
         states = ["success"] * ended + ["running"] * (self._missed > ended)
         if ended == self._missed:
             states[-1] = self._last_state
         noon = NOW.replace(minute=0)
         starts = [noon - timedelta(hours=self._missed - number) for number in range(len(states))]
         made = [
-            {"dag_run_id": start.isoformat(), "data_interval_start": start.isoformat(), "state": state}
-            for start, state in zip(starts, states, strict=True)
+            {"dag_run_id": start.isoformat(), "data_interval_start": start.isoformat(), "state": each}
+            for start, each in zip(starts, states, strict=True)
+            if state is None or each in state
         ]
         return made[::-1][:limit]
 
+    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        log = self.folder / "airflow" / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / "attempt=1.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("line\n" * int(self.time // self._line_seconds))
+        return [{"task_id": "label", "map_index": -1, "state": "running", "try_number": 1}]
+
 
 @pytest.fixture
-def transform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Schedule], None]:
-    """Waits for the transforms of the last six hours."""
+def wait(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Schedule], DagRuns]:
+    """The runs of a world that measures six hours, with such a schedule."""
 
-    def wait(schedule: Schedule) -> None:
-        monkeypatch.setattr(run, "time", schedule)
+    def make(schedule: Schedule) -> DagRuns:
+        monkeypatch.setattr(dag_runs, "time", schedule)
+        schedule.folder = tmp_path
         processes: Any = SimpleNamespace(check=lambda: None)
         nothing: Any = None
-        this = run.Run(RunOptions(hours=6), tmp_path, (), nothing, nothing, processes, {}, begun=NOW)
-        this.airflow = schedule  # type: ignore[assignment]
-        run._transform(this)
+        world = World(RunOptions(hours=6), tmp_path, (), nothing, nothing, processes, {}, begun=NOW)
+        airflow: Any = schedule
+        return DagRuns(world, airflow)
 
-    return wait
+    return make
 
 
-def test_hours_missed_for_days_are_waited_for_while_runs_end(transform: Callable[[Schedule], None]) -> None:
+def test_hours_missed_for_days_are_waited_for_while_runs_end(wait: Callable[[Schedule], DagRuns]) -> None:
     schedule = Schedule(missed=200, seconds=30)
-    transform(schedule)
-    assert schedule.time >= 200 * 30 > RUN_SECONDS
+    wait(schedule).transform()
+    assert schedule.time >= 200 * 30 > STALLED_SECONDS
 
 
-def test_a_schedule_that_stands_still_is_given_up(transform: Callable[[Schedule], None]) -> None:
-    with pytest.raises(
-        AirflowError, match="no run of transform has ended for 900 s, and 6 hours are missing"
-    ):
-        transform(Schedule(missed=6, seconds=10_000))
+def test_a_schedule_that_stands_still_is_given_up(wait: Callable[[Schedule], DagRuns]) -> None:
+    with pytest.raises(AirflowError, match=r"no task of transform has changed .* and 6 hours are missing"):
+        wait(Schedule(missed=6, seconds=1e6)).transform()
 
 
-def test_an_hour_that_fails_is_named(transform: Callable[[Schedule], None]) -> None:
+def test_an_hour_that_fails_is_named(wait: Callable[[Schedule], DagRuns]) -> None:
     with pytest.raises(AirflowError, match="transform failed for 2026-11-26T11; see"):
-        transform(Schedule(missed=6, seconds=10, last_state="failed"))
+        wait(Schedule(missed=6, seconds=10, last_state="failed")).transform()
+
+
+def test_an_hour_that_failed_in_an_earlier_run_is_tried_again(wait: Callable[[Schedule], DagRuns]) -> None:
+    schedule = Schedule(missed=6, seconds=0, last_state="failed")
+    wait(schedule).transform()
+    assert schedule.cleared == ["2026-11-26T11:00:00+00:00"]
+
+
+def test_a_slow_task_is_waited_for_as_long_as_its_log_grows(wait: Callable[[Schedule], DagRuns]) -> None:
+    schedule = Schedule(missed=1, seconds=10 * STALLED_SECONDS, line_seconds=STALLED_SECONDS / 2)
+    wait(schedule).wait_for("train", "manual")
+    assert schedule.time >= 10 * STALLED_SECONDS
+
+
+def test_a_task_that_stands_still_is_given_up_and_its_page_named(
+    wait: Callable[[Schedule], DagRuns],
+) -> None:
+    schedule = Schedule(missed=1, seconds=1e6)
+    with pytest.raises(AirflowError, match="http://airflow/dags/train/runs/manual"):
+        wait(schedule).wait_for("train", "manual")
+    assert schedule.time < 2 * STALLED_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -109,7 +153,7 @@ def test_topics_of_the_same_names_with_other_keywords_are_measured_in_a_world_of
         text = Settings().topics_file.read_text(encoding="utf-8")
         file.write_text(text.replace("kyiv, zelensky", keywords), encoding="utf-8")
         with prepared(RunOptions(run_dir=tmp_path / "run", topics=file, **options), ()) as started:
-            return started.world
+            return started.folder
 
     first = world("kyiv, zelensky")
     assert world("kyiv, zelensky") == first

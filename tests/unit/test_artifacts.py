@@ -15,8 +15,8 @@ import pytest
 import requests
 from jgo.maven import PythonResolver
 
-from tools import artifacts
-from tools.artifacts import Artifact, ArtifactError, Report, provide, read_lock
+from local import artifacts
+from local.artifacts import Artifact, ArtifactError, Report, provide, read_lock
 
 
 @pytest.fixture(autouse=True)
@@ -184,7 +184,7 @@ def test_the_command_fails_with_one_sentence(tmp_path: Path) -> None:
     taken = tmp_path / "file"
     taken.write_text("")
     result = subprocess.run(
-        [sys.executable, "-m", "tools.artifacts", "trino"],
+        [sys.executable, "-m", "local.artifacts", "trino"],
         env={**os.environ, "XDG_CACHE_HOME": str(taken)},
         cwd=Path(artifacts.__file__).parents[1],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Fetches what comes from Maven, by coordinate, against a lock: ``python -m tools.artifacts trino``.
+"""Fetches what comes from Maven, by coordinate, against a lock: ``python -m local.artifacts trino``.
 
 Each group of ``locks/artifacts.lock`` becomes one folder in the user's cache directory, named by the digest
 of its lines in the lock. A folder of that name is whole by construction (it is made aside and then renamed),
@@ -234,7 +234,7 @@ def _explain(error: OSError, folder: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Provides one group, prints its progress and in the end its folder; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tools.artifacts", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m local.artifacts", description=__doc__)
     parser.add_argument("group", choices=sorted({artifact.group for artifact in read_lock()}))
     group = parser.parse_args(arguments).group
     try:

@@ -1,0 +1,142 @@
+"""What a run starts in its world: the stand-ins, the streamer and Airflow."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from local import airflow_server
+from local.airflow_server import AirflowClient
+from local.aws.bootstrap import bootstrap
+from local.aws.trino import is_ready
+from local.databricks import mlflow
+from local.endpoints import DATABRICKS_TOKEN, X_TOKEN
+from local.processes import Process, answers
+from local.world import World
+
+BUFFERING_SECONDS = 5
+"""Firehose's buffering interval here: short, so that a run need not wait a minute for its tweets."""
+SAGEMAKER_JOBS = 4
+DAGS = ("provision", "coverage", "transform", "train", "insights")
+
+
+@dataclass(frozen=True)
+class Services:
+    """Starts a world's services."""
+
+    world: World
+
+    @cached_property
+    def airflow_environment(self) -> dict[str, str]:
+        """What Airflow's components run in."""
+        return airflow_server.environment(
+            self.world.folder / "airflow", self.world.endpoints, self.world.environment
+        )
+
+    @cached_property
+    def airflow(self) -> AirflowClient:
+        """A client of this run's Airflow."""
+        return AirflowClient(self.world.endpoints.url("airflow"))
+
+    def start_stand_ins(self) -> Process:
+        """Starts X, AWS and Trino; returns Trino, which takes longer than the others to be ready."""
+        world = self.world
+        python, endpoints, options, env = (
+            sys.executable,
+            world.endpoints,
+            world.options,
+            world.environment,
+        )
+        with world.step("X and AWS stand-ins up"):
+            x_command = [python, "-m", "local.x_api", "--port", str(endpoints.port("x_api"))]
+            x_command += ["--state", str(world.folder / "x_api"), "--token", X_TOKEN]
+            x_command += ["--host", options.bind]
+            x_command += ["--topics", env["OPINION_TOPICS_FILE"], "--rate", str(options.rate)]
+            if options.archive:
+                x_command += ["--archive", str(options.archive)]
+            x_api = world.processes.start("x_api", x_command, env, ends_last=True)
+            aws_command = [python, "-m", "local.aws", "--port", str(endpoints.port("aws"))]
+            aws_command += ["--host", options.bind]
+            aws_command += ["--state", str(world.folder / "aws"), "--trino-url", endpoints.url("trino")]
+            aws = world.processes.start("aws", aws_command, env, ends_last=True)
+            x_api.wait_until(lambda: answers(f"{endpoints.url('x_api')}/_local/health"), 60)
+            aws.wait_until(lambda: answers(f"{endpoints.url('aws')}/_local/health"), 30)
+            trino_command = [python, "-m", "local.aws.trino", "--port", str(endpoints.port("trino"))]
+            trino_command += [
+                "--aws-endpoint",
+                endpoints.url("aws"),
+                "--state",
+                str(world.folder / "trino"),
+            ]
+            trino = world.processes.start("trino", trino_command, env, ends_last=True)
+            bootstrap(
+                endpoints.url("aws"),
+                world.settings,
+                x_token=X_TOKEN,
+                buffering_seconds=BUFFERING_SECONDS,
+                connections=endpoints.connections(),
+            )
+        endpoints.write(world.options.run_dir / "endpoints.json")
+        return trino
+
+    def start_training_stand_ins(self) -> Callable[[], None]:
+        """Starts Databricks and MLflow; returns what waits for them: labels come first."""
+        world = self.world
+        endpoints, host = world.endpoints, world.options.bind
+        command = [sys.executable, "-m", "local.databricks", "--port", str(endpoints.port("databricks"))]
+        command += [
+            "--state",
+            str(world.folder / "databricks"),
+            "--host",
+            host,
+            "--token",
+            DATABRICKS_TOKEN,
+        ]
+        command += ["--aws-endpoint", endpoints.url("aws"), "--mlflow-url", endpoints.url("mlflow")]
+        databricks = world.processes.start("databricks", command, world.environment)
+        state = world.folder / "mlflow"
+        state.mkdir(exist_ok=True)
+        mlflow_command = mlflow.command(endpoints.port("mlflow"), state, host)
+        tracking = world.processes.start("mlflow", mlflow_command, mlflow.environment(world.environment))
+
+        def wait() -> None:
+            with world.step("Databricks and MLflow up"):
+                databricks.wait_until(lambda: answers(f"{endpoints.url('databricks')}/_local/health"), 60)
+                tracking.wait_until(lambda: answers(f"{endpoints.url('mlflow')}/health"), 120)
+
+        return wait
+
+    def start_streamer(self) -> Process:
+        """Starts the streamer and waits until it is alive."""
+        world = self.world
+        with world.step("streamer collecting"):
+            command = [
+                sys.executable,
+                "-m",
+                "streamer",
+                "run",
+                "--spool",
+                str(world.folder / "streamer"),
+            ]
+            command += ["--http-port", str(world.endpoints.port("streamer"))]
+            streamer = world.processes.start("streamer", command, world.environment)
+            streamer.wait_until(lambda: answers(f"{world.endpoints.url('streamer')}/healthz"), 30)
+        return streamer
+
+    def start_airflow(self, trino: Process, migration: Process | None) -> None:
+        """Starts Airflow and waits until its components, its DAGs and Trino can be used."""
+        world = self.world
+        with world.step("Airflow and Trino up") as progress:
+            progress("creating the metadata database")
+            airflow_server.migrated(world.processes, migration, self.airflow_environment)
+            progress("starting the components")
+            components = airflow_server.start(world.processes, world.endpoints, self.airflow_environment)
+            components["api-server"].wait_until(lambda: airflow_server.is_healthy(world.endpoints), 120)
+            progress("waiting for Trino")
+            trino.wait_until(lambda: is_ready(world.endpoints.url("trino")), 120)
+            components["dag-processor"].wait_until(
+                lambda: all(self.airflow.has_dag(dag) for dag in DAGS), 120
+            )
+            self.airflow.ensure_pool(world.settings.sagemaker_pool, SAGEMAKER_JOBS)

@@ -1,0 +1,244 @@
+"""A world: lake, state and logs of one archive, rate and set of topics; one run at a time works in it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic_settings import EnvSettingsSource
+from requests import RequestException
+from rich.console import Console
+
+from include.settings import Settings
+from include.window import Window
+from include.x.rules import rule_hash
+from include.x.topics import TopicsError
+from include.x.topics import load as load_topics
+from local.airflow_server import ROOT, AirflowError
+from local.endpoints import (
+    LOOPBACK,
+    QUICKSIGHT_READER,
+    SERVICES,
+    STAND_INS,
+    Endpoints,
+    write_containers_environment,
+)
+from local.processes import ProcessError, Processes, end_leftovers, port_is_free
+from local.summary import SummaryError
+
+_CONTAINERS = "containers.env"
+_UNANSWERED = (RequestException, BotoCoreError, ClientError)
+"""What clients raise where a stand-in does not answer as it should."""
+
+
+class RunError(RuntimeError):
+    """Why a run cannot start or go on, and what to do."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What can be chosen on the command line."""
+
+    once: bool = False
+    hours: int = 6
+    rate: int = 3000
+    archive: Path | None = None
+    topics: Path | None = None
+    first_port: int = 8080
+    run_dir: Path = Path(".run")
+    bind: str = LOOPBACK
+    """Where the stand-ins listen."""
+    gateway: str = "host.docker.internal"
+    """The name by which containers reach this machine."""
+
+
+def _console() -> Console:
+    """Wide enough for the summary's tables also where the output is no terminal."""
+    console = Console(highlight=False, soft_wrap=True)
+    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=110)
+
+
+@dataclass
+class World:
+    """What a run works in: its folder, its processes, its addresses, and what each step took."""
+
+    options: RunOptions
+    folder: Path
+    topics: tuple[str, ...]
+    settings: Settings
+    endpoints: Endpoints
+    processes: Processes
+    environment: dict[str, str]
+    console: Console = field(default_factory=_console)
+    begun: datetime = field(default_factory=lambda: datetime.now(UTC))
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[Callable[[str], None]]:
+        """Tells a step, its progress and its seconds."""
+        begin = time.monotonic()
+        with self.console.status(f"{name} …") as status:
+            yield lambda progress: status.update(f"{name}: {progress}")
+        seconds = time.monotonic() - begin
+        self.steps.append({"name": name, "s": round(seconds, 1)})
+        self.console.print(f"  [green]✓[/] {name:<58}{seconds:7.1f} s")
+
+    @contextlib.contextmanager
+    def containers_environment(self) -> Iterator[None]:
+        """Has ``containers.env`` where the stand-ins listen for more than this machine."""
+        if self.options.bind == LOOPBACK:
+            yield
+            return
+        file = self.options.run_dir / _CONTAINERS
+        endpoints = Endpoints(self.options.first_port, host=self.options.gateway)
+        write_containers_environment(file, endpoints, self.environment)
+        self.console.print(f"Containers reach the stand-ins by {file}.")
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+
+    def wait_for_ever(self) -> None:
+        """Keeps everything up until Ctrl-C; raises `ProcessError` where a service ends."""
+        self.console.print("Everything goes on running; Ctrl-C ends it.")
+        while True:
+            self.processes.check()
+            time.sleep(1)
+
+
+@contextlib.contextmanager
+def prepared(options: RunOptions, services: Sequence[str]) -> Iterator[World]:
+    """A world with nothing started yet, for services whose ports are free; on leaving, all ends."""
+    topics_file = options.topics or Settings().topics_file
+    try:
+        topics = load_topics(topics_file)
+        options.run_dir.mkdir(parents=True, exist_ok=True)
+        _leave_proxy_aside()
+        with _alone(options) as registry:
+            endpoints = Endpoints(options.first_port)
+            _check_ports(endpoints, services, options.bind)
+            folder = options.run_dir / "worlds" / _world(options, rule_hash(topics))
+            folder.mkdir(parents=True, exist_ok=True)
+            environment = _environment(options, folder, endpoints, topics_file)
+            with Processes(folder / "logs", registry) as processes:
+                try:
+                    yield World(
+                        options,
+                        folder,
+                        topics.names,
+                        _settings(environment),
+                        endpoints,
+                        processes,
+                        environment,
+                    )
+                except (AirflowError, *_UNANSWERED):
+                    # A process that has ended tells why itself.
+                    processes.check()
+                    raise
+    except (TopicsError, ProcessError, AirflowError, SummaryError) as error:
+        raise RunError(str(error)) from error
+    except _UNANSWERED as error:
+        raise RunError(f"a stand-in did not answer as it should: {error}; see {folder / 'logs'}.") from error
+
+
+def _world(options: RunOptions, rules: str) -> str:
+    """A lake of its own for every archive, rate and set of topics with their keywords: they never mix."""
+    if options.archive:
+        source = options.archive.name.split(".")[0]
+        identity = hashlib.sha256(options.archive.read_bytes())
+    else:
+        source = "synthetic"
+        identity = hashlib.sha256(str(options.rate).encode())
+    identity.update(rules.encode())
+    return f"{source}-{identity.hexdigest()[:8]}"
+
+
+def _leave_proxy_aside() -> None:
+    """Keeps what is asked of this machine from a proxy, in this process and in those that it starts."""
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join(dict.fromkeys([*hosts, LOOPBACK, "localhost"]))
+
+
+def _environment(options: RunOptions, world: Path, endpoints: Endpoints, topics_file: Path) -> dict[str, str]:
+    base = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW__", "OPINION_"))
+    }
+    base.pop("PYTHONDONTWRITEBYTECODE", None)
+    base.pop("AWS_PROFILE", None)
+    return {
+        **base,
+        **endpoints.aws_environment(),
+        "OPINION_GATHER_SECONDS": "5",
+        "OPINION_TRAINING_TRIALS": "2",
+        "OPINION_QUICKSIGHT_PRINCIPALS": json.dumps([QUICKSIGHT_READER]),
+        "OPINION_QUICKSIGHT_URL": f"{endpoints.url('aws')}/_local/quicksight",
+        "OPINION_TRAINING_MODEL_URL": f"{endpoints.url('mlflow')}/#/models/{{model}}/versions/{{version}}",
+        "OPINION_COLLECTION_START": _collection_start(world, options.hours).isoformat(),
+        "OPINION_REACH_HOURS": str(options.hours),
+        "OPINION_TOPICS_FILE": str(topics_file.resolve()),
+        "OPINION_X_API_URL": endpoints.url("x_api"),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        **{name: value for name, value in os.environ.items() if name.startswith("OPINION_")},
+    }
+
+
+def _collection_start(world: Path, hours: int) -> datetime:
+    """The collection's start of this world: the first run's first hour, or an earlier one asked for since."""
+    file = world / "collection-start"
+    start = Window.containing(datetime.now(UTC) - timedelta(hours=hours)).start
+    if file.exists():
+        start = min(start, datetime.fromisoformat(file.read_text()))
+    file.write_text(start.isoformat())
+    return start
+
+
+def _settings(environment: dict[str, str]) -> Settings:
+    """The settings as the run's processes read them."""
+    source = EnvSettingsSource(Settings)
+    source.env_vars = {name.lower(): value for name, value in environment.items()}
+    return Settings.model_validate(source())
+
+
+def _check_ports(endpoints: Endpoints, services: Sequence[str], bind: str) -> None:
+    for service in services:
+        if not port_is_free(endpoints.port(service), bind if service in STAND_INS else LOOPBACK):
+            raise RunError(
+                f"port {endpoints.port(service)} ({service}) is taken; end what listens there, or choose"
+                f" another range of {len(SERVICES)} ports with PORT={endpoints.first_port + 100}."
+            )
+
+
+@contextlib.contextmanager
+def _alone(options: RunOptions) -> Iterator[Path]:
+    """One run at a time in one run directory; what a killed run has left is ended first."""
+    lock = options.run_dir / "lock"
+    with lock.open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            handle.seek(0)
+            raise RunError(
+                f"another run is active here ({handle.read().strip() or 'just starting'}); end it with Ctrl-C"
+                " in its terminal, or use its pages."
+            ) from error
+        handle.truncate(0)
+        handle.write(f"process {os.getpid()}, Airflow at http://127.0.0.1:{options.first_port}")
+        handle.flush()
+        registry = options.run_dir / "processes.json"
+        end_leftovers(registry)
+        # Whoever waits for it must not find a killed run's.
+        (options.run_dir / _CONTAINERS).unlink(missing_ok=True)
+        yield registry
+        handle.truncate(0)
