@@ -6,14 +6,17 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -22,6 +25,16 @@ import psutil
 import requests
 
 _PR_SET_PDEATHSIG = 1
+_MARK = "X_OPINION_PROCESS"
+"""The variable by which what a child has started is known, also when it is no longer anyone's child."""
+
+
+_TAIL_BYTES = 65_536
+_ANSWERED = re.compile(
+    r"""\b(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)\b.*\bHTTP/\d|method=[A-Z]+ .*path=|"status_code":"""
+)
+"""A line about a request that was answered."""
+_ERROR = re.compile(r"error|exception|traceback|fatal|critical|out of memory", re.IGNORECASE)
 
 
 class ProcessError(RuntimeError):
@@ -35,19 +48,42 @@ class Process:
     name: str
     popen: subprocess.Popen[bytes]
     log: Path
+    mark: str
     ends_last: bool = False
+    offset: int = 0
+    """Where its output begins in the log, which earlier runs have written to."""
+
+    @cached_property
+    def started(self) -> float:
+        """When it was started, as the system has it; 0 where it has ended before."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return float(psutil.Process(self.popen.pid).create_time())
+        return 0.0
+
+    def members(self) -> list[psutil.Process]:
+        """It and everything that it has started, also after its own end."""
+        return _members(self.popen.pid, self.mark)
 
     def last_words(self) -> str:
-        """The last line that it wrote."""
-        lines = self.log.read_text(errors="replace").strip().splitlines()
-        return lines[-1].strip() if lines else "it wrote nothing"
+        """Its last error, or the last line that it wrote of itself: what it answered to others says nothing.
+
+        One that was killed had no last words: only an error counts then.
+        """
+        with self.log.open("rb") as log:
+            log.seek(max(self.offset, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()
+        own = [line.strip() for line in lines if line.strip() and not _ANSWERED.search(line)]
+        errors = [line for line in own if _ERROR.search(line)]
+        killed = (self.popen.poll() or 0) < 0
+        if killed:
+            return errors[-1] if errors else "its log shows no error"
+        return own[-1] if own else "it wrote nothing"
 
     def check(self) -> None:
         """Raises `ProcessError` where the process has ended."""
         if (status := self.popen.poll()) is not None:
-            raise ProcessError(
-                f"{self.name} ended with status {status}: {self.last_words()} (see {self.log})"
-            )
+            how = f"was killed by {_signal_name(-status)}" if status < 0 else f"ended with status {status}"
+            raise ProcessError(f"{self.name} {how}: {self.last_words()} (see {self.log})")
 
     def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
         """Waits until ``ready()``; raises `ProcessError` when the process ends or time is up."""
@@ -95,19 +131,21 @@ class Processes:
         A signal that comes meanwhile is handled once the process is among those that are to be ended.
         """
         log = self.logs / f"{name}.log"
+        mark = uuid.uuid4().hex
         came: list[int] = []
         # What a handler raises inside a fork's hooks is printed and lost: so Ctrl-C would be.
         with _signals(lambda number, _: came.append(number)), log.open("ab") as output:
+            offset = output.tell()
             popen = subprocess.Popen(
                 command,
-                env=dict(environment),
+                env={**environment, _MARK: mark},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 preexec_fn=dies_with_parent(signal.SIGTERM),
             )
-            process = Process(name, popen, log, ends_last)
+            process = Process(name, popen, log, mark, ends_last, offset)
             self.running.append(process)
             self._register()
         if came:
@@ -139,35 +177,36 @@ class Processes:
 
     def memory(self) -> int:
         """Proportional set size of all children together, in bytes."""
-        return sum(
-            _proportional_set_size(member)
-            for process in self.running
-            for member in _family(process.popen.pid)
-        )
+        return sum(_proportional_set_size(member) for process in self.running for member in process.members())
 
     def _register(self) -> None:
-        entries = []
-        for process in self.running:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                entries.append(
-                    {"pid": process.popen.pid, "started": psutil.Process(process.popen.pid).create_time()}
-                )
-        self.registry.write_text(json.dumps(entries))
+        entries = [
+            {"pid": process.popen.pid, "started": process.started, "mark": process.mark}
+            for process in self.running
+        ]
+        new = self.registry.with_suffix(".new")
+        new.write_text(json.dumps(entries))
+        new.replace(self.registry)
 
 
 def end_leftovers(registry: Path) -> int:
-    """Ends what a killed run has left, told by process id and start time; returns how many."""
+    """Ends what a killed run has left and returns how many processes that were.
+
+    They are told by their mark, or as members of the session of a process with that id and start time. Where
+    that process is gone, its id may since have been another's: then only members at work in this process's
+    own folder are ended, as all that a run starts is.
+    """
     try:
         entries = json.loads(registry.read_text())
     except (FileNotFoundError, ValueError):
         return 0
     leftovers = []
     for entry in entries:
+        leftovers += _leftovers(entry["pid"], entry["started"], entry.get("mark", ""))
+    for member in leftovers:
         with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(entry["pid"])
-            if abs(process.create_time() - entry["started"]) < 1:
-                leftovers += [process, *process.children(recursive=True)]
-    _terminate(leftovers, 5)
+            member.terminate()
+    _kill_after(leftovers, 5)
     registry.unlink(missing_ok=True)
     return len(leftovers)
 
@@ -213,11 +252,60 @@ def _signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) 
             signal.signal(number, handler_before)
 
 
-def _family(pid: int) -> list[psutil.Process]:
+def _members(leader: int, mark: str) -> list[psutil.Process]:
+    """The members of the session that ``leader`` leads or led, its descendants, and all that bear the mark.
+
+    A session outlives its leader; the mark finds those that have left the session. Some programs write their
+    title over their environment, and so over the mark: therefore both.
+    """
+    found: dict[int, psutil.Process] = {}
     with contextlib.suppress(psutil.NoSuchProcess):
-        parent = psutil.Process(pid)
-        return [parent, *parent.children(recursive=True)]
-    return []
+        parent = psutil.Process(leader)
+        found = {member.pid: member for member in (parent, *parent.children(recursive=True))}
+    for process in psutil.process_iter():
+        if process.pid not in found and (_session(process) == leader or _bears(process, mark)):
+            found[process.pid] = process
+    found.pop(os.getpid(), None)
+    return list(found.values())
+
+
+def _leftovers(leader: int, started: float, mark: str) -> list[psutil.Process]:
+    members = _members(leader, mark)
+    ours = [member for member in members if _bears(member, mark)]
+    try:
+        known = abs(psutil.Process(leader).create_time() - started) < 1
+    except psutil.NoSuchProcess:
+        here = str(Path.cwd())
+        return ours + [member for member in members if member not in ours and _folder(member) == here]
+    return members if known else ours
+
+
+def _session(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except (ProcessLookupError, PermissionError):
+        return None
+
+
+def _bears(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.environ().get(_MARK) == mark
+    except (psutil.Error, OSError):
+        return False
+
+
+def _folder(process: psutil.Process) -> str | None:
+    try:
+        return str(process.cwd())
+    except psutil.Error:
+        return None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _proportional_set_size(process: psutil.Process) -> int:
@@ -229,20 +317,19 @@ def _proportional_set_size(process: psutil.Process) -> int:
 
 def _end(processes: Iterable[Process], seconds: float) -> None:
     processes = list(processes)
-    members = [member for process in processes for member in _family(process.popen.pid)]
+    members = [member for process in processes for member in process.members()]
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.popen.pid, signal.SIGTERM)
-    _terminate(members, seconds, signal_first=False)
+    _kill_after(members, seconds)
+    # What was started meanwhile has not been told.
+    _kill_after([member for process in processes for member in process.members()], 0)
     for process in processes:
         process.popen.wait()
 
 
-def _terminate(members: list[psutil.Process], seconds: float, *, signal_first: bool = True) -> None:
-    if signal_first:
-        for member in members:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.terminate()
+def _kill_after(members: list[psutil.Process], seconds: float) -> None:
+    """Waits so long for their ends, and kills those that are left."""
     _, alive = psutil.wait_procs(members, timeout=seconds)
     for member in alive:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local.processes import Process, Processes
+from local.processes import Process, ProcessError, Processes, end_leftovers
 
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -60,6 +62,94 @@ def test_what_ignores_its_end_is_killed_with_its_children(processes: Processes) 
     processes.stop_all()
     assert not any(map(alive, family))
     assert not processes.registry.exists()
+
+
+LEADER = """
+import os, signal, subprocess, sys, time
+ignore = lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN)
+environment = {} if "unmarked" in sys.argv else None
+session = "own-session" in sys.argv
+child = subprocess.Popen(["sleep", "300"], preexec_fn=ignore, env=environment, start_new_session=session)
+print(child.pid, flush=True)
+time.sleep(300)
+"""
+
+
+def orphan(process: Process) -> psutil.Process:
+    """Kills a leader; returns the worker that it leaves, which ignores SIGTERM."""
+    worker = psutil.Process(int(process.log.read_text()))
+    process.popen.kill()
+    process.popen.wait()
+    assert alive(worker)
+    return worker
+
+
+@pytest.mark.parametrize("kind", ["marked own-session", "unmarked same-session"])
+def test_workers_of_a_leader_that_was_killed_are_ended(processes: Processes, kind: str) -> None:
+    """Those of its session, and those that have left it: neither is its child any longer."""
+    worker = orphan(started(processes, "scheduler", LEADER, *kind.split()))
+    processes.stop_all()
+    assert not alive(worker)
+
+
+@pytest.mark.parametrize("kind", ["marked own-session", "unmarked same-session"])
+def test_workers_that_a_killed_run_has_left_are_ended_by_the_next(
+    processes: Processes, tmp_path: Path, kind: str
+) -> None:
+    process = started(processes, "scheduler", LEADER, *kind.split())
+    entries = processes.registry.read_text()
+    worker = orphan(process)
+    processes.running.clear()
+    left = tmp_path / "left.json"
+    left.write_text(entries)
+    assert end_leftovers(left) == 1
+    assert not alive(worker)
+
+
+def test_a_session_of_the_same_id_elsewhere_is_left_alone(tmp_path: Path) -> None:
+    """Its leader has ended, as shells do; a killed run had a process with that id before."""
+    shell = subprocess.Popen(
+        ["sh", "-c", "sleep 300 & echo $!"], cwd=tmp_path, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert shell.stdout is not None
+    sleeper = psutil.Process(int(shell.stdout.readline()))
+    shell.wait()
+    left = tmp_path / "left.json"
+    left.write_text(json.dumps([{"pid": shell.pid, "started": 1.0, "mark": "another"}]))
+    try:
+        assert end_leftovers(left) == 0
+        assert alive(sleeper)
+    finally:
+        sleeper.kill()
+
+
+TALKATIVE = """
+import sys, time
+print("ERROR    the database is locked" if "error" in sys.argv else "INFO     ready")
+print('INFO     127.0.0.1:4242 - "GET /api/v2/monitor/health HTTP/1.1" 200 OK', flush=True)
+if "exits" in sys.argv:
+    sys.exit("no room left")
+time.sleep(300)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["error"], "service was killed by SIGKILL: ERROR    the database is locked"),
+        ([], "service was killed by SIGKILL: its log shows no error"),
+        (["exits"], "service ended with status 1: no room left"),
+    ],
+)
+def test_a_service_s_last_words_are_its_own(processes: Processes, arguments: list[str], words: str) -> None:
+    (processes.logs / "service.log").write_text("ERROR    of an earlier run\n")
+    process = processes.start("service", [sys.executable, "-c", TALKATIVE, *arguments], os.environ)
+    if arguments != ["exits"]:
+        process.wait_until(lambda: "health" in process.log.read_text(), 60)
+        process.popen.kill()
+    process.popen.wait()
+    with pytest.raises(ProcessError, match=f"{re.escape(words)} .see .*service.log"):
+        process.check()
 
 
 def test_what_others_depend_on_ends_after_them(processes: Processes, tmp_path: Path) -> None:
