@@ -10,7 +10,7 @@ ifneq ($(strip $(unknown)),)
 $(error Unknown parameter $(strip $(unknown)); the parameters are $(parameters) (see `make help`))
 endif
 
-.PHONY: help setup run stand-ins test kill-test fault-matrix soak bench check mwaa docs lock clean
+.PHONY: help parameters setup run stand-ins test kill-test fault-matrix soak bench check mwaa docs lock clean
 
 run_options = $(if $(HOURS),--hours "$(HOURS)") $(if $(RATE),--rate "$(RATE)") $(if $(ARCHIVE),--archive "$(ARCHIVE)") \
 	$(if $(TOPICS),--topics "$(TOPICS)") $(if $(PORT),--port "$(PORT)") $(if $(BIND),--bind "$(BIND)") \
@@ -27,7 +27,10 @@ help: ## This list
 	@echo "Parameter of soak: MINUTES=30 how long it lasts. Parameter of test: BROWSER=0 leaves out the tests of pages."
 	@echo "Of bench: LABELLED=tweets.parquet trains on your own tweets (text, label: 0 negative, 1 neutral, 2 positive)."
 
-setup: ## Set up or update everything on this machine
+parameters:
+	@python3 local/parameters.py
+
+setup: parameters ## Set up or update everything on this machine
 	@python3 tools/setup.py
 
 run: setup ## Set up and run the whole pipeline on this machine, until Ctrl-C

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from local.parameters import CHECKS, LOOPBACK
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Parses the command line and runs; exit status 0 only when the summary adds up."""
@@ -46,53 +48,51 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:
-    from local.endpoints import LOOPBACK
-
     command.add_argument(
-        "--hours", type=_between(1, 160), default=6, help="past hours to recover (default 6)"
+        "--hours", type=_checked("HOURS", int), default=6, help="past hours to recover (default 6)"
     )
     command.add_argument(
-        "--rate", type=_between(1, 900_000), default=3000, help="posts an hour in the archive"
+        "--rate", type=_checked("RATE", int), default=3000, help="posts an hour in the archive"
     )
-    command.add_argument("--archive", type=_file, help="NDJSON of tweets to replay, gzipped or plain")
-    command.add_argument("--topics", type=_file, help="topics file (default include/topics.yaml)")
     command.add_argument(
-        "--port", type=_between(1024, 65_500), default=8080, help="the first port (Airflow's UI)"
+        "--archive", type=_checked("ARCHIVE", _path), help="NDJSON of tweets to replay, gzipped or plain"
+    )
+    command.add_argument(
+        "--topics", type=_checked("TOPICS", _path), help="topics file (default include/topics.yaml)"
+    )
+    command.add_argument(
+        "--port", type=_checked("PORT", int), default=8080, help="the first port (Airflow's UI)"
     )
     command.add_argument("--run-dir", type=Path, default=Path(".run"), help="where state and logs lie")
     command.add_argument(
         "--bind",
-        choices=[LOOPBACK, "0.0.0.0"],  # noqa: S104 - only where it is asked for
+        type=_checked("BIND", str),
         default=LOOPBACK,
         help="where the stand-ins listen (default %(default)s); 0.0.0.0 lets containers in, and the network",
     )
     command.add_argument(
         "--gateway",
+        type=_checked("GATEWAY", str),
         default="host.docker.internal",
         help="this machine's name in containers (default %(default)s)",
     )
 
 
-def _between(low: int, high: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
+def _checked[T](name: str, read: Callable[[str], T]) -> Callable[[str], T]:
+    """What reads an option's value by the check of the parameter of `make`."""
+
+    def value(text: str) -> T:
         try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {low} to {high}")
-        return value
+            CHECKS[name](text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text}: {error}") from error
+        return read(text)
 
-    return number
+    return value
 
 
-def _file(text: str) -> Path:
-    path = Path(text).resolve()
-    try:
-        with path.open("rb"):
-            return path
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"{text} cannot be read: {error.strerror}") from error
+def _path(text: str) -> Path:
+    return Path(text).resolve()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 
 from local.aws.bootstrap import ACCESS_KEY, SECRET_KEY, aws_connection
 from local.aws.context import ACCOUNT, REGION
+from local.parameters import LOOPBACK
 
 SERVICES = (
     "airflow",
@@ -27,7 +28,6 @@ SERVICES = (
 STAND_INS = ("x_api", "aws", "trino", "databricks", "mlflow")
 """Those of them that stand in for a cloud."""
 
-LOOPBACK = "127.0.0.1"
 X_TOKEN = "local-x-bearer-token"  # noqa: S105 - opens nothing but the stand-in on this machine
 DATABRICKS_TOKEN = "local-databricks-token"  # noqa: S105 - opens nothing but the stand-in on this machine
 QUICKSIGHT_READER = f"arn:aws:quicksight:{REGION}:{ACCOUNT}:user/default/reader"

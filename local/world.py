@@ -26,13 +26,13 @@ from include.x.topics import TopicsError
 from include.x.topics import load as load_topics
 from local.airflow_server import ROOT, AirflowError
 from local.endpoints import (
-    LOOPBACK,
     QUICKSIGHT_READER,
     SERVICES,
     STAND_INS,
     Endpoints,
     write_containers_environment,
 )
+from local.parameters import LOOPBACK
 from local.processes import ProcessError, Processes, end_leftovers, port_is_free
 from local.summary import SummaryError
 

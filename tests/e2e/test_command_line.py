@@ -57,9 +57,9 @@ def test_a_parameters_value_may_hold_blanks() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--hours", "0"], "'0' is no whole number from 1 to 160"),
-        (["--rate", "many"], "'many' is no whole number"),
-        (["--archive", "/nowhere/tweets.ndjson"], "/nowhere/tweets.ndjson cannot be read: No such file"),
+        (["--hours", "0"], "0: not a whole number from 1 to 160"),
+        (["--rate", "many"], "many: not a whole number"),
+        (["--archive", "/nowhere/tweets.ndjson"], "/nowhere/tweets.ndjson: cannot be read: No such file"),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_reason(

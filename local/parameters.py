@@ -1,0 +1,95 @@
+"""The parameters of `make`, checked before anything is set up: ``python3 local/parameters.py``.
+
+Make gives them by the environment. Whatever Python 3 a machine has must be able to run this file.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+
+LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - only where it is asked for
+Check = Callable[[str], None]
+
+
+def whole(low: int, high: int) -> Check:
+    """A check of whole numbers; it raises `ValueError` with what is wrong."""
+
+    def check(text: str) -> None:
+        if not re.fullmatch("[0-9]{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError(f"not a whole number from {low} to {high}")
+
+    return check
+
+
+def one_of(*values: str) -> Check:
+    """A check of a few values; it raises `ValueError` with what is wrong."""
+
+    def check(text: str) -> None:
+        if text not in values:
+            raise ValueError(f"not {' or '.join(values)}")
+
+    return check
+
+
+def readable_file(text: str) -> None:
+    """Raises `ValueError` with the reason where a file cannot be read."""
+    try:
+        with open(text, "rb"):  # noqa: PTH123 - a path as people write it
+            return
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from error
+
+
+def host(text: str) -> None:
+    """Raises `ValueError` where a text is neither an address nor a host's name."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        label = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+        if not re.fullmatch(rf"{label}(\.{label})*", text):
+            raise ValueError("neither an address nor a host's name") from None
+
+
+CHECKS: dict[str, Check] = {
+    "ONCE": one_of("0", "1"),
+    "HOURS": whole(1, 160),
+    "RATE": whole(1, 900_000),
+    "ARCHIVE": readable_file,
+    "TOPICS": readable_file,
+    "PORT": whole(1024, 65_500),
+    "BIND": one_of(LOOPBACK, EVERYWHERE),
+    "GATEWAY": host,
+    "BROWSER": one_of("0", "1"),
+    "MINUTES": whole(1, 100_000),
+    "LABELLED": readable_file,
+}
+"""What raises `ValueError` for a wrong value, by the parameter's name."""
+
+
+def wrong(values: Mapping[str, str]) -> list[str]:
+    """What is wrong with parameters that have a value, a line each."""
+    lines = []
+    for name, check in CHECKS.items():
+        value = values.get(name)
+        if value:
+            try:
+                check(value)
+            except ValueError as error:
+                lines.append(f"{name}={value}: {error}")
+    return lines
+
+
+def main() -> int:
+    """Names what is wrong as make names its own errors; exit status 2 where anything is."""
+    lines = wrong(os.environ)
+    for line in lines:
+        print(f"make: {line}", file=sys.stderr)
+    return 2 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
