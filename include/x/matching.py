@@ -1,8 +1,11 @@
-"""Which topic a payload belongs to by our own rules, where X does not say it.
+"""How keywords are looked for in texts, and which topic a payload belongs to where X does not say it.
+
+The topics file is checked by the same comparison (`include.x.topics`): what is accepted there can match.
 
 Source: X's documentation of building rules (2026-08): a keyword or phrase matches whole tokens of the text,
-whatever their case; texts in scripts without spaces match by substring; the stream minds accents. It also
-looks into the text that a tweet quotes, which no payload holds: such a tweet meets none of our own rules.
+which punctuation and symbols divide, whatever their case; texts in scripts without spaces match by substring;
+the stream minds accents, search does not. X also looks into the text that a tweet quotes, which no payload
+holds: such a tweet meets none of our own rules.
 """
 
 from __future__ import annotations
@@ -10,25 +13,58 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from include.x.text import shown
-from include.x.topics import Topics
+
+if TYPE_CHECKING:
+    from include.x.topics import Topics
 
 # Vowel signs and other marks belong to the word that they stand in, but are no `\w` to Python.
 _MARKS = "".join(
     chr(code) for code in range(0x300, 0x3100) if unicodedata.category(chr(code)).startswith("M")
 )
-_WORD = re.compile(rf"[\w{_MARKS}]+")
+_EMOJI = "\u2600-\u27bf\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff"
+_TOKEN = re.compile(rf"[\w{_MARKS}]+|[{_EMOJI}]")
 # Thai, Lao, Burmese, Khmer, Kana, Han; Hangul has spaces, but joins particles to the word.
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_ACCENTS = re.compile("[\u0300-\u036f]")
+_VARIATIONS = re.compile("[\ufe00-\ufe0f]")
+
+
+class Comparable:
+    """A text in the form in which it is compared: without case, and in ``search`` also without accents."""
+
+    def __init__(self, text: str, *, search: bool = False) -> None:
+        form = _VARIATIONS.sub("", unicodedata.normalize("NFC", text.lower()))
+        if search:
+            form = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", form)))
+        self.form = form
+        self.tokens = f" {' '.join(_TOKEN.findall(form))} "
+
+
+class Keyword:
+    """A keyword or phrase, ready to be looked for.
+
+    ``needle`` is what is looked for: tokens with spaces around them or, in scripts without spaces, the text
+    itself. Two keywords with one needle are the same keyword.
+    """
+
+    def __init__(self, term: str, *, search: bool = False) -> None:
+        self.text = Comparable(term, search=search)
+        self._by_tokens = not _UNSPACED.search(self.text.form)
+        self.needle = self.text.tokens if self._by_tokens else self.text.form
+
+    def is_in(self, text: Comparable) -> bool:
+        """Whether a rule with this keyword matches the text."""
+        return self.needle in (text.tokens if self._by_tokens else text.form)
 
 
 class Matcher:
     """Evaluates the rules that `include.x.rules` compiles, without their sample, over payloads."""
 
     def __init__(self, topics: Topics) -> None:
-        self._terms = [(_needle(term), topic.name) for topic in topics.topics for term in topic.terms]
+        self._keywords = [(Keyword(term), topic.name) for topic in topics.topics for term in topic.terms]
 
     def topic(self, payload: Mapping[str, Any]) -> str | None:
         """The one topic whose rule the payload meets, else None; ``payload`` is as X's stream sends it.
@@ -42,18 +78,18 @@ class Matcher:
             isinstance(reference, dict) and reference.get("type") == "retweeted" for reference in references
         ):
             return None
-        text = _folded(shown(data) or "")
-        words = f" {' '.join(_WORD.findall(text))} "
-        found = {name for needle, name in self._terms if needle in (words if needle[0] == " " else text)}
+        text = Comparable(shown(data) or "")
+        found = {name for keyword, name in self._keywords if keyword.is_in(text)}
         return found.pop() if len(found) == 1 else None
 
 
-def _needle(term: str) -> str:
-    """What to look for: tokens with spaces around them, or a bare substring."""
-    folded = _folded(term)
-    words = _WORD.findall(folded)
-    return f" {' '.join(words)} " if words and not _UNSPACED.search(folded) else folded
+def tokens(text: str, *, search: bool = False) -> list[str]:
+    """The words and emoji of a text by which it is compared; what stands between them is lost."""
+    return Comparable(text, search=search).tokens.split()
 
 
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFC", text.lower())
+def is_whole(word: str) -> bool:
+    """Whether a word begins and ends with what is compared, so that nothing around it is lost."""
+    form = Comparable(word).form
+    found = list(_TOKEN.finditer(form))
+    return bool(found) and found[0].start() == 0 and found[-1].end() == len(form)

@@ -1,6 +1,8 @@
 """Reads the topics file: which topics are measured, by which keywords, from when, for how many posts.
 
-What is wrong is refused with its line, so that a mistake costs seconds and no posts.
+What is wrong is refused with its line, so that a mistake costs seconds and no posts. So is a keyword that X
+would take and that could never match, or would match what it was not meant for: keywords are compared here as
+they are compared with posts (`include.x.matching`).
 """
 
 from __future__ import annotations
@@ -11,17 +13,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 from typing import NoReturn
 
 import yaml
 
+from include.x.matching import Comparable, Keyword, is_whole, tokens
 from include.x.query import WHOLE_SAMPLE, QueryError, search_queries, stream_rule
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-zA-Z]+)?")
 _OPERATOR = re.compile(r'["“”()\\:#@$*?]|^-|\s-|^(or|and|not)$', re.IGNORECASE)
+
+_FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Characters that nobody sees, though Unicode counts them as letters, marks or symbols."""
+_JOINERS = frozenset("\u200c\u200d")
+"""They shape the characters on both sides of them: Persian and Hindi words and many emoji are written so."""
 
 
 class TopicsError(ValueError):
@@ -55,7 +62,7 @@ class Topic:
         terms: dict[str, str] = {}
         for words in self.keywords.values():
             for word in words:
-                terms.setdefault(unicodedata.normalize("NFC", word).casefold(), word)
+                terms.setdefault(Comparable(word).form, word)
         return tuple(terms.values())
 
 
@@ -86,12 +93,6 @@ class Topics:
 def load(path: Path | str) -> Topics:
     """Reads and checks a topics file; raises `TopicsError` with line and reason."""
     return _Reader(Path(path)).topics()
-
-
-def folded(text: str) -> str:
-    """``text`` as X's search compares it: without case and Latin, Greek or Cyrillic accents."""
-    decomposed = unicodedata.normalize("NFD", text.casefold())
-    return unicodedata.normalize("NFC", re.sub("[\u0300-\u036f]", "", decomposed))
 
 
 class _Reader:
@@ -212,6 +213,27 @@ class _Reader:
         keyword = " ".join(self._text(node).split())
         if _OPERATOR.search(keyword):
             self._refuse(node, f"keyword '{keyword}' holds an operator or a quote; write words only")
+        if hidden := _invisible(keyword):
+            self._refuse(
+                node,
+                f"keyword '{keyword.replace(hidden, '')}' holds the invisible character U+{ord(hidden):04X}, "
+                "so it could never match what people write; delete that character",
+            )
+        if not tokens(keyword, search=True):
+            self._refuse(
+                node, f"keyword '{keyword}' has no letter, digit or emoji, so X refuses it; write a word"
+            )
+        words = keyword.split()
+        for word in words:
+            # A sign between two words is lost too, but it means nothing by itself.
+            alone = not tokens(word) and word not in (words[0], words[-1])
+            if not alone and not is_whole(word):
+                self._refuse(
+                    node,
+                    f"keyword '{keyword}' would match every '{' '.join(tokens(keyword))}': X compares words "
+                    f"and drops the signs at the edges of '{word}'; write a word or phrase that does not "
+                    "need them",
+                )
         return keyword
 
     def _refuse_shared_names(self, topics: tuple[Topic, ...], nodes: list[yaml.Node]) -> None:
@@ -223,25 +245,28 @@ class _Reader:
 
     def _refuse_shared_keywords(self, topics: tuple[Topic, ...], nodes: list[yaml.Node]) -> None:
         """No keyword may belong to two topics, nor hold another topic's keyword: it could never match."""
-        keywords = [
-            (topic.name, " ".join(self._text(word).split()), word)
-            for topic, node in zip(topics, nodes, strict=True)
-            for word in self._keyword_nodes(node)
-        ]
-        owners: dict[str, tuple[str, str]] = {}
-        for topic, keyword, node in keywords:
-            owner, _ = owners.setdefault(folded(keyword), (topic, keyword))
-            if owner != topic:
-                self._refuse(node, f"keyword '{keyword}' stands in two topics: '{owner}' and '{topic}'")
-        for topic, keyword, node in keywords:
-            words = folded(keyword).split()
-            for first, last in combinations(range(len(words) + 1), 2):
-                owner, other = owners.get(" ".join(words[first:last]), (topic, keyword))
-                if owner != topic:
+        keywords = []
+        for topic, topic_node in zip(topics, nodes, strict=True):
+            for node in self._keyword_nodes(topic_node):
+                text = " ".join(self._text(node).split())
+                # The stream minds accents, search does not: a keyword must be able to match in both.
+                keywords.append((topic.name, text, node, (Keyword(text), Keyword(text, search=True))))
+        for place, (topic_name, text, node, forms) in enumerate(keywords):
+            for owner, _, _, others in keywords[:place]:
+                if owner != topic_name and any(map(_is_same, forms, others)):
                     self._refuse(
                         node,
-                        f"keyword '{keyword}' of topic '{topic}' holds '{other}' of topic '{owner}', "
-                        "so it could never match",
+                        f"keyword '{text}' stands in two topics: '{owner}' and '{topic_name}'; delete it "
+                        "from one of them",
+                    )
+        for topic_name, text, node, forms in keywords:
+            for owner, other, _, others in keywords:
+                if owner != topic_name and any(map(_is_held, forms, others)):
+                    self._refuse(
+                        node,
+                        f"keyword '{text}' of topic '{topic_name}' holds '{other}' of topic '{owner}', so it "
+                        f"could never match: the rule of '{topic_name}' excludes every post with '{other}'; "
+                        "delete one of the two keywords",
                     )
 
     def _keyword_nodes(self, topic: yaml.Node) -> Iterator[yaml.Node]:
@@ -249,3 +274,30 @@ class _Reader:
             if name == "keywords":
                 for _, _, words in self._items(value):
                     yield from self._sequence(words)
+
+
+def _invisible(keyword: str) -> str | None:
+    """The first character of a keyword that nobody sees; a joiner between two characters does its work."""
+    for place, character in enumerate(keyword):
+        if (
+            character in _JOINERS
+            and _is_seen(keyword[place - 1 : place])
+            and _is_seen(keyword[place + 1 :][:1])
+        ):
+            continue
+        if character in _FILLERS or unicodedata.category(character) in ("Cc", "Cf", "Co", "Cs"):
+            return character
+    return None
+
+
+def _is_same(keyword: Keyword, other: Keyword) -> bool:
+    return keyword.needle == other.needle
+
+
+def _is_held(keyword: Keyword, other: Keyword) -> bool:
+    """Whether every text that holds the keyword holds the other one too."""
+    return other.is_in(keyword.text)
+
+
+def _is_seen(character: str) -> bool:
+    return bool(character) and unicodedata.category(character)[0] in "LMNS"

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from include.settings import Settings
+from include.x.matching import Matcher
+from include.x.query import search_queries, stream_rule
 from include.x.topics import TopicsError, load
+from local.x_api.post import Post
+from local.x_api.query import RECENT_SEARCH, RULE, parse
 
 VALID = """\
 collection:
@@ -85,6 +93,61 @@ REFUSED = {
         14,
         "keyword 'iced tea glass' of topic 'coffee' holds 'tea' of topic 'tea', so it could never match",
     ),
+    "another topic's keyword behind a hyphen": (
+        "en: [coffee]",
+        "en: [coffee, anti-tea]",
+        14,
+        (
+            "holds 'tea' of topic 'tea', so it could never match: the rule of 'coffee' excludes every "
+            "post with 'tea'; delete one of the two keywords"
+        ),
+    ),
+    "another topic's keyword before an apostrophe": ("en: [coffee]", "en: [tea's end]", 14, "holds 'tea'"),
+    "another topic's keyword beside a slash": ("en: [coffee]", "en: [milk/tea]", 14, "holds 'tea'"),
+    "a phrase of another topic, divided otherwise": (
+        "en: [coffee]",
+        "en: [a green/tea bag]",
+        14,
+        "keyword 'a green/tea bag' of topic 'coffee' holds 'tea'",
+    ),
+    "an invisible character": (
+        "en: [coffee]",
+        'en: ["cof\\u200bfee"]',
+        14,
+        (
+            "keyword 'coffee' holds the invisible character U+200B, so it could never match what people "
+            "write; delete that character"
+        ),
+    ),
+    "a joiner that joins nothing": (
+        "en: [coffee]",
+        'en: ["coffee\\u200d"]',
+        14,
+        "the invisible character U+200D",
+    ),
+    "a letter that nobody sees": ("en: [coffee]", 'en: ["\\u3164"]', 14, "the invisible character U+3164"),
+    "a keyword without a word": (
+        "en: [coffee]",
+        "en: ['!!!']",
+        14,
+        "keyword '!!!' has no letter, digit or emoji, so X refuses it; write a word",
+    ),
+    "a keyword that is more than its word": (
+        "en: [coffee]",
+        "en: [C++]",
+        14,
+        (
+            "keyword 'C++' would match every 'c': X compares words and drops the signs at the edges of "
+            "'C++'; write a word or phrase that does not need them"
+        ),
+    ),
+    "a phrase with such a word": ("en: [coffee]", "en: [C++ code]", 14, "would match every 'c code'"),
+    "a phrase that begins with a sign": (
+        "en: [coffee]",
+        "en: ['& coffee']",
+        14,
+        "would match every 'coffee'",
+    ),
     "a rule over X's length": ("en: [coffee]", f"en: [{MANY}]", 11, "topic 'coffee': the stream rule has"),
     "negations that leave no room for a search": (
         "en: [coffee]",
@@ -145,6 +208,73 @@ def test_what_is_wrong_is_refused_with_its_line(
         load(written(tmp_path, VALID.replace(found, replaced)))
     assert str(refusal.value).startswith(f"topics.yaml:{line}: ")
     assert reason in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("longer", "shorter"),
+    [("日本人", "日本"), ("ประเทศไทย", "ไทย"), ("러시아인", "러시아"), ("お茶会", "茶")],
+)
+def test_a_keyword_inside_another_topics_is_refused_in_scripts_without_spaces(
+    tmp_path: Path, longer: str, shorter: str
+) -> None:
+    text = VALID.replace("en: [coffee]", f"ja: [{longer}]").replace('"no": [te]', f"ko: [{shorter}]")
+    with pytest.raises(TopicsError, match=f"14: keyword '{longer}' of topic 'coffee' holds '{shorter}'"):
+        load(written(tmp_path, text))
+
+
+VALID_KEYWORDS = [
+    "AT&T",
+    "iced-coffee",
+    "d'orange",
+    "Marks & Spencer",
+    "می\u200cخواهم",
+    "क्\u200dष",
+    "❤️",
+    "👩\u200d💻",
+    "🇺🇦",
+    "café",
+    "cafe\u0301 noir",
+    "日本",
+    "straße",
+    "strasse",
+    "a_b",
+    "24/7",
+]
+
+
+@pytest.mark.parametrize("keyword", VALID_KEYWORDS)
+def test_what_x_and_this_project_compare_alike_is_taken(tmp_path: Path, keyword: str) -> None:
+    topics = load(written(tmp_path, VALID.replace("en: [coffee]", f'en: ["{keyword}"]')))
+    assert keyword in topics.topic("coffee").terms
+
+
+characters = st.sampled_from(
+    [*"aßİσ ç-'/&+!._日本ไท한", "\u0301", "\u200b", "\u200d", "\ufe0f", "❤", "👩", "ı"]
+)
+keywords = st.lists(characters, min_size=1, max_size=5).map("".join)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(keywords, min_size=2, max_size=4), st.integers(1, 3))
+def test_whatever_is_accepted_every_keyword_can_match_by_our_own_rules_and_by_xs(
+    tmp_path: Path, chosen: list[str], first: int
+) -> None:
+    tea, coffee = (json.dumps(part) for part in (chosen[:first], chosen[first:] or ["coffee"]))
+    text = VALID.replace("[tea, green tea]", tea).replace('      "no": [te]\n', "")
+    text = text.replace("[coffee]", coffee).replace("      fr: [café]\n", "")
+    try:
+        topics = load(written(tmp_path, text))
+    except TopicsError:
+        return
+    matcher = Matcher(topics)
+    for topic in topics.topics:
+        rule = stream_rule(topic.terms, topics.excluded(topic.name), 100)
+        queries = search_queries(topic.terms, topics.excluded(topic.name))
+        for keyword in topic.terms:
+            data = {"id": "1", "text": escape(keyword, quote=False)}
+            assert matcher.topic({"data": data}) == topic.name
+            assert parse(rule, RULE).matches(Post(data, {}))
+            assert any(parse(query, RECENT_SEARCH).matches(Post(data, {})) for query in queries)
 
 
 def test_a_single_topic_is_refused(tmp_path: Path) -> None:
