@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from include.x.topics import Topics
 
 # Vowel signs and other marks belong to the word that they stand in, but are no `\w` to Python.
-_MARKS = "".join(
-    chr(code) for code in range(0x300, 0x3100) if unicodedata.category(chr(code)).startswith("M")
-)
+_MARKS = "".join(each for each in map(chr, range(0x300, 0x3100)) if unicodedata.category(each)[0] == "M")
 _EMOJI = "\u2600-\u27bf\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff"
 _TOKEN = re.compile(rf"[\w{_MARKS}]+|[{_EMOJI}]")
 # Thai, Lao, Burmese, Khmer, Kana, Han; Hangul has spaces, but joins particles to the word.

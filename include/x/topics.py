@@ -245,6 +245,8 @@ class _Reader:
 
     def _refuse_shared_keywords(self, topics: tuple[Topic, ...], nodes: list[yaml.Node]) -> None:
         """No keyword may belong to two topics, nor hold another topic's keyword: it could never match."""
+        if not any(_may_share(topics, search=search) for search in (False, True)):
+            return
         keywords = []
         for topic, topic_node in zip(topics, nodes, strict=True):
             for node in self._keyword_nodes(topic_node):
@@ -288,6 +290,16 @@ def _invisible(keyword: str) -> str | None:
         if character in _FILLERS or unicodedata.category(character) in ("Cc", "Cf", "Co", "Cs"):
             return character
     return None
+
+
+def _may_share(topics: tuple[Topic, ...], *, search: bool) -> bool:
+    """Whether a keyword may stand in, or inside, another topic's: a quick look, for DAG files are read often."""
+    for topic in topics:
+        all_of_topic = Comparable("\n".join(topic.terms), search=search)
+        others = (term for other in topics if other is not topic for term in other.terms)
+        if any(Keyword(term, search=search).is_in(all_of_topic) for term in others):
+            return True
+    return False
 
 
 def _is_same(keyword: Keyword, other: Keyword) -> bool:
