@@ -293,7 +293,7 @@ def _invisible(keyword: str) -> str | None:
 
 
 def _may_share(topics: tuple[Topic, ...], *, search: bool) -> bool:
-    """Whether a keyword may stand in, or inside, another topic's: a quick look, for DAG files are read often."""
+    """Whether a keyword may stand in, or inside, another topic's: a quick look: DAG files are read often."""
     for topic in topics:
         all_of_topic = Comparable("\n".join(topic.terms), search=search)
         others = (term for other in topics if other is not topic for term in other.terms)
