@@ -36,7 +36,8 @@ from include.x.topics import load
 from local import airflow_server
 from local.aws.bootstrap import bootstrap
 from local.aws.trino import is_ready
-from local.endpoints import AIRFLOW_LOGIN, SERVICES, X_TOKEN, Endpoints
+from local.credentials import CREDENTIALS_FILE, Credentials
+from local.endpoints import SERVICES, Endpoints
 from local.processes import ProcessError, Processes, answers, port_is_free
 
 PAGE = "opinion-over-time"
@@ -87,7 +88,8 @@ def measure(quick: bool = False) -> list[Row]:
 def _measured(processes: Processes, folder: Path, countries: tuple[str, ...]) -> list[Row]:
     today = datetime.now(UTC).date()
     first = today - timedelta(days=DAYS - 1)
-    endpoints = _endpoints()
+    endpoints = _endpoints(Credentials.in_folder(folder))
+    shown = ["--credentials", str(folder / CREDENTIALS_FILE)]
     base = {
         **{key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW_", "OPINION_"))},
         # The earliest day of the tables: before all periods that are asked for.
@@ -96,17 +98,17 @@ def _measured(processes: Processes, folder: Path, countries: tuple[str, ...]) ->
     environment = airflow_server.environment(folder / "airflow", endpoints, base)
     migration = airflow_server.migrate(processes, environment)
     command = [sys.executable, "-m", "local.aws", "--port", str(endpoints.port("aws"))]
-    command += ["--state", str(folder / "aws"), "--trino-url", endpoints.url("trino")]
+    command += ["--state", str(folder / "aws"), "--trino-url", endpoints.url("trino"), *shown]
     aws = processes.start("aws", command, environment)
     aws.wait_until(lambda: answers(f"{endpoints.url('aws')}/_local/health"), 60)
     command = [sys.executable, "-m", "local.aws.trino", "--port", str(endpoints.port("trino"))]
-    command += ["--aws-endpoint", endpoints.url("aws"), "--state", str(folder / "trino")]
+    command += ["--aws-endpoint", endpoints.url("aws"), "--state", str(folder / "trino"), *shown]
     trino = processes.start("trino", command, environment)
     settings = Settings(collection_start=datetime.fromisoformat(environment["OPINION_COLLECTION_START"]))
-    bootstrap(endpoints.url("aws"), settings, x_token=X_TOKEN, connections=endpoints.connections())
+    bootstrap(endpoints.url("aws"), settings, endpoints.credentials, connections=endpoints.connections())
     airflow_server.migrated(processes, migration, environment)
     server = processes.start("airflow", [sys.executable, "-m", "airflow", "api-server"], environment)
-    trino.wait_until(lambda: is_ready(endpoints.url("trino")), 180)
+    trino.wait_until(lambda: is_ready(endpoints.url("trino"), endpoints.credentials), 180)
     tweets, rows = _fill(endpoints, settings, first, countries)
     server.wait_until(lambda: answers(f"{endpoints.url('airflow')}/api/v2/version"), 120)
 
@@ -149,7 +151,7 @@ class _Visitor:
     def __init__(self, endpoints: Endpoints) -> None:
         self._url = endpoints.url("airflow")
         self._session = requests.Session()
-        answer = self._session.post(f"{self._url}/auth/token", json=AIRFLOW_LOGIN, timeout=60)
+        answer = self._session.post(f"{self._url}/auth/token", json=endpoints.login, timeout=60)
         answer.raise_for_status()
         self._session.cookies.set("_token", answer.json()["access_token"])
 
@@ -163,10 +165,10 @@ class _Visitor:
         return took, answer.json()
 
 
-def _endpoints() -> Endpoints:
+def _endpoints(credentials: Credentials) -> Endpoints:
     for first in _PORTS:
         if all(port_is_free(first + offset) for offset in range(len(SERVICES))):
-            return Endpoints(first)
+            return Endpoints(first, credentials)
     raise MeasureError(f"there are no {len(SERVICES)} free ports from {_PORTS.start} on")
 
 

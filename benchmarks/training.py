@@ -80,12 +80,15 @@ def measure(quick: bool = False, labelled: Path | None = None) -> list[Row]:
 
 def _in_cluster(step: str, count: int, labelled: Path | None = None) -> dict[str, float]:
     """One step in the ml environment, set up as a cluster is; it waits for a line before what is measured."""
+    from local.credentials import Credentials
     from local.databricks import cluster
 
     source = [str(labelled.resolve())] if labelled else []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        environment = cluster.environment(folder, aws_endpoint="http://127.0.0.1:9")
+        environment = cluster.environment(
+            folder, aws_endpoint="http://127.0.0.1:9", credentials=Credentials.generate()
+        )
         with (folder / "messages").open("w") as messages:
             process = subprocess.Popen(
                 [str(cluster.python()), "-m", "benchmarks.training", step, str(count), *source],

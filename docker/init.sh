@@ -8,8 +8,8 @@ umask 077
 [ -s "$keys/secret" ] || python -c 'import secrets; print(secrets.token_urlsafe(48), end="")' >"$keys/secret"
 [ -s "$keys/fernet" ] ||
   python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode(), end="")' >"$keys/fernet"
-# The login of this machine: the page is published on loopback only.
-[ -s "$keys/passwords.json" ] || printf '{"admin": "admin"}' >"$keys/passwords.json"
+[ -s "$keys/passwords.json" ] ||
+  python -c 'import json, secrets; print(json.dumps({"admin": secrets.token_urlsafe(12)}))' >"$keys/passwords.json"
 
 airflow db migrate
 # As many as the account may run at a time; deferred tasks count.

@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         run_dir=given.run_dir.resolve(),
         bind=given.bind,
         gateway=given.gateway,
+        handover=given.handover,
     )
     try:
         if given.command == "run":
@@ -75,6 +76,12 @@ def _add_options(command: argparse.ArgumentParser) -> None:
         type=_checked("GATEWAY", str),
         default="host.docker.internal",
         help="this machine's name in containers (default %(default)s)",
+    )
+    command.add_argument(
+        "--handover",
+        type=Path,
+        help="where containers find addresses and credentials, readable by its folder's group too"
+        " (default: containers.env in the run directory, readable by its owner alone)",
     )
 
 

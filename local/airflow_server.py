@@ -17,7 +17,8 @@ from urllib.parse import quote
 
 import requests
 
-from local.endpoints import AIRFLOW_LOGIN, Endpoints
+from local.credentials import USERNAME, write_private
+from local.endpoints import Endpoints
 from local.processes import Process, Processes, answers
 
 # Airflow's servers of logs listen on every address, and are not needed: the API server reads the files.
@@ -39,15 +40,15 @@ class AirflowError(RuntimeError):
 def environment(home: Path, endpoints: Endpoints, base: Mapping[str, str]) -> dict[str, str]:
     """The environment of every Airflow component: SQLite, LocalExecutor, secrets from Secrets Manager.
 
-    ``base`` is what the components inherit. Keys and the password file are made once, under ``home``.
+    ``base`` is what the components inherit. Keys are made once, under ``home``; the password is that of
+    ``endpoints``.
     """
     home.mkdir(parents=True, exist_ok=True)
     passwords = home / "passwords.json"
-    passwords.write_text(json.dumps({AIRFLOW_LOGIN["username"]: AIRFLOW_LOGIN["password"]}))
+    write_private(passwords, json.dumps({USERNAME: endpoints.credentials.password}))
     key = home / "key"
     if not key.exists():
-        key.touch(mode=0o600)
-        key.write_text(secrets.token_urlsafe(48))
+        write_private(key, secrets.token_urlsafe(48))
     settings = {
         "API__BASE_URL": endpoints.url("airflow"),
         "API__HOST": endpoints.host,
@@ -62,7 +63,7 @@ def environment(home: Path, endpoints: Endpoints, base: Mapping[str, str]) -> di
         "CORE__PARALLELISM": 4,
         "CORE__PLUGINS_FOLDER": ROOT / "plugins",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": passwords,
-        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{AIRFLOW_LOGIN['username']}:admin",
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USERNAME}:admin",
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 120,
         "DAG_PROCESSOR__PARSING_PROCESSES": 1,
         "DAG_PROCESSOR__REFRESH_INTERVAL": 60,
@@ -183,6 +184,8 @@ class AirflowClient:
     """The few calls that a run needs, as the admin."""
 
     url: str
+    login: Mapping[str, str]
+    """Username and password."""
     session: requests.Session = field(default_factory=requests.Session)
 
     def call(self, method: str, path: str, **options: Any) -> Any:
@@ -196,7 +199,7 @@ class AirflowClient:
         return _content(response)
 
     def _log_in(self) -> None:
-        token = _content(self._request("POST", "/auth/token", json=AIRFLOW_LOGIN))["access_token"]
+        token = _content(self._request("POST", "/auth/token", json=self.login))["access_token"]
         self.session.headers["Authorization"] = f"Bearer {token}"
 
     def _request(self, method: str, path: str, **options: Any) -> requests.Response:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local.aws.bootstrap import ACCESS_KEY, SECRET_KEY, aws_connection
+from local.aws.bootstrap import aws_connection
 from local.aws.context import ACCOUNT, REGION
+from local.aws.trino import USER, token
+from local.credentials import USERNAME, Credentials, write_private
 from local.parameters import LOOPBACK
 
 SERVICES = (
@@ -28,18 +30,16 @@ SERVICES = (
 STAND_INS = ("x_api", "aws", "trino", "databricks", "mlflow")
 """Those of them that stand in for a cloud."""
 
-X_TOKEN = "local-x-bearer-token"  # noqa: S105 - opens nothing but the stand-in on this machine
-DATABRICKS_TOKEN = "local-databricks-token"  # noqa: S105 - opens nothing but the stand-in on this machine
 QUICKSIGHT_READER = f"arn:aws:quicksight:{REGION}:{ACCOUNT}:user/default/reader"
 """The user whom the dashboards are shared with."""
-AIRFLOW_LOGIN = {"username": "admin", "password": "admin"}
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """The services' ports, counted from ``first_port``, on ``host``."""
+    """The services' ports, counted from ``first_port``, on ``host``, and what opens them."""
 
     first_port: int
+    credentials: Credentials
     host: str = LOOPBACK
 
     def port(self, service: str) -> int:
@@ -50,12 +50,17 @@ class Endpoints:
         """The address of a service, without a final slash."""
         return f"http://{self.host}:{self.port(service)}"
 
+    @property
+    def login(self) -> dict[str, str]:
+        """Whom Airflow, MLflow and the stand-ins' pages let in."""
+        return {"username": USERNAME, "password": self.credentials.password}
+
     def aws_environment(self) -> dict[str, str]:
         """What every AWS client reads by itself."""
         return {
             "AWS_ENDPOINT_URL": self.url("aws"),
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_ACCESS_KEY_ID": self.credentials.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.credentials.secret_access_key,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
@@ -67,39 +72,53 @@ class Endpoints:
             "host": f"http://{self.host}",
             "port": self.port("databricks"),
             "schema": "http",
-            "password": DATABRICKS_TOKEN,
+            "password": self.credentials.databricks_token,
         }
-        return {"aws_default": aws_connection(self.url("aws")), "databricks_default": databricks}
+        return {
+            "aws_default": aws_connection(self.url("aws"), self.credentials),
+            "databricks_default": databricks,
+        }
 
     def describe(self) -> dict[str, dict[str, str]]:
         """What stands in ``endpoints.json``."""
+        control = {"control_token": self.credentials.control_token}
         return {
-            "airflow": {"url": self.url("airflow"), **AIRFLOW_LOGIN},
-            "x_api": {"url": self.url("x_api"), "bearer_token": X_TOKEN},
+            "airflow": {"url": self.url("airflow"), **self.login},
+            "x_api": {"url": self.url("x_api"), "bearer_token": self.credentials.x_bearer_token, **control},
             "aws": {
                 "url": self.url("aws"),
                 "region": REGION,
-                "access_key_id": ACCESS_KEY,
-                "secret_access_key": SECRET_KEY,
+                "access_key_id": self.credentials.access_key_id,
+                "secret_access_key": self.credentials.secret_access_key,
+                **self.login,
+                **control,
             },
-            "trino": {"url": self.url("trino")},
+            "trino": {"url": self.url("trino"), "username": USER, "token": token(self.credentials)},
             "streamer": {"url": self.url("streamer")},
-            "databricks": {"url": self.url("databricks"), "token": DATABRICKS_TOKEN},
-            "mlflow": {"url": self.url("mlflow")},
+            "databricks": {
+                "url": self.url("databricks"),
+                "token": self.credentials.databricks_token,
+                **self.login,
+            },
+            "mlflow": {"url": self.url("mlflow"), **self.login},
         }
 
-    def write(self, path: Path) -> None:
-        """Writes ``endpoints.json``, readable by its owner alone."""
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(self.describe(), indent=2) + "\n")
+    def write(self, folder: Path) -> None:
+        """Writes ``endpoints.json``, and ``aws.env`` for a shell; both are readable by their owner alone."""
+        write_private(folder / "endpoints.json", json.dumps(self.describe(), indent=2) + "\n")
+        variables = self.aws_environment().items()
+        exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables)
+        write_private(folder / "aws.env", exports)
 
 
-def write_containers_environment(path: Path, endpoints: Endpoints, environment: Mapping[str, str]) -> None:
+def write_containers_environment(
+    path: Path, endpoints: Endpoints, environment: Mapping[str, str], mode: int = 0o600
+) -> None:
     """Writes what Airflow and the streamer in containers need.
 
     ``endpoints`` name this machine as containers do, ``environment`` is a run's own. Values stand in single
     quotes, so that a shell reads them as compose does. The path of the topics file is left out: containers
-    have another. Whoever may run a container may read it; it opens nothing but the stand-ins.
+    have another.
     """
     opinion = {
         name: value
@@ -116,4 +135,5 @@ def write_containers_environment(path: Path, endpoints: Endpoints, environment: 
         "OPINION_X_API_URL": endpoints.url("x_api"),
         **connections,
     }
-    path.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items()))
+    content = "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
+    write_private(path, content, mode)

@@ -134,7 +134,7 @@ def run_stand_ins(options: RunOptions) -> None:
         trino = services.start_stand_ins()
         services.start_training_stand_ins()()
         with world.step("Trino up"):
-            trino.wait_until(lambda: is_ready(world.endpoints.url("trino")), 120)
+            trino.wait_until(lambda: is_ready(world.endpoints.url("trino"), world.endpoints.credentials), 120)
         with world.containers_environment():
             world.wait_for_ever()
 

@@ -11,8 +11,9 @@ from local import airflow_server
 from local.airflow_server import AirflowClient
 from local.aws.bootstrap import bootstrap
 from local.aws.trino import is_ready
+from local.credentials import CREDENTIALS_FILE
 from local.databricks import mlflow
-from local.endpoints import DATABRICKS_TOKEN, X_TOKEN
+from local.parameters import LOOPBACK
 from local.processes import Process, answers
 from local.world import World
 
@@ -38,7 +39,14 @@ class Services:
     @cached_property
     def airflow(self) -> AirflowClient:
         """A client of this run's Airflow."""
-        return AirflowClient(self.world.endpoints.url("airflow"))
+        return AirflowClient(self.world.endpoints.url("airflow"), self.world.endpoints.login)
+
+    @property
+    def _listening(self) -> list[str]:
+        """Where the stand-ins listen, the hosts that they answer to, and whom."""
+        folder, bind = self.world.folder, self.world.options.bind
+        options = ["--host", bind, "--credentials", str(folder / CREDENTIALS_FILE)]
+        return options if bind == LOOPBACK else [*options, "--allowed-host", self.world.options.gateway]
 
     def start_stand_ins(self) -> Process:
         """Starts X, AWS and Trino; returns Trino, which takes longer than the others to be ready."""
@@ -51,15 +59,14 @@ class Services:
         )
         with world.step("X and AWS stand-ins up"):
             x_command = [python, "-m", "local.x_api", "--port", str(endpoints.port("x_api"))]
-            x_command += ["--state", str(world.folder / "x_api"), "--token", X_TOKEN]
-            x_command += ["--host", options.bind]
+            x_command += ["--state", str(world.folder / "x_api"), *self._listening]
             x_command += ["--topics", env["OPINION_TOPICS_FILE"], "--rate", str(options.rate)]
             if options.archive:
                 x_command += ["--archive", str(options.archive)]
             x_api = world.processes.start("x_api", x_command, env, ends_last=True)
             aws_command = [python, "-m", "local.aws", "--port", str(endpoints.port("aws"))]
-            aws_command += ["--host", options.bind]
-            aws_command += ["--state", str(world.folder / "aws"), "--trino-url", endpoints.url("trino")]
+            aws_command += ["--state", str(world.folder / "aws"), *self._listening]
+            aws_command += ["--trino-url", endpoints.url("trino")]
             aws = world.processes.start("aws", aws_command, env, ends_last=True)
             x_api.wait_until(lambda: answers(f"{endpoints.url('x_api')}/_local/health"), 60)
             aws.wait_until(lambda: answers(f"{endpoints.url('aws')}/_local/health"), 30)
@@ -69,36 +76,35 @@ class Services:
                 endpoints.url("aws"),
                 "--state",
                 str(world.folder / "trino"),
+                "--credentials",
+                str(world.folder / CREDENTIALS_FILE),
             ]
             trino = world.processes.start("trino", trino_command, env, ends_last=True)
             bootstrap(
                 endpoints.url("aws"),
                 world.settings,
-                x_token=X_TOKEN,
+                endpoints.credentials,
                 buffering_seconds=BUFFERING_SECONDS,
                 connections=endpoints.connections(),
             )
-        endpoints.write(world.options.run_dir / "endpoints.json")
+        endpoints.write(world.options.run_dir)
         return trino
 
     def start_training_stand_ins(self) -> Callable[[], None]:
         """Starts Databricks and MLflow; returns what waits for them: labels come first."""
         world = self.world
-        endpoints, host = world.endpoints, world.options.bind
+        endpoints = world.endpoints
         command = [sys.executable, "-m", "local.databricks", "--port", str(endpoints.port("databricks"))]
         command += [
             "--state",
             str(world.folder / "databricks"),
-            "--host",
-            host,
-            "--token",
-            DATABRICKS_TOKEN,
+            *self._listening,
         ]
         command += ["--aws-endpoint", endpoints.url("aws"), "--mlflow-url", endpoints.url("mlflow")]
         databricks = world.processes.start("databricks", command, world.environment)
         state = world.folder / "mlflow"
         state.mkdir(exist_ok=True)
-        mlflow_command = mlflow.command(endpoints.port("mlflow"), state, host)
+        mlflow_command = mlflow.command(endpoints.port("mlflow"), state, self._listening)
         tracking = world.processes.start("mlflow", mlflow_command, mlflow.environment(world.environment))
 
         def wait() -> None:
@@ -135,8 +141,9 @@ class Services:
             components = airflow_server.start(world.processes, world.endpoints, self.airflow_environment)
             components["api-server"].wait_until(lambda: airflow_server.is_healthy(world.endpoints), 120)
             progress("waiting for Trino")
-            trino.wait_until(lambda: is_ready(world.endpoints.url("trino")), 120)
+            trino.wait_until(lambda: is_ready(world.endpoints.url("trino"), world.endpoints.credentials), 120)
             components["dag-processor"].wait_until(
                 lambda: all(self.airflow.has_dag(dag) for dag in DAGS), 120
             )
             self.airflow.ensure_pool(world.settings.sagemaker_pool, SAGEMAKER_JOBS)
+        world.tell_login()

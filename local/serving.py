@@ -1,16 +1,53 @@
-"""How the stand-ins listen and stop."""
+"""How the stand-ins are started, listen and stop."""
 
 from __future__ import annotations
 
+import argparse
 import signal
 import socket
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
+from include.web_guard import WebGuard
+from local.credentials import Credentials
+
 
 class ListenError(RuntimeError):
     """An address cannot be listened on; the message says what to do."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what every stand-in can be told: where it listens, for whom, and where its state lies."""
+    parser.add_argument("--port", type=int, required=True, help="0 takes a free one and prints it")
+    parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name by which clients reach it, beside its address and localhost; again for more",
+    )
+    parser.add_argument("--state", type=Path, required=True, help="folder that survives restarts")
+    parser.add_argument(
+        "--credentials",
+        type=Path,
+        help="JSON file with what clients must present, made where there is none"
+        " (default: credentials.json in the folder of --state)",
+    )
+
+
+def guard_of(given: argparse.Namespace) -> WebGuard:
+    """The guard that the options of `add_options` ask for."""
+    return WebGuard.bound_to(given.host, given.allowed_host)
+
+
+def credentials_of(given: argparse.Namespace) -> Credentials:
+    """The credentials that the options of `add_options` name; raises `CredentialsError`."""
+    if given.credentials:
+        return Credentials.of(given.credentials)
+    return Credentials.in_folder(given.state)
 
 
 def listen(host: str, port: int) -> tuple[socket.socket, str]:

@@ -25,7 +25,7 @@ from include.window import Window
 from include.x.budget import PostsLedger
 from include.x.topics import load as load_topics
 from local.aws.context import ACCOUNT
-from local.endpoints import DATABRICKS_TOKEN, Endpoints
+from local.endpoints import Endpoints
 
 SETTLED = frozenset({"complete", "quiet"})
 """The verdicts that a closed hour of a finished run may have."""
@@ -124,7 +124,7 @@ def collect(
     tables = {name: _rows(athena, settings, name, windows) for name in QUERIES}
     hours = _hours(tables, topics, windows)
     ledger = PostsLedger(s3, settings.bucket).by_source(f"{datetime.now(UTC):%Y-%m}")
-    archive = requests.get(f"{endpoints.url('x_api')}/_local/health", timeout=10).json().get("archive") or {}
+    archive = _archive(endpoints)
     streamer = requests.get(f"{endpoints.url('streamer')}/status", timeout=10).json()
     predicted = find_predicted(s3, settings.bucket)
     training = _training(s3, settings.bucket)
@@ -264,11 +264,21 @@ def _links(endpoints: Endpoints, settings: Settings) -> dict[str, str]:
     }
 
 
+def _archive(endpoints: Endpoints) -> dict[str, Any]:
+    answer = requests.get(
+        f"{endpoints.url('x_api')}/_local/status",
+        headers={"Authorization": f"Bearer {endpoints.credentials.control_token}"},
+        timeout=10,
+    )
+    answer.raise_for_status()
+    return answer.json().get("archive") or {}
+
+
 def _count_databricks_runs(endpoints: Endpoints, begun: datetime) -> int:
     answer = requests.get(
         f"{endpoints.url('databricks')}/api/2.2/jobs/runs/list",
         params={"start_time_from": int(begun.timestamp() * 1000), "limit": 25},
-        headers={"Authorization": f"Bearer {DATABRICKS_TOKEN}"},
+        headers={"Authorization": f"Bearer {endpoints.credentials.databricks_token}"},
         timeout=10,
     )
     answer.raise_for_status()

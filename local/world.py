@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from include.x.rules import rule_hash
 from include.x.topics import TopicsError
 from include.x.topics import load as load_topics
 from local.airflow_server import ROOT, AirflowError
+from local.credentials import Credentials, CredentialsError
 from local.endpoints import (
     QUICKSIGHT_READER,
     SERVICES,
@@ -60,6 +61,13 @@ class RunOptions:
     """Where the stand-ins listen."""
     gateway: str = "host.docker.internal"
     """The name by which containers reach this machine."""
+    handover: Path | None = None
+    """The file for containers elsewhere than in ``run_dir``; its folder's group may read it."""
+
+    @property
+    def containers(self) -> Path:
+        """What containers read."""
+        return self.handover or self.run_dir / _CONTAINERS
 
 
 def _console() -> Console:
@@ -99,17 +107,27 @@ class World:
         if self.options.bind == LOOPBACK:
             yield
             return
-        file = self.options.run_dir / _CONTAINERS
-        endpoints = Endpoints(self.options.first_port, host=self.options.gateway)
-        write_containers_environment(file, endpoints, self.environment)
+        file = self.options.containers
+        endpoints = replace(self.endpoints, host=self.options.gateway)
+        mode = 0o640 if self.options.handover else 0o600
+        write_containers_environment(file, endpoints, self.environment, mode)
         self.console.print(f"Containers reach the stand-ins by {file}.")
         try:
             yield
         finally:
             file.unlink(missing_ok=True)
 
+    def tell_login(self) -> None:
+        """Tells people how to log in."""
+        login = self.endpoints.login
+        self.console.print(
+            f"Log in to Airflow, MLflow and the stand-ins' pages as [bold]{login['username']}[/], password"
+            f" [bold]{login['password']}[/]. {self.options.run_dir / 'endpoints.json'} has every credential."
+        )
+
     def wait_for_ever(self) -> None:
         """Keeps everything up until Ctrl-C; raises `ProcessError` where a service ends."""
+        self.tell_login()
         self.console.print("Everything goes on running; Ctrl-C ends it.")
         while True:
             self.processes.check()
@@ -123,12 +141,13 @@ def prepared(options: RunOptions, services: Sequence[str]) -> Iterator[World]:
     try:
         topics = load_topics(topics_file)
         options.run_dir.mkdir(parents=True, exist_ok=True)
+        options.run_dir.chmod(0o700)
         _leave_proxy_aside()
         with _alone(options) as registry:
-            endpoints = Endpoints(options.first_port)
-            _check_ports(endpoints, services, options.bind)
             folder = options.run_dir / "worlds" / _world(options, rule_hash(topics))
             folder.mkdir(parents=True, exist_ok=True)
+            endpoints = Endpoints(options.first_port, Credentials.in_folder(folder))
+            _check_ports(endpoints, services, options.bind)
             environment = _environment(options, folder, endpoints, topics_file)
             with Processes(folder / "logs", registry) as processes:
                 try:
@@ -145,7 +164,7 @@ def prepared(options: RunOptions, services: Sequence[str]) -> Iterator[World]:
                     # A process that has ended tells why itself.
                     processes.check()
                     raise
-    except (TopicsError, ProcessError, AirflowError, SummaryError) as error:
+    except (TopicsError, CredentialsError, ProcessError, AirflowError, SummaryError) as error:
         raise RunError(str(error)) from error
     except _UNANSWERED as error:
         raise RunError(f"a stand-in did not answer as it should: {error}; see {folder / 'logs'}.") from error
@@ -239,6 +258,6 @@ def _alone(options: RunOptions) -> Iterator[Path]:
         registry = options.run_dir / "processes.json"
         end_leftovers(registry)
         # Whoever waits for it must not find a killed run's.
-        (options.run_dir / _CONTAINERS).unlink(missing_ok=True)
+        options.containers.unlink(missing_ok=True)
         yield registry
         handle.truncate(0)

@@ -119,7 +119,12 @@ def _run(options: argparse.Namespace) -> int:
             spool,
             firehose_client(),
             PostsLedger(boto3.client("s3"), configured.bucket),
-            Options(options.http_host, options.http_port, options.heartbeat_seconds),
+            Options(
+                options.http_host,
+                options.http_port,
+                options.heartbeat_seconds,
+                tuple(options.http_allowed_host),
+            ),
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             # Not in the handler itself: it may interrupt the very lock that `stop` takes.
@@ -230,6 +235,13 @@ def _parser() -> argparse.ArgumentParser:
         type=_seconds,
         default=15.0,
         help="between two heartbeats (default %(default)s)",
+    )
+    run.add_argument(
+        "--http-allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a host name by which its HTTP is asked, beside its address and localhost; again for more",
     )
     status = commands.add_parser("status", help="show what a running streamer says of itself")
     for command in (run, status):

@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from include.web_guard import WebGuard
 
 _PREFIX = "x_opinion_streamer"
 _COUNTERS = frozenset(
@@ -40,13 +42,19 @@ class Watched:
 class HealthServer:
     """Serves what ``watched`` says until `close`; 503 at `/healthz` and `/readyz` comes with the reason.
 
-    Raises `OSError` if the port is taken.
+    No page in a browser reaches it (`include.web_guard`); ``names`` are host names by which it is asked,
+    beside its address. Raises `OSError` if the port is taken.
     """
 
-    def __init__(self, host: str, port: int, watched: Watched) -> None:
+    def __init__(self, host: str, port: int, watched: Watched, names: Iterable[str] = ()) -> None:
+        guard = WebGuard.bound_to(host, names)
+
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                if self.path == "/healthz":
+                objection = guard.objection("GET", self.headers.items())
+                if objection:
+                    self._answer(403, "text/plain", f"{objection}\n")
+                elif self.path == "/healthz":
                     self._judged(watched.ill())
                 elif self.path == "/readyz":
                     self._judged(watched.unready())

@@ -65,11 +65,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Options:
-    """How the streamer is watched: the address of its HTTP server, seconds between heartbeats."""
+    """How the streamer is watched: its HTTP server's address and names, seconds between heartbeats."""
 
     http_host: str
     http_port: int
     heartbeat_seconds: float
+    http_names: tuple[str, ...] = ()
 
 
 class Streamer:
@@ -134,6 +135,7 @@ class Streamer:
                 self._options.http_host,
                 self._options.http_port,
                 Watched(self.status, self._ill, self._unready),
+                self._options.http_names,
             )
         except OSError as error:
             log.error("port %s cannot be used: %s", self._options.http_port, error.strerror)

@@ -56,11 +56,11 @@ def executable() -> str:
 
 
 @contextlib.contextmanager
-def browser() -> Iterator[Browser]:
-    """A headless Chromium."""
+def browser(*arguments: str) -> Iterator[Browser]:
+    """A headless Chromium, with further arguments of its command line."""
     path = executable()
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        started = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, *arguments])
         try:
             yield started
         finally:

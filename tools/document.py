@@ -50,6 +50,7 @@ from include.x.snowflake import lowest_id
 from include.x.topics import Topics, load
 from local.aws.bootstrap import Clients
 from local.aws.trino import is_ready
+from local.credentials import CREDENTIALS_FILE, Credentials
 from local.processes import Processes, answers, port_is_free
 from local.x_api.selection import Selection
 from local.x_api.synthetic import Synthetic
@@ -579,6 +580,8 @@ def _athena() -> Iterator[ClientOf]:
         ports = (port for port in range(20_000, 32_000) if port_is_free(port))
         aws_port, trino_port = next(ports), next(ports)
         endpoint, trino_url = f"http://127.0.0.1:{aws_port}", f"http://127.0.0.1:{trino_port}"
+        credentials = Credentials.in_folder(folder)
+        shown = ["--credentials", str(folder / CREDENTIALS_FILE)]
         with Processes(folder / "logs", folder / "processes.json") as processes:
             command = [
                 sys.executable,
@@ -588,14 +591,15 @@ def _athena() -> Iterator[ClientOf]:
                 str(aws_port),
                 "--state",
                 str(folder / "aws"),
+                *shown,
             ]
             aws = processes.start("aws", [*command, "--trino-url", trino_url], os.environ)
             aws.wait_until(lambda: answers(f"{endpoint}/_local/health"), 60)
             command = [sys.executable, "-m", "local.aws.trino", "--port", str(trino_port)]
-            command += ["--aws-endpoint", endpoint, "--state", str(folder / "trino")]
+            command += ["--aws-endpoint", endpoint, "--state", str(folder / "trino"), *shown]
             trino = processes.start("trino", command, os.environ)
-            trino.wait_until(lambda: is_ready(trino_url), 120)
-            yield Clients(endpoint)
+            trino.wait_until(lambda: is_ready(trino_url, credentials), 120)
+            yield Clients(endpoint, credentials)
 
 
 def sample_settings(suffix: str = "") -> Settings:

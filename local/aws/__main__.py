@@ -7,10 +7,11 @@ import logging
 import os
 import socket
 import sys
-from pathlib import Path
 
+from include.web_guard import WebGuard
 from local.aws.context import ACCOUNT, Context, Options
-from local.serving import ListenError, listen, stoppable
+from local.credentials import CredentialsError
+from local.serving import ListenError, add_options, credentials_of, guard_of, listen, stoppable
 
 # moto reads these when it is imported: the one account, addresses without the bucket in the host name, and no
 # CORS headers, which S3 gives only where a bucket asks for them.
@@ -24,9 +25,7 @@ log = logging.getLogger("local.aws")
 def main(arguments: list[str] | None = None) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local.aws", description=__doc__)
-    parser.add_argument("--port", type=int, required=True, help="0 takes a free one and prints it")
-    parser.add_argument("--state", type=Path, required=True, help="folder that survives restarts")
-    parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
+    add_options(parser)
     parser.add_argument("--trino-url", help="the Trino behind Athena; without it Athena is refused")
     parser.add_argument("--transform-jobs", type=int, default=4, help="limit of transform jobs at one time")
     parser.add_argument("--warm-seconds", type=float, default=30.0, help="how long idle model servers stay")
@@ -34,27 +33,29 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 
     try:
+        credentials = credentials_of(given)
         listener, endpoint = listen(given.host, given.port)
-    except ListenError as error:
+    except (ListenError, CredentialsError) as error:
         print(error, file=sys.stderr)
         return 1
     given.state.mkdir(parents=True, exist_ok=True)
     context = Context(
         state=given.state.resolve(),
         endpoint=endpoint,
+        credentials=credentials,
         options=Options(
             trino_url=given.trino_url,
             transform_jobs=given.transform_jobs,
             warm_seconds=given.warm_seconds,
         ),
     )
-    return serve(context, listener)
+    return serve(context, listener, guard_of(given))
 
 
-def serve(context: Context, listener: socket.socket) -> int:
+def serve(context: Context, listener: socket.socket, guard: WebGuard) -> int:
     """Restores the state, installs the extensions and serves on the bound socket until a signal comes."""
     from local.aws import firehose, firehose_faults, glue, quicksight, sagemaker
-    from local.aws.server import Application
+    from local.aws.server import Application, gated
     from local.aws.state import State, StateError
 
     state = State(context.state)
@@ -73,7 +74,8 @@ def serve(context: Context, listener: socket.socket) -> int:
         print(error, file=sys.stderr)
         return 1
     application = Application(state, context)
-    server = stoppable(firehose_faults.controlled(application), date_header=False, server_header=False)
+    gate = gated(firehose_faults.controlled(application), context.credentials, guard)
+    server = stoppable(gate, date_header=False, server_header=False)
     state.start()
     context.start()
     print(f"local AWS at {context.endpoint}", flush=True)

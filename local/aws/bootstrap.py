@@ -1,4 +1,6 @@
-"""``python -m local.aws.bootstrap --endpoint URL``: what a new account needs before the pipeline can run.
+"""What a new account needs before the pipeline can run.
+
+``python -m local.aws.bootstrap --endpoint URL --credentials FILE``
 
 Creates the lake's bucket, the delivery stream from `infra/delivery_stream.yaml` (the template that the cloud
 deploys), the secrets and QuickSight's users. Twice changes nothing; a changed template or parameter updates
@@ -25,11 +27,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from include.settings import Settings, settings
 from local.aws.context import ACCOUNT, REGION
+from local.credentials import Credentials, CredentialsError
 
 TEMPLATE = Path(__file__).parents[2] / "infra" / "delivery_stream.yaml"
 CONNECTIONS_PREFIX = "airflow/connections"
-ACCESS_KEY = "local"
-SECRET_KEY = "local"  # noqa: S105 - what every local client signs with; nothing checks it
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +125,7 @@ class Clients:
     """boto3 clients of one endpoint."""
 
     endpoint: str
+    credentials: Credentials
 
     def __call__(self, service: str) -> Any:
         """A client of a service."""
@@ -132,8 +134,8 @@ class Clients:
             service,
             endpoint_url=self.endpoint,
             region_name=REGION,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
+            aws_access_key_id=self.credentials.access_key_id,
+            aws_secret_access_key=self.credentials.secret_access_key,
             config=Config(retries={"max_attempts": 2}),
         )
 
@@ -141,25 +143,24 @@ class Clients:
 def bootstrap(
     endpoint: str,
     settings: Settings,
+    credentials: Credentials,
     *,
-    x_token: str | None = None,
     buffering_seconds: int = 60,
     connections: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Creates or updates bucket, delivery stream and secrets at ``endpoint``.
 
-    Without ``x_token`` the secret of X's token is left as it is. ``connections`` are further Airflow
+    ``credentials`` are what AWS is asked with, and X's token. ``connections`` are further Airflow
     connections by id, in Airflow's JSON form. Raises botocore's errors as they come.
     """
-    clients = Clients(endpoint)
+    clients = Clients(endpoint, credentials)
     _bucket(clients("s3"), settings.bucket)
     _delivery_stream(clients, settings, buffering_seconds)
     vault = clients("secretsmanager")
-    given = {settings.aws_conn_id: aws_connection(endpoint), **(connections or {})}
+    given = {settings.aws_conn_id: aws_connection(endpoint, credentials), **(connections or {})}
     for name, connection in given.items():
         _secret(vault, f"{CONNECTIONS_PREFIX}/{name}", json.dumps(connection, sort_keys=True))
-    if x_token is not None:
-        _secret(vault, settings.x_token_secret, x_token)
+    _secret(vault, settings.x_token_secret, credentials.x_bearer_token)
     _secret(vault, settings.pseudonym_secret, secrets.token_hex(32), keep=True)
     for principal in settings.quicksight_principals:
         _quicksight_user(clients("quicksight"), principal)
@@ -185,12 +186,12 @@ def _quicksight_user(quicksight: Any, principal: str) -> None:
         log.info("registered user=%s", user)
 
 
-def aws_connection(endpoint: str) -> dict[str, Any]:
+def aws_connection(endpoint: str, credentials: Credentials) -> dict[str, Any]:
     """Airflow's connection to the AWS at ``endpoint``, in its JSON form."""
     return {
         "conn_type": "aws",
-        "login": ACCESS_KEY,
-        "password": SECRET_KEY,
+        "login": credentials.access_key_id,
+        "password": credentials.secret_access_key,
         "extra": {"endpoint_url": endpoint, "region_name": REGION},
     }
 
@@ -282,7 +283,12 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local.aws.bootstrap", description=__doc__)
     parser.add_argument("--endpoint", required=True, help="address of the local AWS")
-    parser.add_argument("--x-token", help="X's bearer token; left as it is without one")
+    parser.add_argument(
+        "--credentials",
+        type=Path,
+        required=True,
+        help="JSON file of those that the stand-ins want",
+    )
     parser.add_argument("--buffering-seconds", type=int, default=60, help="of the delivery stream")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
@@ -290,9 +296,12 @@ def main(arguments: list[str] | None = None) -> int:
         bootstrap(
             given.endpoint,
             settings(),
-            x_token=given.x_token,
+            Credentials.of(given.credentials),
             buffering_seconds=given.buffering_seconds,
         )
+    except CredentialsError as error:
+        print(error, file=sys.stderr)
+        return 1
     except (BotoCoreError, ClientError) as error:
         print(f"The local AWS at {given.endpoint} could not be set up: {error}", file=sys.stderr)
         return 1

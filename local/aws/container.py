@@ -115,10 +115,16 @@ def _server(handler: Handler) -> ThreadingHTTPServer:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            if self._by_a_page():
+                self._answer(403, b"", JSON)
+                return
             self._answer(200 if self.path == "/ping" else 404, b"", JSON)
 
         def do_POST(self) -> None:
             data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self._by_a_page():
+                self._answer(403, b"", JSON)
+                return
             if self.path != "/invocations":
                 self._answer(404, b"", JSON)
                 return
@@ -133,6 +139,12 @@ def _server(handler: Handler) -> ThreadingHTTPServer:
                 self._answer(500, f"{type(error).__name__}: {error}".encode(), "text/plain")
             else:
                 self._answer(200, body, media)
+
+        def _by_a_page(self) -> bool:
+            """Whether a browser asks for a web page; SageMaker's requests have neither of these headers."""
+            port = self.connection.getsockname()[1]
+            foreign = self.headers.get_all("Host") != [f"127.0.0.1:{port}"]
+            return foreign or "Origin" in self.headers or "Sec-Fetch-Site" in self.headers
 
         def _answer(self, status: int, body: bytes, media: str) -> None:
             self.send_response(status)

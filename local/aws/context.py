@@ -10,8 +10,13 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import boto3
+
+from local.credentials import Credentials
 
 ACCOUNT = "123456789012"
 """The one account, whatever the credentials say."""
@@ -42,11 +47,12 @@ class Context:
 
     ``state`` is a folder that survives restarts; an extension keeps its files in a subfolder with its own
     name. ``endpoint`` is the server's own address without a final slash, good for boto3's ``endpoint_url``
-    once the server is up.
+    once the server is up. ``credentials`` are what every client signs with, the extensions too.
     """
 
     state: Path
     endpoint: str
+    credentials: Credentials
     options: Options = field(default_factory=Options)
     offered: dict[str, re.Pattern[str]] = field(default_factory=dict)
     changed: Callable[[str], None] = lambda _service: None
@@ -55,6 +61,16 @@ class Context:
     pages: dict[str, Callable[[str], Reply]] = field(default_factory=dict)
     _starters: list[Callable[[], None]] = field(default_factory=list)
     _closers: list[Callable[[], None]] = field(default_factory=list)
+
+    def client(self, service: Any) -> Any:
+        """A boto3 client of a service of this server."""
+        return self._session.client(service, endpoint_url=self.endpoint)
+
+    @cached_property
+    def _session(self) -> Any:
+        return boto3.Session(
+            self.credentials.access_key_id, self.credentials.secret_access_key, region_name=REGION
+        )
 
     def offer(self, service: str, operations: str = ".*") -> None:
         """Says that a service is really there, as far as its operations' names match; the rest is refused."""

@@ -13,12 +13,13 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from datetime import UTC
 from email.utils import formatdate
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 from xml.sax.saxutils import escape
 
@@ -31,20 +32,25 @@ from moto.core.request import (
 )
 from moto.core.utils import method_names_from_class
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.sts.models import sts_backends
 
-from local.aws.context import REGION, Context, patch
+from include.web_guard import WebGuard
+from local.aws.context import ACCOUNT, Context, patch
+from local.aws.signatures import Reason, Secret, SignatureError, Signed, verify
 from local.aws.state import State
+from local.credentials import USERNAME, Credentials
+from local.gate import Application as Asgi
+from local.gate import Gate, Key, Message, Receive, Send
 
 log = logging.getLogger(__name__)
 
-type Message = MutableMapping[str, Any]
-type Receive = Callable[[], Awaitable[Message]]
-type Send = Callable[[Message], Awaitable[None]]
 type Headers = list[tuple[str, str]]
 
 _THREADS = 32
 _WHOLE = 1 << 20
 """Bodies up to this size are sent in one piece."""
+
+_HEALTH = "/_local/health"
 
 _READS = re.compile(r"(Get|List|Describe|BatchGet|Head|Search|Filter|Test|Query)")
 """Operations that change nothing, by the start of their names."""
@@ -74,7 +80,7 @@ _GLUE_DATA_CATALOG = re.compile(
 
 OFFERED: dict[str, re.Pattern[str]] = {
     "s3": re.compile(r".*"),
-    "sts": re.compile(r"(GetCallerIdentity|AssumeRole|GetSessionToken)$"),
+    "sts": re.compile(r"(GetCallerIdentity|AssumeRole)$"),
     "iam": re.compile(
         r".*(Role|Roles|Policy|Policies|PolicyVersion|PolicyVersions|User|Users|InstanceProfiles?)$"
     ),
@@ -144,6 +150,15 @@ class Request:
         return _SIGNED.get(credential.group(1), credential.group(1)) if credential else None
 
     @property
+    def protocol(self) -> Literal["s3", "json", "rest", "query"]:
+        """The form in which the service gives its errors."""
+        if self.service == "s3":
+            return "s3"
+        if "x-amz-target" in self.headers:
+            return "json"
+        return "query" if self.operation or self.service in ("iam", "sts") else "rest"
+
+    @property
     def changes(self) -> bool:
         """Whether the request may change something."""
         if self.service == "s3":
@@ -200,17 +215,21 @@ class Answer:
         self.headers = headers
         self.body = body
 
+    def blocks(self) -> Iterable[bytes]:
+        """The body, however it comes."""
+        return [self.body] if isinstance(self.body, bytes) else self.body
+
 
 def refusal(request: Request, status: int, code: str, message: str) -> Answer:
     """An error in the form in which the request's service gives its errors."""
     identity = str(uuid.uuid4())
-    if request.service == "s3":
+    if request.protocol == "s3":
         body = (
             f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code>'
             f"<Message>{escape(message)}</Message><RequestId>{identity}</RequestId></Error>"
         )
         media = "application/xml"
-    elif "x-amz-target" in request.headers or not request.operation:
+    elif request.protocol != "query":
         body = json.dumps({"__type": code, "message": message})
         media = "application/x-amz-json-1.1"
     else:
@@ -231,11 +250,80 @@ def refusal(request: Request, status: int, code: str, message: str) -> Answer:
     return Answer(status, headers, b"" if request.method == "HEAD" else data)
 
 
+_UNSIGNED: dict[Reason, dict[str, tuple[int, str]]] = {
+    "missing": {
+        "s3": (403, "AccessDenied"),
+        "json": (400, "MissingAuthenticationTokenException"),
+        "rest": (403, "MissingAuthenticationTokenException"),
+        "query": (403, "MissingAuthenticationToken"),
+    },
+    "malformed": {
+        "s3": (400, "AuthorizationHeaderMalformed"),
+        "json": (400, "IncompleteSignatureException"),
+        "rest": (403, "IncompleteSignatureException"),
+        "query": (400, "IncompleteSignature"),
+    },
+    "unknown": {
+        "s3": (403, "InvalidAccessKeyId"),
+        "json": (400, "UnrecognizedClientException"),
+        "rest": (403, "UnrecognizedClientException"),
+        "query": (403, "InvalidClientTokenId"),
+    },
+    "mismatch": {
+        "s3": (403, "SignatureDoesNotMatch"),
+        "json": (400, "InvalidSignatureException"),
+        "rest": (403, "InvalidSignatureException"),
+        "query": (403, "SignatureDoesNotMatch"),
+    },
+    "content": {
+        "s3": (400, "XAmzContentSHA256Mismatch"),
+        "json": (400, "InvalidSignatureException"),
+        "rest": (403, "InvalidSignatureException"),
+        "query": (403, "SignatureDoesNotMatch"),
+    },
+    "skewed": {
+        "s3": (403, "RequestTimeTooSkewed"),
+        "json": (400, "InvalidSignatureException"),
+        "rest": (403, "InvalidSignatureException"),
+        "query": (403, "SignatureDoesNotMatch"),
+    },
+    "expired": {
+        "s3": (400, "ExpiredToken"),
+        "json": (400, "ExpiredTokenException"),
+        "rest": (403, "ExpiredTokenException"),
+        "query": (403, "ExpiredToken"),
+    },
+    "unsupported": {
+        "s3": (400, "InvalidRequest"),
+        "json": (400, "IncompleteSignatureException"),
+        "rest": (403, "IncompleteSignatureException"),
+        "query": (400, "IncompleteSignature"),
+    },
+}
+"""HTTP status and code for a request that is not signed as it must be, by the service's protocol."""
+
+
+def gated(application: Asgi, credentials: Credentials, guard: WebGuard) -> Gate:
+    """The application, answering whom the guard lets in; its own pages and controls want their keys."""
+
+    def refuse(scope: Message, status: int, reason: str) -> tuple[str, bytes]:
+        answer = refusal(Request(scope, b""), status, "AccessDenied", reason)
+        return dict(answer.headers)["Content-Type"], b"".join(answer.blocks())
+
+    keys = {
+        "/_local/": Key.token(credentials.control_token),
+        "/_local/quicksight/": Key.login(USERNAME, credentials.password),
+        _HEALTH: None,
+    }
+    return Gate(application, guard, keys, refuse)
+
+
 class Application:
     """The ASGI application."""
 
     def __init__(self, state: State, context: Context) -> None:
         self._state = state
+        self._credentials = context.credentials
         self._offered = {**OFFERED, **context.offered}
         self._served = context.served
         self._pages = context.pages
@@ -280,13 +368,18 @@ class Application:
 
     def _answer(self, scope: Message, body: bytes) -> Answer:
         request = Request(scope, body)
-        if request.raw_path == "/_local/health":
+        if request.raw_path == _HEALTH:
             return self._health()
         for prefix, page in self._pages.items():
             if request.raw_path.startswith(prefix) and request.method == "GET":
                 return Answer(*page(request.raw_path))
         try:
+            self._check_signature(request)
             answer = self._dispatch(request)
+        except SignatureError as error:
+            status, code = _UNSIGNED[error.reason][request.protocol]
+            log.warning("refused service=%s code=%s path=%s", request.service, code, request.raw_path)
+            answer = refusal(request, status, code, str(error))
         except NotImplementedError as error:
             log.warning("refused service=%s operation=%s: %s", request.service, request.operation, error)
             answer = _not_offered(request)
@@ -298,6 +391,26 @@ class Application:
         answer.headers = [(name, value) for name, value in answer.headers if name.lower() != "date"]
         answer.headers.append(("Date", formatdate(usegmt=True)))
         return answer
+
+    def _check_signature(self, request: Request) -> None:
+        media = request.headers.get("content-type", "")
+        if request.service == "s3" and request.method == "POST" and media.startswith("multipart/form-data"):
+            raise NotImplementedError("S3's form uploads")
+        verify(
+            Signed(request.method, request.raw_path, request.query, request.headers, request.body),
+            self._secret_of,
+        )
+
+    def _secret_of(self, access_key_id: str) -> Secret | None:
+        if access_key_id == self._credentials.access_key_id:
+            return Secret(self._credentials.secret_access_key)
+        role = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(access_key_id)
+        if role is None:
+            return None
+        # moto's times are in UTC, without saying so.
+        return Secret(
+            role.secret_access_key, role.session_token, role.expiration.replace(tzinfo=UTC).timestamp()
+        )
 
     def _dispatch(self, request: Request) -> Answer:
         offered = self._offered.get(request.service)
@@ -331,7 +444,7 @@ class Application:
         return Answer(int(status.split(" ", 1)[0]), headers, body)
 
     def _health(self) -> Answer:
-        data = json.dumps({"status": "ok", "region": REGION, "services": sorted(self._offered)}).encode()
+        data = b'{"status": "ok"}'
         return Answer(200, [("Content-Type", "application/json"), ("Content-Length", str(len(data)))], data)
 
     def close(self) -> None:

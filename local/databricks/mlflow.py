@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from local.databricks.cluster import python
+from local.databricks.cluster import ROOT, python
 
 
-def command(port: int, state: Path, host: str = "127.0.0.1") -> list[str]:
+def command(port: int, state: Path, options: Sequence[str] = ()) -> list[str]:
     """What starts it; runs, registry and artefacts lie under ``state``, which must exist.
 
-    Artefacts go through the server, so clients need no access to the folder. Healthy once ``/health``
-    answers. Raises `ClusterError` where the ml environment has not been set up.
+    ``options`` are further ones of `local.serving.add_options`. Artefacts go through the server, so clients
+    need no access to the folder. Healthy once ``/health`` answers. Raises `ClusterError` where the ml
+    environment has not been set up.
     """
-    state = state.resolve()
-    return [
-        *(str(python()), "-m", "mlflow", "server"),
-        *("--backend-store-uri", f"sqlite:///{state / 'mlflow.sqlite'}"),
-        *("--artifacts-destination", str(state / "artifacts")),
-        *("--host", host, "--port", str(port), "--workers", "1"),
-    ]
+    program = [str(python()), "-m", "local.databricks.tracking"]
+    return [*program, "--port", str(port), "--state", str(state.resolve()), *options]
 
 
 def environment(base: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -32,4 +28,5 @@ def environment(base: Mapping[str, str] = os.environ) -> dict[str, str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
         "GIT_PYTHON_REFRESH": "quiet",
+        "PYTHONPATH": str(ROOT),
     }

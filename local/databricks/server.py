@@ -17,11 +17,16 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from include.web_guard import WebGuard
+from local.credentials import USERNAME, Credentials
 from local.databricks.errors import ApiError, invalid
 from local.databricks.files import Files
 from local.databricks.page import render
 from local.databricks.runs import USER, Runs
 from local.databricks.settings import SPARK_VERSIONS, truth, whole
+from local.gate import Gate, Key, Message
+
+_HEALTH = "/_local/health"
 
 type Handler = Callable[[dict[str, Any]], Any]
 
@@ -31,10 +36,10 @@ log = logging.getLogger(__name__)
 class Api:
     """The application. Paths are ``/api/<version>/…``; the Jobs API answers as 2.1 and as 2.2."""
 
-    def __init__(self, runs: Runs, files: Files, token: str) -> None:
+    def __init__(self, runs: Runs, files: Files, credentials: Credentials) -> None:
         self._runs = runs
         self._files = files
-        self._token = token
+        self._credentials = credentials
         jobs: dict[tuple[str, str], Handler] = {
             ("POST", "jobs/create"): runs.create_job,
             ("GET", "jobs/get"): runs.job,
@@ -67,16 +72,18 @@ class Api:
             ("GET", "2.0/preview/scim/v2/Me"): lambda _: {"id": "1", "userName": USER, "active": True},
         }
 
-    def application(self) -> Starlette:
-        """The ASGI application."""
+    def application(self, guard: WebGuard) -> Gate:
+        """The ASGI application. Its pages want the login that people have, as the workspace does."""
         methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]
-        return Starlette(
+        routes = Starlette(
             routes=[
-                Route("/_local/health", self._health),
+                Route(_HEALTH, self._health),
                 Route("/jobs/{job_id:int}/runs/{run_id:int}", self._page),
                 Route("/{path:path}", self._answer, methods=methods),
             ]
         )
+        keys = {_HEALTH: None, "/jobs/": Key.login(USERNAME, self._credentials.password)}
+        return Gate(routes, guard, keys, _refuse)
 
     async def _health(self, _request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -108,7 +115,7 @@ class Api:
         given = request.headers.get("authorization", "")
         if not given:
             raise ApiError(401, "UNAUTHENTICATED", "Credential was not sent or was of an unsupported type.")
-        if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+        if not hmac.compare_digest(given.encode(), f"Bearer {self._credentials.databricks_token}".encode()):
             raise ApiError(403, "PERMISSION_DENIED", "Invalid access token.")
 
     def _dispatch(self, request: Request, body: bytes) -> Response:
@@ -224,3 +231,8 @@ class Api:
         if not isinstance(path, str) or not path.startswith(("/Workspace/", "/Users/", "/Shared/")):
             raise invalid(f"Invalid path: {path}")
         return path
+
+
+def _refuse(_scope: Message, status: int, reason: str) -> tuple[str, bytes]:
+    error = ApiError(status, "UNAUTHENTICATED" if status == 401 else "PERMISSION_DENIED", reason)
+    return "application/json", json.dumps(error.body()).encode()

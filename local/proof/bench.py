@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,8 @@ import requests
 
 from include.settings import Settings
 from include.x.topics import Topics, load
-from local.aws.bootstrap import ACCESS_KEY, SECRET_KEY
 from local.aws.context import REGION
-from local.endpoints import X_TOKEN
+from local.credentials import Credentials
 from local.processes import dies_with_parent
 from local.proof.reconcile import Evidence, alive, journal, lake_lines, lake_posts, sent_posts
 
@@ -59,6 +58,16 @@ class Bench:
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
+    def credentials_file(self) -> Path:
+        """What the stand-ins want to be shown."""
+        return self.folder / "credentials.json"
+
+    @cached_property
+    def credentials(self) -> Credentials:
+        """The same, read."""
+        return Credentials.of(self.credentials_file)
+
+    @property
     def x_url(self) -> str:
         """The address of X's stand-in."""
         return f"http://127.0.0.1:{self.first_port}"
@@ -86,12 +95,12 @@ class Bench:
             **inherited,
             "PYTHONPATH": str(ROOT),
             "AWS_ENDPOINT_URL": self.aws_url,
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_ACCESS_KEY_ID": self.credentials.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.credentials.secret_access_key,
             "AWS_DEFAULT_REGION": REGION,
             "OPINION_X_API_URL": self.x_url,
             "OPINION_TOPICS_FILE": str(self.topics_file),
-            "X_BEARER_TOKEN": X_TOKEN,
+            "X_BEARER_TOKEN": self.credentials.x_bearer_token,
         }
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
@@ -115,7 +124,7 @@ class Bench:
             *("streamer", "run", "--spool", str(self.folder / spool)),
             *("--http-port", str(self.first_port + 2), "--heartbeat-seconds", HEARTBEAT_SECONDS),
         )
-        self.until(lambda: self.x("health")["connections"], "the streamer connects", process)
+        self.until(lambda: self.x("status")["connections"], "the streamer connects", process)
         return process
 
     def stop_streamer(self, process: subprocess.Popen[bytes]) -> int:
@@ -146,7 +155,7 @@ class Bench:
 
     def x(self, path: str) -> Any:
         """What X's stand-in tells of itself."""
-        return requests.get(f"{self.x_url}/_local/{path}", timeout=10).json()
+        return self._control("GET", f"{self.x_url}/_local/{path}").json()
 
     def status(self) -> dict[str, Any]:
         """What the streamer tells of itself; raises requests' exceptions."""
@@ -157,20 +166,24 @@ class Bench:
 
     def switch_on(self, side: str, faults: Sequence[Mapping[str, Any]]) -> list[str]:
         """Switches faults on at `X` or `FIREHOSE`; returns their ids."""
-        answer = requests.post(self._faults_url(side), json=list(faults), timeout=10)
+        answer = self._control("POST", self._faults_url(side), json=list(faults))
         if answer.status_code != requests.codes.created:
             raise BenchError(f"{side}: {answer.text}")
         return [fault["id"] for fault in answer.json()["data"]]
 
     def faults(self, side: str) -> dict[str, dict[str, Any]]:
         """Every fault that was switched on, by its id."""
-        listed = requests.get(self._faults_url(side), timeout=10).json()["data"]
+        listed = self._control("GET", self._faults_url(side)).json()["data"]
         return {fault["id"]: fault for fault in listed}
 
     def clear_faults(self) -> None:
         """Ends every fault."""
         for side in (X, FIREHOSE):
-            requests.delete(self._faults_url(side), timeout=10).raise_for_status()
+            self._control("DELETE", self._faults_url(side)).raise_for_status()
+
+    def _control(self, method: str, url: str, **content: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {self.credentials.control_token}"}
+        return requests.request(method, url, headers=headers, timeout=10, **content)
 
     def _faults_url(self, side: str) -> str:
         return {X: f"{self.x_url}/_local/faults", FIREHOSE: f"{self.aws_url}/_local/firehose/faults"}[side]
@@ -191,7 +204,7 @@ class Bench:
 
     def forget_limits(self) -> None:
         """Has X count no calls as made yet."""
-        requests.delete(f"{self.x_url}/_local/limits", timeout=10).raise_for_status()
+        self._control("DELETE", f"{self.x_url}/_local/limits").raise_for_status()
 
     def pass_a_quarter(self) -> None:
         """Has connects and calls count as a quarter of an hour old, on both sides: X allows few of them."""
@@ -222,8 +235,8 @@ class Bench:
             service,
             endpoint_url=self.aws_url,
             region_name=REGION,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
+            aws_access_key_id=self.credentials.access_key_id,
+            aws_secret_access_key=self.credentials.secret_access_key,
         )
 
 
@@ -241,17 +254,19 @@ def bench(folder: Path, first_port: int, rate: float) -> Iterator[Bench]:
     this.topics_file.write_text(
         re.sub(r"(?m)^  monthly_posts: \d+$", f"  monthly_posts: {PLENTY_OF_POSTS}", topics), encoding="utf-8"
     )
+    credentials = ("--credentials", str(this.credentials_file))
     try:
         x_api = this.start(
             "x_api",
             *("local.x_api", "--port", str(first_port), "--state", str(folder / "x")),
-            *("--rate", str(rate), "--seed", str(SEED), "--token", X_TOKEN),
-            *("--topics", str(this.topics_file)),
+            *("--rate", str(rate), "--seed", str(SEED), "--topics", str(this.topics_file)),
+            *credentials,
         )
-        aws = this.start("aws", "local.aws", "--port", str(first_port + 1), "--state", str(folder / "aws"))
+        aws_port = ("--port", str(first_port + 1))
+        aws = this.start("aws", "local.aws", *aws_port, "--state", str(folder / "aws"), *credentials)
         for url, process in ((this.x_url, x_api), (this.aws_url, aws)):
             this.until(partial(_healthy, url), f"{url} answers", process)
-        arguments = ("--endpoint", this.aws_url, "--x-token", X_TOKEN, "--buffering-seconds", "2")
+        arguments = ("--endpoint", this.aws_url, *credentials, "--buffering-seconds", "2")
         prepared = subprocess.run(
             [sys.executable, "-m", "local.aws.bootstrap", *arguments],
             env=this.environment,

@@ -23,7 +23,6 @@ from include.settings import Settings
 from include.x.client import api_client
 from include.x.search import SETTLED, search
 from include.x.snowflake import milliseconds
-from local.endpoints import X_TOKEN
 from local.proof.bench import ROOT, SEED, Bench, BenchError, bench
 from local.proof.reconcile import UNDER_WAY_MS, outages
 from local.proof.report import named_table, save, write_section
@@ -109,7 +108,7 @@ def settle(this: Bench, moments: Sequence[int]) -> dict[str, Any]:
 
 def healed(this: Bench, first_ms: int, last_ms: int) -> set[int]:
     """The ids that the search of coverage brings back from the time of the test."""
-    client = api_client(Settings(x_api_url=this.x_url), X_TOKEN)
+    client = api_client(Settings(x_api_url=this.x_url), this.credentials.x_bearer_token)
     topics = this.topics
     start, end = (datetime.fromtimestamp(at / 1000, UTC) for at in (first_ms, last_ms + 1000))
     time.sleep(max(0.0, (end + SETTLED - datetime.now(UTC)) / timedelta(seconds=1)) + 1)

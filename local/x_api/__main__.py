@@ -13,7 +13,9 @@ from typing import Any
 import uvicorn
 
 from include.x.topics import TopicsError, load
+from local.credentials import CredentialsError
 from local.faults import FaultError
+from local.serving import ListenError, add_options, credentials_of, guard_of, listen
 from local.x_api.app import XApi
 from local.x_api.archive import Archive, ArchiveError
 from local.x_api.post import Corpus
@@ -46,20 +48,24 @@ def main() -> int:
     arguments.state.mkdir(parents=True, exist_ok=True)
     try:
         corpus, about = _corpus(arguments)
-    except (TopicsError, ArchiveError) as error:
+        credentials = credentials_of(arguments)
+    except (TopicsError, ArchiveError, CredentialsError) as error:
         print(f"x_api: {error}", file=sys.stderr)
         return 2
-    api = XApi(corpus, arguments.state, arguments.token, about, posts_a_second=arguments.posts_per_second)
+    api = XApi(corpus, arguments.state, credentials, about, posts_a_second=arguments.posts_per_second)
     try:
         if arguments.faults:
             api.faults.load(arguments.faults)
     except FaultError as error:
         print(f"x_api: {error}", file=sys.stderr)
         return 2
+    try:
+        listener, url = listen(arguments.host, arguments.port)
+    except ListenError as error:
+        print(f"x_api: {error}", file=sys.stderr)
+        return 1
     config = uvicorn.Config(
-        api.application(),
-        host=arguments.host,
-        port=arguments.port,
+        api.application(guard_of(arguments)),
         log_config=None,
         access_log=False,
         date_header=False,
@@ -67,8 +73,9 @@ def main() -> int:
         timeout_graceful_shutdown=3,
     )
     server = _Server(config, api)
-    server.run()
-    return 0 if server.started else 1
+    print(f"local X at {url}", flush=True)
+    server.run(sockets=[listener])
+    return 0
 
 
 def _corpus(arguments: argparse.Namespace) -> tuple[Corpus, dict[str, Any]]:
@@ -81,11 +88,7 @@ def _corpus(arguments: argparse.Namespace) -> tuple[Corpus, dict[str, Any]]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m local.x_api", description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument(
-        "--state", type=Path, required=True, help="folder that survives restarts: rules, journal, posts"
-    )
+    add_options(parser)
     parser.add_argument(
         "--archive", type=Path, help="NDJSON of real posts, plain or gzip, instead of synthetic ones"
     )
@@ -101,7 +104,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--faults", type=Path, help="YAML list of faults that begin with the server (local/x_api/faults.py)"
     )
-    parser.add_argument("--token", help="the bearer token that is asked for; any, if not given")
     arguments = parser.parse_args()
     if arguments.rate < 0:
         parser.error("--rate must not be negative")

@@ -25,8 +25,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from include.web_guard import WebGuard
 from include.x.text import loads
+from local.credentials import Credentials
 from local.faults import FaultError, Faults
+from local.gate import Gate, Key
 from local.x_api import search
 from local.x_api.compliance import Jobs, Redactions
 from local.x_api.faults import KINDS, strike_request
@@ -34,7 +37,7 @@ from local.x_api.injected import Injected
 from local.x_api.limits import LIMITS, RateLimits
 from local.x_api.lines import Journal, written
 from local.x_api.post import Corpus, Json, instant
-from local.x_api.problems import Problem, invalid_request, plain
+from local.x_api.problems import Problem, invalid_request, plain, refused
 from local.x_api.rules import CAP, Rules
 from local.x_api.selection import PARAMETERS, Selection
 from local.x_api.stream import POSTS_A_SECOND, FilteredStream, no_rules
@@ -44,6 +47,7 @@ _APP_ID = "12345678"
 _PROJECT_ID = "1369785403853424"
 _PROJECT_CAP = 2_000_000
 _USAGE_DAYS = 90
+_LOOPBACK = WebGuard.bound_to("127.0.0.1")
 _USAGE_FIELDS = (
     "cap_reset_day",
     "daily_client_app_usage",
@@ -83,14 +87,15 @@ def _endpoint(name: str) -> Callable[[Endpoint], Callable[[XApi, Request], Await
 class XApi:
     """The service: one app's rules, one stream, search over the corpus.
 
-    ``state`` is a folder that survives restarts. Without a ``token`` any bearer token is good.
+    ``state`` is a folder that survives restarts; ``credentials`` hold the bearer token, and the one of
+    ``/_local/``.
     """
 
     def __init__(
         self,
         corpus: Corpus,
         state: Path,
-        token: str | None = None,
+        credentials: Credentials,
         about: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.time,
         posts_a_second: float = POSTS_A_SECOND,
@@ -98,7 +103,7 @@ class XApi:
         state.mkdir(parents=True, exist_ok=True)
         whole = Injected(corpus, state / "injected.ndjson")
         self._rules = rules = Rules(state / "rules.json")
-        self._token = token
+        self._credentials = credentials
         self._about = dict(about or {})
         self._clock = clock
         self._redactions = Redactions(state / "redactions.json")
@@ -111,7 +116,7 @@ class XApi:
         self.requests: Counter[str] = Counter()
         self._searched = 0
 
-    def application(self) -> ASGIApp:
+    def application(self, guard: WebGuard = _LOOPBACK) -> ASGIApp:
         """The ASGI application; the server must give no Date header of its own."""
         rules_path = "/2/tweets/search/stream/rules"
         routes = Starlette(
@@ -134,6 +139,7 @@ class XApi:
                 Route("/2/connections", self.get_connections, methods=["GET"]),
                 Route("/2/connections/{endpoint}", self.delete_connections, methods=["DELETE"]),
                 Route("/_local/health", self.health, methods=["GET"]),
+                Route("/_local/status", self.status, methods=["GET"]),
                 Route("/_local/journal", self.journal, methods=["GET"]),
                 Route("/_local/journal/lines", self.journal_lines, methods=["GET"]),
                 Route("/_local/limits", self.forget_limits, methods=["DELETE"]),
@@ -150,7 +156,13 @@ class XApi:
             scope["transport"] = getattr(getattr(send, "__self__", None), "transport", None)
             await routes(scope, receive, self._with_date(send))
 
-        return serve
+        keys = {
+            "/_local/": Key.token(self._credentials.control_token),
+            # A job's addresses are signed ones at X, too: who has one needs nothing else.
+            "/_local/compliance/": None,
+            "/_local/health": None,
+        }
+        return Gate(serve, guard, keys, refused)
 
     def _with_date(self, send: Send) -> Send:
         """Gives the time by X's clock, and by a wrong one while a fault wants it."""
@@ -193,8 +205,8 @@ class XApi:
         """Raises `Problem` 401 unless the request carries the bearer token."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         given = given.strip()
-        known = given if self._token is None else self._token
-        if scheme.lower() != "bearer" or not given or not hmac.compare_digest(given.encode(), known.encode()):
+        known = self._credentials.x_bearer_token
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), known.encode()):
             raise plain(401, "Unauthorized")
 
     @_endpoint("rules.get")
@@ -406,9 +418,13 @@ class XApi:
         return _answer(request, {"data": data}, headers)
 
     async def health(self, _: Request) -> Response:
-        """Ready, and what the posts come from."""
+        """Ready."""
+        return JSONResponse({"status": "ok"})
+
+    async def status(self, _: Request) -> Response:
+        """How many rules and connections there are, and what the posts come from."""
         return JSONResponse(
-            {"status": "ok", "rules": len(self._rules), "connections": len(self.stream.active), **self._about}
+            {"rules": len(self._rules), "connections": len(self.stream.active), **self._about}
         )
 
     async def journal(self, _: Request) -> Response:

@@ -5,8 +5,11 @@ Sources: OpenAPI 2.167 of X's API v2; the wording as its users have published it
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 
+from local.gate import Message
 from local.x_api.post import Json
 
 _TYPES = "https://api.twitter.com/2/problems/"
@@ -27,6 +30,12 @@ def plain(status: int, title: str, detail: str | None = None) -> Problem:
     return Problem(
         status, {"title": title, "detail": detail or title, "type": "about:blank", "status": status}
     )
+
+
+def refused(_scope: Message, status: int, reason: str) -> tuple[str, bytes]:
+    """The media type and the body of the gate's refusals."""
+    problem = plain(status, HTTPStatus(status).phrase, reason)
+    return "application/problem+json", json.dumps(problem.body).encode()
 
 
 def invalid_request(errors: Sequence[tuple[Mapping[str, str], str]]) -> Problem:

@@ -252,7 +252,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     (dags / "transform.py").write_text(TRANSFORM)
     (dags / "coverage.py").write_text(COVERAGE)
     (dags / "told.py").write_text(TOLD)
-    endpoints = Endpoints(free_ports(len(SERVICES)))
+    endpoints = Endpoints(free_ports(len(SERVICES)), CREDENTIALS)
     aws = LocalAws(folder / "aws").start()
     environment = airflow_server.environment(folder / "airflow", endpoints, os.environ) | {
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
@@ -274,7 +274,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         airflow_server.migrated(processes, airflow_server.migrate(processes, environment), environment)
         components = airflow_server.start(processes, endpoints, environment)
         components["api-server"].wait_until(lambda: airflow_server.is_healthy(endpoints), 180)
-        world = World(AirflowClient(endpoints.url("airflow")), s3, holds, hook)
+        world = World(AirflowClient(endpoints.url("airflow"), endpoints.login), s3, holds, hook)
         for dag in ("transform", "reruns", "approvals", "fails", "late"):
             world.until(lambda dag=dag: world.airflow.has_dag(dag))
             world.airflow.pause(dag, False)

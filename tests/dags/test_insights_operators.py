@@ -18,6 +18,7 @@ from include.insights.ingestion import UNDER_WAY, DataSet, IngestionError
 from include.operators import insights as operators
 from include.operators.insights import GatherChangesOperator, IngestDataSetOperator, IngestionTrigger
 from include.settings import settings
+from tests.credentials import AWS_ENVIRONMENT
 from tests.local.support_aws import LocalAws
 
 BUCKET = "insights-operators"
@@ -45,9 +46,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
 def environment(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in {
         "AWS_ENDPOINT_URL": aws.endpoint,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_DEFAULT_REGION": "us-east-1",
+        **AWS_ENVIRONMENT,
         "AIRFLOW_CONN_AWS_DEFAULT": json.dumps({"conn_type": "aws"}),
         "OPINION_BUCKET": BUCKET,
         "OPINION_WORKGROUP": "insights",

@@ -23,6 +23,7 @@ from include.operators.delivery import DeliveryTrigger, DeliveryWatermarkSensor
 from include.operators.sagemaker import BatchTransformOperator, TransformJobTrigger
 from include.settings import settings
 from include.window import Window
+from tests.credentials import AWS_ENVIRONMENT
 from tests.local.support_aws import LocalAws
 
 WINDOW = "2026-11-20T05"
@@ -73,9 +74,7 @@ def model(tmp_path: Path) -> Path:
 def environment(aws: LocalAws, model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in {
         "AWS_ENDPOINT_URL": aws.endpoint,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_DEFAULT_REGION": "us-east-1",
+        **AWS_ENVIRONMENT,
         "AIRFLOW_CONN_AWS_DEFAULT": json.dumps({"conn_type": "aws"}),
         "OPINION_BUCKET": BUCKET,
         "OPINION_SENTIMENT_ARTIFACT": str(model),

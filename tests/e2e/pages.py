@@ -11,7 +11,6 @@ import pytest
 from playwright.sync_api import Browser, FrameLocator, Page, expect
 
 from include.lake.athena import Athena
-from local.endpoints import AIRFLOW_LOGIN
 from local.run import Run
 from tests.browser import browser
 
@@ -36,8 +35,8 @@ def _log_in(chromium: Browser, run: Run) -> Page:
     page = chromium.new_context(viewport={"width": 1440, "height": 900}).new_page()
     page.set_default_timeout(60_000)
     page.goto(f"{run.world.endpoints.url('airflow')}/auth/login")
-    page.fill("input[name=username]", AIRFLOW_LOGIN["username"])
-    page.fill("input[name=password]", AIRFLOW_LOGIN["password"])
+    page.fill("input[name=username]", run.world.endpoints.login["username"])
+    page.fill("input[name=password]", run.world.endpoints.login["password"])
     page.click("button[type=submit]")
     page.wait_for_url(lambda url: "/auth/" not in url)
     return page

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from local.aws.trino import Trino
+from tests.credentials import CREDENTIALS
 from tests.local.support_aws import LocalAws
 from tests.ports import free_ports
 
@@ -21,7 +22,7 @@ class LocalAthena:
         port = free_ports()
         self.trino_url = f"http://127.0.0.1:{port}"
         self.aws = LocalAws(folder / "aws", "--trino-url", self.trino_url).start()
-        self._trino = Trino(port, self.aws.endpoint, folder / "trino")
+        self._trino = Trino(port, self.aws.endpoint, folder / "trino", CREDENTIALS)
         (folder / "trino").mkdir()
         self._trino.start()
         self.s3 = self.aws.client("s3")

@@ -13,9 +13,14 @@ import boto3
 from botocore.config import Config
 
 from local.processes import dies_with_parent
+from tests import credentials
 
 ROOT = Path(__file__).parents[2]
-CREDENTIALS = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_name": "us-east-1"}
+CREDENTIALS = {
+    "aws_access_key_id": credentials.CREDENTIALS.access_key_id,
+    "aws_secret_access_key": credentials.CREDENTIALS.secret_access_key,
+    "region_name": "us-east-1",
+}
 
 
 class LocalAws:
@@ -29,7 +34,7 @@ class LocalAws:
         self._port = "0"
 
     def start(self) -> LocalAws:
-        self.state.mkdir(parents=True, exist_ok=True)
+        credentials.written(self.state)
         with (self.state / "server.log").open("a") as log:
             self._process = subprocess.Popen(
                 [

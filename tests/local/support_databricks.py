@@ -17,9 +17,10 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
 
 from local.processes import dies_with_parent
+from tests import credentials
 
 ROOT = Path(__file__).parents[2]
-TOKEN = "a-token"
+TOKEN = credentials.CREDENTIALS.databricks_token
 VOLUME = "/Volumes/main/x_opinion/training"
 WHEEL = f"{VOLUME}/tiny-1.0-py3-none-any.whl"
 CLUSTER = {"spark_version": "16.4.x-scala2.12", "node_type_id": "m5.large", "num_workers": 0}
@@ -128,11 +129,9 @@ class LocalDatabricks:
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> LocalDatabricks:
-        self.state.mkdir(parents=True, exist_ok=True)
+        credentials.written(self.state)
         command = [sys.executable, "-m", "local.databricks", "--port", self._port, "--state", str(self.state)]
         command += [
-            "--token",
-            TOKEN,
             "--aws-endpoint",
             "http://127.0.0.1:9",
             "--mlflow-url",

@@ -15,8 +15,9 @@ from include.x.client import XSession
 from include.x.topics import Topic
 from local.x_api.app import XApi
 from local.x_api.synthetic import Synthetic
+from tests.credentials import CREDENTIALS
 
-TOKEN = "AAAA-good"
+TOKEN = CREDENTIALS.x_bearer_token
 TOPICS = (
     Topic("apples", "Apples", {"en": ("apple", "apples"), "uk": ("яблуко",)}),
     Topic("pears", "Pears", {"en": ("pear",), "de": ("birne",)}),

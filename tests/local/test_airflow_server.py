@@ -23,7 +23,7 @@ class Pages(AirflowClient):
     """An Airflow with so many runs."""
 
     def __init__(self, total: int) -> None:
-        super().__init__("http://airflow")
+        super().__init__("http://airflow", {})
         self.total = total
         self.asked: list[dict[str, Any]] = []
 
@@ -50,7 +50,7 @@ def test_runs_are_gathered_over_as_many_pages_as_it_takes(total: int, limit: int
 def test_an_airflow_that_does_not_answer_is_named_in_one_sentence() -> None:
     url = f"http://127.0.0.1:{free_ports(1)}"
     with pytest.raises(AirflowError, match="Airflow does not answer POST /auth/token"):
-        AirflowClient(url).dag("transform")
+        AirflowClient(url, {}).dag("transform")
 
 
 class Home:

@@ -12,6 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from hypothesis import strategies as st
 from include.settings import Settings
 from local.aws import firehose
 from local.aws.bootstrap import TEMPLATE, Template, TemplateError, bootstrap
+from tests.credentials import CREDENTIALS
 from tests.local.support_aws import LocalAws
 
 SETTINGS = Settings()
@@ -348,7 +350,7 @@ def test_acknowledged_records_survive_the_end_of_the_server(
     new_aws: Callable[..., LocalAws], by: signal.Signals
 ) -> None:
     aws = new_aws()
-    bootstrap(aws.endpoint, SETTINGS, buffering_seconds=2)
+    bootstrap(aws.endpoint, SETTINGS, CREDENTIALS, buffering_seconds=2)
     sent = [line(number) for number in range(50)]
     for start in range(0, 50, 10):
         put(aws, SETTINGS.delivery_stream, *sent[start : start + 10])
@@ -385,11 +387,12 @@ def test_bootstrapping_twice_changes_nothing_and_a_new_interval_updates_the_stre
     def secret(name: str) -> str:
         return str(vault.get_secret_value(SecretId=name)["SecretString"])
 
-    bootstrap(aws.endpoint, SETTINGS, x_token="t1", buffering_seconds=60)
+    bootstrap(aws.endpoint, SETTINGS, CREDENTIALS, buffering_seconds=60)
     first, key = stream(), secret(SETTINGS.pseudonym_secret)
-    bootstrap(aws.endpoint, SETTINGS, buffering_seconds=60)
+    bootstrap(aws.endpoint, SETTINGS, CREDENTIALS, buffering_seconds=60)
     assert stream() == first
-    bootstrap(aws.endpoint, SETTINGS, x_token="t2", buffering_seconds=5)
+    renewed = replace(CREDENTIALS, x_bearer_token="t2")
+    bootstrap(aws.endpoint, SETTINGS, renewed, buffering_seconds=5)
     hints = stream()["Destinations"][0]["ExtendedS3DestinationDescription"]["BufferingHints"]
     assert hints == {"IntervalInSeconds": 5, "SizeInMBs": 64}
     assert stream()["VersionId"] == "2"

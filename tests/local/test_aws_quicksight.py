@@ -21,6 +21,7 @@ from include.insights.quicksight import assets
 from include.provision.quicksight import QuickSightError, ensure
 from include.settings import Settings
 from local.aws.bootstrap import Template
+from tests.credentials import LOGIN
 from tests.local.support_athena import LocalAthena
 from tests.local.support_aws import LocalAws
 from tests.unit.support_dashboards import generated_definition, generated_rows, same, table, topics
@@ -370,7 +371,7 @@ def test_provisioning_twice_changes_nothing_and_a_change_just_what_it_concerns(a
         return [asset.identity for asset in found if asset.kind == kind]
 
     shown = requests.get(
-        f"{athena.aws.endpoint}/_local/quicksight/dashboards/{ids('dashboard')[0]}", timeout=10
+        f"{athena.aws.endpoint}/_local/quicksight/dashboards/{ids('dashboard')[0]}", auth=LOGIN, timeout=10
     )
     assert (shown.status_code, "Opinion over time" in shown.text) == (200, True)
     more = load(topics("football", "music", "chess"))

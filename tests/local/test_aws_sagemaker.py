@@ -18,6 +18,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.aws import sagemaker
+from tests.credentials import AWS_ENVIRONMENT
 from tests.local.support_aws import LocalAws
 
 BUCKET = "models"
@@ -402,9 +403,7 @@ def test_the_providers_operator_runs_a_job(
     monkeypatch.setenv("AIRFLOW__CORE__UNIT_TEST_MODE", "True")
     for name, value in {
         "AWS_ENDPOINT_URL": aws.endpoint,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_DEFAULT_REGION": "us-east-1",
+        **AWS_ENVIRONMENT,
     }.items():
         monkeypatch.setenv(name, value)
     from airflow.exceptions import AirflowException

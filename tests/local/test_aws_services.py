@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from include.settings import Settings
 from local.aws.bootstrap import bootstrap
+from tests.credentials import AWS_ENVIRONMENT, CREDENTIALS
 from tests.local.support_aws import ROOT, LocalAws
 
 
@@ -26,9 +27,7 @@ def environment(aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     for name, value in {
         "AIRFLOW_HOME": str(tmp_path),
         "AWS_ENDPOINT_URL": aws.endpoint,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_DEFAULT_REGION": "us-east-1",
+        **AWS_ENVIRONMENT,
     }.items():
         monkeypatch.setenv(name, value)
 
@@ -90,7 +89,7 @@ def test_every_services_state_survives_the_end_of_the_server(
 ) -> None:
     aws = new_aws()
     settings = Settings()
-    bootstrap(aws.endpoint, settings, x_token="token", connections={"x_api": {"conn_type": "http"}})
+    bootstrap(aws.endpoint, settings, CREDENTIALS, connections={"x_api": {"conn_type": "http"}})
     glue = aws.client("glue")
     glue.create_database(DatabaseInput={"Name": "d"})
     glue.create_table(DatabaseName="d", TableInput=table("t"))
@@ -112,7 +111,9 @@ def test_every_services_state_survives_the_end_of_the_server(
     found = glue.get_column_statistics_for_table(DatabaseName="d", TableName="t", ColumnNames=["n"])
     assert found["ColumnStatisticsList"] == [statistics("n", 3)]
     vault = aws.client("secretsmanager")
-    assert vault.get_secret_value(SecretId=settings.x_token_secret)["SecretString"] == "token"
+    assert (
+        vault.get_secret_value(SecretId=settings.x_token_secret)["SecretString"] == CREDENTIALS.x_bearer_token
+    )
     assert json.loads(vault.get_secret_value(SecretId="airflow/connections/x_api")["SecretString"]) == {
         "conn_type": "http"
     }
@@ -130,7 +131,7 @@ def test_the_account_is_the_same_whatever_the_credentials(aws: LocalAws) -> None
 def test_airflows_secrets_backend_finds_the_connection(aws: LocalAws, environment: None) -> None:
     from airflow.providers.amazon.aws.secrets.secrets_manager import SecretsManagerBackend
 
-    bootstrap(aws.endpoint, Settings(bucket=f"b-{uuid.uuid4().hex}"))
+    bootstrap(aws.endpoint, Settings(bucket=f"b-{uuid.uuid4().hex}"), CREDENTIALS)
     backend = SecretsManagerBackend(connections_prefix="airflow/connections")
     connection = json.loads(str(backend.get_conn_value("aws_default")))
     assert connection["extra"]["endpoint_url"] == aws.endpoint

@@ -12,6 +12,7 @@ from include.lake import schemas, sql
 from include.settings import Settings
 from include.x.topics import load
 from local.aws.bootstrap import Clients
+from tests.credentials import CREDENTIALS
 from tests.local.support_athena import LocalAthena
 from tools import document
 
@@ -22,7 +23,7 @@ STALE = "run `make docs` and commit what it writes"
 
 @pytest.mark.trino
 def test_the_data_dictionary_is_fresh(athena: LocalAthena) -> None:
-    text = document.dictionary(Clients(athena.aws.endpoint), document.sample_settings(), TOPICS)
+    text = document.dictionary(Clients(athena.aws.endpoint, CREDENTIALS), document.sample_settings(), TOPICS)
     assert (ROOT / "docs" / "data-dictionary.md").read_text() == text, STALE
 
 

@@ -26,6 +26,7 @@ from local.aws.firehose_faults import (
     UnavailableError,
     decide,
 )
+from tests.credentials import CONTROL
 from tests.local.support_aws import LocalAws
 
 
@@ -75,13 +76,15 @@ class Stream:
             time.sleep(0.1)
 
     def fault(self, **wanted: Any) -> dict[str, Any]:
-        answer = requests.post(f"{self.aws.endpoint}/_local/firehose/faults", json=wanted, timeout=5)
+        answer = requests.post(
+            f"{self.aws.endpoint}/_local/firehose/faults", json=wanted, headers=CONTROL, timeout=5
+        )
         assert answer.status_code == 201, answer.text
         added: dict[str, Any] = answer.json()["data"][0]
         return added
 
     def no_faults(self) -> None:
-        requests.delete(f"{self.aws.endpoint}/_local/firehose/faults", timeout=5)
+        requests.delete(f"{self.aws.endpoint}/_local/firehose/faults", headers=CONTROL, timeout=5)
 
 
 def line(number: int) -> bytes:
@@ -203,7 +206,9 @@ def test_the_quotas_hold_for_each_second_and_stream() -> None:
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(stream: Stream, wanted: object, complaint: str) -> None:
-    answer = requests.post(f"{stream.aws.endpoint}/_local/firehose/faults", json=wanted, timeout=5)
+    answer = requests.post(
+        f"{stream.aws.endpoint}/_local/firehose/faults", json=wanted, headers=CONTROL, timeout=5
+    )
     assert answer.status_code == 400
     assert complaint in answer.json()["detail"]
 
@@ -214,9 +219,11 @@ def test_a_fault_is_listed_and_can_be_ended_before_its_time(stream: Stream) -> N
     with pytest.raises(ClientError):
         stream.put(1)
     (listed,) = [
-        entry for entry in requests.get(address, timeout=5).json()["data"] if entry["id"] == fault["id"]
+        entry
+        for entry in requests.get(address, headers=CONTROL, timeout=5).json()["data"]
+        if entry["id"] == fault["id"]
     ]
     assert (listed["state"], listed["struck"]) == ("active", 1)
-    assert requests.delete(f"{address}/{fault['id']}", timeout=5).json() == {"ended": 1}
-    assert requests.delete(f"{address}/{fault['id']}", timeout=5).status_code == 404
+    assert requests.delete(f"{address}/{fault['id']}", headers=CONTROL, timeout=5).json() == {"ended": 1}
+    assert requests.delete(f"{address}/{fault['id']}", headers=CONTROL, timeout=5).status_code == 404
     assert stream.put(1)["FailedPutCount"] == 0

@@ -12,6 +12,7 @@ import requests
 
 from local.databricks import cluster, mlflow
 from local.processes import Processes, answers
+from tests.credentials import CREDENTIALS, LOGIN, written
 from tests.ports import free_ports
 
 CLIENT = """
@@ -43,11 +44,13 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 
 def test_runs_models_and_artefacts_are_kept(processes: Processes, tmp_path: Path) -> None:
     port, state = free_ports(), tmp_path / "state"
-    state.mkdir()
+    written(state)
     url = f"http://127.0.0.1:{port}"
     server = processes.start("mlflow", mlflow.command(port, state), mlflow.environment())
     server.wait_until(lambda: answers(f"{url}/health"), 120)
-    variables = cluster.environment(tmp_path / "cluster", aws_endpoint="http://127.0.0.1:9", mlflow_url=url)
+    variables = cluster.environment(
+        tmp_path / "cluster", aws_endpoint="http://127.0.0.1:9", credentials=CREDENTIALS, mlflow_url=url
+    )
     done = subprocess.run(
         [str(cluster.python()), "-c", CLIENT], env=variables, capture_output=True, text=True, timeout=120
     )
@@ -61,4 +64,4 @@ def test_runs_models_and_artefacts_are_kept(processes: Processes, tmp_path: Path
     }
     assert (state / "mlflow.sqlite").exists()
     assert list((state / "artifacts").rglob("notes.txt"))
-    assert "<html" in requests.get(f"{url}/", timeout=10).text.lower()
+    assert "<html" in requests.get(f"{url}/", auth=LOGIN, timeout=10).text.lower()

@@ -35,6 +35,7 @@ from include.settings import Settings, settings
 from include.window import Window
 from include.x.snowflake import lowest_id
 from include.x.topics import load
+from tests.credentials import AWS_ENVIRONMENT
 from tests.local.support_athena import LocalAthena
 
 pytestmark = pytest.mark.trino
@@ -642,9 +643,7 @@ def environment(athena: LocalAthena, lake: Lake, monkeypatch: pytest.MonkeyPatch
     principal = "arn:aws:quicksight:us-east-1:123456789012:user/default/insights-reader"
     for name, value in {
         "AWS_ENDPOINT_URL": athena.aws.endpoint,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_DEFAULT_REGION": "us-east-1",
+        **AWS_ENVIRONMENT,
         "AIRFLOW_CONN_AWS_DEFAULT": json.dumps({"conn_type": "aws"}),
         "OPINION_BUCKET": lake.settings.bucket,
         "OPINION_DATABASE": lake.settings.database,

@@ -26,20 +26,21 @@ from local.x_api.post import Post
 from local.x_api.problems import Problem
 from local.x_api.rules import CAP
 from local.x_api.search import RECENT, Search
+from tests.credentials import CONTROL, CREDENTIALS, written
 from tests.local.support_x_api import APPLES, CORPUS, QUIET, TOKEN, Collector, Service, clock
 from tests.ports import free_ports
 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    started = Service(XApi(CORPUS, tmp_path, TOKEN, clock=clock))
+    started = Service(XApi(CORPUS, tmp_path, CREDENTIALS, clock=clock))
     yield started
     started.stop()
 
 
 @pytest.fixture
 def quiet(tmp_path: Path) -> Iterator[Service]:
-    started = Service(XApi(QUIET, tmp_path, TOKEN))
+    started = Service(XApi(QUIET, tmp_path, CREDENTIALS))
     yield started
     started.stop()
 
@@ -47,7 +48,7 @@ def quiet(tmp_path: Path) -> Iterator[Service]:
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """For tests that change nothing."""
-    started = Service(XApi(QUIET, tmp_path_factory.mktemp("x"), TOKEN))
+    started = Service(XApi(QUIET, tmp_path_factory.mktemp("x"), CREDENTIALS))
     yield started
     started.stop()
 
@@ -285,7 +286,7 @@ class TestStream:
         client.wanted = 5
         client.filter()
         self.until_closed(service)
-        journal = service.get("/_local/journal", token=None).json()
+        journal = service.get("/_local/journal", token=CREDENTIALS.control_token).json()
         assert journal["posts"]["streamed"] >= 5
         assert journal["connections"][0]["disconnect_reason"] == "client_disconnect"
         assert journal["requests"]["stream"] == 1
@@ -443,6 +444,7 @@ class TestProcess:
     ROOT = Path(__file__).parents[2]
 
     def start(self, state: Path, *arguments: str) -> tuple[subprocess.Popen[str], str]:
+        written(state)
         port = free_ports()
         command = [
             sys.executable,
@@ -462,20 +464,20 @@ class TestProcess:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and process.poll() is None:
             try:
-                return requests.get(f"{url}/_local/health", timeout=1).json()
+                return requests.get(f"{url}/_local/status", headers=CONTROL, timeout=1).json()
             except requests.ConnectionError:
                 time.sleep(0.05)
         raise AssertionError("the process did not become healthy")
 
     def test_sigterm_ends_it_even_with_a_stream_open_and_rules_outlive_it(self, tmp_path: Path) -> None:
-        process, url = self.start(tmp_path, "--token", TOKEN)
+        process, url = self.start(tmp_path)
         try:
             assert self.wait(process, url)["source"] == "synthetic"
             client = Collector(url, TOKEN)
             client.wanted = 10**6
             added = client.add_rules(tweepy.StreamRule(APPLES, tag="apples")).data
             thread = client.filter(threaded=True)
-            while not requests.get(f"{url}/_local/health", timeout=1).json()["connections"]:
+            while not requests.get(f"{url}/_local/status", headers=CONTROL, timeout=1).json()["connections"]:
                 time.sleep(0.02)
             process.send_signal(signal.SIGTERM)
             log = process.communicate(timeout=60)[1]
@@ -485,7 +487,7 @@ class TestProcess:
             assert TOKEN not in log
         finally:
             process.kill()
-        process, url = self.start(tmp_path, "--token", TOKEN)
+        process, url = self.start(tmp_path)
         try:
             assert self.wait(process, url)["rules"] == 1
             assert Collector(url, TOKEN).get_rules().data == added
@@ -512,7 +514,7 @@ class TestProcess:
             assert (described["tweets"], described["skipped"]) == (3, 1)
             last = datetime.fromisoformat(described["last"])
             assert before - timedelta(seconds=1) <= last <= datetime.now(UTC)
-            client = tweepy.Client("any")
+            client = tweepy.Client(TOKEN)
             client.session = XSession(url)
             found = client.search_recent_tweets(
                 "apple", since_id=lowest_id(datetime.now(UTC) - timedelta(hours=1))
@@ -556,7 +558,7 @@ class HalfEmoji:
 class TestTextBeyondUtf8:
     @pytest.fixture
     def halves(self, tmp_path: Path) -> Iterator[Service]:
-        started = Service(XApi(HalfEmoji(), tmp_path, TOKEN))
+        started = Service(XApi(HalfEmoji(), tmp_path, CREDENTIALS))
         yield started
         started.stop()
 

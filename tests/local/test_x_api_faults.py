@@ -18,6 +18,7 @@ from local.x_api import stream as stream_module
 from local.x_api.app import XApi
 from local.x_api.lines import Journal, Line
 from local.x_api.selection import Selection
+from tests.credentials import CONTROL, CREDENTIALS
 from tests.local.support_x_api import APPLES, CORPUS, QUIET, TOKEN, Service, clock
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
@@ -91,7 +92,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def fault(service: Service, **wanted: Any) -> dict[str, Any]:
-    answer = requests.post(f"{service.url}/_local/faults", json=wanted, timeout=5)
+    answer = requests.post(f"{service.url}/_local/faults", json=wanted, headers=CONTROL, timeout=5)
     assert answer.status_code == 201, answer.text
     added: dict[str, Any] = answer.json()["data"][0]
     return added
@@ -103,7 +104,7 @@ def pass_time(service: Service, seconds: float, monkeypatch: pytest.MonkeyPatch)
 
 
 def states(service: Service) -> list[tuple[str, int]]:
-    listed = requests.get(f"{service.url}/_local/faults", timeout=5).json()["data"]
+    listed = requests.get(f"{service.url}/_local/faults", headers=CONTROL, timeout=5).json()["data"]
     return [(entry["state"], entry["struck"]) for entry in listed]
 
 
@@ -112,7 +113,10 @@ def journal(service: Service) -> list[dict[str, Any]]:
     offset = "0"
     while True:
         answer = requests.get(
-            f"{service.url}/_local/journal/lines", params={"offset": offset, "limit": "7"}, timeout=5
+            f"{service.url}/_local/journal/lines",
+            params={"offset": offset, "limit": "7"},
+            headers=CONTROL,
+            timeout=5,
         )
         if not answer.content:
             return entries
@@ -122,7 +126,7 @@ def journal(service: Service) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    started = Service(XApi(CORPUS, tmp_path, TOKEN, clock=clock))
+    started = Service(XApi(CORPUS, tmp_path, CREDENTIALS, clock=clock))
     rules = {"add": [{"value": APPLES, "tag": "apples"}]}
     requests.post(f"{started.url}/2/tweets/search/stream/rules", json=rules, headers=HEADERS, timeout=5)
     yield started
@@ -131,7 +135,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 @pytest.fixture
 def quiet(tmp_path: Path) -> Iterator[Service]:
-    started = Service(XApi(QUIET, tmp_path, TOKEN))
+    started = Service(XApi(QUIET, tmp_path, CREDENTIALS))
     rules = {"add": [{"value": "apple", "tag": "apples"}]}
     requests.post(f"{started.url}/2/tweets/search/stream/rules", json=rules, headers=HEADERS, timeout=5)
     yield started
@@ -308,7 +312,7 @@ class TestVolume:
         assert [size for size in sizes if size in (1, 1000, 2**20)] == [1, 1000, 2**20]
 
     def test_the_stream_carries_no_more_than_its_rate(self, tmp_path: Path) -> None:
-        slow = Service(XApi(CORPUS, tmp_path, TOKEN, clock=clock, posts_a_second=5))
+        slow = Service(XApi(CORPUS, tmp_path, CREDENTIALS, clock=clock, posts_a_second=5))
         try:
             rules = {
                 "add": [{"value": "apple OR pear OR -has:links apple"}, {"value": "(lang:en OR lang:uk) a"}]
@@ -391,7 +395,7 @@ class TestControl:
     def test_what_makes_no_sense_is_refused_and_nothing_is_switched_on(
         self, quiet: Service, wanted: object, complaint: str
     ) -> None:
-        answer = requests.post(f"{quiet.url}/_local/faults", json=wanted, timeout=5)
+        answer = requests.post(f"{quiet.url}/_local/faults", json=wanted, headers=CONTROL, timeout=5)
         assert answer.status_code == 400
         assert complaint in answer.json()["detail"]
         assert states(quiet) == []
@@ -413,8 +417,8 @@ class TestControl:
         own = fault(quiet, kind="http", seconds=60)["id"]
         assert quiet.get("/2/tweets/search/stream").status_code == 503
         address = f"{quiet.url}/_local/faults"
-        assert requests.delete(f"{address}/{own}", timeout=5).json() == {"ended": 1}
-        assert requests.delete(f"{address}/{own}", timeout=5).status_code == 404
+        assert requests.delete(f"{address}/{own}", headers=CONTROL, timeout=5).json() == {"ended": 1}
+        assert requests.delete(f"{address}/{own}", headers=CONTROL, timeout=5).status_code == 404
         assert read(quiet, lambda reading: bool(reading.lines)).status == 200
 
 

@@ -21,12 +21,13 @@ from local.x_api.post import Post
 from local.x_api.query import parse
 from local.x_api.search import ALL, RECENT, Search
 from local.x_api.synthetic import Synthetic
+from tests.credentials import CONTROL, CREDENTIALS
 from tests.local.support_x_api import APPLES, CORPUS, TOKEN, TOPICS, Service, clock
 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    started = Service(XApi(CORPUS, tmp_path, TOKEN, clock=clock))
+    started = Service(XApi(CORPUS, tmp_path, CREDENTIALS, clock=clock))
     yield started
     started.stop()
 
@@ -80,7 +81,7 @@ def test_a_compliance_job_from_its_creation_to_its_result(service: Service, twar
     found = next(twarc.search_recent(APPLES, max_results=10))["data"]
     kept, gone = found[0]["id"], found[1]["id"]
     redacted = requests.post(
-        f"{service.url}/_local/redactions", json={"tweets": {gone: "deleted"}}, timeout=5
+        f"{service.url}/_local/redactions", json={"tweets": {gone: "deleted"}}, headers=CONTROL, timeout=5
     )
     assert redacted.json() == {"redacted": 1}
     job = twarc.compliance_job_create("tweets", "weekly")["data"]

@@ -17,6 +17,7 @@ import requests
 from local.airflow_server import EMPTY_DATABASE, environment
 from local.endpoints import SERVICES, Endpoints
 from local.processes import Processes, answers
+from tests.credentials import CREDENTIALS
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +35,7 @@ class Server:
     @contextlib.contextmanager
     def started(cls, home: Path) -> Iterator[Server]:
         """A server on a free port with a metadata database of its own; ended at the end."""
-        endpoints = Endpoints(free_ports(len(SERVICES)))
+        endpoints = Endpoints(free_ports(len(SERVICES)), CREDENTIALS)
         env = environment(home, endpoints, dict(os.environ))
         passwords = Path(env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
         passwords.write_text(json.dumps({name: name for name in USERS}))

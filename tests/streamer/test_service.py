@@ -23,6 +23,7 @@ from streamer import reconnect, service
 from streamer.reconnect import CONNECTS, CONNECTS_SECONDS
 from streamer.service import REFUSED, STOPPED, Options, Streamer
 from streamer.spool import Spool
+from tests.credentials import CONTROL, CREDENTIALS, written
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +42,7 @@ class X:
     """The stand-in of X as a process, and its switchboard."""
 
     def __init__(self, folder: Path) -> None:
+        written(folder)
         self.url = f"http://127.0.0.1:{free_ports()}"
         port = self.url.rpartition(":")[2]
         self._log = (folder / "x_api.log").open("wb")
@@ -59,21 +61,27 @@ class X:
             return False
 
     def fault(self, kind: str, **options: Any) -> None:
-        answer = requests.post(f"{self.url}/_local/faults", json={"kind": kind, **options}, timeout=5)
+        answer = requests.post(
+            f"{self.url}/_local/faults", json={"kind": kind, **options}, headers=CONTROL, timeout=5
+        )
         assert answer.ok, answer.text
 
     def no_faults(self) -> None:
-        requests.delete(f"{self.url}/_local/faults", timeout=5)
+        requests.delete(f"{self.url}/_local/faults", headers=CONTROL, timeout=5)
 
     def rules(self) -> list[dict[str, str]]:
         answer = requests.get(
-            f"{self.url}/2/tweets/search/stream/rules", headers={"Authorization": "Bearer t"}, timeout=5
+            f"{self.url}/2/tweets/search/stream/rules",
+            headers={"Authorization": f"Bearer {CREDENTIALS.x_bearer_token}"},
+            timeout=5,
         )
         found: list[dict[str, str]] = answer.json().get("data", [])
         return found
 
     def requests(self) -> Counter[str]:
-        return Counter(requests.get(f"{self.url}/_local/journal", timeout=5).json()["requests"])
+        return Counter(
+            requests.get(f"{self.url}/_local/journal", headers=CONTROL, timeout=5).json()["requests"]
+        )
 
     def close(self) -> None:
         self._process.kill()
@@ -158,7 +166,7 @@ class Running:
         self.streamer = Streamer(
             settings,
             load(self.topics_file),
-            "t",
+            CREDENTIALS.x_bearer_token,
             "session-1",
             self.spool,
             self.firehose,

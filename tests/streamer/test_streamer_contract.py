@@ -19,10 +19,11 @@ import boto3
 import pytest
 import requests
 
+from tests.credentials import AWS_ENVIRONMENT, CONTROL, CREDENTIALS, written
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
-TOKEN = "contract-token"
+TOKEN = CREDENTIALS.x_bearer_token
 BUCKET = "x-opinion-lake"
 
 
@@ -52,9 +53,7 @@ class Clouds:
             **inherited,
             "PYTHONPATH": str(ROOT),
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.aws_port}",
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
-            "AWS_DEFAULT_REGION": "us-east-1",
+            **AWS_ENVIRONMENT,
             "OPINION_X_API_URL": f"http://127.0.0.1:{self.x_port}",
         }
 
@@ -63,8 +62,8 @@ class Clouds:
             service,
             endpoint_url=f"http://127.0.0.1:{self.aws_port}",
             region_name="us-east-1",
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
+            aws_access_key_id=CREDENTIALS.access_key_id,
+            aws_secret_access_key=CREDENTIALS.secret_access_key,
         )
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -105,19 +104,21 @@ class Clouds:
 def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clouds]:
     folder = tmp_path_factory.mktemp("clouds")
     clouds = Clouds(free_ports(), free_ports(), folder)
+    file = str(written(folder))
     clouds.start(
         "x_api",
         *("local.x_api", "--port", str(clouds.x_port), "--state", str(folder / "x")),
-        *("--rate", "54000", "--token", TOKEN),
+        *("--rate", "54000", "--credentials", file),
     )
-    clouds.start("aws", "local.aws", "--port", str(clouds.aws_port), "--state", str(folder / "aws"))
+    aws_state = ("--state", str(folder / "aws"), "--credentials", file)
+    clouds.start("aws", "local.aws", "--port", str(clouds.aws_port), *aws_state)
     try:
         for port in (clouds.x_port, clouds.aws_port):
             health = f"http://127.0.0.1:{port}/_local/health"
             until(lambda health=health: requests.get(health, timeout=2).ok, health)
         prepared = clouds.run(
             *("local.aws.bootstrap", "--endpoint", f"http://127.0.0.1:{clouds.aws_port}"),
-            *("--x-token", TOKEN, "--buffering-seconds", "1"),
+            *("--credentials", file, "--buffering-seconds", "1"),
         )
         assert prepared.returncode == 0, prepared.stderr
         yield clouds
@@ -253,9 +254,11 @@ def test_check_tries_everything_and_says_what_to_do(clouds: Clouds) -> None:
     assert "infra/delivery_stream.yaml makes it" in ill.stdout
     assert TOKEN not in well.stdout + well.stderr + ill.stdout
     clocks = f"http://127.0.0.1:{clouds.x_port}/_local/faults"
-    requests.post(clocks, json={"kind": "clock-skew", "offset": 300, "seconds": 60}, timeout=5)
+    requests.post(
+        clocks, json={"kind": "clock-skew", "offset": 300, "seconds": 60}, headers=CONTROL, timeout=5
+    )
     skewed = clouds.run("streamer", "check")
-    requests.delete(clocks, timeout=5)
+    requests.delete(clocks, headers=CONTROL, timeout=5)
     assert skewed.returncode == 1
     assert "FAILED clock     X's clock is 300 s ahead" in skewed.stdout.replace("299", "300")
     assert "NTP" in skewed.stdout

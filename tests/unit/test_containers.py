@@ -21,6 +21,7 @@ from airflow.configuration import retrieve_configuration_description
 
 from include.settings import Settings
 from local.endpoints import SERVICES, STAND_INS, Endpoints, write_containers_environment
+from tests.credentials import CREDENTIALS
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
@@ -106,7 +107,7 @@ def test_ports_are_published_on_loopback_only_and_are_those_of_a_run() -> None:
         if "ports" in service
     }
     assert {host for ports in published.values() for host, _, _ in ports} == {"127.0.0.1"}
-    run = Endpoints(8080)
+    run = Endpoints(8080, CREDENTIALS)
     assert [int(port) for _, port, _ in published["stand-ins"]] == [
         run.port(service) for service in STAND_INS if service != "trino"
     ]
@@ -197,8 +198,24 @@ def test_the_stand_ins_start_as_their_image_says() -> None:
     arguments = json.loads(" ".join(entry))
     assert arguments[:4] == ["python", "-m", "local", "stand-ins"]
     assert arguments[arguments.index("--bind") + 1] == "0.0.0.0"
+    handover = Path(arguments[arguments.index("--handover") + 1])
+    check = next(words for name, words in stage("docker/Dockerfile", "stand-ins") if name == "HEALTHCHECK")
+    assert json.loads(" ".join(check[check.index("CMD") + 1 :])) == ["test", "-f", str(handover)]
+    assert f"handover:{handover.parent}" in COMPOSE["services"]["stand-ins"]["volumes"]
     command = next(words for name, words in stage("docker/Dockerfile", "stand-ins") if name == "CMD")
     assert json.loads(" ".join(command)) == ["--gateway", "stand-ins"]
+
+
+def test_who_reads_the_credentials_is_of_the_stand_ins_group() -> None:
+    words = " ".join(next(w for n, w in stage("docker/Dockerfile", "stand-ins") if n == "RUN"))
+    (group,) = re.findall(r"groupadd --system --gid (\d+)", words)
+    readers = {
+        name: service
+        for name, service in COMPOSE["services"].items()
+        if any(volume.startswith("handover:/stand-ins") for volume in service.get("volumes", []))
+    }
+    assert readers.keys() >= {*COMPONENTS, "streamer"}
+    assert [name for name, service in readers.items() if service.get("group_add") != [group]] == []
 
 
 @pytest.fixture
@@ -206,7 +223,7 @@ def environment(tmp_path: Path) -> Path:
     """What stand-ins on a host named ``gateway`` write for containers."""
     file = tmp_path / "containers.env"
     own = {"OPINION_REACH_HOURS": "6", "OPINION_TOPICS_FILE": "/home/me/topics.yaml", "HOME": "/home/me"}
-    write_containers_environment(file, Endpoints(8080, host="gateway"), own)
+    write_containers_environment(file, Endpoints(8080, CREDENTIALS, host="gateway"), own)
     return file
 
 
@@ -239,7 +256,7 @@ def test_containers_are_told_settings_that_exist_and_no_path_of_the_host(environ
 
 def test_every_connection_that_the_settings_name_is_known_to_containers() -> None:
     named = {value for name, value in Settings() if name.endswith("_conn_id")}
-    assert named <= Endpoints(8080).connections().keys()
+    assert named <= Endpoints(8080, CREDENTIALS).connections().keys()
 
 
 def test_init_makes_keys_once_and_the_pool_that_the_dags_use(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ import json
 import logging
 from typing import Any
 
-import boto3
 from moto.athena.responses import AthenaResponse
 
 from local.aws.athena.api import OPERATIONS, Api, ApiError
 from local.aws.athena.engine import Engine
 from local.aws.athena.store import Store
-from local.aws.context import REGION, Context
+from local.aws.context import Context
+from local.aws.trino import token
 
 log = logging.getLogger(__name__)
 
@@ -25,15 +25,9 @@ def install(context: Context) -> None:
     """Puts this Athena in the place of moto's; needs ``options.trino_url``."""
     if context.options.trino_url is None:
         raise ValueError("Athena needs the address of a Trino")
-    session = boto3.Session(
-        aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - the local server takes any
-        region_name=REGION,
-    )
-    glue = session.client("glue", endpoint_url=context.endpoint)
-    s3 = session.client("s3", endpoint_url=context.endpoint)
+    glue, s3 = context.client("glue"), context.client("s3")
     store = Store(context.state / "athena" / "history.sqlite")
-    engine = Engine(context.options.trino_url, glue, s3, store)
+    engine = Engine(context.options.trino_url, token(context.credentials), glue, s3, store)
     api = Api(store, engine, glue, s3)
     for method in OPERATIONS.values():
         setattr(AthenaResponse, method, _answering(api, method))

@@ -23,6 +23,7 @@ from local.aws.athena import statements as s
 from local.aws.athena.catalog import Catalog, QueryError, TextResult, split_location
 from local.aws.athena.results import ColumnInfo, csv_line, text_column, to_text, trino_column
 from local.aws.athena.store import Document, Store
+from local.aws.trino import access
 
 if TYPE_CHECKING:
     from types_boto3_glue import GlueClient
@@ -69,9 +70,12 @@ class Outcome:
 class Engine:
     """Runs the executions of a store, each on a thread of its own."""
 
-    def __init__(self, trino_url: str, glue: GlueClient, s3: S3Client, store: Store) -> None:
+    def __init__(
+        self, trino_url: str, trino_token: str, glue: GlueClient, s3: S3Client, store: Store
+    ) -> None:
         host, _, port = trino_url.rstrip("/").removeprefix("http://").partition(":")
         self._address = {"host": host, "port": int(port or 8080)}
+        self._token = trino_token
         self._s3 = s3
         self._glue = glue
         self._store = store
@@ -234,7 +238,7 @@ class Engine:
     ) -> Iterator[Cursor]:
         connection = connect(  # type: ignore[no-untyped-call]
             **self._address,
-            user="athena",
+            **access(self._token),
             source="athena",
             catalog=CATALOG,
             schema=database,

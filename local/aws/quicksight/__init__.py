@@ -11,12 +11,9 @@ import logging
 import threading
 import time
 import uuid
-from typing import Any
 from urllib.parse import unquote
 
-import boto3
-
-from local.aws.context import REGION, Context, Reply
+from local.aws.context import Context, Reply
 from local.aws.quicksight import page
 from local.aws.quicksight.api import Api
 from local.aws.quicksight.model import Json, ServiceError, read
@@ -31,16 +28,7 @@ log = logging.getLogger(__name__)
 def install(context: Context) -> None:
     """Serves QuickSight."""
     store = Store(context.state / "quicksight" / "resources.sqlite")
-    session = boto3.Session(
-        aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - the local server takes any
-        region_name=REGION,
-    )
-
-    def client(service: Any) -> Any:
-        return session.client(service, endpoint_url=context.endpoint)
-
-    api = Api(store, client)
+    api = Api(store, context.client)
     closing = threading.Event()
 
     def answer(method: str, raw_path: str, query: str, body: bytes) -> Reply:

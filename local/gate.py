@@ -1,0 +1,107 @@
+"""Who may ask a stand-in anything at all: what stands in front of every ASGI application here."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from include.web_guard import WebGuard
+
+type Message = MutableMapping[str, Any]
+type Receive = Callable[[], Awaitable[Message]]
+type Send = Callable[[Message], Awaitable[None]]
+type Application = Callable[[Any, Any, Any], Awaitable[None]]
+type Refuse = Callable[[Message, int, str], tuple[str, bytes]]
+"""The media type and the body of a refusal, from the request's scope, the HTTP status and the reason."""
+
+
+@dataclass(frozen=True, repr=False)
+class Key:
+    """What ``Authorization`` must say."""
+
+    scheme: Literal["Basic", "Bearer"]
+    value: str
+
+    @classmethod
+    def token(cls, token: str) -> Key:
+        """A bearer token."""
+        return cls("Bearer", token)
+
+    @classmethod
+    def login(cls, username: str, password: str) -> Key:
+        """A login that browsers ask people for."""
+        return cls("Basic", base64.b64encode(f"{username}:{password}".encode()).decode())
+
+    def opens(self, authorization: str) -> bool:
+        """Whether a request with this header is let in."""
+        scheme, _, value = authorization.partition(" ")
+        return scheme.lower() == self.scheme.lower() and hmac.compare_digest(
+            value.strip().encode(), self.value.encode()
+        )
+
+    @property
+    def challenge(self) -> str:
+        """What the refusal says in ``WWW-Authenticate``."""
+        return f'{self.scheme} realm="The login that make run prints, also in .run/endpoints.json"'
+
+
+def plain_refusal(_scope: Message, status: int, reason: str) -> tuple[str, bytes]:
+    """A refusal for whom no service's form is expected."""
+    return "application/json", json.dumps({"status": status, "detail": reason}).encode()
+
+
+class Gate:
+    """An ASGI application behind a `WebGuard`, parts of it behind keys.
+
+    ``keys`` are by the beginning of the path, of which the longest counts; a path with None is open to all
+    that the guard lets in, and where none begins so the application itself decides.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        guard: WebGuard,
+        keys: Mapping[str, Key | None],
+        refuse: Refuse = plain_refusal,
+    ) -> None:
+        self._application = application
+        self._guard = guard
+        self._keys = dict(sorted(keys.items(), key=lambda entry: len(entry[0]), reverse=True))
+        self._refuse = refuse
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Hands the request on, or refuses it: 403 by the guard, 401 without the key."""
+        if scope["type"] != "http":
+            # Nothing else is offered: a WebSocket ends unaccepted (the ASGI specification).
+            await send({"type": f"{scope['type']}.close"})
+            return
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        objection = self._guard.objection(scope["method"], headers)
+        if objection:
+            await self._answer(scope, send, 403, objection)
+            return
+        key = next((key for path, key in self._keys.items() if scope["path"].startswith(path)), None)
+        given = next((value for name, value in headers if name.lower() == "authorization"), "")
+        if key and not key.opens(given):
+            await self._answer(scope, send, 401, "Credentials are missing or wrong.", key.challenge)
+            return
+        await self._application(scope, receive, send)
+
+    async def _answer(
+        self, scope: Message, send: Send, status: int, reason: str, challenge: str | None = None
+    ) -> None:
+        media, body = self._refuse(scope, status, reason)
+        headers = [
+            (b"content-type", media.encode()),
+            (b"content-length", str(len(body)).encode()),
+            # What the client goes on sending is not read.
+            (b"connection", b"close"),
+        ]
+        if challenge:
+            headers.append((b"www-authenticate", challenge.encode()))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
