@@ -56,7 +56,9 @@ def _add_options(command: argparse.ArgumentParser) -> None:
         "--rate", type=_checked("RATE", int), default=3000, help="posts an hour in the archive"
     )
     command.add_argument(
-        "--archive", type=_checked("ARCHIVE", _path), help="NDJSON of tweets to replay, gzipped or plain"
+        "--archive",
+        type=_checked("ARCHIVE", _path),
+        help="tweets to replay: a file or folder of X API v2's payloads",
     )
     command.add_argument(
         "--topics", type=_checked("TOPICS", _path), help="topics file (default include/topics.yaml)"

@@ -44,6 +44,16 @@ def readable_file(text: str) -> None:
         raise ValueError(f"cannot be read: {error.strerror}") from error
 
 
+def readable_file_or_folder(text: str) -> None:
+    """Raises `ValueError` with the reason where neither a file nor a folder can be read."""
+    try:
+        os.listdir(text)  # noqa: PTH208 - a path as people write it
+    except NotADirectoryError:
+        readable_file(text)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from error
+
+
 def host(text: str) -> None:
     """Raises `ValueError` where a text is neither an address nor a host's name."""
     try:
@@ -58,7 +68,7 @@ CHECKS: dict[str, Check] = {
     "ONCE": one_of("0", "1"),
     "HOURS": whole(1, 160),
     "RATE": whole(1, 900_000),
-    "ARCHIVE": readable_file,
+    "ARCHIVE": readable_file_or_folder,
     "TOPICS": readable_file,
     "PORT": whole(1024, 65_500),
     "BIND": one_of(LOOPBACK, EVERYWHERE),

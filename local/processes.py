@@ -85,11 +85,22 @@ class Process:
             how = f"was killed by {_signal_name(-status)}" if status < 0 else f"ended with status {status}"
             raise ProcessError(f"{self.name} {how}: {self.last_words()} (see {self.log})")
 
-    def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
-        """Waits until ``ready()``; raises `ProcessError` when the process ends or time is up."""
+    def wait_until(
+        self, ready: Callable[[], bool], seconds: float, told: Callable[[str], None] | None = None
+    ) -> None:
+        """Waits until ``ready()``; raises `ProcessError` when the process ends or time is up.
+
+        With ``told``, which gets the last line of its log whenever there is a new one, the time is that
+        without a new line.
+        """
         deadline = time.monotonic() + seconds
+        written = 0
         while not ready():
             self.check()
+            if told and (size := self.log.stat().st_size) != written:
+                written = size
+                deadline = time.monotonic() + seconds
+                told(self.last_words())
             if time.monotonic() > deadline:
                 raise ProcessError(
                     f"{self.name} was not ready after {seconds:.0f} s: {self.last_words()} (see {self.log})"

@@ -16,6 +16,7 @@ from local.databricks import mlflow
 from local.parameters import LOOPBACK
 from local.processes import Process, answers
 from local.world import World
+from local.x_api.archive_files import READING
 
 BUFFERING_SECONDS = 5
 """Firehose's buffering interval here: short, so that a run need not wait a minute for its tweets."""
@@ -57,7 +58,7 @@ class Services:
             world.options,
             world.environment,
         )
-        with world.step("X and AWS stand-ins up"):
+        with world.step("X and AWS stand-ins up") as progress:
             x_command = [python, "-m", "local.x_api", "--port", str(endpoints.port("x_api"))]
             x_command += ["--state", str(world.folder / "x_api"), *self._listening]
             x_command += ["--topics", env["OPINION_TOPICS_FILE"], "--rate", str(options.rate)]
@@ -68,7 +69,12 @@ class Services:
             aws_command += ["--state", str(world.folder / "aws"), *self._listening]
             aws_command += ["--trino-url", endpoints.url("trino")]
             aws = world.processes.start("aws", aws_command, env, ends_last=True)
-            x_api.wait_until(lambda: answers(f"{endpoints.url('x_api')}/_local/health"), 60)
+
+            def told(line: str) -> None:
+                if share := line.partition(READING)[2]:
+                    progress(f"reading the archive{share}")
+
+            x_api.wait_until(lambda: answers(f"{endpoints.url('x_api')}/_local/health"), 60, told)
             aws.wait_until(lambda: answers(f"{endpoints.url('aws')}/_local/health"), 30)
             trino_command = [python, "-m", "local.aws.trino", "--port", str(endpoints.port("trino"))]
             trino_command += [

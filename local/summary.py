@@ -372,8 +372,10 @@ def notes(figures: dict[str, Any], archive: dict[str, Any]) -> Iterator[str]:
     """What a reader should know though nothing is wrong."""
     if refused := figures["training"].get("refused"):
         yield f"no student was trained: {refused}"
-    if skipped := archive.get("skipped"):
-        yield f"{skipped} lines of the archive are no JSON and were skipped"
+    for reason, count in (archive.get("reasons") or {}).items():
+        yield f"{count:,} of the archive were skipped: {reason}"
+    for name, reason in (archive.get("damaged") or {}).items():
+        yield f"{name} in the archive is damaged ({reason}): what came before was read"
     for topic in figures["sentiment"]:
         if not any(row["raw"] for row in figures["hours"] if row["topic"] == topic):
             yield f"no tweet matched {topic} in these hours"

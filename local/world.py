@@ -36,6 +36,7 @@ from local.endpoints import (
 from local.parameters import LOOPBACK
 from local.processes import ProcessError, Processes, end_leftovers, port_is_free
 from local.summary import SummaryError
+from local.x_api import archive_files
 
 _CONTAINERS = "containers.env"
 _UNANSWERED = (RequestException, BotoCoreError, ClientError)
@@ -174,7 +175,7 @@ def _world(options: RunOptions, rules: str) -> str:
     """A lake of its own for every archive, rate and set of topics with their keywords: they never mix."""
     if options.archive:
         source = options.archive.name.split(".")[0]
-        identity = hashlib.sha256(options.archive.read_bytes())
+        identity = archive_files.identity(options.archive)
     else:
         source = "synthetic"
         identity = hashlib.sha256(str(options.rate).encode())

@@ -90,7 +90,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m local.x_api", description=__doc__)
     add_options(parser)
     parser.add_argument(
-        "--archive", type=Path, help="NDJSON of real posts, plain or gzip, instead of synthetic ones"
+        "--archive", type=Path, help="file or folder of real posts, instead of synthetic ones"
     )
     parser.add_argument("--topics", type=Path, default=_TOPICS, help="what the synthetic posts are about")
     parser.add_argument("--rate", type=float, default=3000, help="mean number of synthetic posts an hour")

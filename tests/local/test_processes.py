@@ -194,3 +194,21 @@ def test_a_ctrl_c_while_a_process_is_started_is_heard(tmp_path: Path) -> None:
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert run.stderr == ""
     assert not psutil.pid_exists(int(run.stdout))
+
+
+def test_who_tells_of_progress_has_time_as_long_as_it_does(processes: Processes, tmp_path: Path) -> None:
+    code = """
+import pathlib, sys, time
+for number in range(4):
+    print("line", number, flush=True)
+    time.sleep(0.6)
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(300)
+"""
+    done = tmp_path / "done"
+    heard: list[str] = []
+    process = started(processes, "slow", code, str(done))
+    process.wait_until(done.exists, 2, heard.append)
+    assert heard[-1] == "line 3"
+    with pytest.raises(ProcessError, match="was not ready"):
+        process.wait_until(lambda: False, 0.3, heard.append)

@@ -104,7 +104,9 @@ def test_a_refused_training_is_no_problem_but_told() -> None:
 
 def test_skipped_lines_and_topics_without_tweets_are_told() -> None:
     figures = deepcopy(FIGURES) | {"sentiment": {"a": {}, "b": {}}}
-    assert list(notes(figures, {"skipped": 3})) == [
-        "3 lines of the archive are no JSON and were skipped",
+    archive = {"skipped": 3, "reasons": {"no JSON": 3}, "damaged": {"a.gz": "it ends too early"}}
+    assert list(notes(figures, archive)) == [
+        "3 of the archive were skipped: no JSON",
+        "a.gz in the archive is damaged (it ends too early): what came before was read",
         "no tweet matched b in these hours",
     ]

@@ -167,6 +167,8 @@ class TestArchive:
         assert archive.describe() == {
             "tweets": 4,
             "skipped": 0,
+            "reasons": {},
+            "damaged": {},
             "duplicates": 0,
             "shift_seconds": (moment(posts[0].id) - moment(IDS[0])) // timedelta(seconds=1),
             "first": moment(posts[0].id).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -250,11 +252,19 @@ class TestArchive:
             {"data": {"id": str(IDS[2]), "text": "odd", "referenced_tweets": [{"type": "quoted"}]}},
             {"kind": "heartbeat"},
         ]
-        archive = self.archive(
-            write(tmp_path / "a.ndjson", *bad, "", line(IDS[0]), line(IDS[1]), line(IDS[0]))
-        )
+        good = [line(IDS[0] + number) for number in range(len(bad))]
+        archive = self.archive(write(tmp_path / "a.ndjson", *bad, "", *good, line(IDS[0])))
         described = archive.describe()
-        assert (described["tweets"], described["skipped"], described["duplicates"]) == (2, len(bad), 1)
+        assert (described["tweets"], described["skipped"], described["duplicates"]) == (
+            len(good),
+            len(bad),
+            1,
+        )
+        assert described["reasons"] == {
+            "no id and text of a tweet": 4,
+            "no JSON": 2,
+            "parts unlike those of X API v2": 1,
+        }
 
     def test_ids_stay_different_where_times_fall_together(self, tmp_path: Path) -> None:
         same = [line(IDS[0] + (number << 40), created_at="2022-05-17T15:00:00Z") for number in range(5)]
