@@ -80,6 +80,7 @@ def test_right_values_come_to_the_set_up(project: Path) -> None:
     (project / "my tweets.ndjson").touch()
     given = ["HOURS=3", "RATE=900000", "PORT=8300", "ONCE=1", "BIND=0.0.0.0", "GATEWAY=172.17.0.1"]
     assert make(project, "setup", *given, "ARCHIVE=my tweets.ndjson", "TOPICS=").stderr == ""
+    assert make(project, "setup", "ARCHIVE=.").stderr == ""
     assert (project / "set-up").exists()
 
 
