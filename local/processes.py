@@ -188,7 +188,11 @@ class Processes:
 
     def memory(self) -> int:
         """Proportional set size of all children together, in bytes."""
-        return sum(_proportional_set_size(member) for process in self.running for member in process.members())
+        return sum(
+            _proportional_set_size(member)
+            for process in self.running
+            for member in _members(process.popen.pid)
+        )
 
     def _register(self) -> None:
         entries = [
@@ -263,7 +267,7 @@ def _signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) 
             signal.signal(number, handler_before)
 
 
-def _members(leader: int, mark: str) -> list[psutil.Process]:
+def _members(leader: int, mark: str | None = None) -> list[psutil.Process]:
     """The members of the session that ``leader`` leads or led, its descendants, and all that bear the mark.
 
     A session outlives its leader; the mark finds those that have left the session. Some programs write their
@@ -274,7 +278,7 @@ def _members(leader: int, mark: str) -> list[psutil.Process]:
         parent = psutil.Process(leader)
         found = {member.pid: member for member in (parent, *parent.children(recursive=True))}
     for process in psutil.process_iter():
-        if process.pid not in found and (_session(process) == leader or _bears(process, mark)):
+        if process.pid not in found and (_session(process) == leader or (mark and _bears(process, mark))):
             found[process.pid] = process
     found.pop(os.getpid(), None)
     return list(found.values())

@@ -10,16 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
+
+from rich.markup import escape
 
 from include.window import Window
 from local import airflow_server
-from local.airflow_server import AirflowClient
+from local.airflow_server import AirflowClient, AirflowError
 from local.aws.trino import is_ready
 from local.dag_runs import DagRuns
 from local.endpoints import SERVICES, STAND_INS
 from local.services import Services
 from local.summary import Summary, collect
-from local.world import RunOptions, World, prepared
+from local.world import FAILURES, RunError, RunOptions, World, prepared
 
 
 @dataclass
@@ -29,6 +32,8 @@ class Run:
     world: World
     services: Services = field(init=False)
     peak_memory: int = 0
+    failure: str | None = None
+    """Why the work ended early, and where to look."""
     summary: Summary = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,10 +76,35 @@ class Run:
             self.dag_runs.wait_for("coverage", measured, progress)
         self.dag_runs.refresh()
 
+    def attempt(self) -> None:
+        """Works and summarizes; a failed step ends the work, and is kept as `failure`, with where to look."""
+        try:
+            self.work()
+        except FAILURES as error:
+            self.failure = self.world.reason(error)
+        try:
+            self.summarize()
+        except FAILURES as error:
+            # The first failure explains the others.
+            self.failure = self.failure or self.world.reason(error)
+            self._write_summary({}, [self.failure], [])
+        if self.failure:
+            self.world.console.print(f"[red]{escape(self.failure)}[/]")
+
+    def resume_schedules(self) -> None:
+        """Lets Airflow go on by its schedules with what a failed step has left undone."""
+        try:
+            for dag_id in ("coverage", "transform", "insights"):
+                self.airflow.pause(dag_id, False)
+        except AirflowError as error:
+            self.world.console.print(f"[red]{escape(str(error))}[/]")
+
     def summarize(self) -> None:
-        """Reads the run's figures back, judges them, shows them and writes ``summary.json``."""
+        """Reads the run's figures back, judges them, shows them and writes ``summary.json``.
+
+        Where a step failed, these are the figures that were reached, and its failure is the first problem.
+        """
         world = self.world
-        world.processes.check()
         with world.step("summary collected"):
             summary = collect(
                 settings=world.settings,
@@ -84,19 +114,27 @@ class Run:
                 begun=world.begun,
                 dag_runs=self.dag_runs.started_since(world.begun),
             )
-        wall = (datetime.now(UTC) - world.begun).total_seconds()
-        document = {
-            "ok": summary.ok,
-            "wall_s": round(wall, 1),
-            "steps": world.steps,
-            "peak_memory_mib": self.peak_memory // 2**20,
-            **summary.figures,
-            "problems": summary.problems,
-            "notes": summary.notes,
-        }
-        (world.options.run_dir / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
-        summary.show(world.console, wall, self.peak_memory)
+        if self.failure:
+            summary.problems.insert(0, self.failure)
+        self._write_summary(summary.figures, summary.problems, summary.notes)
+        summary.show(world.console, self._wall(), self.peak_memory)
         self.summary = summary
+
+    def _write_summary(self, figures: dict[str, Any], problems: list[str], notes: list[str]) -> None:
+        document = {
+            "ok": not problems,
+            "wall_s": round(self._wall(), 1),
+            "steps": self.world.steps,
+            "peak_memory_mib": self.peak_memory // 2**20,
+            **figures,
+            "problems": problems,
+            "notes": notes,
+        }
+        file = self.world.options.run_dir / "summary.json"
+        file.write_text(json.dumps(document, indent=2) + "\n")
+
+    def _wall(self) -> float:
+        return (datetime.now(UTC) - self.world.begun).total_seconds()
 
     @contextlib.contextmanager
     def watching_memory(self) -> Iterator[None]:
@@ -116,12 +154,21 @@ class Run:
 
 
 def run(options: RunOptions) -> int:
-    """Runs everything; returns the exit status; raises `RunError` with one sentence that says what to do."""
+    """Runs everything; returns the exit status; raises `RunError` with one sentence that says what to do.
+
+    Where a step of the work fails, what was reached is summarized, and everything stays up unless
+    ``options.once``.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     with started(options) as this:
+        this.attempt()
         if not options.once:
+            if this.failure:
+                this.resume_schedules()
             this.world.wait_for_ever()
+    if this.failure:
+        raise RunError(this.failure)
     return 0 if this.summary.ok else 1
 
 
@@ -136,20 +183,18 @@ def run_stand_ins(options: RunOptions) -> None:
         with world.step("Trino up"):
             trino.wait_until(lambda: is_ready(world.endpoints.url("trino"), world.endpoints.credentials), 120)
         with world.containers_environment():
-            world.wait_for_ever()
+            world.wait_while_whole()
 
 
 @contextlib.contextmanager
 def started(options: RunOptions) -> Iterator[Run]:
-    """The pipeline, run up to its summary and still running; ended on leaving."""
+    """The pipeline with everything up and its work not begun; ended on leaving."""
     with prepared(options, SERVICES) as world:
         with world.containers_environment():
             this = Run(world)
             with this.watching_memory():
                 this.start()
-                this.work()
-                this.summarize()
-            yield this
+                yield this
         world.console.print("Stopping …")
 
 

@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic_settings import EnvSettingsSource
 from requests import RequestException
 from rich.console import Console
+from rich.markup import escape
 
 from include.settings import Settings
 from include.window import Window
@@ -41,6 +42,8 @@ from local.x_api import archive_files
 _CONTAINERS = "containers.env"
 _UNANSWERED = (RequestException, BotoCoreError, ClientError)
 """What clients raise where a stand-in does not answer as it should."""
+FAILURES = (AirflowError, ProcessError, SummaryError, *_UNANSWERED)
+"""What a step may raise."""
 
 
 class RunError(RuntimeError):
@@ -94,13 +97,25 @@ class World:
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[Callable[[str], None]]:
-        """Tells a step, its progress and its seconds."""
+        """Tells a step, its progress, its seconds, and whether it failed."""
         begin = time.monotonic()
-        with self.console.status(f"{name} …") as status:
-            yield lambda progress: status.update(f"{name}: {progress}")
-        seconds = time.monotonic() - begin
-        self.steps.append({"name": name, "s": round(seconds, 1)})
-        self.console.print(f"  [green]✓[/] {name:<58}{seconds:7.1f} s")
+        mark, failed = "[red]✗[/]", True
+        try:
+            with self.console.status(f"{name} …") as status:
+                yield lambda progress: status.update(f"{name}: {progress}")
+            mark, failed = "[green]✓[/]", False
+        finally:
+            seconds = time.monotonic() - begin
+            self.steps.append({"name": name, "s": round(seconds, 1), "failed": failed})
+            self.console.print(f"  {mark} {name:<58}{seconds:7.1f} s")
+
+    def reason(self, error: Exception) -> str:
+        """Why something failed and where to look: a service that has ended explains what others met."""
+        try:
+            self.processes.check()
+        except ProcessError as ended:
+            return str(ended)
+        return _unanswered(error, self.folder) if isinstance(error, _UNANSWERED) else str(error)
 
     @contextlib.contextmanager
     def containers_environment(self) -> Iterator[None]:
@@ -127,6 +142,20 @@ class World:
         )
 
     def wait_for_ever(self) -> None:
+        """Keeps everything up until Ctrl-C; a service that ends is told, and the others go on running."""
+        self.console.print("Everything goes on running; Ctrl-C ends it.")
+        told: set[str] = set()
+        while True:
+            for process in self.processes.running:
+                try:
+                    process.check()
+                except ProcessError as error:
+                    if process.name not in told:
+                        self.console.print(f"  [red]✗[/] {escape(str(error))}; the others go on running.")
+                        told.add(process.name)
+            time.sleep(1)
+
+    def wait_while_whole(self) -> None:
         """Keeps everything up until Ctrl-C; raises `ProcessError` where a service ends."""
         self.tell_login()
         self.console.print("Everything goes on running; Ctrl-C ends it.")
@@ -168,7 +197,11 @@ def prepared(options: RunOptions, services: Sequence[str]) -> Iterator[World]:
     except (TopicsError, CredentialsError, ProcessError, AirflowError, SummaryError) as error:
         raise RunError(str(error)) from error
     except _UNANSWERED as error:
-        raise RunError(f"a stand-in did not answer as it should: {error}; see {folder / 'logs'}.") from error
+        raise RunError(_unanswered(error, folder)) from error
+
+
+def _unanswered(error: Exception, folder: Path) -> str:
+    return f"a stand-in did not answer as it should: {error}; see {folder / 'logs'}."
 
 
 def _world(options: RunOptions, rules: str) -> str:

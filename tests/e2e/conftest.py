@@ -28,4 +28,6 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         with started(
             RunOptions(hours=6, rate=900, first_port=free_ports(len(SERVICES)), run_dir=folder)
         ) as run:
+            run.work()
+            run.summarize()
             yield run

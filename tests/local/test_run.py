@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import json
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,9 +15,12 @@ import requests
 
 from include.settings import Settings
 from local import dag_runs
+from local import run as run_module
 from local.airflow_server import AirflowError
 from local.dag_runs import STALLED_SECONDS, DagRuns
 from local.processes import ProcessError
+from local.run import Run
+from local.summary import Summary, SummaryError
 from local.world import RunError, RunOptions, World, prepared
 
 NOW = datetime(2026, 11, 26, 12, 30, tzinfo=UTC)
@@ -187,3 +192,89 @@ def test_what_a_stand_in_answers_wrongly_is_one_sentence(tmp_path: Path) -> None
         prepared(RunOptions(run_dir=tmp_path), []),
     ):
         raise requests.HTTPError("refused")
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[RunOptions, list[str]]]:
+    """Options of a run whose training fails, and what is done afterwards."""
+
+    def make(*, once: bool, readable: bool = True) -> tuple[RunOptions, list[str]]:
+        done: list[str] = []
+
+        class Airflow:
+            url = "http://airflow"
+
+            def pause(self, dag_id: str, paused: bool) -> None:
+                done.append(f"{dag_id} {'paused' if paused else 'resumed'}")
+
+        class Shown(Summary):
+            def show(self, *_: Any) -> None:
+                done.append("shown")
+
+        def work(this: Run) -> None:
+            with this.world.step("student trained"):
+                raise AirflowError("train failed in train; see http://airflow/dags/train")
+
+        def collected(**_: Any) -> Summary:
+            if not readable:
+                raise SummaryError("Athena could not read the lake back")
+            return Shown({"predictions": 0}, ["an hour is not labeled"], [])
+
+        @contextlib.contextmanager
+        def started(options: RunOptions) -> Iterator[Run]:
+            with prepared(options, []) as world:
+                this = Run(world)
+                this.services.__dict__["airflow"] = Airflow()
+                this.__dict__["dag_runs"] = SimpleNamespace(closed_windows=list, started_since=lambda _: [])
+                yield this
+
+        monkeypatch.setattr(Run, "work", work)
+        monkeypatch.setattr(run_module, "collect", collected)
+        monkeypatch.setattr(run_module, "started", started)
+        monkeypatch.setattr("local.run.signal.signal", lambda *_: None)
+        monkeypatch.setattr(World, "wait_for_ever", lambda _: done.append("stayed up"))
+        return RunOptions(once=once, run_dir=tmp_path), done
+
+    return make
+
+
+def summary_of(options: RunOptions) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((options.run_dir / "summary.json").read_text())
+    return document
+
+
+def test_a_failed_step_keeps_everything_up_and_schedules_going(
+    failing: Callable[..., tuple[RunOptions, list[str]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    options, done = failing(once=False)
+    with pytest.raises(RunError, match="train failed in train"):
+        run_module.run(options)
+    assert done == ["shown", "coverage resumed", "transform resumed", "insights resumed", "stayed up"]
+    assert "✗ student trained" in (output := capsys.readouterr().out)
+    assert "train failed in train; see http://airflow/dags/train" in output
+
+
+def test_once_a_failed_step_ends_the_run_with_the_reason_and_what_was_reached(
+    failing: Callable[..., tuple[RunOptions, list[str]]],
+) -> None:
+    options, done = failing(once=True)
+    with pytest.raises(RunError, match="train failed in train; see http://airflow/dags/train"):
+        run_module.run(options)
+    assert done == ["shown"]
+    written = summary_of(options)
+    assert written["ok"] is False
+    assert written["problems"][0].startswith("train failed in train")
+    assert written["predictions"] == 0
+    assert [(step["name"], step["failed"]) for step in written["steps"]] == [
+        ("student trained", True),
+        ("summary collected", False),
+    ]
+
+
+def test_a_failed_step_is_told_also_where_nothing_can_be_read_back(
+    failing: Callable[..., tuple[RunOptions, list[str]]],
+) -> None:
+    options, _ = failing(once=True, readable=False)
+    with pytest.raises(RunError, match="train failed in train"):
+        run_module.run(options)
+    assert summary_of(options)["problems"] == ["train failed in train; see http://airflow/dags/train"]
