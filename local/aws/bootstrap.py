@@ -212,6 +212,8 @@ def _delivery_stream(clients: Clients, settings: Settings, buffering_seconds: in
         "Bucket": settings.bucket,
         "DeliveryStreamName": settings.delivery_stream,
         "BufferingSeconds": buffering_seconds,
+        # Named as in the cloud, and used by nothing here: logs stay on this machine.
+        "EncryptionKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/local",
     }
     group = template.resolve("LogGroup", values, {})
     _log_group(clients("logs"), group["LogGroupName"], group["RetentionInDays"])

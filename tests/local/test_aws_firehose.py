@@ -33,7 +33,7 @@ SETTINGS = Settings()
 
 @pytest.fixture(scope="module")
 def template() -> dict[str, Any]:
-    values = {"Bucket": SETTINGS.bucket, "BufferingSeconds": 1}
+    values = {"Bucket": SETTINGS.bucket, "BufferingSeconds": 1, "EncryptionKeyArn": "arn:aws:kms:::key/local"}
     attributes = {"Role.Arn": "arn:aws:iam::123456789012:role/x", "LogGroup": "g", "LogStream": "s"}
     properties = Template.load(TEMPLATE).resolve("DeliveryStream", values, attributes)
     destination: dict[str, Any] = properties["ExtendedS3DestinationConfiguration"]

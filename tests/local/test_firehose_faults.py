@@ -36,7 +36,11 @@ class Stream:
     def __init__(self, aws: LocalAws, buffering_seconds: int = 1) -> None:
         self.aws = aws
         self.name = f"s-{uuid.uuid4().hex}"
-        values = {"Bucket": Settings().bucket, "BufferingSeconds": buffering_seconds}
+        values = {
+            "Bucket": Settings().bucket,
+            "BufferingSeconds": buffering_seconds,
+            "EncryptionKeyArn": "arn:aws:kms:us-east-1:123456789012:key/local",
+        }
         attributes = {"Role.Arn": "arn:aws:iam::123456789012:role/x", "LogGroup": "g", "LogStream": "s"}
         properties = Template.load(TEMPLATE).resolve("DeliveryStream", values, attributes)
         configuration = properties["ExtendedS3DestinationConfiguration"]

@@ -208,3 +208,76 @@ def test_the_templates_are_valid_cloudformation() -> None:
     command = [sys.executable, "-c", "import cfnlint.runner; cfnlint.runner.main()", *templates]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
+
+
+def _of_type(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, template in TEMPLATES.items():
+        for resource, definition in template.resources.items():
+            if definition["Type"] == kind:
+                yield f"{name}.{resource}", definition
+
+
+def test_logs_are_encrypted_end_and_outlive_their_stack() -> None:
+    groups = dict(_of_type("AWS::Logs::LogGroup"))
+    assert set(groups) == {"delivery_stream.LogGroup", "streamer.Logs"}
+    for group in groups.values():
+        assert group["DeletionPolicy"] == group["UpdateReplacePolicy"] == "Retain"
+        assert text(group["Properties"]["KmsKeyId"]) == "EncryptionKeyArn"
+        assert group["Properties"]["RetentionInDays"]
+
+
+def test_every_alarm_tells_people() -> None:
+    alarms = dict(_of_type("AWS::CloudWatch::Alarm"))
+    assert {name for name in alarms if name.startswith("airflow.")} == {
+        "airflow.NoScheduler",
+        "airflow.HoursAreLate",
+        "airflow.TransformFailed",
+        "airflow.CoverageFailed",
+        "airflow.InsightsFailed",
+        "airflow.TrainFailed",
+    }
+    for name, alarm in alarms.items():
+        assert "AlarmTopic" in map(text, alarm["Properties"]["AlarmActions"]), name
+        assert alarm["Properties"]["AlarmDescription"], name
+
+
+def test_alarms_of_dags_name_dags_that_exist() -> None:
+    dags = {path.stem for path in (ROOT / "dags").glob("*.py")}
+    for name, alarm in _of_type("AWS::CloudWatch::Alarm"):
+        for dimension in alarm["Properties"]["Dimensions"]:
+            if dimension["Name"] == "DAG":
+                assert dimension["Value"] in dags, name
+
+
+def test_mwaa_leaves_its_own_connection_to_aws_alone() -> None:
+    """The options replace MWAA's own: its pattern keeps `aws_default` out of Secrets Manager."""
+    options = TEMPLATES["airflow"].resources["Environment"]["Properties"]["AirflowConfigurationOptions"]
+    pattern = json.loads(options["secrets.backend_kwargs"])["connections_lookup_pattern"]
+    assert not re.match(pattern, "aws_default")
+    assert re.match(pattern, "databricks_default")
+
+
+def test_the_streamer_s_volume_survives_its_host_and_a_newer_image() -> None:
+    streamer = TEMPLATES["streamer"]
+    # An alias of the newest image would replace the instance at the next update of the stack.
+    assert streamer.parameters["MachineImage"]["Type"] == "AWS::EC2::Image::Id"
+    instance = streamer.resources["Instance"]
+    (device,) = instance["Properties"]["BlockDeviceMappings"]
+    assert device["Ebs"]["DeleteOnTermination"] is False
+    actions = map(text, streamer.resources["HostFailed"]["Properties"]["AlarmActions"])
+    assert any(action.endswith("ec2:recover") for action in actions)
+    # The service waits for an instance that has registered with the cluster.
+    assert streamer.resources["Service"]["DependsOn"] == "Instance"
+    assert instance["CreationPolicy"]["ResourceSignal"]
+    assert "--resource Instance" in text(instance["Properties"]["UserData"]["Fn::Base64"])
+
+
+def test_the_budget_and_the_alarms_reach_the_topic_that_the_settings_can_name() -> None:
+    alarms = TEMPLATES["alarms"]
+    notifications = alarms.resources["Budget"]["Properties"]["NotificationsWithSubscribers"]
+    assert {text(one["Subscribers"][0]["Address"]) for one in notifications} == {"Topic"}
+    (publishers,) = alarms.resources["TopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert set(publishers["Principal"]["Service"]) == {"budgets.amazonaws.com", "cloudwatch.amazonaws.com"}
+    assert (
+        TEMPLATES["lake"].parameters["NotifyTopic"]["Default"] == alarms.parameters["NotifyTopic"]["Default"]
+    )
