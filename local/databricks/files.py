@@ -20,6 +20,9 @@ class Files:
     def __init__(self, folder: Path, volumes: tuple[str, ...]) -> None:
         self._folder = folder
         self._volumes = volumes
+        self.incoming = folder / "incoming"
+        """A folder that no path of the service leads to."""
+        self.incoming.mkdir(parents=True, exist_ok=True)
         for volume in volumes:
             (folder / "Volumes" / Path(*volume.split("."))).mkdir(parents=True, exist_ok=True)
         (folder / "Workspace").mkdir(parents=True, exist_ok=True)
@@ -47,19 +50,20 @@ class Files:
             raise not_found(f"The file {path} does not exist.")
         return found
 
-    def put(self, path: str, content: bytes, overwrite: bool) -> None:
-        """Writes a whole file at once."""
+    def check_new(self, path: str, overwrite: bool) -> Path:
+        """Where a file may be put; raises `ApiError` where it may not."""
         target = self.local(path)
         if target.is_dir():
             raise invalid(f"{path} is a directory.")
         if target.exists() and not overwrite:
             raise ApiError(409, "ALREADY_EXISTS", f"The file {path} already exists.")
-        if len(content) > MAXIMUM_BYTES:
-            raise invalid("The file is larger than 5 GiB.")
+        return target
+
+    def put(self, path: str, content: Path, overwrite: bool) -> None:
+        """Moves a whole file, written in `incoming`, to its place at once."""
+        target = self.check_new(path, overwrite)
         target.parent.mkdir(parents=True, exist_ok=True)
-        new = target.with_name(f".{target.name}.new")
-        new.write_bytes(content)
-        new.replace(target)
+        content.replace(target)
 
     def delete(self, path: str) -> None:
         """Deletes a file."""

@@ -7,9 +7,9 @@ import binascii
 import hmac
 import json
 import logging
+import secrets
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -20,6 +20,7 @@ from starlette.routing import Route
 from include.web_guard import WebGuard
 from local.credentials import USERNAME, Credentials
 from local.databricks.errors import ApiError, invalid
+from local.databricks.file_api import STORAGE, FileApi
 from local.databricks.files import Files
 from local.databricks.page import render
 from local.databricks.runs import USER, Runs
@@ -39,6 +40,7 @@ class Api:
     def __init__(self, runs: Runs, files: Files, credentials: Credentials) -> None:
         self._runs = runs
         self._files = files
+        self._file_api = FileApi(files)
         self._credentials = credentials
         jobs: dict[tuple[str, str], Handler] = {
             ("POST", "jobs/create"): runs.create_job,
@@ -79,6 +81,7 @@ class Api:
             routes=[
                 Route(_HEALTH, self._health),
                 Route("/jobs/{job_id:int}/runs/{run_id:int}", self._page),
+                Route(f"{STORAGE}{{name:path}}", self._file_api.storage, methods=["PUT", "DELETE"]),
                 Route("/{path:path}", self._answer, methods=methods),
             ]
         )
@@ -97,17 +100,20 @@ class Api:
         return HTMLResponse(render(run, attempts, logs))
 
     async def _answer(self, request: Request) -> Response:
+        path = request.scope["path"]
         try:
-            if not request.url.path.startswith("/api/"):
-                raise ApiError(404, "ENDPOINT_NOT_FOUND", f"No API found for '{request.url.path}'")
+            if not path.startswith("/api/"):
+                raise ApiError(404, "ENDPOINT_NOT_FOUND", f"No API found for '{path}'")
             self._check_token(request)
+            if self._file_api.answers(path):
+                return await self._file_api.answer(request)
             body = await request.body()
             return await run_in_threadpool(self._dispatch, request, body)
         except ApiError as error:
-            log.info("refused method=%s path=%s code=%s", request.method, request.url.path, error.code)
+            log.info("refused method=%s path=%s code=%s", request.method, path, error.code)
             return JSONResponse(error.body(), error.status)
         except Exception:
-            log.exception("failed method=%s path=%s", request.method, request.url.path)
+            log.exception("failed method=%s path=%s", request.method, path)
             failure = ApiError(500, "INTERNAL_ERROR", "The local Databricks failed; see its log.")
             return JSONResponse(failure.body(), failure.status)
 
@@ -119,10 +125,7 @@ class Api:
             raise ApiError(403, "PERMISSION_DENIED", "Invalid access token.")
 
     def _dispatch(self, request: Request, body: bytes) -> Response:
-        path = request.url.path.removeprefix("/api/")
-        for prefix, serve in (("2.0/fs/files/", self._file), ("2.0/fs/directories/", self._directory)):
-            if path.startswith(prefix):
-                return serve(request, "/" + unquote(path.removeprefix(prefix)), body)
+        path = request.scope["path"].removeprefix("/api/")
         parameters = self._parameters(request, body)
         if path.startswith("2.0/permissions/jobs/"):
             return JSONResponse(self._permissions(request.method, path.rsplit("/", 1)[1], parameters))
@@ -155,50 +158,6 @@ class Api:
                 return self._runs.set_permissions(job_id, parameters, replace=method == "PUT")
         raise ApiError(404, "ENDPOINT_NOT_FOUND", f"No API found for '{method} /2.0/permissions/jobs'")
 
-    def _file(self, request: Request, path: str, body: bytes) -> Response:
-        match request.method:
-            case "PUT":
-                overwrite = truth(request.query_params.get("overwrite", "false"), "overwrite")
-                self._files.put(path, body, overwrite)
-                return Response(status_code=204)
-            case "GET" | "HEAD":
-                content = self._files.file(path).read_bytes()
-                headers = {"content-length": str(len(content))}
-                if request.method == "HEAD":
-                    return Response(headers=headers, media_type="application/octet-stream")
-                return Response(content, media_type="application/octet-stream")
-            case "DELETE":
-                self._files.delete(path)
-                return Response(status_code=204)
-        raise ApiError(404, "ENDPOINT_NOT_FOUND", f"No API found for '{request.method} /2.0/fs/files'")
-
-    def _directory(self, request: Request, path: str, _body: bytes) -> Response:
-        match request.method:
-            case "PUT":
-                self._files.make_directory(path)
-                return Response(status_code=204)
-            case "HEAD":
-                self._files.directory(path)
-                return Response(status_code=200)
-            case "DELETE":
-                self._files.delete_directory(path)
-                return Response(status_code=204)
-            case "GET":
-                found = sorted(self._files.directory(path).iterdir())
-                base = path.rstrip("/")
-                contents = [
-                    {
-                        "path": f"{base}/{entry.name}",
-                        "name": entry.name,
-                        "is_directory": entry.is_dir(),
-                        "file_size": entry.stat().st_size,
-                        "last_modified": int(entry.stat().st_mtime * 1000),
-                    }
-                    for entry in found
-                ]
-                return JSONResponse({"contents": contents})
-        raise ApiError(404, "ENDPOINT_NOT_FOUND", f"No API found for '{request.method} /2.0/fs/directories'")
-
     def _import(self, parameters: dict[str, Any]) -> dict[str, Any]:
         path = self._workspace_path(parameters)
         try:
@@ -212,7 +171,9 @@ class Api:
         overwrite = truth(parameters.get("overwrite", False), "overwrite")
         if self._files.local(path).exists() and not overwrite:
             raise ApiError(400, "RESOURCE_ALREADY_EXISTS", f"{path} already exists.")
-        self._files.put(path, content, overwrite=True)
+        body = self._files.incoming / secrets.token_hex(8)
+        body.write_bytes(content)
+        self._files.put(path, body, overwrite=True)
         return {}
 
     def _make_workspace_directory(self, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import logging
+import random
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import (
     AlreadyExists,
@@ -186,6 +190,125 @@ def test_files_are_staged_in_a_volume(client: WorkspaceClient) -> None:
         client.files.download(f"{folder}/a b.txt")
     with pytest.raises(NotFound, match="does not exist"):
         client.files.upload("/Volumes/main/x_opinion/nobody/a.txt", io.BytesIO(b""))
+
+
+def raw(client: WorkspaceClient, method: str, path: str, **options: Any) -> requests.Response:
+    headers = {**client.config.authenticate(), **options.pop("headers", {})}
+    return requests.request(method, f"{client.config.host}{path}", headers=headers, timeout=60, **options)
+
+
+def contents_of(client: WorkspaceClient, path: str) -> bytes:
+    contents = client.files.download(path).contents
+    assert contents
+    return contents.read()
+
+
+def test_names_are_decoded_once(client: WorkspaceClient) -> None:
+    names = ["a b", "a%20b", "a%2520b", "a+b", "a?b", "a#b", "ä"]
+    for name in names:
+        client.files.upload(f"{VOLUME}/names/{name}", io.BytesIO(name.encode()))
+    assert {name: contents_of(client, f"{VOLUME}/names/{name}").decode() for name in names} == {
+        name: name for name in names
+    }
+    listed = client.files.list_directory_contents(f"{VOLUME}/names")
+    assert sorted(entry.name or "" for entry in listed) == sorted(names)
+
+
+@pytest.mark.parametrize("parallel", [True, False], ids=["parallel", "one thread"])
+def test_a_large_file_is_uploaded_in_parts_and_downloaded_in_ranges(
+    client: WorkspaceClient, tmp_path: Path, caplog: pytest.LogCaptureFixture, parallel: bool
+) -> None:
+    content = random.Random(1).randbytes(60 * 2**20 + 1)
+    path, copy = f"{VOLUME}/large-{parallel}.bin", tmp_path / "copy"
+    with caplog.at_level(logging.INFO, "databricks.sdk"):
+        client.files.upload(path, io.BytesIO(content), use_parallel=parallel)
+    assert "single-shot" not in caplog.text
+    with pytest.raises(AlreadyExists):
+        client.files.upload(path, io.BytesIO(content), overwrite=False, use_parallel=parallel)
+    client.files.download_to(path, str(copy), overwrite=True, use_parallel=parallel)
+    assert copy.read_bytes() == content
+    client.files.delete(path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "body", "stretch"),
+    [
+        ("bytes=2-4", 206, b"234", "bytes 2-4/10"),
+        ("bytes=7-", 206, b"789", "bytes 7-9/10"),
+        ("bytes=-2", 206, b"89", "bytes 8-9/10"),
+        ("bytes=5-99", 206, b"56789", "bytes 5-9/10"),
+        ("bytes=0-1,4-5", 200, b"0123456789", None),
+        ("bytes=4-2", 200, b"0123456789", None),
+        ("bytes=10-", 416, None, "bytes */10"),
+        ("bytes=-0", 416, None, "bytes */10"),
+    ],
+)
+def test_a_range_of_a_file_is_given(
+    client: WorkspaceClient, asked: str, status: int, body: bytes | None, stretch: str | None
+) -> None:
+    client.files.upload(f"{VOLUME}/digits", io.BytesIO(b"0123456789"), overwrite=True)
+    answer = raw(client, "GET", f"/api/2.0/fs/files{VOLUME}/digits", headers={"Range": asked})
+    assert (answer.status_code, answer.headers.get("Content-Range")) == (status, stretch)
+    if body is None:
+        assert answer.json()["error_code"] == "REQUESTED_RANGE_NOT_SATISFIABLE"
+    else:
+        assert answer.content == body
+
+
+def test_a_file_that_changed_between_two_ranges_is_not_mixed(client: WorkspaceClient) -> None:
+    client.files.upload(f"{VOLUME}/digits", io.BytesIO(b"0123456789"), overwrite=True)
+    headers = {"If-Unmodified-Since": "Thu, 01 Jan 2026 00:00:00 GMT"}
+    answer = raw(client, "GET", f"/api/2.0/fs/files{VOLUME}/digits", headers=headers)
+    assert (answer.status_code, answer.json()["error_code"]) == (412, "PRECONDITION_FAILED")
+
+
+def test_an_upload_in_parts_is_refused_where_it_is_wrong(client: WorkspaceClient) -> None:
+    path = f"/api/2.0/fs/files{VOLUME}/parts"
+    begun = raw(client, "POST", path, params={"action": "initiate-upload"}).json()
+    token = begun["multipart_upload"]["session_token"]
+    asked = {"path": f"{VOLUME}/parts", "session_token": token, "start_part_number": 1, "count": 2}
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+
+    def urls(**changes: Any) -> requests.Response:
+        body = {**asked, "expire_time": soon, **changes}
+        return raw(client, "POST", "/api/2.0/fs/create-upload-part-urls", json=body)
+
+    def complete(*parts: tuple[int, str]) -> requests.Response:
+        named = [{"part_number": number, "etag": etag} for number, etag in parts]
+        query = {"action": "complete-upload", "upload_type": "multipart", "session_token": token}
+        return raw(client, "POST", path, params=query, json={"parts": named})
+
+    assert urls(session_token="0" * 32).status_code == 404
+    assert urls(path=f"{VOLUME}/other").status_code == 400
+    assert urls(count=20_000).status_code == 400
+    assert urls(expire_time="yesterday").status_code == 400
+    first, second = (part["url"] for part in urls().json()["upload_part_urls"])
+    forged = requests.put(first.replace("/1?", "/3?"), data=b"x", timeout=60)
+    assert (forged.status_code, "SignatureDoesNotMatch" in forged.text) == (403, True)
+    tags = [requests.put(url, data=b"x", timeout=60).headers["ETag"] for url in (first, second)]
+    assert "5 MiB" in complete((1, tags[0]), (2, tags[1])).json()["message"]
+    assert "ascending" in complete((2, tags[1]), (1, tags[0])).json()["message"]
+    assert "Part 2" in complete((2, '"another"')).json()["message"]
+    assert complete((2, tags[1])).status_code == 200
+    assert contents_of(client, f"{VOLUME}/parts") == b"x"
+    assert complete((2, tags[1])).status_code == 404, "the session has ended"
+
+
+def test_an_upload_that_is_aborted_leaves_nothing(client: WorkspaceClient) -> None:
+    path = f"/api/2.0/fs/files{VOLUME}/aborted"
+    begun = raw(client, "POST", path, params={"action": "initiate-upload"}).json()
+    body = {
+        "path": f"{VOLUME}/aborted",
+        "session_token": begun["multipart_upload"]["session_token"],
+        "expire_time": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
+    }
+    address = raw(client, "POST", "/api/2.0/fs/create-abort-upload-url", json=body).json()
+    url = address["abort_upload_url"]["url"]
+    assert requests.delete(url, timeout=60).status_code == 200
+    again = requests.delete(url, timeout=60)
+    assert (again.status_code, "NoSuchUpload" in again.text) == (404, True)
+    with pytest.raises(NotFound):
+        client.files.download(f"{VOLUME}/aborted")
 
 
 def test_spark_versions_and_the_user_are_told(client: WorkspaceClient) -> None:
