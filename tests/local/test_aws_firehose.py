@@ -403,7 +403,7 @@ def test_bootstrapping_twice_changes_nothing_and_a_new_interval_updates_the_stre
 
 
 def test_the_role_may_write_just_the_lakes_layers() -> None:
-    role = Template.load(TEMPLATE).resolve("Role", {"Bucket": "lake"}, {})
+    role = Template.load(TEMPLATE).resolve("Role", {"Bucket": "lake", "EncryptionKeyArn": "arn"}, {})
     statements = role["Policies"][0]["PolicyDocument"]["Statement"]
     for statement in statements:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
