@@ -26,6 +26,11 @@ class Settings(BaseSettings):
     """The topics, their keywords and the collection's budget."""
     collection_start: AwareDatetime | None = None
     """Overrides the topics file's `collection.start`."""
+    monthly_posts: int | None = Field(None, ge=1)
+    """Overrides the topics file's `collection.monthly_posts`."""
+    price_per_post: float = Field(0.005, ge=0)
+    """US dollars that X bills for a post that is read. Source: X's price list for pay-per-use, $0.005 a post
+    (https://docs.x.com/x-api/getting-started/pricing, as of November 2026); it may change."""
 
     aws_conn_id: str = "aws_default"
     bucket: str = "x-opinion-lake"

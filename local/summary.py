@@ -22,7 +22,8 @@ from include.settings import Settings
 from include.training.errors import StateError
 from include.training.hours import find_predicted, read_outcome
 from include.window import Window
-from include.x.budget import PostsLedger
+from include.x.budget import PostsLedger, monthly_posts
+from include.x.price import cost
 from include.x.topics import load as load_topics
 from local.aws.context import ACCOUNT
 from local.endpoints import Endpoints
@@ -135,7 +136,8 @@ def collect(
         "posts": {
             "streamed": ledger.get("stream", 0),
             "searched": ledger.get("search", 0),
-            "budget": load_topics(settings.topics_file).collection.monthly_posts,
+            "dollars": cost(sum(ledger.values())),
+            "budget": monthly_posts(settings, load_topics(settings.topics_file)),
         },
         "sentiment": _sentiment(tables["labeled"], topics),
         "quality": _quality(s3, settings, windows),

@@ -38,6 +38,7 @@ from local.parameters import LOOPBACK
 from local.processes import ProcessError, Processes, end_leftovers, port_is_free
 from local.summary import SummaryError
 from local.x_api import archive_files
+from local.x_api.limits import PROJECT_CAP
 
 _CONTAINERS = "containers.env"
 _UNANSWERED = (RequestException, BotoCoreError, ClientError)
@@ -237,6 +238,8 @@ def _environment(options: RunOptions, world: Path, endpoints: Endpoints, topics_
         "OPINION_QUICKSIGHT_PRINCIPALS": json.dumps([QUICKSIGHT_READER]),
         "OPINION_QUICKSIGHT_URL": f"{endpoints.url('aws')}/_local/quicksight",
         "OPINION_TRAINING_MODEL_URL": f"{endpoints.url('mlflow')}/#/models/{{model}}/versions/{{version}}",
+        # Posts of the stand-in cost nothing: the small default would have the sample lowered.
+        "OPINION_MONTHLY_POSTS": str(PROJECT_CAP),
         "OPINION_COLLECTION_START": _collection_start(world, options.hours).isoformat(),
         "OPINION_REACH_HOURS": str(options.hours),
         "OPINION_TOPICS_FILE": str(topics_file.resolve()),

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import boto3
@@ -26,10 +26,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from include.settings import settings
 from include.x import rules
-from include.x.budget import PostsLedger
+from include.x.budget import PostsLedger, monthly_posts
 from include.x.client import TokenError, api_client, bearer_token
+from include.x.price import priced
 from include.x.records import iso
-from include.x.topics import TopicsError, load
+from include.x.search import count
+from include.x.topics import Topics, TopicsError, load
 from streamer.check import findings
 from streamer.delivery import Delivery
 from streamer.firehose import firehose_client
@@ -41,6 +43,9 @@ _DEFAULT_PORT = 9464
 _MMAP_THRESHOLD = -3
 """M_MMAP_THRESHOLD in glibc's malloc.h."""
 _LARGE_BLOCK_BYTES = 256 * 1024
+_COUNTED, _COUNTED_UNTIL = timedelta(days=6), timedelta(minutes=1)
+"""What X's counts are asked of: whole days, well within the seven that it looks back, up to a minute ago."""
+_DAYS_A_MONTH = 365.25 / 12
 
 
 class JsonLines(logging.Formatter):
@@ -161,8 +166,33 @@ def _rules(*, apply: bool) -> int:
                 print(f"{'':6} {refused[rule]}")
     if apply and changes:
         rules.apply(client, changes)
+    print(_expected(client, topics))
     print(f"rule set {rules.rule_hash(topics)}: {'applied' if apply else 'changes nothing yet, see apply'}")
     return MISUSED if any(refused.values()) else STOPPED
+
+
+def _expected(client: tweepy.Client, topics: Topics) -> str:
+    """How many posts a month the topics match, by X's counts of the last days, and what they cost."""
+    end = datetime.now(UTC) - _COUNTED_UNTIL
+    start = end - _COUNTED
+    try:
+        found = sum(count(client, topics, name, start, end) for name in topics.names)
+    except (tweepy.TweepyException, requests.RequestException) as error:
+        return f"posts a month: unknown, X gives no counts ({type(error).__name__})"
+    expected = round(found / _COUNTED.days * _DAYS_A_MONTH)
+    budget = monthly_posts(settings(), topics)
+    sample = topics.collection.sample
+    bought = round(expected * sample / 100)
+    lines = [
+        f"the topics match about {priced(expected)} a month, by X's counts of the last {_COUNTED.days} days",
+        f"at a sample of {sample} percent about {priced(bought)} are bought; the budget is {priced(budget)}",
+    ]
+    if bought > budget:
+        lowered = max(100 * budget // expected, 1)
+        lines.append(
+            f"that is more than the budget: the streamer lowers the sample to about {lowered} percent"
+        )
+    return "\n".join(lines)
 
 
 def _drain(options: argparse.Namespace) -> int:

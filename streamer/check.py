@@ -14,8 +14,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from include.settings import Settings
 from include.x import rules
-from include.x.budget import LedgerError, PostsLedger, month_of
+from include.x.budget import LedgerError, PostsLedger, month_of, monthly_posts
 from include.x.client import api_client
+from include.x.price import priced
 from include.x.topics import Topics
 from streamer.lines import Identity, control
 
@@ -59,7 +60,7 @@ def findings(
         yield _clock(answer.headers.get("Date"))
         yield from _rules(client, topics)
     yield _tried("firehose", lambda: _put(firehose, settings, topics), _FIREHOSE_ADVICE)
-    yield _tried("ledger", lambda: _used(ledger, topics), _LEDGER_ADVICE)
+    yield _tried("ledger", lambda: _used(ledger, settings, topics), _LEDGER_ADVICE)
 
 
 _FIREHOSE_ADVICE = (
@@ -115,9 +116,10 @@ def _put(firehose: FirehoseClient, settings: Settings, topics: Topics) -> str:
     return f"{settings.delivery_stream} takes records"
 
 
-def _used(ledger: PostsLedger, topics: Topics) -> str:
+def _used(ledger: PostsLedger, settings: Settings, topics: Topics) -> str:
     used = ledger.used(month_of(datetime.now(UTC)))
-    return f"{used} of {topics.collection.monthly_posts} posts used this month"
+    budget = monthly_posts(settings, topics)
+    return f"{priced(used)} of {priced(budget)} used this month"
 
 
 def _tried(name: str, attempt: Callable[[], str], advice: str) -> Finding:

@@ -22,9 +22,10 @@ import tweepy
 
 from include.settings import Settings
 from include.x import rules
-from include.x.budget import PostsLedger, month_of
+from include.x.budget import PostsLedger, month_of, monthly_posts
 from include.x.client import api_client
 from include.x.pacing import Pacer
+from include.x.price import cost
 from include.x.records import iso
 from include.x.search import SETTLED, SearchError, count
 from include.x.snowflake import from_milliseconds, to_milliseconds
@@ -98,7 +99,7 @@ class Streamer:
         self._delivery = Delivery(
             firehose, settings.delivery_stream, spool, lambda error: self._fail(FAILED, str(error))
         )
-        self._accounting = Accounting(ledger, spool, topics.collection.monthly_posts)
+        self._accounting = Accounting(ledger, spool, monthly_posts(settings, topics))
         self._pacer = Pacer(spool.state(_PACE))
         self._quiet = Quiet()
         self._silent: dict[str, float] = {}
@@ -172,6 +173,7 @@ class Streamer:
         last_byte_at = self._intake.last_byte_at
         watermark = from_milliseconds(self._spool.watermark(to_milliseconds(now)))
         used = self._accounting.used(month)
+        projected = round(self._pacer.projected(now, used, self._identity.sample))
         return {
             "session": self._identity.session,
             "state": self._state,
@@ -195,8 +197,11 @@ class Streamer:
             "sample": self._identity.sample,
             "posts_bought": self._accounting.bought(month),
             "budget_used": used,
-            "budget_projected": round(self._pacer.projected(now, used, self._identity.sample)),
+            "budget_projected": projected,
             "budget_cap": self._accounting.cap,
+            "budget_used_dollars": cost(used),
+            "budget_projected_dollars": cost(projected),
+            "budget_cap_dollars": cost(self._accounting.cap),
         }
 
     @property
@@ -321,7 +326,7 @@ class Streamer:
     def _adopt(self, before: Identity) -> None:
         """Reads lines by the rules that X now has, and records what changed."""
         self._reader.adopt(self._rulebook.rule_set)
-        self._accounting.cap = self._rulebook.rule_set.topics.collection.monthly_posts
+        self._accounting.cap = monthly_posts(self._settings, self._rulebook.rule_set.topics)
         now = self._identity
         if now.sample != before.sample:
             self._event("sample", f"{before.sample} to {now.sample} percent")

@@ -13,6 +13,7 @@ from include.coverage.judge import GapState
 from include.coverage.ledger import Row
 from include.coverage.stretch import Stretch
 from include.window import Window
+from include.x.price import cost, priced
 from include.x.snowflake import from_milliseconds, to_milliseconds
 
 
@@ -41,6 +42,7 @@ class Recovery:
             "to_ms": to_milliseconds(self.stretch.end),
             "sample": self.sample,
             "posts": self.posts,
+            "dollars": cost(self.posts),
             "approval": self.approval,
             "approved": self.approved,
         }
@@ -60,7 +62,7 @@ class Recovery:
         )
 
     def __str__(self) -> str:
-        text = f"{self.topic} {self.window.date} {self.stretch}, about {self.posts} posts"
+        text = f"{self.topic} {self.window.date} {self.stretch}, about {priced(self.posts)}"
         return f"{text}; needs approval: {self.approval}" if self.approval and not self.approved else text
 
 
@@ -199,7 +201,7 @@ def recoveries(
             if row.window.start < reach_start:
                 approval = f"it begins before {reach_start:%Y-%m-%dT%H:%M}, beyond the configured reach"
             elif posts > posts_left:
-                approval = f"{max(posts_left, 0)} posts are left of the month's budget"
+                approval = f"{priced(max(posts_left, 0))} are left of the month's budget"
             if approval is None or gap.approved:
                 posts_left -= posts
             planned.append(
@@ -225,6 +227,8 @@ def describe(rows: Sequence[Row], planned: Sequence[Recovery], steps: Sequence[R
     ):
         lines.append(f"{title}:")
         lines += [f"  {entry}" for entry in entries] or ["  nothing"]
+    if planned:
+        lines.append(f"Recoveries in all: about {priced(sum(recovery.posts for recovery in planned))}")
     if dry_run:
         lines.append("This was a dry run: nothing was changed.")
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from include.coverage.plan import Recovery
 from include.lake.layout import recovered_key
 from include.lake.storage import put
 from include.settings import Settings
-from include.x.budget import BudgetError, PostsLedger, month_of
+from include.x.budget import BudgetError, PostsLedger, month_of, monthly_posts
 from include.x.search import REACH, search
 from include.x.topics import Topics
 
@@ -61,7 +61,7 @@ def recover(
         return Outcome(GapState.UNRECOVERABLE, 0, 0, f"search reaches back {REACH.days} days only")
     month = month_of(moment)
     posts = PostsLedger(s3, settings.bucket)
-    left = topics.collection.monthly_posts - posts.used(month)
+    left = monthly_posts(settings, topics) - posts.used(month)
     if left <= 0 and not recovery.approved:
         return Outcome(GapState.OPEN, 0, 0, "the month's budget is used up; a person may approve more")
     writer = f"search-{recovery.topic}-{stretch.start:%Y%m%dT%H%M%S}-{stretch.end:%Y%m%dT%H%M%S}-{attempt}"

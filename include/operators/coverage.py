@@ -147,7 +147,7 @@ class PlanCoverageOperator(_CoverageOperator):
 
     def _recoveries(self, measured: Measurement, reach: datetime, recoveries: Any) -> list[Recovery]:
         from include.coverage.evidence import sample_at
-        from include.x.budget import PostsLedger, month_of
+        from include.x.budget import PostsLedger, month_of, monthly_posts
         from include.x.search import count
 
         topics, x_client = _topics(), _x_client()
@@ -155,7 +155,7 @@ class PlanCoverageOperator(_CoverageOperator):
         planned: list[Recovery] = recoveries(
             measured.rows,
             reach,
-            topics.collection.monthly_posts - used,
+            monthly_posts(settings(), topics) - used,
             lambda topic, stretch: count(x_client, topics, topic, stretch.start, stretch.end),
             lambda window: sample_at(window, measured.heartbeats),
         )
@@ -177,11 +177,14 @@ class ApproveRecoveriesOperator(ApprovalOperator):
 
     def execute(self, context: Context) -> Any:
         """Returns at once, or waits for a person."""
+        from include.x.price import priced
+
         asked = self._asked()
         if not asked:
             return self.recoveries
         entries = "\n".join(f"- {recovery}" for recovery in asked)
-        self.body = f"{entries}\n\nIn all about {sum(recovery.posts for recovery in asked)} posts."
+        total = priced(sum(recovery.posts for recovery in asked))
+        self.body = f"{entries}\n\nIn all about {total}."
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ import tweepy
 from botocore.exceptions import BotoCoreError, ClientError
 
 from include.lake import layout
+from include.settings import Settings
+from include.x.topics import Topics
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -30,6 +32,11 @@ class LedgerError(RuntimeError):
 
 class BudgetError(RuntimeError):
     """No more posts may be bought."""
+
+
+def monthly_posts(settings: Settings, topics: Topics) -> int:
+    """Posts that may be bought in a calendar month."""
+    return settings.monthly_posts or topics.collection.monthly_posts
 
 
 def month_of(moment: datetime) -> str:

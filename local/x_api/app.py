@@ -34,7 +34,7 @@ from local.x_api import search
 from local.x_api.compliance import Jobs, Redactions
 from local.x_api.faults import KINDS, strike_request
 from local.x_api.injected import Injected
-from local.x_api.limits import LIMITS, RateLimits
+from local.x_api.limits import LIMITS, PROJECT_CAP, RateLimits
 from local.x_api.lines import Journal, written
 from local.x_api.post import Corpus, Json, instant
 from local.x_api.problems import Problem, invalid_request, plain, refused
@@ -45,7 +45,6 @@ from local.x_api.stream import POSTS_A_SECOND, FilteredStream, no_rules
 _WORTH_COMPRESSING = 1024
 _APP_ID = "12345678"
 _PROJECT_ID = "1369785403853424"
-_PROJECT_CAP = 2_000_000
 _USAGE_DAYS = 90
 _LOOPBACK = WebGuard.bound_to("127.0.0.1")
 _USAGE_FIELDS = (
@@ -326,7 +325,7 @@ class XApi:
         consumed = self._journal.consumed()
         data: Json = {
             "cap_reset_day": 1,
-            "project_cap": str(_PROJECT_CAP),
+            "project_cap": str(PROJECT_CAP),
             "project_id": _PROJECT_ID,
             "project_usage": str(sum(n for day, n in consumed.items() if day[:7] == f"{now:%Y-%m}")),
         }

@@ -23,6 +23,9 @@ class Limit:
     seconds: int
 
 
+PROJECT_CAP = 2_000_000
+"""Posts that the project may read in a month."""
+
 LIMITS: dict[str, tuple[Limit, ...]] = {
     "stream": (Limit(50, _QUARTER),),
     "rules.get": (Limit(450, _QUARTER),),

@@ -402,7 +402,7 @@ def _approval(world: World, answer: str) -> list[dict[str, Any]]:
     detail = world.airflow.call("GET", f"{path}/-1/hitlDetails")
     assert "russia" in detail["body"]
     assert "ukraine" not in detail["body"]
-    assert "In all about 10 posts." in detail["body"]
+    assert "In all about 10 posts ($0.05)." in detail["body"]
     # The scheduler fails a task that resumes before it was seen to wait; no person reads as fast as a test.
     # Once it has finished another run, it has seen what was before.
     time.sleep(READING_S)
@@ -453,7 +453,7 @@ def test_people_were_told_of_the_approvals_with_the_link_that_answers_them(world
     """Two runs of the tests above asked about the same recoveries on one day, or, over midnight, on two."""
     message, *again = _told(world, "coverage: recoveries wait for your approval")
     assert len(again) <= 1
-    assert "In all about 10 posts." in message["happened"]
+    assert "In all about 10 posts ($0.05)." in message["happened"]
     assert message["link"].startswith(f"{world.airflow.url}/dags/approvals/runs/")
     assert "/tasks/approve/required_actions" in message["link"]
 

@@ -158,7 +158,8 @@ class Running:
         if not self.topics_file.exists():
             text = (ROOT / "include" / "topics.yaml").read_text(encoding="utf-8")
             # The ledger of another month or machine must not matter here.
-            self.topics_file.write_text(text.replace("2000000", "900000000"), encoding="utf-8")
+            text = text.replace("monthly_posts: 100000", "monthly_posts: 900000000")
+            self.topics_file.write_text(text, encoding="utf-8")
         self.firehose: Any = Firehose()
         self.ledger: Any = Ledger()
         self.spool = Spool(folder / "spool", most_bytes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -270,6 +271,9 @@ def test_rules_are_planned_with_xs_verdict_before_they_are_applied(clouds: Cloud
     topics.write_text(text.replace("en: [russia,", "en: [siberia, russia,"), encoding="utf-8")
     environment = {"OPINION_TOPICS_FILE": str(topics)}
     planned = clouds.run("streamer", "rules", "plan", **environment)
+    matched = r"the topics match about [0-9,]+ posts \(\$[0-9,.]+\) a month, by X's counts of the last 6 days"
+    assert re.search(matched, planned.stdout)
+    assert "the budget is 100,000 posts ($500.00)" in planned.stdout
     assert planned.returncode == 0, planned.stderr
     assert [line.split()[0] for line in planned.stdout.splitlines()] == [
         "add",
@@ -298,7 +302,7 @@ def test_the_stream_ends_with_the_last_post_of_the_months_budget(clouds: Clouds)
     used = max(sum(json.loads(whole)["posts"] for whole in clouds.objects("posts/")), billed())
     text = (ROOT / "include" / "topics.yaml").read_text(encoding="utf-8")
     topics = clouds.folder / "small.yaml"
-    topics.write_text(text.replace("monthly_posts: 2000000", f"monthly_posts: {used + 5}"), encoding="utf-8")
+    topics.write_text(text.replace("monthly_posts: 100000", f"monthly_posts: {used + 5}"), encoding="utf-8")
     port = free_ports()
     streamer = clouds.start(
         "small",

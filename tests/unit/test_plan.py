@@ -146,7 +146,7 @@ def test_what_a_person_has_approved_is_not_asked_again() -> None:
 
 def test_what_no_longer_fits_into_the_budget_needs_a_person() -> None:
     found = recoveries([outage(TEN), outage(TEN.next)], left=150)
-    assert [one.approval for one in found] == [None, "50 posts are left of the month's budget"]
+    assert [one.approval for one in found] == [None, "50 posts ($0.25) are left of the month's budget"]
 
 
 def test_what_waits_for_approval_takes_nothing_from_the_budget() -> None:
@@ -194,12 +194,13 @@ def test_the_plan_can_be_read() -> None:
         "  2026-11-20T10 ukraine: unlabeled: every tweet labeled or quarantined",
         "  2026-11-20T11 ukraine: outage: every tweet labeled or quarantined",
         "To recover by search:",
-        "  ukraine 2026-11-20 11:00:00-11:05:00, about 100 posts",
+        "  ukraine 2026-11-20 11:00:00-11:05:00, about 100 posts ($0.50)",
         "To transform again:",
         "  2026-11-20T10: clear its scheduled run (scheduled__2026-11-20T11:00:00+00:00)",
         "  2026-11-20T11: the schedule will run it",
         "Alarms:",
         "  nothing",
+        "Recoveries in all: about 100 posts ($0.50)",
         "This was a dry run: nothing was changed.",
     ]
 

@@ -46,7 +46,7 @@ def written(folder: Path, text: str) -> Path:
 def test_the_projects_own_file_holds_two_topics_in_a_dozen_languages() -> None:
     topics = load(Settings().topics_file)
     assert topics.names == ("ukraine", "russia")
-    assert topics.collection.monthly_posts == 2_000_000
+    assert topics.collection.monthly_posts == 100_000
     assert topics.collection.start == datetime(2026, 11, 1, tzinfo=UTC)
     for topic in topics.topics:
         assert len(topic.keywords) >= 12

@@ -1,0 +1,20 @@
+"""What posts cost in US dollars, at the settings' price: the one place where posts become money."""
+
+from __future__ import annotations
+
+from include.settings import settings
+
+
+def cost(posts: float) -> float:
+    """US dollars that X bills for ``posts``, to the cent."""
+    return round(posts * settings().price_per_post, 2)
+
+
+def dollars(posts: float) -> str:
+    """The same for people: ``$1,234.50``."""
+    return f"${cost(posts):,.2f}"
+
+
+def priced(posts: int) -> str:
+    """A number of posts with what it costs: ``12,000 posts ($60.00)``."""
+    return f"{posts:,} {'post' if posts == 1 else 'posts'} ({dollars(posts)})"
