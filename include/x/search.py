@@ -192,9 +192,15 @@ def count(
         client.get_recent_tweets_count, since_id=str(low - 1), until_id=str(high), granularity="hour"
     )
     return sum(
-        int(_patiently(partial(ask, query), clock, sleep)["meta"]["total_tweet_count"])
+        _total(_patiently(partial(ask, query), clock, sleep)["meta"])
         for query in search_queries(topics, topic)
     )
+
+
+def _total(meta: Mapping[str, Any]) -> int:
+    """The total of counts: `total_post_count` in X's OpenAPI 2.168, `total_tweet_count` before."""
+    total = meta.get("total_post_count")
+    return int(meta["total_tweet_count"] if total is None else total)
 
 
 def _patiently(

@@ -130,10 +130,16 @@ class Search:
             numbers[bisect_right(starts, post_id) - 1] += number
         return {
             "data": [
-                {"end": instant(edges[place + 1]), "start": instant(edges[place]), "tweet_count": number}
+                {
+                    "end": instant(edges[place + 1]),
+                    "start": instant(edges[place]),
+                    "tweet_count": number,
+                    "post_count": number,
+                }
                 for place, number in enumerate(numbers)
             ],
-            "meta": {"total_tweet_count": sum(numbers), **meta},
+            # OpenAPI 2.168 names posts; clients from before (tweepy 4, twarc 2) read tweets.
+            "meta": {"total_tweet_count": sum(numbers), "total_post_count": sum(numbers), **meta},
         }
 
     def _counts(self, dialect: Dialect, query: Query, lowest: int, below: int) -> Iterator[tuple[int, int]]:

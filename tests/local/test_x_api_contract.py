@@ -338,7 +338,7 @@ class TestSearch:
         counted = service.client().get_recent_tweets_count(
             APPLES, start_time=start, end_time=end, granularity="hour"
         )
-        assert counted.meta["total_tweet_count"] == len(ids)
+        assert counted.meta["total_tweet_count"] == counted.meta["total_post_count"] == len(ids)
         assert [bucket["end"] for bucket in counted.data[:-1]] == [
             bucket["start"] for bucket in counted.data[1:]
         ]

@@ -38,6 +38,8 @@ class TooMany(tweepy.TooManyRequests):
 class ArchiveX:
     """Recent search over posts in memory, newest first; each query finds those that hold one of its words."""
 
+    total = "total_post_count"
+
     def __init__(self, posts: dict[int, str]) -> None:
         self.posts = posts
         self.asked: list[dict[str, Any]] = []
@@ -79,7 +81,7 @@ class ArchiveX:
         }
 
     def get_recent_tweets_count(self, query: str, **params: Any) -> dict[str, Any]:
-        return {"meta": {"total_tweet_count": len(self.found(query, params["since_id"], params["until_id"]))}}
+        return {"meta": {self.total: len(self.found(query, params["since_id"], params["until_id"]))}}
 
 
 def recovered(x: ArchiveX, topics: Topics, **options: Any) -> Any:
@@ -227,3 +229,10 @@ def test_other_failures_of_x_are_not_swallowed(topics: Topics) -> None:
     x.failures = [tweepy.TweepyException("broken")]
     with pytest.raises(tweepy.TweepyException, match="broken"):
         list(recovered(x, topics))
+
+
+@pytest.mark.parametrize("total", ["total_post_count", "total_tweet_count"])
+def test_counts_are_read_by_their_new_name_and_by_the_old_one(total: str) -> None:
+    x = ArchiveX({LOW: "ukraine", LOW + 6: "ukraine"})
+    x.total = total
+    assert count(x, TOPICS, "ukraine", START, END) == 2
