@@ -58,7 +58,8 @@ class Gate:
     """An ASGI application behind a `WebGuard`, parts of it behind keys.
 
     ``keys`` are by the beginning of the path, of which the longest counts; a path with None is open to all
-    that the guard lets in, and where none begins so the application itself decides.
+    that the guard lets in, and where none begins so the application itself decides. ``front`` is the page
+    that people see who open the address in a browser.
     """
 
     def __init__(
@@ -67,11 +68,13 @@ class Gate:
         guard: WebGuard,
         keys: Mapping[str, Key | None],
         refuse: Refuse = plain_refusal,
+        front: str | None = None,
     ) -> None:
         self._application = application
         self._guard = guard
         self._keys = dict(sorted(keys.items(), key=lambda entry: len(entry[0]), reverse=True))
         self._refuse = refuse
+        self._front = front
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Hands the request on, or refuses it: 403 by the guard, 401 without the key."""
@@ -84,6 +87,9 @@ class Gate:
         if objection:
             await self._answer(scope, send, 403, objection)
             return
+        if self._front and _is_visit(scope, dict(headers)):
+            await self._send(scope, send, 200, "text/html; charset=utf-8", self._front.encode(), [])
+            return
         key = next((key for path, key in self._keys.items() if scope["path"].startswith(path)), None)
         given = next((value for name, value in headers if name.lower() == "authorization"), "")
         if key and not key.opens(given):
@@ -95,13 +101,37 @@ class Gate:
         self, scope: Message, send: Send, status: int, reason: str, challenge: str | None = None
     ) -> None:
         media, body = self._refuse(scope, status, reason)
+        # What the client goes on sending is not read.
+        headers = [(b"connection", b"close")]
+        if challenge:
+            headers.append((b"www-authenticate", challenge.encode()))
+        await self._send(scope, send, status, media, body, headers)
+
+    async def _send(
+        self,
+        scope: Message,
+        send: Send,
+        status: int,
+        media: str,
+        body: bytes,
+        more: list[tuple[bytes, bytes]],
+    ) -> None:
         headers = [
             (b"content-type", media.encode()),
             (b"content-length", str(len(body)).encode()),
-            # What the client goes on sending is not read.
-            (b"connection", b"close"),
+            *more,
         ]
-        if challenge:
-            headers.append((b"www-authenticate", challenge.encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def _is_visit(scope: Message, headers: Mapping[str, str]) -> bool:
+    """Whether a browser opens the bare address: no client of a service asks for HTML there."""
+    given = {name.lower(): value for name, value in headers.items()}
+    return (
+        scope["method"] in ("GET", "HEAD")
+        and scope["path"] == "/"
+        and not scope["query_string"]
+        and "text/html" in given.get("accept", "")
+        and (given.get("authorization") or "Basic").startswith("Basic")
+    )

@@ -14,6 +14,13 @@ from typing import Any
 from include.web_guard import WebGuard
 
 _PREFIX = "x_opinion_streamer"
+_PAGE = """<!doctype html><html lang="en"><title>The streamer</title><h1>The streamer</h1>
+<p>It collects posts of X and delivers them to Firehose.</p><ul>
+<li><a href="/status">/status</a>: its numbers, as JSON</li>
+<li><a href="/metrics">/metrics</a>: the same for Prometheus</li>
+<li><a href="/healthz">/healthz</a>: whether it is alive</li>
+<li><a href="/readyz">/readyz</a>: whether it collects</li></ul>
+"""
 _COUNTERS = frozenset(
     {
         "received",
@@ -63,6 +70,8 @@ class HealthServer:
                     self._answer(200, "text/plain; version=0.0.4", text)
                 elif self.path == "/status":
                     self._answer(200, "application/json", json.dumps(watched.status()) + "\n")
+                elif self.path == "/":
+                    self._answer(200, "text/html; charset=utf-8", _PAGE)
                 else:
                     self._answer(404, "text/plain", "known: /healthz /readyz /metrics /status\n")
 

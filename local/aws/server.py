@@ -39,6 +39,7 @@ from local.aws.context import ACCOUNT, Context, patch
 from local.aws.signatures import Reason, Secret, SignatureError, Signed, verify
 from local.aws.state import State
 from local.credentials import USERNAME, Credentials
+from local.front_page import front_page
 from local.gate import Application as Asgi
 from local.gate import Gate, Key, Message, Receive, Send
 
@@ -315,7 +316,14 @@ def gated(application: Asgi, credentials: Credentials, guard: WebGuard) -> Gate:
         "/_local/quicksight/": Key.login(USERNAME, credentials.password),
         _HEALTH: None,
     }
-    return Gate(application, guard, keys, refuse)
+    front = front_page(
+        "The local AWS",
+        "It answers signed requests to S3, Firehose, SageMaker, Athena, Glue, QuickSight, Secrets Manager and"
+        " more, by the address of each client: aws --endpoint-url with the keys of .run/endpoints.json shows"
+        " buckets, jobs and queries. Dashboards are shown in Airflow, from its menu.",
+        {"Whether it is up": _HEALTH},
+    )
+    return Gate(application, guard, keys, refuse, front)
 
 
 class Application:

@@ -7,14 +7,19 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
-  color-scheme: light dark; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #8886; vertical-align: top; }
-pre { overflow: auto; max-height: 24rem; padding: .8rem; border: 1px solid #8886; white-space: pre-wrap; }
-summary { cursor: pointer; padding: .3rem 0; }
-"""
+from local.front_page import page
+
+
+def render_runs(runs: Sequence[Mapping[str, Any]]) -> str:
+    """HTML with the latest runs of all jobs, each leading to its page."""
+    rows = "".join(
+        f'<tr><td><a href="/jobs/{run["job_id"]}/runs/{run["run_id"]}">{escape(run["run_name"])}</a></td>'
+        f"<td>{_state(run)}</td><td>{_time(run['start_time'])}</td></tr>"
+        for run in runs
+    )
+    head = "<thead><tr><th>Run</th><th>State</th><th>Started</th></tr></thead>"
+    table = f"<table>{head}<tbody>{rows}</tbody></table>"
+    return page("Runs", f"<h1>The latest runs of jobs</h1>{table if runs else '<p>No job has run yet.</p>'}")
 
 
 def render(run: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], logs: Mapping[int, str]) -> str:
@@ -26,15 +31,15 @@ def render(run: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], logs: 
         "</details>"
         for task in attempts
     )
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Run {run["run_id"]}</title>'
-        f"<style>{_STYLE}</style></head><body><h1>{escape(run['run_name'])}</h1>"
+    return page(
+        f"Run {run['run_id']}",
+        f"<h1>{escape(run['run_name'])}</h1>"
         f"<p>Run {run['run_id']} of job {run['job_id']}: <strong>{_state(run)}</strong>, started"
         f" {_time(run['start_time'])}, {run['run_duration'] / 1000:.1f} s"
         f"{_message(run)}</p>"
         "<table><thead><tr><th>Task</th><th>Attempt</th><th>State</th><th>Started</th><th>Setup</th>"
         f"<th>Execution</th><th>Cluster</th></tr></thead><tbody>{rows}</tbody></table>"
-        f"<h2>Output</h2>{outputs}</body></html>"
+        f"<h2>Output</h2>{outputs}",
     )
 
 

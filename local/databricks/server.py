@@ -22,9 +22,10 @@ from local.credentials import USERNAME, Credentials
 from local.databricks.errors import ApiError, invalid
 from local.databricks.file_api import STORAGE, FileApi
 from local.databricks.files import Files
-from local.databricks.page import render
+from local.databricks.page import render, render_runs
 from local.databricks.runs import USER, Runs
 from local.databricks.settings import SPARK_VERSIONS, truth, whole
+from local.front_page import front_page
 from local.gate import Gate, Key, Message
 
 _HEALTH = "/_local/health"
@@ -80,16 +81,27 @@ class Api:
         routes = Starlette(
             routes=[
                 Route(_HEALTH, self._health),
+                Route("/jobs/", self._runs_page),
                 Route("/jobs/{job_id:int}/runs/{run_id:int}", self._page),
                 Route(f"{STORAGE}{{name:path}}", self._file_api.storage, methods=["PUT", "DELETE"]),
                 Route("/{path:path}", self._answer, methods=methods),
             ]
         )
+        front = front_page(
+            "The local Databricks",
+            "It answers the Jobs, Files and Workspace APIs below /api/ with a bearer token, and runs jobs on"
+            " this machine's Spark. Its pages want the login that make run prints.",
+            {"The latest runs of jobs": "/jobs/"},
+        )
         keys = {_HEALTH: None, "/jobs/": Key.login(USERNAME, self._credentials.password)}
-        return Gate(routes, guard, keys, _refuse)
+        return Gate(routes, guard, keys, _refuse, front)
 
     async def _health(self, _request: Request) -> Response:
         return JSONResponse({"status": "ok"})
+
+    async def _runs_page(self, _request: Request) -> Response:
+        listed = await run_in_threadpool(self._runs.list_runs, {"limit": 25})
+        return HTMLResponse(render_runs(listed.get("runs", [])))
 
     async def _page(self, request: Request) -> Response:
         try:

@@ -29,6 +29,7 @@ from include.web_guard import WebGuard
 from include.x.text import loads
 from local.credentials import Credentials
 from local.faults import FaultError, Faults
+from local.front_page import front_page
 from local.gate import Gate, Key
 from local.x_api import search
 from local.x_api.compliance import Jobs, Redactions
@@ -161,7 +162,13 @@ class XApi:
             "/_local/compliance/": None,
             "/_local/health": None,
         }
-        return Gate(serve, guard, keys, refused)
+        front = front_page(
+            "The local X API",
+            "It answers X API v2 below /2/ with a bearer token: rules, the filtered stream, search, counts,"
+            " connections and compliance jobs. Its own controls, with the control token, lie below /_local/.",
+            {"Whether it is up, and its archive": "/_local/health"},
+        )
+        return Gate(serve, guard, keys, refused, front)
 
     def _with_date(self, send: Send) -> Send:
         """Gives the time by X's clock, and by a wrong one while a fault wants it."""

@@ -22,8 +22,11 @@ from databricks.sdk.errors import (
 )
 from databricks.sdk.service import compute, iam, jobs
 
+from local.credentials import USERNAME
+from tests.credentials import CREDENTIALS
 from tests.local.support_databricks import (
     CLUSTER,
+    TOKEN,
     VOLUME,
     WHEEL,
     LocalDatabricks,
@@ -411,3 +414,19 @@ def test_no_path_leads_out_of_the_volumes(databricks: LocalDatabricks) -> None:
         answer = databricks.call("GET", f"2.0/fs/files{VOLUME}/{path}")
         assert answer.status_code in (400, 404)
         assert answer.json()["error_code"] in ("INVALID_PARAMETER_VALUE", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
+
+
+def test_a_browser_is_shown_what_it_is_and_after_login_the_runs(databricks: LocalDatabricks) -> None:
+    run_id = databricks.call("POST", "2.2/jobs/runs/submit", **work(task("say", "echo"))).json()["run_id"]
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    front = requests.get(f"{databricks.url}/", headers=browser, timeout=60)
+    assert (front.status_code, front.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert 'href="/jobs/"' in front.text
+    assert TOKEN not in front.text
+    assert requests.get(f"{databricks.url}/jobs/", headers=browser, timeout=60).status_code == 401
+    login = (USERNAME, CREDENTIALS.password)
+    listed = requests.get(f"{databricks.url}/jobs/", headers=browser, auth=login, timeout=60)
+    assert f"/runs/{run_id}" in listed.text
+    foreign = requests.get(f"{databricks.url}/", headers={**browser, "Host": "evil.example"}, timeout=60)
+    assert foreign.status_code == 403
+    assert requests.get(f"{databricks.url}/", timeout=60).status_code == 404, "a client of the API"
