@@ -30,6 +30,8 @@ _MARK = "X_OPINION_PROCESS"
 
 
 _TAIL_BYTES = 65_536
+_WORKING = 0.05
+"""The share of a processor that one that starts and is not stuck uses at least."""
 _ANSWERED = re.compile(
     r"""\b(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)\b.*\bHTTP/\d|method=[A-Z]+ .*path=|"status_code":"""
 )
@@ -88,24 +90,39 @@ class Process:
     def wait_until(
         self, ready: Callable[[], bool], seconds: float, told: Callable[[str], None] | None = None
     ) -> None:
-        """Waits until ``ready()``; raises `ProcessError` when the process ends or time is up.
+        """Waits until ``ready()``; raises `ProcessError` when the process ends or gets nowhere.
 
-        With ``told``, which gets the last line of its log whenever there is a new one, the time is that
-        without a new line.
+        That is ``seconds`` in which it hardly worked: on a slow or busy machine one that works is given up
+        to ten times as long. With ``told``, which gets the last line of its log whenever there is a new one,
+        it has as long as it tells of progress.
         """
-        deadline = time.monotonic() + seconds
-        written = 0
+        begin = time.monotonic()
+        deadline, last = begin + seconds, begin + 10 * seconds
+        worked, written = self._cpu_seconds(), 0
         while not ready():
             self.check()
+            now = time.monotonic()
             if told and (size := self.log.stat().st_size) != written:
                 written = size
-                deadline = time.monotonic() + seconds
+                deadline, last = now + seconds, now + 10 * seconds
                 told(self.last_words())
-            if time.monotonic() > deadline:
-                raise ProcessError(
-                    f"{self.name} was not ready after {seconds:.0f} s: {self.last_words()} (see {self.log})"
-                )
+            if now > deadline:
+                before, worked = worked, self._cpu_seconds()
+                if worked - before < _WORKING * seconds or now > last:
+                    raise ProcessError(
+                        f"{self.name} was not ready after {now - begin:.0f} s: {self.last_words()}"
+                        f" (see {self.log})"
+                    )
+                deadline = now + seconds
             time.sleep(0.1)
+
+    def _cpu_seconds(self) -> float:
+        total = 0.0
+        for member in _members(self.popen.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = member.cpu_times()
+                total += times.user + times.system
+        return total
 
     def stop(self, seconds: float) -> None:
         """SIGTERM to the group, SIGKILL to what is left of it after ``seconds``."""

@@ -212,3 +212,23 @@ time.sleep(300)
     assert heard[-1] == "line 3"
     with pytest.raises(ProcessError, match="was not ready"):
         process.wait_until(lambda: False, 0.3, heard.append)
+
+
+SLOW = """
+import sys, time
+while time.process_time() < float(sys.argv[1]):
+    pass
+print("ready", flush=True)
+time.sleep(300)
+"""
+
+
+def test_a_service_that_works_on_its_start_is_waited_for(processes: Processes) -> None:
+    process = processes.start("slow", [sys.executable, "-c", SLOW, "2"], os.environ)
+    process.wait_until(lambda: "ready" in process.log.read_text(), 0.5)
+
+
+def test_a_service_that_gets_nowhere_is_given_up(processes: Processes) -> None:
+    process = processes.start("stuck", [sys.executable, "-c", "import time; time.sleep(300)"], os.environ)
+    with pytest.raises(ProcessError, match=r"stuck was not ready after .*: it wrote nothing .see"):
+        process.wait_until(lambda: False, 2)
