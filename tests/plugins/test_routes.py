@@ -251,8 +251,8 @@ ROUTES = [route for route in create_app().routes if isinstance(route, APIRoute)]
 def path_of(route: APIRoute, value: Callable[[], str]) -> str:
     path = route.path
     for parameter in route.dependant.path_params:
-        path = path.replace(f"{{{parameter.alias}}}", quote(value(), safe=""))
-        path = path.replace(f"{{{parameter.alias}:path}}", quote(value()))
+        given = quote(value(), safe="")
+        path = path.replace(f"{{{parameter.alias}}}", given).replace(f"{{{parameter.alias}:path}}", given)
     return path
 
 
