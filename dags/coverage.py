@@ -71,9 +71,12 @@ with DAG(
         response_timeout=timedelta(minutes=10),
         notifiers=Notify(approval_waits, approval_key),
     )
-    recover = RecoverStretchOperator.partial(task_id="recover", max_active_tis_per_dagrun=4).expand(
-        recovery=approve.output
-    )
+    recover = RecoverStretchOperator.partial(
+        task_id="recover",
+        max_active_tis_per_dagrun=4,
+        # The page Coverage tells by it which hour is being recovered.
+        map_index_template="{{ task.recovery['topic'] }} {{ task.recovery['window'] }}",
+    ).expand(recovery=approve.output)
     # Skipped recoveries and failed ones keep no hour from being transformed again.
     decide = DecideRerunsOperator(
         task_id="decide",

@@ -212,6 +212,30 @@ def recoveries(
     return planned
 
 
+def propose(windows: Sequence[Window], planned: Sequence[Recovery], steps: Sequence[Rerun]) -> dict[str, Any]:
+    """The plan for programs, in plain values: what the page Coverage shows before a backfill is started.
+
+    ``hours`` are the labels of all hours that were looked at, ``posts`` is X's estimate for all recoveries.
+    """
+    return {
+        "hours": [window.label for window in sorted(windows)],
+        "recoveries": [
+            {
+                "topic": recovery.topic,
+                "hour": recovery.window.label,
+                "stretch": str(recovery.stretch),
+                "posts": recovery.posts,
+                "approval": None if recovery.approved else recovery.approval,
+            }
+            for recovery in planned
+        ],
+        "reruns": [
+            {"hour": step.window.label, "way": step.way.value, "run_id": step.run_id} for step in steps
+        ],
+        "posts": sum(recovery.posts for recovery in planned),
+    }
+
+
 def describe(rows: Sequence[Row], planned: Sequence[Recovery], steps: Sequence[Rerun], dry_run: bool) -> str:
     """The plan for people."""
     if not rows:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 RECOVERIES, PLAN, ALARMS = "recoveries", "plan", "alarms"
 """XCom keys: the recoveries that are planned, the plan for people, alarms that were not there before."""
+PROPOSAL, OUTCOMES = "proposal", "outcomes"
+"""XCom keys that the page Coverage reads: what `plan` proposes, also in a dry run, and what came of it."""
 
 _ACTIVE = ["queued", "running"]
 
@@ -126,7 +128,7 @@ class PlanCoverageOperator(_CoverageOperator):
         """Measures, asks X what the recoveries would cost, and the scheduler about the hours' runs."""
         from include.coverage import ledger
         from include.coverage.measure import reach_start
-        from include.coverage.plan import describe, recoveries, unlabeled, way
+        from include.coverage.plan import describe, propose, recoveries, unlabeled, way
 
         dry_run = is_dry_run(context)
         windows = self.windows(context)
@@ -137,11 +139,13 @@ class PlanCoverageOperator(_CoverageOperator):
             planned = self._recoveries(measured, reach_start(_now(), settings()), recoveries)
         hours = {*unlabeled(rows), *(recovery.window for recovery in planned)}
         runs = _runs(context["ti"], self.rerun_dag_id, sorted(hours))
-        plan = describe(rows, planned, [way(window, runs[window]) for window in sorted(hours)], dry_run)
+        steps = [way(window, runs[window]) for window in sorted(hours)]
+        plan = describe(rows, planned, steps, dry_run)
         log.info("%s", plan)
         if not dry_run:
             ledger.write(client("s3"), settings().bucket, rows)
         ti = context["ti"]
+        ti.xcom_push(PROPOSAL, propose(windows, planned, steps))
         ti.xcom_push(RECOVERIES, [] if dry_run else [recovery.to_json() for recovery in planned])
         return plan
 
@@ -285,7 +289,8 @@ class DecideRerunsOperator(_CoverageOperator):
         former = ledger.read_days(s3, bucket, windows)
         wanted = set(windows)
         known = {key: row for key, row in former.items() if key[1] in wanted}
-        tried = {Window.parse(one["hour"]) for one in ti.xcom_pull(task_ids=self.recover) or ()}
+        outcomes = list(ti.xcom_pull(task_ids=self.recover) or ())
+        tried = {Window.parse(one["hour"]) for one in outcomes}
         if tried:
             known |= {row.key: row for row in self.measure(context, sorted(tried)).rows}
         rows = tuple(known.values())
@@ -303,6 +308,8 @@ class DecideRerunsOperator(_CoverageOperator):
         log.info("%s", plan)
         ti.xcom_push(PLAN, plan)
         ti.xcom_push(ALARMS, self._new_alarms(final, former, changed))
+        reran = [{"hour": step.window.label, "way": step.way.value, "run_id": step.run_id} for step in steps]
+        ti.xcom_push(OUTCOMES, {"recovered": outcomes, "reruns": reran})
         return [
             {"trigger_run_id": step.run_id, "conf": {"window": step.window.label}}
             for step in steps

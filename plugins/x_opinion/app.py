@@ -10,8 +10,9 @@ from string import Template
 from typing import Annotated
 
 import orjson
-from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
-from airflow.api_fastapi.core_api.security import requires_access_view
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity, DagDetails
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_view
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
 from fastapi import Path as PathParameter
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -32,6 +33,8 @@ PAGES = {
     "coverage": ("Coverage", "coverage"),
 }
 """The title and the script of each page; a dashboard's page has its id."""
+COVERAGE_DAG = "coverage"
+"""The DAG that plans and runs a backfill."""
 CACHE_SECONDS = 60.0
 LONGEST_DAYS = 92
 DEFAULT_DAYS = 7
@@ -90,7 +93,9 @@ def _router(cache: Cache) -> APIRouter:
         now: NowDependency,
         first: Annotated[date | None, Query(alias="from")] = None,
         days: Annotated[int, Query(ge=1, le=31)] = 7,
+        revision: Annotated[str, Query(max_length=300)] = "",
     ) -> Response:
+        """Who knows that the ledger has changed names a new ``revision``, for which it is read anew."""
         first = possible_day(first, now) if first else None
         start, end = period(datetime.combine(first, time(), UTC) if first else None, days, now)
 
@@ -98,7 +103,16 @@ def _router(cache: Cache) -> APIRouter:
             rows = lake.coverage(start.date(), (end - timedelta(days=1)).date())
             return orjson.dumps(grid(rows, topics(), start, end, now))
 
-        return _data(await cache.get(("coverage", start, end), read))
+        return _data(await cache.get(("coverage", start, end, revision), read))
+
+    @router.get("/data/rights")
+    async def rights(user: GetUserDep) -> Response:
+        """What the pages need not offer to those who may not do it; Airflow's API decides in any case."""
+        details = DagDetails(id=COVERAGE_DAG)
+        may = get_auth_manager().is_authorized_dag(
+            method="POST", access_entity=DagAccessEntity.RUN, details=details, user=user
+        )
+        return _data(orjson.dumps({"backfill": may}))
 
     @router.get("/data/{name}")
     async def opinion_data(

@@ -53,12 +53,15 @@ def grid(
 ) -> dict[str, Any]:
     """The page's JSON: for each topic a list of cells, one an hour from ``first`` to before ``last``.
 
-    An hour without a row has None. ``topics`` are names and titles; ``now`` is when the rows were read.
+    An hour without a row has None. ``topics`` are names and titles; ``now`` is when the rows were read,
+    ``measured`` tells when the first and the last of them were measured.
     """
     windows = list(Window.between(first, last))
     found = {(str(row["topic"]), _label(row["hour"])): row for row in rows}
+    measured = sorted(moment for row in found.values() if (moment := _moment(row["measured_at"])))
     return {
         "as_of": now.astimezone(UTC).isoformat(timespec="seconds"),
+        "measured": {"oldest": measured[0], "newest": measured[-1]} if measured else {},
         "hours": [window.label for window in windows],
         "runs": ["|".join(run_ids(window)) for window in windows],
         "layers": LAYERS,
@@ -76,6 +79,11 @@ def _label(hour: Any) -> str:
     return str(hour).replace(" ", "T")[: len("2026-11-20T05")]
 
 
+def _moment(value: Any) -> str | None:
+    """`2026-11-20T05:10:00`, UTC, from Athena's `2026-11-20 05:10:00.000` or a datetime; None for null."""
+    return str(value).replace(" ", "T")[: len("2026-11-20T05:10:00")] if value else None
+
+
 def _cell(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if row is None:
         return None
@@ -87,6 +95,7 @@ def _cell(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "gap_s": round(float(row["gap_s"] or 0)),
         "evidence": row["evidence"] or "",
         "alarm": row["alarm"] or "",
+        "measured_at": _moment(row["measured_at"]),
     }
 
 

@@ -16,6 +16,7 @@
 --   alive_s double: Seconds for which heartbeats prove that the stream was connected
 --   gap_s double: Seconds of outages that are not filled
 --   alarm varchar: What a person has to look at; null if nothing
+--   measured_at timestamp(3): When the hour was measured, UTC
 WITH predictions_by_hour AS (
   SELECT dt, topic, hour, sum(judged) AS judged, sum(compared) AS predicted
   FROM opinion_hourly
@@ -41,7 +42,8 @@ SELECT
     (seconds, gap) -> seconds + date_diff('millisecond', gap.gap_from, gap.gap_to) / 1e3,
     seconds -> seconds
   ) AS gap_s,
-  coverage.alarm
+  coverage.alarm,
+  coverage.measured_at
 FROM coverage
 LEFT JOIN predictions_by_hour
   ON predictions_by_hour.dt = coverage.dt

@@ -106,6 +106,7 @@ def coverage_rows() -> list[dict[str, Any]]:
             "alive_s": 3300.0 if ago == OUTAGE else 3600.0,
             "gap_s": 300.0 if ago == OUTAGE else 0.0,
             "alarm": "the same tweets are still missing" if ago == ALARM else None,
+            "measured_at": f"{NOW - timedelta(hours=max(ago - 1, 0)):%Y-%m-%d %H}:07:00.000",
         }
         for ago in range(HOURS)
         for topic in TOPICS

@@ -21,7 +21,7 @@ from tests.credentials import CREDENTIALS
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
-USERS = {"admin": "admin", "reader": "viewer"}
+USERS = {"admin": "admin", "reader": "viewer", "editor": "user", "operator": "op"}
 """Names and roles; each one's password is the name."""
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import re
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlparse
+from urllib.parse import parse_qs, quote, urlparse
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, expect
@@ -61,6 +64,26 @@ SHIFTS = """() => new Promise((resolve) => {
 """The sum of all layout shifts so far: below 0.1 is good (web.dev/articles/cls)."""
 
 
+@contextlib.contextmanager
+def page_server(content: str) -> Iterator[str]:
+    """The address of another site's page: the same host, another port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(content.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{served.server_port}/"
+        served.shutdown()
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with browser() as started:
@@ -82,11 +105,12 @@ class Visitor:
         self.context.add_cookies([{"name": "_token", "value": token, "url": server.url}])
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(15_000)
+        self.problems_expected = False
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("request", lambda request: self._watch(request.url))
 
     def _watch(self, url: str) -> None:
-        if not url.startswith((self.url, "data:", "blob:")):
+        if not self.problems_expected and not url.startswith((self.url, "data:", "blob:")):
             self.problems.append(f"asked another host: {url}")
 
     def open(self, name: str) -> Page:
@@ -260,41 +284,315 @@ def test_an_hour_leads_to_its_runs(visit: Any, way: str) -> None:
     assert f"window__{NOW - timedelta(hours=2):%Y-%m-%dT%H}" in pattern.split("|")
 
 
-def test_a_range_by_mouse_plans_a_backfill_that_changes_nothing(visit: Any, server: Server) -> None:
+class Scheduler:
+    """Plays the scheduler through Airflow's API: nothing runs behind the tests' server."""
+
+    def __init__(self, server: Server) -> None:
+        self._session = server.session("admin")
+
+    def runs(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._call("GET", "?order_by=-run_after&limit=100")["dag_runs"]
+        return found
+
+    def finish(self, run: str, task: str, state: str = "success", **values: Any) -> None:
+        for key, value in values.items():
+            path = f"/{quote(run)}/taskInstances/{task}/xcomEntries"
+            self._call("POST", path, json={"key": key, "value": value, "map_index": -1})
+        self._call("PATCH", f"/{quote(run)}/taskInstances/{task}", json={"new_state": state})
+
+    def end(self, run: str, state: str = "success") -> None:
+        self._call("PATCH", f"/{quote(run)}", json={"state": state})
+
+    def clear_away(self) -> None:
+        for run in self.runs():
+            self._session.delete(f"{RUNS}/{quote(run['dag_run_id'])}").raise_for_status()
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        answer = self._session.request(method, RUNS + path, **options)
+        assert answer.ok, answer.text
+        return answer.json()
+
+
+RUNS = "/api/v2/dags/coverage/dagRuns"
+FIRST, LAST = 30, 28
+HOURS = [f"{NOW - timedelta(hours=ago):%Y-%m-%dT%H}" for ago in (FIRST, 29, LAST)]
+RERUNS = [
+    {"hour": HOURS[0], "way": "clear its scheduled run", "run_id": f"scheduled__{HOURS[1]}:00:00+00:00"},
+    {"hour": HOURS[2], "way": "its run is under way", "run_id": None},
+]
+RECOVERY = {"topic": "ukraine", "hour": HOURS[0], "stretch": "10:05:00 to 10:10:00", "posts": 1200}
+PROPOSAL = {
+    "hours": HOURS,
+    "recoveries": [
+        {**RECOVERY, "approval": None},
+        {**RECOVERY, "topic": "russia", "posts": 800, "approval": "it begins beyond the configured reach"},
+    ],
+    "reruns": RERUNS,
+    "posts": 2000,
+}
+OUTCOMES = {
+    "recovered": [{**RECOVERY, "state": "filled", "bought": 1150, "kept": 1100, "reason": None}],
+    "reruns": RERUNS,
+}
+
+
+@pytest.fixture
+def scheduler(server: Server) -> Iterator[Scheduler]:
+    scheduler = Scheduler(server)
+    scheduler.clear_away()
+    yield scheduler
+    scheduler.clear_away()
+
+
+def mark_by_keyboard(visitor: Visitor, frame: Page | FrameLocator) -> None:
+    hour_cell(frame, FIRST).focus()
+    for _ in range(FIRST - LAST):
+        visitor.page.keyboard.press("Shift+ArrowRight")
+
+
+def test_a_backfill_by_keyboard_from_the_marked_hours_to_its_result(visit: Any, scheduler: Scheduler) -> None:
+    visitor = visit("editor")
+    frame = visitor.open("coverage")
+    mark_by_keyboard(visitor, frame)
+    expect(hour_cell(frame, LAST)).to_be_focused()
+    expect(frame.locator("#selection")).to_contain_text("3 hours of every topic")
+    frame.get_by_role("button", name="Plan a backfill").press("Enter")
+
+    panel = frame.locator("#backfill")
+    expect(panel.locator("#panel-title")).to_be_focused()
+    expect(panel).to_contain_text("Queued")
+    expect(panel).to_contain_text("The DAG coverage is paused")
+    [planned] = scheduler.runs()
+    end = f"{NOW - timedelta(hours=LAST - 1):%Y-%m-%dT%H}"
+    assert planned["conf"] == {"start": HOURS[0], "end": end, "dry_run": True}
+    scheduler.finish(planned["dag_run_id"], "plan", proposal=PROPOSAL)
+    scheduler.end(planned["dag_run_id"])
+
+    expect(panel).to_contain_text("Planned; nothing was changed", timeout=15_000)
+    for figure in ("Hours looked at3", "Stretches to recover2", "Posts to buyabout 2,000"):
+        expect(panel).to_contain_text(figure)
+    expect(panel).to_contain_text("approve about 800 posts: anyone who may edit runs of the DAG coverage")
+    expect(hour_cell(frame, FIRST)).to_have_attribute("data-progress", "planned")
+    assert visitor.page.evaluate(CONTRAST) == []
+    panel.get_by_role("button", name="Run it").press("Enter")
+
+    expect(panel.locator("#panel-title")).to_contain_text("Backfill of")
+    started = scheduler.runs()[0]
+    assert started["conf"] == {**planned["conf"], "dry_run": False}
+    visitor.page.reload()
+    expect(panel.locator("#panel-title")).to_contain_text("Backfill of")
+    scheduler.finish(started["dag_run_id"], "plan", proposal=PROPOSAL)
+    scheduler.finish(started["dag_run_id"], "decide", outcomes=OUTCOMES)
+    scheduler.end(started["dag_run_id"])
+    expect(panel).to_contain_text("Done", timeout=15_000)
+    for figure in ("Stretches filled1 of 2", "Posts bought1,150", "Tweets kept1,100"):
+        expect(panel).to_contain_text(figure)
+    expect(panel).to_contain_text("Russia")
+    expect(panel).to_contain_text("not recovered, as nobody approved it")
+    expect(frame.locator("#history")).to_contain_text("Backfill of")
+    assert visitor.page.evaluate(CONTRAST) == []
+
+
+def test_a_range_by_mouse_is_planned_in_airflows_frame(visit: Any, scheduler: Scheduler) -> None:
     visitor = visit()
     frame = visitor.open_framed("coverage")
-    hour_cell(frame, 30).hover()
+    hour_cell(frame, FIRST).hover()
     visitor.page.mouse.down()
-    hour_cell(frame, 28).hover()
+    hour_cell(frame, LAST).hover()
     visitor.page.mouse.up()
     expect(frame.locator("[role=gridcell][aria-selected=true]")).to_have_count(6)
-    expect(frame.locator("#selection")).to_contain_text("3 hours")
     frame.get_by_role("button", name="Plan a backfill").click()
-    link = frame.locator("#selection a")
-    expect(link).to_be_visible()
-    runs = server.session("admin").get("/api/v2/dags/coverage/dagRuns?order_by=-run_after").json()["dag_runs"]
-    assert runs[0]["conf"] == {
-        "start": f"{NOW - timedelta(hours=30):%Y-%m-%dT%H}",
-        "end": f"{NOW - timedelta(hours=27):%Y-%m-%dT%H}",
-        "dry_run": True,
-    }
-    link.click()
+    expect(frame.locator("#panel-title")).to_contain_text("Plan for")
+    visitor.page.reload()
+    expect(frame.locator("#panel-title")).to_contain_text("Plan for")
+    frame.locator("#backfill").get_by_text("The run in Airflow").click()
     visitor.page.wait_for_url("**/dags/coverage/runs/**")
+    assert len(scheduler.runs()) == 1
 
 
-def test_a_range_by_keyboard_is_refused_to_a_viewer(visit: Any, server: Server) -> None:
-    address = "/api/v2/dags/coverage/dagRuns"
-    before = server.session("admin").get(address).json()["total_entries"]
+def test_two_people_start_a_plan_once(visit: Any, scheduler: Scheduler) -> None:
+    first, second = visit("admin"), visit("editor")
+    frames = [visitor.open("coverage") for visitor in (first, second)]
+    mark_by_keyboard(first, frames[0])
+    frames[0].get_by_role("button", name="Plan a backfill").press("Enter")
+    expect(frames[0].locator("#panel-title")).to_contain_text("Plan for")
+    [planned] = scheduler.runs()
+    scheduler.finish(planned["dag_run_id"], "plan", proposal=PROPOSAL)
+    second.page.reload()
+    expect(frames[1].locator("#panel-title")).to_contain_text("Plan for")
+    scheduler.end(planned["dag_run_id"])
+    for frame in frames:
+        expect(frame.get_by_role("button", name="Run it")).to_be_visible(timeout=15_000)
+    for frame in frames:
+        frame.get_by_role("button", name="Run it").click()
+        expect(frame.locator("#panel-title")).to_contain_text("Backfill of")
+    assert [run["conf"]["dry_run"] for run in scheduler.runs()] == [False, True]
+
+
+def test_a_viewer_sees_a_plan_and_has_no_button(visit: Any, scheduler: Scheduler, server: Server) -> None:
+    conf = {"start": HOURS[0], "end": HOURS[2], "dry_run": True}
+    run = {"dag_run_id": f"plan__{HOURS[0]}__{HOURS[2]}__1", "logical_date": None, "conf": conf}
+    server.session("admin").post(RUNS, json=run).raise_for_status()
+    scheduler.finish(run["dag_run_id"], "plan", proposal=PROPOSAL)
+    scheduler.end(run["dag_run_id"])
     visitor = visit("reader")
     frame = visitor.open("coverage")
-    hour_cell(frame, 6).focus()
-    for key in ("Shift+ArrowRight", "Shift+ArrowRight"):
-        visitor.page.keyboard.press(key)
-    expect(hour_cell(frame, 4)).to_be_focused()
-    expect(frame.locator("#selection")).to_contain_text("3 hours")
-    frame.get_by_role("button", name="Plan a backfill").press("Enter")
-    expect(frame.get_by_role("alert")).to_contain_text("Your role may not start runs")
-    assert server.session("admin").get(address).json()["total_entries"] == before
+    mark_by_keyboard(visitor, frame)
+    expect(frame.locator("#selection")).to_contain_text("Your role may not start runs")
+    frame.locator("#history").get_by_role("button", name="Plan for").press("Enter")
+    panel = frame.locator("#backfill")
+    expect(panel).to_contain_text("about 2,000")
+    expect(panel).to_contain_text("Your role may not start it")
+    for name in ("Run it", "Plan a backfill", "Plan again"):
+        expect(frame.get_by_role("button", name=name)).to_have_count(0)
+    assert len(scheduler.runs()) == 1
+
+
+def test_a_failed_run_says_where_and_why_and_an_approval_where_to_answer(
+    visit: Any, scheduler: Scheduler, server: Server
+) -> None:
+    conf = {"start": HOURS[0], "end": HOURS[2], "dry_run": False}
+    run = f"run__{HOURS[0]}__{HOURS[2]}__1"
+    body = {"dag_run_id": run, "logical_date": None, "conf": conf}
+    server.session("admin").post(RUNS, json=body).raise_for_status()
+    scheduler.finish(run, "plan", proposal=PROPOSAL)
+    scheduler.finish(run, "approve", state="failed")
+    scheduler.end(run, "failed")
+    raised = [{"exc_type": "UsageCapError", "exc_value": "X refuses: the month's cap is used up"}]
+    visitor = visit()
+    visitor.page.route(
+        "**/taskInstances/approve/logs/**",
+        lambda route: route.fulfill(
+            json={"content": [{"event": "it failed", "level": "error", "error_detail": raised}]}
+        ),
+    )
+    visitor.page.goto(f"{server.url}/x-opinion/coverage#{quote(run)}")
+    alert = visitor.page.locator("#backfill [role=alert]")
+    expect(alert).to_contain_text(
+        "Task approve failed: UsageCapError: X refuses: the month's cap is used up."
+    )
+    assert (
+        alert.locator("a").get_attribute("href").endswith(f"/dags/coverage/runs/{quote(run)}/tasks/approve")
+    )
+    expect(visitor.page.get_by_role("button", name="Plan again")).to_be_visible()
+
+
+def test_an_approval_that_waits_shows_the_link_that_answers_it(
+    visit: Any, scheduler: Scheduler, server: Server
+) -> None:
+    conf = {"start": HOURS[0], "end": HOURS[2], "dry_run": False}
+    run = f"run__{HOURS[0]}__{HOURS[2]}__1"
+    body = {"dag_run_id": run, "logical_date": None, "conf": conf}
+    server.session("admin").post(RUNS, json=body).raise_for_status()
+    scheduler.finish(run, "plan", proposal=PROPOSAL)
+    asked = {
+        "subject": "May these stretches be recovered by search?",
+        "body": "- russia, about 800 posts",
+        "response_received": False,
+        "task_instance": {"task_id": "approve", "map_index": -1},
+    }
+    tasks = [
+        {"task_id": "plan", "map_index": -1, "state": "success"},
+        {"task_id": "approve", "map_index": -1, "state": "awaiting_input"},
+    ]
+    visitor = visit()
+    page = visitor.page
+    page.route("**/hitlDetails", lambda route: route.fulfill(json={"hitl_details": [asked]}))
+    page.route(
+        "**/taskInstances?*", lambda route: route.fulfill(json={"task_instances": tasks, "total_entries": 2})
+    )
+    page.route(
+        re.compile("/dagRuns/run__[^/?]*$"),
+        lambda route: route.fulfill(json={**route.fetch().json(), "state": "running"}),
+    )
+    page.goto(f"{server.url}/x-opinion/coverage#{quote(run)}")
+    panel = page.locator("#backfill")
+    expect(panel).to_contain_text("Waits for approval")
+    expect(panel).to_contain_text("- russia, about 800 posts")
+    panel.get_by_text("Answer it in Airflow").click()
+    page.wait_for_url(f"**/dags/coverage/runs/{quote(run)}/tasks/approve/required_actions")
+
+
+def test_another_sites_page_starts_no_run(visit: Any, scheduler: Scheduler, server: Server) -> None:
+    """A page of another port shares the login's cookie, SameSite or not; it starts nothing with it."""
+    attack = f"""<form method=post enctype="text/plain" action="{server.url}{RUNS}">
+      <input name='{{"logical_date":null,"conf":{{"dry_run":false}},"note":"' value='"}}'></form>
+      <script>
+      const body = JSON.stringify({{ logical_date: null, conf: {{ dry_run: false }} }});
+      const simple = {{ method: "POST", mode: "no-cors", credentials: "include", body }};
+      const json = {{ ...simple, mode: "cors", headers: {{ "Content-Type": "application/json" }} }};
+      const to = "{server.url}{RUNS}";
+      const blob = {{ ...simple, body: new Blob([body]) }};
+      Promise.allSettled([simple, blob, json].map((options) => fetch(to, options)))
+        .then(() => document.querySelector("form").submit());
+      </script>"""
+    visitor = visit()
+    with page_server(attack) as address:
+        visitor.problems_expected = True
+        with visitor.page.expect_navigation(url=f"{server.url}{RUNS}") as submitted:
+            visitor.page.goto(address)
+        answered = submitted.value
+        assert answered.status == 422
+        assert "_token" in answered.request.all_headers()["cookie"], "the attack had the person's login"
+    assert scheduler.runs() == []
+
+
+def test_the_tooltip_has_the_hours_figures_and_when_they_were_measured(visit: Any) -> None:
+    frame = visit().open("coverage")
+    hour_cell(frame, OUTAGE).hover()
+    tip = frame.get_by_role("tooltip")
+    expect(tip.locator("dt")).to_have_count(9)
+    expect(tip).not_to_contain_text("[object")
+    expect(tip.locator("dl")).to_contain_text(re.compile(r"Raw130.*Gap5 min.*Measured.*:07 UTC"))
+    expect(frame.locator("#as-of")).to_contain_text(re.compile("Last measured .*:07 UTC.*read"))
+
+
+def test_on_a_phone_the_hours_scroll_and_their_day_stays(visit: Any) -> None:
+    visitor = visit(width=390, has_touch=True)
+    page = visitor.open("coverage")
+    assert page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth") <= 0
+    head = page.locator(".row.head").first.locator("[role=columnheader]")
+    boxes = [box for box in (head.nth(place).bounding_box() for place in range(1, 25)) if box]
+    assert all(box["width"] >= 20 for box in boxes), "the hours' numbers do not run together"
+    day = page.locator("[role=rowheader]").first
+    before = day.bounding_box()
+    page.locator(".wide").first.evaluate("(place) => { place.scrollLeft = 300; }")
+    assert page.locator(".wide").first.evaluate("(place) => place.scrollLeft") == 300
+    assert day.bounding_box()["x"] - before["x"] <= 0.5
+    hour_cell(page, OUTAGE).tap()
+    expect(page.locator("#selection")).to_contain_text("1 hour of every topic")
+    hour_cell(page, OUTAGE - 1).tap()
+    expect(page.locator("#selection")).to_contain_text("2 hours of every topic")
+
+
+@pytest.mark.parametrize("width", [390, 560, 800])
+def test_the_menu_of_languages_is_within_the_window(visit: Any, width: int) -> None:
+    page = visit(width=width).open("opinion-over-time")
+    page.locator("details.menu summary").click()
+    page.wait_for_function(
+        "() => document.querySelector('.menu > div').getBoundingClientRect().right <= window.innerWidth"
+    )
+    assert page.locator("details.menu > div").bounding_box()["x"] >= 0
+
+
+def test_a_long_title_stays_in_its_tile(visit: Any) -> None:
+    page = visit(width=390).open("opinion-over-time")
+    over = page.locator(".tile").first.evaluate(
+        """(tile) => { tile.querySelector("h2").textContent = "Positivkommentarverhältnisse".repeat(4);
+          return tile.querySelector("h2").scrollWidth - tile.clientWidth; }"""
+    )
+    assert over <= 0
+
+
+def test_what_rounds_to_zero_has_no_sign(visit: Any) -> None:
+    page = visit().open("opinion-over-time")
+    shown = page.evaluate(
+        """async () => { const { figure } = await import(document.querySelector("script[type=module]").src
+          .replace("opinion.js", "format.js"));
+          return [[-9e-17, "ratio"], [-0.0001, "percent"], [-0.2, "number"], [-0.18, "percent"]]
+            .map((each) => figure(...each)); }"""
+    )
+    assert shown == ["0.00", "0.0%", "0", "-18.0%"]
 
 
 def test_one_cell_of_a_grid_is_in_the_order_of_tabs_and_arrows_move(visit: Any) -> None:

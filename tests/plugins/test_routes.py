@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -39,6 +40,7 @@ VOLUME = "volume"
 ADDRESSES = [
     *(f"/{page}" for page in PAGES),
     *(f"/data/{page}" for page in PAGES),
+    "/data/rights",
     f"/static/{version()}/style.css",
     "/icons/coverage-light.svg",
     "/quality/raw/2026-11-20T05",
@@ -89,17 +91,62 @@ def test_every_role_sees_the_pages(server: Server, user: str) -> None:
         assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
 
 
-def test_a_viewer_may_not_plan_a_backfill_and_an_admin_may(server: Server) -> None:
-    run = {"logical_date": None, "conf": {"start": "2026-11-20T05", "end": "2026-11-20T09", "dry_run": True}}
-    address = "/api/v2/dags/coverage/dagRuns"
+RUNS = "/api/v2/dags/coverage/dagRuns"
+BACKFILL = {
+    "logical_date": None,
+    "conf": {"start": "2026-11-20T05", "end": "2026-11-20T09", "dry_run": False},
+}
+
+
+@pytest.mark.parametrize(
+    ("user", "status"), [(None, 401), ("reader", 403), ("editor", 200), ("operator", 200), ("admin", 200)]
+)
+def test_who_may_start_a_backfill_is_who_is_offered_one(
+    server: Server, user: str | None, status: int
+) -> None:
     admin = server.session("admin")
-    before = admin.get(address).json()["total_entries"]
-    refused = server.session("reader").post(address, json=run)
-    assert refused.status_code == 403, refused.text
-    assert admin.get(address).json()["total_entries"] == before
-    allowed = admin.post(address, json=run)
-    assert allowed.status_code == 200, allowed.text
-    assert allowed.json()["conf"] == run["conf"]
+    before = admin.get(RUNS).json()["total_entries"]
+    rights = server.session(user).get(f"{PLUGIN}/data/rights")
+    answer = server.session(user).post(RUNS, json=BACKFILL)
+    assert answer.status_code == status, answer.text
+    if user is None:
+        assert rights.status_code == 401
+    else:
+        assert rights.json() == {"backfill": status == 200}
+    assert admin.get(RUNS).json()["total_entries"] == before + (status == 200)
+    if status == 200:
+        assert answer.json()["conf"] == BACKFILL["conf"]
+
+
+def test_a_backfill_is_started_once_under_its_id(server: Server) -> None:
+    wanted = {**BACKFILL, "dag_run_id": "run__2026-11-20T05__2026-11-20T09__20261120T100000"}
+    answers = [server.session(user).post(RUNS, json=wanted).status_code for user in ("editor", "admin")]
+    assert answers == [200, 409]
+
+
+@pytest.mark.parametrize(
+    "media", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None]
+)
+def test_a_post_that_another_site_can_send_without_asking_starts_nothing(
+    server: Server, media: str | None
+) -> None:
+    """These media types need no preflight: the login's cookie alone is no leave to start a run."""
+    admin = server.session("admin")
+    before = admin.get(RUNS).json()["total_entries"]
+    headers = {"Origin": "http://evil.example", **({"Content-Type": media} if media else {})}
+    answer = admin.post(RUNS, data=json.dumps(BACKFILL).encode(), headers=headers)
+    assert answer.status_code == 422, answer.text
+    assert admin.get(RUNS).json()["total_entries"] == before
+
+
+def test_another_site_gets_no_leave_to_post(server: Server) -> None:
+    asked = {
+        "Origin": "http://evil.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type",
+    }
+    answer = server.session("admin").request("OPTIONS", RUNS, headers=asked)
+    assert "Access-Control-Allow-Origin" not in answer.headers
 
 
 def test_the_pages_are_in_the_navigation(server: Server) -> None:
@@ -319,6 +366,20 @@ def test_an_empty_lake_has_no_figures(client: TestClient) -> None:
     assert found["as_of"] is None
     assert found["languages"] == []
     assert shown(client, "coverage", **period)["empty"] is True
+
+
+def test_the_grid_says_when_it_was_measured(client: TestClient) -> None:
+    found = shown(client, "coverage")
+    assert found["measured"]["newest"] == f"{NOW:%Y-%m-%dT%H}:07:00"
+    assert found["measured"]["oldest"] < found["measured"]["newest"]
+    [cell] = [cell for cell in found["topics"][0]["cells"] if cell and cell["alarm"]]
+    assert cell["measured_at"] == f"{NOW - timedelta(hours=ALARM - 1):%Y-%m-%dT%H}:07:00"
+
+
+def test_a_new_revision_is_read_anew(client: TestClient, lake: RecordedLake) -> None:
+    for revision, asked in (("", 1), ("", 1), ("run__a-success", 2), ("run__a-success", 2)):
+        shown(client, "coverage", revision=revision)
+        assert lake.asked == asked
 
 
 def test_the_grid_has_every_hour_of_the_week(client: TestClient) -> None:

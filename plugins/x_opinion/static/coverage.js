@@ -1,12 +1,23 @@
-// The page Coverage: hours of a topic as a grid, a day a row; a range of them can be planned anew.
+// The page Coverage: hours of a topic as a grid, a day a row; a range of them can be planned and run anew.
 import { airflowLink, airflowUrl, clearNotice, notice, openInAirflow, request } from "./airflow.js";
+import { PLAN, isActive, isOver, isPlan, mayRun, plan, progress, recent, run, runOfPlan, snapshot, standing } from "./backfill.js";
 import { byId, element } from "./dom.js";
-import { day, dayTime, duration, hourLabel, isoDay, moment, short, time, whole } from "./format.js";
+import { day, dayTime, duration, hourLabel, isoDay, moment, short, whole } from "./format.js";
+import { badge, panel, span } from "./panel.js";
 
 const HOUR = 3600e3;
 const DAY = 24 * HOUR;
 const DAG = "coverage";
-const page = { data: null, layer: "raw", from: null, days: 7, cursor: null, anchor: null, dragging: false };
+const STORED = "x-opinion-backfill";
+const FIRST_WAIT = 1e3;
+const LONGEST_WAIT = 10e3;
+const page = {
+  data: null, layer: "raw", from: null, days: 7, cursor: null, anchor: null, single: false, dragging: false,
+  /** Whether the user may start runs. */
+  mayRun: false,
+  /** The plan or backfill that is followed: its run's id and its latest snapshot. */
+  followed: null, found: null, timer: null, wait: FIRST_WAIT, revision: "",
+};
 
 const cells = () => [...document.querySelectorAll("[role=gridcell]")];
 const indexOf = (cell) => Number(cell.dataset.hour);
@@ -14,15 +25,17 @@ const indexOf = (cell) => Number(cell.dataset.hour);
 async function load() {
   const query = new URLSearchParams({ days: page.days });
   if (page.from) query.set("from", page.from);
+  if (page.revision) query.set("revision", page.revision);
   try {
     page.data = await request(`data/coverage?${query}`);
   } catch (problem) {
-    byId("content").replaceChildren();
+    byId("grids").replaceChildren();
     const retry = element("button", { type: "button", class: "primary", onclick: load }, "Try again");
     notice(problem.title, problem.message, retry, " ", airflowLink("dags", "The DAGs"));
     return;
   }
   page.from ??= page.data.hours[0].slice(0, 10);
+  clearSelection();
   page.cursor = page.anchor = null;
   clearNotice();
   if (page.data.empty) {
@@ -33,9 +46,17 @@ async function load() {
       airflowLink(`dags/${DAG}`, "The DAG coverage"),
     );
   }
-  byId("as-of").textContent = `As of ${dayTime(new Date(page.data.as_of))} UTC`;
+  byId("as-of").textContent = measured();
   drawFilters();
   drawGrids();
+}
+
+/** When what is shown was measured: the page may have been read long after. */
+function measured() {
+  const { oldest, newest } = page.data.measured;
+  if (!newest) return `Read ${dayTime(new Date(page.data.as_of))} UTC; nothing was measured in this period`;
+  const last = `Last measured ${dayTime(moment(newest))} UTC`;
+  return `${last}${oldest === newest ? "" : `, the oldest hour ${dayTime(moment(oldest))}`} · read ${dayTime(new Date(page.data.as_of))}`;
 }
 
 function drawFilters() {
@@ -92,13 +113,14 @@ function legend() {
 function drawGrids() {
   byId("legend").replaceWith(legend());
   hideTip();
-  byId("content").replaceChildren(
+  byId("grids").replaceChildren(
     ...page.data.topics.map((topic, position) => grid(topic, position)),
     element("p", { class: "muted hint" },
-      "A click or Enter opens an hour's runs. Drag over hours, or hold Shift with the arrow keys, to plan a backfill. All times are UTC."),
-    element("div", { id: "selection", role: "region", "aria-label": "Selected hours", "aria-live": "polite" }),
+      "A click or Enter opens an hour's runs. To plan a backfill, drag over hours or hold Shift with the arrow keys;",
+      " the space bar marks one hour. All times are UTC."),
   );
   drawSelection();
+  drawProgress();
   const start = cells().findLast((cell) => cell.dataset.state) ?? cells()[0];
   if (start) start.tabIndex = 0;
 }
@@ -139,7 +161,8 @@ function grid(topic, position) {
           ? `${good} of ${known.length} hours ${page.layer === "predicted" ? "predicted or quiet" : "complete or quiet"} · ${whole(tweets)} tweets`
           : "not measured in this period"),
     ),
-    element("div", { role: "grid", class: "grid", "aria-labelledby": heading, "aria-multiselectable": "true" }, head, rows),
+    element("div", { class: "wide" },
+      element("div", { role: "grid", class: "grid", "aria-labelledby": heading, "aria-multiselectable": "true" }, head, rows)),
   );
 }
 
@@ -167,7 +190,8 @@ function gridCell(topic, cell, index) {
 
 /** The selected hours as [first, last], both inclusive; null without a selection. */
 function selected() {
-  if (page.anchor === null || page.cursor === null || page.anchor === page.cursor) return null;
+  if (page.anchor === null || page.cursor === null) return null;
+  if (page.anchor === page.cursor && !page.single) return null;
   return [Math.min(page.anchor, page.cursor), Math.max(page.anchor, page.cursor)];
 }
 
@@ -187,42 +211,180 @@ function drawSelection(message = null) {
     if (!range) place.replaceChildren();
     return;
   }
-  const start = moment(page.data.hours[range[0]]);
-  const end = new Date(moment(page.data.hours[range[1]]).getTime() + HOUR);
-  const hours = range[1] - range[0] + 1;
-  place.replaceChildren(
-    element("span", {}, element("b", {}, `${dayTime(start)} – ${day(start) === day(end) ? time(end) : dayTime(end)}`),
-      ` UTC, ${hours} hours of every topic`),
-    element("button", { type: "button", class: "primary", onclick: () => plan(start, end) }, "Plan a backfill (dry run)"),
-    element("button", { type: "button", onclick: clearSelection }, "Clear"),
-  );
+  const start = page.data.hours[range[0]];
+  // Of hours that have not begun there is nothing to plan; the open one is the last.
+  const open = new Date(Math.floor(Date.parse(page.data.as_of) / HOUR) * HOUR + HOUR);
+  const end = hourLabel(new Date(Math.min(moment(page.data.hours[range[1]]).getTime() + HOUR, open.getTime())));
+  const hours = (moment(end) - moment(start)) / HOUR;
+  const clear = element("button", { type: "button", onclick: clearSelection }, "Clear");
+  if (hours <= 0) {
+    place.replaceChildren(element("span", {}, "These hours have not begun."), clear);
+    return;
+  }
+  place.replaceChildren(...[
+    element("span", {}, element("b", {}, span(start, end)), `, ${hours} ${hours === 1 ? "hour" : "hours"} of every topic`),
+    page.mayRun
+      ? element("button", { type: "button", class: "primary", onclick: () => begin(() => plan(start, end)) }, "Plan a backfill")
+      : element("span", { class: "muted" }, "Your role may not start runs of the DAG coverage; plans of others are below."),
+    range[0] === range[1] ? element("button", { type: "button", onclick: () => openRuns(range[0]) }, "Its runs") : null,
+    clear,
+  ].filter(Boolean));
 }
 
 function clearSelection() {
   page.anchor = page.cursor;
+  page.single = false;
   drawSelection();
 }
 
-/** Starts the DAG coverage through Airflow's own API: the user's rights decide. */
-async function plan(start, end) {
-  drawSelection([element("span", {}, "Starting …")]);
+/** Starts a plan or its backfill and follows it; the user's rights decide. */
+async function begin(start) {
   const close = element("button", { type: "button", onclick: clearSelection }, "Close");
+  drawSelection([element("span", {}, "Starting …")]);
   try {
-    const run = await request(airflowUrl(`api/v2/dags/${DAG}/dagRuns`), {
-      method: "POST",
-      body: JSON.stringify({
-        logical_date: null,
-        conf: { start: hourLabel(start), end: hourLabel(end), dry_run: true },
-      }),
-    });
-    const link = airflowLink(`dags/${DAG}/runs/${encodeURIComponent(run.dag_run_id)}`, "its run");
-    drawSelection([element("span", {}, "The backfill is being planned; nothing is changed. See ", link, "."), close]);
+    const id = await start();
+    clearSelection();
+    await follow(id, true);
   } catch (problem) {
     const text = problem.status === 403
       ? "Your role may not start runs: nothing was started."
       : `${problem.title}: ${problem.message}`;
     drawSelection([element("span", { class: "error", role: "alert" }, text), close]);
   }
+}
+
+/** Shows a plan or backfill and keeps it up to date. Its id is kept in the address and for a reload. */
+async function follow(id, focus = false) {
+  clearTimeout(page.timer);
+  page.followed = id;
+  page.found = null;
+  page.wait = FIRST_WAIT;
+  if (id) window.sessionStorage.setItem(STORED, id);
+  else window.sessionStorage.removeItem(STORED);
+  history.replaceState(null, "", id ? `#${encodeURIComponent(id)}` : window.location.pathname);
+  if (id) await watch(id);
+  else {
+    drawPanel();
+    drawProgress();
+  }
+  if (focus) byId("panel-title")?.focus();
+}
+
+async function watch(id) {
+  const before = page.found;
+  try {
+    const found = await snapshot(id, before);
+    if (page.followed !== id) return;
+    page.found = found;
+    page.trouble = null;
+  } catch (problem) {
+    if (page.followed !== id) return;
+    if (problem.status === 404) {
+      // Someone has deleted the run.
+      await follow(null);
+      return;
+    }
+    page.trouble = problem;
+  }
+  drawPanel();
+  drawProgress();
+  const over = page.found && isOver(page.found);
+  if (!over) {
+    page.timer = setTimeout(watch, page.wait, id);
+    page.wait = Math.min(page.wait * 1.3, LONGEST_WAIT);
+  }
+  const step = page.found && !isPlan(page.found.run) && `${id}-${over ? "over" : page.found.run.state}`;
+  if (step && before && step !== page.revision && !isActive(page.found.run)) {
+    // The ledger has changed: the grid is read anew, past what the server has kept.
+    page.revision = step;
+    await load();
+    drawHistory();
+  }
+}
+
+function drawPanel() {
+  const place = byId("backfill");
+  const titles = Object.fromEntries((page.data?.topics ?? []).map((topic) => [topic.name, topic.title]));
+  const { found, trouble } = page;
+  place.hidden = !page.followed || (!found && !trouble);
+  if (place.hidden) {
+    place.replaceChildren();
+    return;
+  }
+  const focused = place.contains(document.activeElement) ? document.activeElement.id || "panel-title" : null;
+  const opened = place.querySelector("details")?.open ?? false;
+  const close = async () => {
+    await follow(null);
+    cells().find((cell) => cell.tabIndex === 0)?.focus();
+  };
+  const rows = found
+    ? panel(found, titles, {
+      run: page.mayRun ? () => begin(() => run(found)) : null,
+      again: page.mayRun ? () => begin(() => plan(found.run.conf.start, found.run.conf.end)) : null,
+      close,
+    })
+    : [element("button", { type: "button", onclick: close }, "Close")];
+  if (trouble) rows.push(element("p", { class: "error", role: "alert" }, `${trouble.title}: ${trouble.message} It is asked again.`));
+  place.replaceChildren(element("div", {}, rows));
+  const details = place.querySelector("details");
+  if (details) details.open = opened;
+  if (focused) (byId(focused) ?? byId("panel-title"))?.focus();
+  const words = found ? standing(found).words : "";
+  if (byId("progress").textContent !== words) byId("progress").textContent = words;
+}
+
+const MARKS = { planned: "in the plan", active: "under way", done: "done", failed: "failed" };
+
+/** Marks on the grid what the followed run does to each hour. */
+function drawProgress() {
+  const marks = page.found ? progress(page.found) : new Map();
+  for (const cell of cells()) {
+    const hour = page.data.hours[indexOf(cell)];
+    const mark = marks.get(`${cell.dataset.topic} ${hour}`) ?? marks.get(hour);
+    const label = cell.getAttribute("aria-label").split(" · backfill: ")[0];
+    if (mark) {
+      cell.dataset.progress = mark;
+      cell.setAttribute("aria-label", `${label} · backfill: ${MARKS[mark]}`);
+    } else {
+      delete cell.dataset.progress;
+      cell.setAttribute("aria-label", label);
+    }
+  }
+}
+
+/** The latest plans and backfills, whoever started them; the one that is active is followed if none is. */
+async function drawHistory() {
+  const runs = await recent();
+  byId("history").replaceChildren(...(runs.length
+    ? [element("h2", {}, "Plans and backfills"), element("ul", { class: "runs" }, runs.slice(0, 8).map((one) => {
+      const state = one.state === "success" ? { words: "done", kind: "good" } : one.state === "failed" ? { words: "failed", kind: "bad" }
+        : { words: one.state, kind: "active" };
+      return element("li", {},
+        element("button", { type: "button", class: "link", onclick: () => follow(one.dag_run_id, true) },
+          `${isPlan(one) ? "Plan for" : "Backfill of"} ${span(one.conf.start, one.conf.end)}`),
+        badge(state), element("span", { class: "muted" }, `${one.triggering_user_name ?? ""} ${dayTime(new Date(one.run_after))}`));
+    }))]
+    : []));
+  return runs;
+}
+
+/** What the page was left with, the address names, or somebody runs just now. */
+async function resume() {
+  let runs = [];
+  try {
+    page.mayRun = await mayRun();
+    runs = await drawHistory();
+  } catch (problem) {
+    // Without a right to see the DAG's runs there is the grid alone.
+    if (problem.status !== 403) byId("history").replaceChildren(element("p", { class: "error" }, `${problem.title}: ${problem.message}`));
+  }
+  drawSelection();
+  const named = decodeURIComponent(window.location.hash.slice(1));
+  let id = named || window.sessionStorage.getItem(STORED) || runs.find(isActive)?.dag_run_id;
+  if (!id) return;
+  // A plan that somebody has started meanwhile is followed as what it has become.
+  if (id.startsWith(PLAN) && runs.some((one) => one.dag_run_id === runOfPlan(id))) id = runOfPlan(id);
+  await follow(id);
 }
 
 function openRuns(index, newTab) {
@@ -235,6 +397,7 @@ function moveTo(cell, extend) {
   cell.tabIndex = 0;
   cell.focus({ preventScroll: false });
   page.cursor = indexOf(cell);
+  page.single = false;
   if (!extend) page.anchor = page.cursor;
   drawSelection();
 }
@@ -254,17 +417,35 @@ function onKey(event) {
     const target = own[moves[event.key]];
     if (event.shiftKey && page.anchor === null) page.anchor = at;
     if (target) moveTo(target, event.shiftKey);
-  } else if (event.key === "Enter" || event.key === " ") {
+  } else if (event.key === "Enter") {
     event.preventDefault();
     openRuns(at, event.ctrlKey || event.metaKey);
+  } else if (event.key === " ") {
+    event.preventDefault();
+    moveTo(cell, false);
+    page.single = true;
+    drawSelection();
   } else if (event.key === "Escape") {
     hideTip();
     clearSelection();
   }
 }
 
+/** By touch a tap marks an hour and the next one extends the range to it: dragging scrolls. */
+function onTap(event) {
+  const cell = event.target.closest("[role=gridcell]");
+  if (!cell || event.pointerType !== "touch") return;
+  const extend = page.single && page.anchor !== indexOf(cell) && page.cursor === page.anchor;
+  const anchor = page.anchor;
+  moveTo(cell, extend);
+  page.anchor = extend ? anchor : indexOf(cell);
+  page.single = !extend;
+  drawSelection();
+}
+
 function onPointer(event) {
   const cell = event.target.closest?.("[role=gridcell]");
+  if (event.pointerType === "touch") return;
   if (event.type === "pointerdown" && cell && event.button === 0) {
     event.preventDefault();
     page.dragging = true;
@@ -299,7 +480,8 @@ function showTip(cell) {
           ["Missing", hour.missing], ["Recovered", hour.recovered], ["Predicted", hour.predicted]]
           .map(([name, count]) => [element("dt", {}, name), element("dd", {}, whole(count))]),
           element("dt", {}, "Stream alive"), element("dd", {}, duration(hour.alive_s)),
-          hour.gap_s ? [element("dt", {}, "Gap"), element("dd", {}, duration(hour.gap_s))] : []),
+          hour.gap_s ? [element("dt", {}, "Gap"), element("dd", {}, duration(hour.gap_s))] : [],
+          hour.measured_at ? [element("dt", {}, "Measured"), element("dd", {}, `${dayTime(moment(hour.measured_at))} UTC`)] : []),
       ]
     : [element("p", {}, "Not measured: before the collection began, or not yet.")];
   tip.replaceChildren(element("h3", {}, `${found.title}, ${dayTime(moment(page.data.hours[index]))} UTC`),
@@ -320,6 +502,7 @@ document.body.append(element("div", { id: "tip", role: "tooltip", hidden: true }
 const content = byId("content");
 content.addEventListener("keydown", onKey);
 content.addEventListener("pointerdown", onPointer);
+content.addEventListener("click", onTap);
 content.addEventListener("pointerover", onPointer);
 content.addEventListener("pointerleave", hideTip);
 content.addEventListener("focusin", (event) => {
@@ -329,5 +512,12 @@ content.addEventListener("focusin", (event) => {
 });
 content.addEventListener("focusout", hideTip);
 window.addEventListener("pointerup", onPointer);
-window.addEventListener("scroll", hideTip, { passive: true });
-load();
+window.addEventListener("scroll", hideTip, { passive: true, capture: true });
+content.append(
+  element("section", { id: "backfill", class: "card", "aria-labelledby": "panel-title", hidden: true }),
+  element("p", { id: "progress", class: "unseen", role: "status" }),
+  element("div", { id: "grids" }),
+  element("div", { id: "selection", role: "region", "aria-label": "Selected hours", "aria-live": "polite" }),
+  element("section", { id: "history" }),
+);
+load().then(resume);

@@ -1,6 +1,6 @@
 // Elements without HTML in strings: text is always text, whatever it holds.
 
-/** An element with attributes, listeners (`onclick`) and children; false and null are left out. */
+/** An element with attributes, listeners (`onclick`) and children, lists in lists too; false and null are left out. */
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -8,7 +8,7 @@ export function element(name, attributes = {}, ...children) {
     if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
     else made.setAttribute(key, value === true ? "" : value);
   }
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return made;
 }
 

@@ -1,7 +1,7 @@
 // Numbers and times in words; all times are UTC.
 const DAY = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short", timeZone: "UTC" });
 const TIME = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
-const WHOLE = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
+const WHOLE = new Intl.NumberFormat("en-GB", { signDisplay: "negative", maximumFractionDigits: 0 });
 const SHORT = new Intl.NumberFormat("en-GB", { notation: "compact", maximumFractionDigits: 1 });
 const COUNTRIES = new Intl.DisplayNames("en", { type: "region", fallback: "code" });
 const LANGUAGES = new Intl.DisplayNames("en", { type: "language", fallback: "code" });
@@ -52,10 +52,16 @@ export function duration(seconds) {
   return [minutes ? `${minutes} min` : "", seconds % 60 || !minutes ? `${Math.round(seconds % 60)} s` : ""].join(" ").trim();
 }
 
-const RATIO = new Intl.NumberFormat("en-GB", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
-const PERCENT = new Intl.NumberFormat("en-GB", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const PERCENT0 = new Intl.NumberFormat("en-GB", { style: "percent", maximumFractionDigits: 0 });
+// What rounds to zero is zero: never "-0.00", whatever the arithmetic has left of it.
+const SIGN = { signDisplay: "negative" };
+const RATIO = new Intl.NumberFormat("en-GB", { ...SIGN, minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const PERCENT = new Intl.NumberFormat("en-GB", { ...SIGN, style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const PERCENT0 = new Intl.NumberFormat("en-GB", { ...SIGN, style: "percent", maximumFractionDigits: 0 });
 const FORMATS = { ratio: RATIO, percent: PERCENT, percent0: PERCENT0, number: WHOLE };
+const MONEY = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD" });
+
+/** US dollars, such as `$1,234.50`. */
+export const money = (value) => MONEY.format(value);
 
 /** A figure in its measure's format; a dash where there is none. */
 export const figure = (value, format) => (value === null || value === undefined ? "–" : FORMATS[format].format(value));

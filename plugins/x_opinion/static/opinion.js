@@ -116,7 +116,14 @@ function topicFilter() {
 function languageFilter(open) {
   const chosen = filters.languages.size;
   const offered = shown.languages.filter((one) => one.measured || filters.unmeasured || filters.languages.has(one.value));
-  return element("details", { class: "menu", open },
+  // At the window's right edge the list opens to the left: it is never cut.
+  const place = (event) => {
+    const list = event.target.querySelector("div");
+    list.style.left = "0";
+    const over = list.getBoundingClientRect().right + 12 - document.documentElement.clientWidth;
+    if (over > 0) list.style.left = `${-over}px`;
+  };
+  return element("details", { class: "menu", open, ontoggle: place },
     element("summary", {}, chosen ? `Languages: ${chosen}` : "All languages"),
     element("div", {},
       element("button", { type: "button", disabled: !chosen, onclick: () => { filters.languages.clear(); load(); } }, "All languages"),
