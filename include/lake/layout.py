@@ -23,6 +23,9 @@ CHAMPION = "training/champion.json"
 """The champion and the hours that it has predicted, written after its predictions."""
 
 _RECOVERED = re.compile(r"/recovered-(\d{8}T\d{9}Z)-(\d{8}T\d{9}Z)\.json\.gz$")
+_QUALITY = re.compile(
+    r"quality/suite=(?P<suite>[a-z_]+)/dt=[0-9-]{10}/(?P<period>[0-9-]{10}(T[0-9]{2})?)\.json"
+)
 _LABELED = re.compile(
     r"labeled/topic=(?P<topic>[^/]+)/dt=(?P<date>\d{4}-\d\d-\d\d)/tweets-(?P<hour>\d\d)\.parquet"
 )
@@ -119,10 +122,20 @@ def model_key(stage: str, digest: str) -> str:
     return f"models/{stage}/{digest}.tar.gz"
 
 
+QUALITY = "quality/"
+"""What the quality suites found: one object a suite and period."""
+
+
 def quality_key(suite: str, period: Window | str) -> str:
     """What a quality suite found: ``raw`` or ``labeled`` in one hour, ``opinion`` in one day; counts only."""
     label = str(period)
-    return f"quality/suite={suite}/dt={label[:10]}/{label}.json"
+    return f"{QUALITY}suite={suite}/dt={label[:10]}/{label}.json"
+
+
+def quality_result(key: str) -> tuple[str, str] | None:
+    """The suite and the period of a key of `quality_key`; None for any other key."""
+    found = _QUALITY.fullmatch(key)
+    return (found["suite"], found["period"]) if found else None
 
 
 def labeled_hour(key: str) -> tuple[str, Window] | None:

@@ -1,4 +1,4 @@
-"""A quality result as a page, made from its JSON when somebody looks: counts only, nothing from elsewhere.
+"""Quality results as pages, made from their JSON when somebody looks: nothing comes from elsewhere.
 
 Great Expectations' own page costs a task 0.3 s and a reader some ten libraries from other hosts.
 """
@@ -6,7 +6,8 @@ Great Expectations' own page costs a task 0.3 s and a reader some ten libraries 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -21,13 +22,64 @@ th, td { border-bottom: 1px solid #8886; padding: .35rem .6rem; text-align: left
 td.number { text-align: right; font-variant-numeric: tabular-nums }
 tr.blocks td:first-child { border-left: .4rem solid light-dark(#b3261e, #ff8a80); font-weight: 600 }
 tr.warns td:first-child { border-left: .4rem solid light-dark(#8a5a00, #ffcc66); font-weight: 600 }
+nav { display: flex; flex-wrap: wrap; gap: .3rem 1.5rem }
+.scroll { overflow-x: auto }
+ul.periods { columns: 9rem; list-style: none; padding: 0 }
 tr.holds td:first-child { border-left: .4rem solid light-dark(#1b6e3c, #7bd88f) }
 """
-_COLUMNS = ("Result", "Column", "Expectation", "Expected", "Rows", "Break it", "Why it is expected")
+_COLUMNS = (
+    *("Result", "Column", "Expectation", "Expected", "Observed", "Rows", "Break it"),
+    "Why it is expected",
+)
+ORDER = ("raw", "labeled", "opinion", "predictions")
+"""The suites in the order in which the pipeline runs them."""
 
 
-def render(content: bytes) -> str:
-    """The HTML page of a result as `runner.document` has written it."""
+@dataclass(frozen=True)
+class Neighbors:
+    """The periods of the same suite with a result before and after one; None where there is none."""
+
+    previous: str | None = None
+    next: str | None = None
+
+    @classmethod
+    def of(cls, period: str, known: Sequence[str]) -> Neighbors:
+        """From all periods of the suite that have a result."""
+        before = [each for each in known if each < period]
+        after = [each for each in known if each > period]
+        return cls(max(before, default=None), min(after, default=None))
+
+
+def index(found: Mapping[str, Sequence[str]]) -> str:
+    """The HTML page that leads to every result; ``found`` has each suite's periods.
+
+    It lies at ``quality/`` below the plugin's address, a result at ``quality/<suite>/<period>``.
+    """
+    parts = []
+    for suite in sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
+        days: dict[str, list[str]] = {}
+        for period in sorted(found[suite], reverse=True):
+            days.setdefault(period[:10], []).append(period)
+        parts.append(f"<h2>Suite {escape(suite)}</h2>")
+        for day, periods in days.items():
+            links = "".join(
+                f'<li><a href="{escape(suite)}/{period}">{period.replace("T", " ")}</a></li>'
+                for period in sorted(periods)
+            )
+            # Days and hours with a result are many: the latest day is open.
+            opened = " open" if day == next(iter(days)) else ""
+            parts.append(
+                f'<details{opened}><summary>{day}: {len(periods)}</summary><ul class="periods">{links}</ul>'
+                "</details>"
+            )
+    body = "".join(parts) or (
+        "<p>Nothing was checked yet. The DAG transform checks every hour, insights every day.</p>"
+    )
+    return _html("Quality results", '<nav><a href="../coverage">Coverage</a></nav>', body)
+
+
+def render(content: bytes, neighbors: Neighbors | None = None) -> str:
+    """The HTML page of a result as `runner.document` has written it, with links to its ``neighbors``."""
     result: dict[str, Any] = json.loads(content)
     title = f"Suite {result['suite']} of {result['window']}"
     verdict = (
@@ -38,10 +90,22 @@ def render(content: bytes) -> str:
         _table(frame, [outcome for outcome in result["outcomes"] if outcome["frame"] == frame])
         for frame in dict.fromkeys(outcome["frame"] for outcome in result["outcomes"])
     )
+    beside = neighbors or Neighbors()
+    links = [
+        ("../", "All results"),
+        (beside.previous, f"← {beside.previous}"),
+        (beside.next, f"{beside.next} →"),
+        ("../../coverage", "Coverage"),
+    ]
+    navigation = "".join(f'<a href="{address}">{text}</a>' for address, text in links if address)
+    return _html(title, f'<nav aria-label="Results">{navigation}</nav>', f"<p>{escape(verdict)}</p>{tables}")
+
+
+def _html(title: str, navigation: str, body: str) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
-        f"<body><h1>{escape(title)}</h1><p>{escape(verdict)}</p>{tables}</body></html>"
+        f"<body>{navigation}<h1>{escape(title)}</h1>{body}</body></html>"
     )
 
 
@@ -49,7 +113,8 @@ def _table(frame: str, outcomes: list[dict[str, Any]]) -> str:
     head = "".join(f'<th scope="col">{column}</th>' for column in _COLUMNS)
     rows = "".join(_row(outcome) for outcome in outcomes)
     caption = f"<caption>{escape(frame)}</caption>"
-    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f'<div class="scroll">{table}</div>'
 
 
 def _row(outcome: Mapping[str, Any]) -> str:
@@ -58,6 +123,8 @@ def _row(outcome: Mapping[str, Any]) -> str:
     return (
         f'<tr class="{kind}"><td>{kind}</td><td>{escape(outcome["subject"])}</td>'
         f"<td>{escape(outcome['expectation'])}</td><td>{escape(outcome['expected'])}</td>"
+        # Results that were kept before observed values were have none.
+        f"<td>{escape(outcome.get('observed', ''))}</td>"
         f'<td class="number">{outcome["checked"]:,}</td><td class="number">{escape(failed)}</td>'
         f"<td>{escape(outcome['why'])}</td></tr>"
     )

@@ -1,11 +1,11 @@
-"""Runs a suite on Great Expectations and keeps what it found: counts, never values."""
+"""Runs a suite on Great Expectations and keeps what it found: counts and ranges, never text or ids."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from include.quality.suites import BLOCKS, Rule, Suite
@@ -18,7 +18,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """Whether one expectation holds: how many of the rows break it, or the error it ended with."""
+    """Whether one expectation holds: how many of the rows break it, or the error it ended with.
+
+    ``observed`` says in a few words what the column holds.
+    """
 
     frame: str
     subject: str
@@ -30,6 +33,7 @@ class Outcome:
     checked: int
     failed: int
     error: str | None
+    observed: str = ""
 
     def __str__(self) -> str:
         what = self.error or f"{self.failed} of {self.checked}"
@@ -114,7 +118,10 @@ def run_suite(suite: Suite, frames: Mapping[str, pd.DataFrame]) -> QualityResult
             expectations, result_format={"result_format": "SUMMARY", "partial_unexpected_count": 0}
         )
         found = {each.expectation_config.meta["rule"]: each for each in validation.results}  # type: ignore[union-attr]
-        outcomes += [_outcome(frame, rule, found[number]) for number, rule in enumerate(rules)]
+        outcomes += [
+            replace(_outcome(frame, rule, found[number]), observed=observed(frames[frame], rule))
+            for number, rule in enumerate(rules)
+        ]
     result = QualityResult(suite.name, len(frames["rows"]), tuple(outcomes))
     for failure in result.failures:
         log.log(
@@ -126,6 +133,36 @@ def run_suite(suite: Suite, frames: Mapping[str, pd.DataFrame]) -> QualityResult
         )
     log.info("suite=%s checked=%d failed=%d rows=%d", suite.name, result.checked, result.failed, result.rows)
     return result
+
+
+def observed(frame: pd.DataFrame, rule: Rule) -> str:
+    """What the rule's column holds, in words: its range, its nulls, or which of the expected values.
+
+    Ids stay out of it, and so do values that nobody expects.
+    """
+    columns = [rule.arguments["column"]] if "column" in rule.arguments else rule.arguments["column_list"]
+    if not set(columns) <= set(frame.columns):
+        return "no such column"
+    found = frame[columns[0]]
+    match rule.expectation:
+        case "ExpectColumnValuesToNotBeNull":
+            return f"{int(found.isna().sum()):,} null"
+        case "ExpectColumnValuesToBeUnique" | "ExpectCompoundColumnsToBeUnique":
+            return f"{len(frame.drop_duplicates(subset=columns)):,} different in {len(frame):,}"
+        case "ExpectColumnValuesToBeInSet":
+            wanted = rule.arguments["value_set"]
+            there = set(found.dropna().unique())
+            known = [str(value) for value in wanted if value in there]
+            others = len(there - set(wanted))
+            return ", ".join([*known, *([f"{others:,} others"] if others else [])]) or "nothing"
+    if columns[0].endswith("_id"):
+        return ""
+    known = found.dropna()
+    return f"{_shown(known.min())} to {_shown(known.max())}" if len(known) else "nothing"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,.6g}" if isinstance(value, (int, float)) or hasattr(value, "dtype") else str(value)
 
 
 def _outcome(frame: str, rule: Rule, found: Any) -> Outcome:

@@ -156,6 +156,15 @@ def _router(cache: Cache) -> APIRouter:
     async def icon(request: Request, name: str) -> Response:
         return await files.get_response(f"icons/{name}", request.scope)
 
+    @router.get("/quality/")
+    async def quality_index(lake: LakeDependency) -> HTMLResponse:
+        def read() -> str:
+            from include.quality.docs import index
+
+            return index(lake.quality_results())
+
+        return HTMLResponse(await cache.get(("quality",), read), headers=_PAGE_HEADERS)
+
     @router.get("/quality/{suite}/{label}")
     async def quality(
         lake: LakeDependency,
@@ -166,9 +175,10 @@ def _router(cache: Cache) -> APIRouter:
         possible_day(Window.parse(label if "T" in label else f"{label}T00").start.date(), now)
 
         def read() -> str:
-            from include.quality.docs import render
+            from include.quality.docs import Neighbors, render
 
-            return render(lake.quality(suite, label))
+            content = lake.quality(suite, label)
+            return render(content, Neighbors.of(label, lake.quality_results().get(suite, [])))
 
         return HTMLResponse(await cache.get(("quality", suite, label), read), headers=_PAGE_HEADERS)
 

@@ -7,9 +7,9 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from include.lake.athena import Athena, AthenaError, Row
-from include.lake.layout import quality_key
+from include.lake.layout import QUALITY, quality_key, quality_result
 from include.lake.sql import render
-from include.lake.storage import ObjectMissingError, read
+from include.lake.storage import ObjectMissingError, list_objects, read
 from include.operators.aws import client
 from include.settings import settings
 
@@ -59,6 +59,20 @@ class Lake:
             raise NotThereError(f"There is no result of the suite {suite} for {label}.") from error
         except (BotoCoreError, ClientError) as error:
             raise LakeError(f"S3 cannot be asked: {error}") from error
+
+    def quality_results(self) -> dict[str, list[str]]:
+        """The periods of every suite that have a stored result, in order. Raises `LakeError` if S3 fails."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        found: dict[str, list[str]] = {}
+        try:
+            listed = list_objects(client("s3"), settings().bucket, QUALITY).objects
+        except (BotoCoreError, ClientError) as error:
+            raise LakeError(f"S3 cannot be asked: {error}") from error
+        for each in listed:
+            if result := quality_result(each.key):
+                found.setdefault(result[0], []).append(result[1])
+        return {suite: sorted(periods) for suite, periods in found.items()}
 
     def select(self, statements: Mapping[str, str]) -> dict[str, pa.Table]:
         """Runs statements beside each other; returns each one's rows as a table under its name.

@@ -133,6 +133,9 @@ class RecordedLake(Lake):
         result = QualityResult(suite=suite, rows=12, outcomes=())
         return document(result, label)
 
+    def quality_results(self) -> dict[str, list[str]]:
+        return {"raw": ["2026-11-19T23", "2026-11-20T05", "2026-11-20T08"], "opinion": ["2026-11-19"]}
+
     def select(self, statements: Mapping[str, str]) -> dict[str, pa.Table]:
         with self._lock:
             self.asked += 1

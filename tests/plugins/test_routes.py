@@ -43,6 +43,7 @@ ADDRESSES = [
     "/data/rights",
     f"/static/{version()}/style.css",
     "/icons/coverage-light.svg",
+    "/quality/",
     "/quality/raw/2026-11-20T05",
 ]
 
@@ -330,11 +331,23 @@ def test_a_quality_result_is_a_page_of_counts(client: TestClient) -> None:
     assert answer.status_code == 200
     assert "<h1>Suite raw of 2026-11-20T05</h1>" in answer.text
     assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+    links = re.findall(r'href="([^"]*)"', answer.text)
+    assert links == ["../", "2026-11-19T23", "2026-11-20T08", "../../coverage"]
     missing = client.get("/quality/raw/2026-11-20T06")
     assert missing.status_code == 404
     assert "no result of the suite raw" in missing.json()["detail"]
     for address in ("/quality/raw/yesterday", "/quality/..%2Fraw/2026-11-20T05", "/quality/Raw/2026-11-20"):
         assert client.get(address).status_code in (404, 422)
+
+
+def test_the_index_leads_to_every_quality_result(client: TestClient) -> None:
+    answer = client.get("/quality/")
+    assert answer.status_code == 200
+    links = re.findall(r'href="([^"]*)"', answer.text)
+    assert links == [
+        *("../coverage", "raw/2026-11-20T05", "raw/2026-11-20T08", "raw/2026-11-19T23"),
+        "opinion/2026-11-19",
+    ]
 
 
 def test_there_are_no_other_pages(client: TestClient) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from xml.etree import ElementTree as ET
 
 import pandas as pd
 
 from include.quality.docs import render
-from include.quality.runner import document, run_suite
+from include.quality.runner import document, observed, run_suite
 from include.quality.suites import BLOCKS, WARNS, Rule, Suite
 
 SUITE = Suite(
@@ -38,14 +39,46 @@ def test_the_page_tells_of_every_expectation_what_became_of_it_and_why_it_is_exp
         "n",
         "ExpectColumnValuesToBeBetween",
         "max_value 1",
+        "1 to 3",
         "3",
         "2",
         "a < b",
     ]
     assert found[3][0] == "blocks"
-    assert "missing" in found[3][5]
+    assert found[3][4] == "no such column"
+    assert "missing" in found[3][6]
     assert "Suite raw of 2026-11-20T05" in page
     assert "4 expectations on 3 rows: 3 fail, 2 of them block" in page
+
+
+def test_observed_values_are_ranges_nulls_and_expected_values_never_ids_or_others() -> None:
+    rows = pd.DataFrame(
+        {"n": [1, 1, None], "tweet_id": [7, 8, 9], "tag": ["a", "b", "secret"], "share": [0.25, 0.5, 1]}
+    )
+    seen = {
+        rule.subject + rule.expectation.removeprefix("ExpectColumnValues"): observed(rows, rule)
+        for rule in (
+            Rule(WARNS, "", "ExpectColumnValuesToNotBeNull", {"column": "n"}),
+            Rule(WARNS, "", "ExpectColumnValuesToBeUnique", {"column": "tweet_id"}),
+            Rule(WARNS, "", "ExpectColumnValuesToBeBetween", {"column": "tweet_id", "max_value": 1}),
+            Rule(WARNS, "", "ExpectColumnValuesToBeBetween", {"column": "share", "max_value": 1}),
+            Rule(WARNS, "", "ExpectColumnValuesToBeInSet", {"column": "tag", "value_set": ["a", "b", "c"]}),
+        )
+    }
+    assert seen == {
+        "nToNotBeNull": "1 null",
+        "tweet_idToBeUnique": "3 different in 3",
+        "tweet_idToBeBetween": "",
+        "shareToBeBetween": "0.25 to 1",
+        "tagToBeInSet": "a, b, 1 others",
+    }
+
+
+def test_a_result_of_before_observed_values_is_shown() -> None:
+    content = json.loads(document(run_suite(SUITE, {"rows": pd.DataFrame({"n": [1]})}), "2026-11-20"))
+    for outcome in content["outcomes"]:
+        del outcome["observed"]
+    assert "<td>holds</td>" in render(json.dumps(content).encode())
 
 
 def test_the_page_loads_nothing_and_runs_nothing() -> None:
