@@ -28,7 +28,7 @@ from airflow.sdk import DAG
 
 from include.operators import insights as tasks
 from include.operators.assets import LABELED, PREDICTED
-from include.operators.links import give
+from include.operators.links import AthenaLink, give
 from include.operators.notifications import Notify, run_failed
 from include.operators.quality import QualityLink
 
@@ -58,5 +58,6 @@ with DAG(
     ingest = tasks.IngestDataSetOperator.partial(task_id="ingest").expand(data_set=data_sets)
 
     give(QualityLink(), checked)
+    give(AthenaLink(), views, aggregated, checked)
     gather >> views >> days
     checked >> data_sets

@@ -1,10 +1,10 @@
 """
 ### Provision: what the other DAGs need
 
-Creates or updates the Glue database, its tables (`sql/tables/`), the Athena workgroup, the SageMaker models,
-and QuickSight's data source, data sets and dashboards (`include/insights/dashboards.yaml`; skipped while no
-principals are configured). Run it by hand at first start and whenever topics, tables, models or dashboards
-change. **Running it twice changes nothing**; the task `report` returns what was changed.
+Creates or updates the Glue database, its tables (`sql/tables/`) and views, the Athena workgroup, the
+SageMaker models, and QuickSight's data source, data sets and dashboards (`include/insights/dashboards.yaml`;
+skipped while no principals are configured). Run it by hand at first start and whenever topics, tables, models
+or dashboards change. **Running it twice changes nothing**; the task `report` returns what was changed.
 
 Tables are external, so replacing one whose definition has changed touches no data. The pool `sagemaker` is no
 part of it: tasks cannot create pools. `make run`, `docker/init.sh` and Astro's `airflow_settings.yaml` make
@@ -16,6 +16,7 @@ from __future__ import annotations
 import pendulum
 from airflow.sdk import DAG
 
+from include.operators.links import AthenaLink, give
 from include.operators.notifications import Notify, run_failed
 from include.operators.provision import lake, models, quicksight, report
 
@@ -30,6 +31,7 @@ with DAG(
     tags=["x-opinion", "operations"],
 ):
     provisioned, dashboards = lake(), quicksight()
+    give(AthenaLink(), provisioned)
     # QuickSight tries the workgroup when its data source is created.
     provisioned >> dashboards
     report([provisioned, models(), dashboards])

@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     bucket: str = "x-opinion-lake"
     database: str = "x_opinion"
     workgroup: str = "x_opinion"
+    athena_query_url: str = "https://{console}/athena/home?region={region}#/query-editor/history/{query}"
+    """Where people look at a query of Athena; ``{console}`` is the host of AWS's console."""
     delivery_stream: str = "x-opinion"
 
     x_api_url: str = "https://api.x.com"
@@ -78,8 +80,8 @@ class Settings(BaseSettings):
 
     quicksight_principals: tuple[str, ...] = ()
     """ARNs of QuickSight's users and groups who see the dashboards there, a JSON list; none: not used."""
-    quicksight_url: str = "https://us-east-1.quicksight.aws.amazon.com/sn"
-    """Where people open QuickSight: the address above its ``/dashboards``."""
+    quicksight_url: str = "https://{region}.quicksight.aws.amazon.com/sn"
+    """Where people open QuickSight: the address above its ``/dashboards``; ``{region}`` is AWS's region."""
     quicksight_spacing_seconds: int = Field(2700, ge=0)
     """How long a data set is left alone after an ingestion: 32 of them last a day, and an hour's run that
     comes a little earlier than the one before does not wait for the next."""
@@ -91,6 +93,8 @@ class Settings(BaseSettings):
         "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.6.0-cpu-py312-ubuntu22.04-sagemaker"
     )
     sagemaker_instance_type: str = "ml.c6i.xlarge"
+    sagemaker_job_url: str = "https://{console}/sagemaker/home?region={region}#/transform-jobs/{job}"
+    """Where people look at a batch transform job; ``{console}`` is the host of AWS's console."""
     sagemaker_pool: str = "sagemaker"
     """The Airflow pool that keeps within the account's instance limit; it counts deferred tasks."""
     sentiment_artifact: str = str(_INCLUDE / "labeling" / "ngram")

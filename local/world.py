@@ -236,7 +236,9 @@ def _environment(options: RunOptions, world: Path, endpoints: Endpoints, topics_
         "OPINION_GATHER_SECONDS": "5",
         "OPINION_TRAINING_TRIALS": "2",
         "OPINION_QUICKSIGHT_PRINCIPALS": json.dumps([QUICKSIGHT_READER]),
+        "OPINION_ATHENA_QUERY_URL": f"{endpoints.url('aws')}/_local/athena/queries/{{query}}",
         "OPINION_QUICKSIGHT_URL": f"{endpoints.url('aws')}/_local/quicksight",
+        "OPINION_SAGEMAKER_JOB_URL": f"{endpoints.url('aws')}/_local/sagemaker/transform-jobs/{{job}}",
         "OPINION_TRAINING_MODEL_URL": f"{endpoints.url('mlflow')}/#/models/{{model}}/versions/{{version}}",
         # Posts of the stand-in cost nothing: the small default would have the sample lowered.
         "OPINION_MONTHLY_POSTS": str(PROJECT_CAP),

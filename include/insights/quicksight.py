@@ -77,14 +77,15 @@ def data_set_ids(settings: Settings) -> tuple[str, ...]:
 
 
 def dashboard_url(settings: Settings, data_set: str) -> str:
-    """Where people see the first dashboard that shows a data set (an id of `data_set_ids`)."""
+    """Where people see the first dashboard that shows a data set (an id of `data_set_ids`).
+
+    With a ``{region}`` where the settings' address has one; empty where no dashboard shows it.
+    """
     definition = load(load_topics(settings.topics_file))
-    shown = next(
-        identity
-        for identity, dashboard in definition.dashboards.items()
-        if data_set in {f"{settings.database}-{found.name}" for found in dashboard.data_sets}
-    )
-    return f"{settings.quicksight_url}/dashboards/{settings.database}-{shown}"
+    for identity, dashboard in definition.dashboards.items():
+        if data_set in {f"{settings.database}-{found.name}" for found in dashboard.data_sets}:
+            return f"{settings.quicksight_url}/dashboards/{settings.database}-{identity}"
+    return ""
 
 
 def assets(definition: Definition, settings: Settings, account: str, region: str) -> list[Asset]:

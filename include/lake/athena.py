@@ -47,8 +47,12 @@ class AthenaError(RuntimeError):
 class Athena:
     """Athena in the settings' workgroup and database; results go where the workgroup says."""
 
-    def __init__(self, client: AthenaClient, settings: Settings) -> None:
+    def __init__(
+        self, client: AthenaClient, settings: Settings, note: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """``note`` is told the id of every execution when it starts, and again when it has failed."""
         self._client = client
+        self._note = note
         self._settings = settings
         self._running: set[str] = set()
 
@@ -109,6 +113,7 @@ class Athena:
         )
         execution = answer["QueryExecutionId"]
         self._running.add(execution)
+        self._note(execution)
         return execution
 
     def _wait(self, name: str, execution: str) -> None:
@@ -131,6 +136,7 @@ class Athena:
             statistics.get("TotalExecutionTimeInMillis"),
         )
         if state != "SUCCEEDED":
+            self._note(execution)
             reason = found["Status"].get("StateChangeReason", "no reason given")
             raise AthenaError(f"statement {name!r} ended as {state}: {reason} (execution {execution})")
 

@@ -14,6 +14,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include.operators.aws import client
+from include.operators.links import AthenaLink, athena
 from include.settings import settings
 from include.window import Window, WindowError
 
@@ -85,6 +86,8 @@ def is_dry_run(context: Context) -> bool:
 class _CoverageOperator(BaseOperator):
     """What measuring needs; ``rerun_dag_id`` is the DAG whose runs label the hours."""
 
+    operator_extra_links = (AthenaLink(),)
+
     def __init__(self, *, rerun_dag_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.rerun_dag_id = rerun_dag_id
@@ -106,9 +109,8 @@ class _CoverageOperator(BaseOperator):
     def measure(self, context: Context, windows: Sequence[Window]) -> Measurement:
         """Measures and judges ``windows`` now."""
         from include.coverage.measure import measure
-        from include.lake.athena import Athena
 
-        self._athena = Athena(client("athena"), settings())
+        self._athena = athena(context["ti"])
         active = [window for window in windows if _is_active(context["ti"], self.rerun_dag_id, window)]
         return measure(self._athena, client("s3"), settings(), _topics(), windows, active, _now())
 

@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
-from airflow.sdk import BaseOperator, BaseOperatorLink, task
+from airflow.sdk import BaseOperator, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from include.operators.aws import client
+from include.operators.links import NotedLink, address, athena
 from include.operators.quality import checking
 from include.settings import settings
 
@@ -66,11 +67,11 @@ class GatherChangesOperator(BaseOperator):
 
 
 @task
-def views() -> list[str]:
+def views(ti: Any = None) -> list[str]:
     """Creates or replaces the views of ``sql/views/``; their names."""
     from include.lake.views import create_views
 
-    return create_views(_athena())
+    return create_views(athena(ti))
 
 
 @task
@@ -82,11 +83,11 @@ def days() -> list[str]:
 
 
 @task
-def aggregate(day: str) -> dict[str, Any]:
+def aggregate(day: str, ti: Any = None) -> dict[str, Any]:
     """Selects a day on Athena and replaces its aggregate; counts."""
     from include.insights.aggregate import refresh
 
-    return refresh(_athena(), client("s3"), settings(), _topics(), day).to_json()
+    return refresh(athena(ti), client("s3"), settings(), _topics(), day).to_json()
 
 
 @task
@@ -96,7 +97,7 @@ def check(aggregated: list[dict[str, Any]], ti: Any = None) -> list[dict[str, An
 
     found = [each["day"] for each in aggregated]
     with checking(ti, "opinion", max(found)):
-        results = check_opinion(_athena(), client("s3"), settings(), _topics(), found)
+        results = check_opinion(athena(ti), client("s3"), settings(), _topics(), found)
     return [
         {name: value for name, value in result.to_json().items() if name != "failures"} for result in results
     ]
@@ -157,16 +158,10 @@ class IngestionTrigger(BaseTrigger):
         _data_set(self.data_set).cancel(self.ingestion)
 
 
-class DashboardLink(BaseOperatorLink):
-    """Leads from an ingestion to the dashboard that shows its data set."""
+class DashboardLink(NotedLink):
+    """The dashboard that shows the data set of an ingestion."""
 
     name = "QuickSight dashboard"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's signature
-        """The address."""
-        from include.insights.quicksight import dashboard_url
-
-        return dashboard_url(settings(), operator.data_set)  # type: ignore[attr-defined]
 
 
 class IngestDataSetOperator(BaseOperator):
@@ -190,7 +185,10 @@ class IngestDataSetOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Finds or starts the ingestion, and defers unless it ends soon."""
         from include.insights import ingestion
+        from include.insights.quicksight import dashboard_url
 
+        shown = address(dashboard_url(settings(), self.data_set), client("quicksight"))
+        DashboardLink().note(context["ti"], shown)
         data_set = _data_set(self.data_set)
         decision = self._decide(data_set)
         if decision.action is ingestion.Action.START:
@@ -270,12 +268,6 @@ def _topics() -> tuple[str, ...]:
     from include.x.topics import load
 
     return load(settings().topics_file).names
-
-
-def _athena() -> Any:
-    from include.lake.athena import Athena
-
-    return Athena(client("athena"), settings())
 
 
 def _data_set(identity: str) -> DataSet:

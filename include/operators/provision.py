@@ -12,21 +12,22 @@ log = logging.getLogger(__name__)
 
 
 @task
-def lake() -> list[str]:
-    """Database, workgroup and tables."""
-    from include.lake.athena import Athena
+def lake(ti: Any = None) -> list[str]:
+    """Database, workgroup, tables and views."""
     from include.operators.aws import client
-    from include.provision.lake import ensure_database, ensure_tables, ensure_workgroup
+    from include.operators.links import athena
+    from include.provision.lake import ensure_database, ensure_tables, ensure_views, ensure_workgroup
     from include.settings import settings
     from include.x.topics import load
 
     configured = settings()
     topics = load(configured.topics_file)
-    athena, glue = client("athena"), client("glue")
+    glue, asked = client("glue"), athena(ti)
     return [
         *ensure_database(glue, configured),
-        *ensure_workgroup(athena, configured),
-        *ensure_tables(Athena(athena, configured), glue, configured, topics),
+        *ensure_workgroup(client("athena"), configured),
+        *ensure_tables(asked, glue, configured, topics),
+        *ensure_views(asked, glue, configured),
     ]
 
 

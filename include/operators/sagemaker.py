@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from include.operators.aws import client
+from include.operators.links import TransformJobLink, address
 from include.settings import settings
 from include.window import Window
 
@@ -88,6 +89,7 @@ class BatchTransformOperator(BaseOperator):
     """
 
     template_fields = ("window", "input_prefix")
+    operator_extra_links = (TransformJobLink(),)
     ui_color = "#d9c7f7"
 
     def __init__(self, *, stage: str, window: Any, input_prefix: Any, **kwargs: Any) -> None:
@@ -121,6 +123,8 @@ class BatchTransformOperator(BaseOperator):
             started = jobs.start(sagemaker, s3, job)
         except jobs.CapacityError as error:
             self._wait_for_capacity(error)
+        job_address = address(settings().sagemaker_job_url, sagemaker, job=started.name)
+        TransformJobLink().note(context["ti"], job_address)
         result = {
             "job": started.name,
             "model": model.name,

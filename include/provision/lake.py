@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from include.lake import sql
 from include.lake.athena import Athena
 from include.lake.layout import AGGREGATES, ALL_TOPICS, NO_TOPIC
+from include.lake.views import create_view, queries
 from include.settings import Settings
 from include.x.topics import Topics
 
@@ -142,4 +143,17 @@ def ensure_tables(athena: Athena, glue: GlueClient, settings: Settings, topics: 
         athena.run(statement)
         done.append(f"{'created' if standing is None else 'replaced'} table {table}")
         log.info("provisioned table=%s definition=%s", table, digest)
+    return done
+
+
+def ensure_views(athena: Athena, glue: GlueClient, settings: Settings) -> list[str]:
+    """Creates missing views, so that the pages have something to read; returns what was done.
+
+    `insights` replaces each of them by what its file says whenever it runs.
+    """
+    done = []
+    for view in queries():
+        if _standing(glue, settings, view) is None:
+            create_view(athena, view)
+            done.append(f"created view {view}")
     return done

@@ -25,9 +25,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from moto.core.responses import ActionResult, EmptyResult
 from moto.core.utils import utcnow
@@ -36,8 +37,8 @@ from moto.sagemaker import models
 from moto.sagemaker.exceptions import ResourceInUseException, SagemakerClientError, ValidationError
 from moto.sagemaker.responses import SageMakerResponse
 
-from local.aws import container, objects
-from local.aws.context import ACCOUNT, REGION, Context, patch
+from local.aws import container, objects, pages
+from local.aws.context import ACCOUNT, REGION, Context, Reply, patch
 
 MEBIBYTE = 2**20
 DEFAULT_PAYLOAD_MEBIBYTES = 6
@@ -47,6 +48,8 @@ _LOG_LINES = 12
 _MAX_REASON = 1024
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _ACTIVE = ("InProgress", "Stopping")
+PAGES = "/_local/sagemaker/transform-jobs/"
+"""Where a job's page is, by its name."""
 
 type Status = Literal["InProgress", "Completed", "Failed", "Stopping", "Stopped"]
 
@@ -124,17 +127,32 @@ class ModelServer:
         finally:
             connection.close()
 
+    def log_size(self) -> int:
+        """How many bytes of log there are: what a job adds to it begins there."""
+        return self._log_path.stat().st_size if self._log_path.exists() else 0
+
+    def log(self, begin: int = 0) -> str:
+        """The container's log from a byte on, its last mebibyte; "" where it is gone."""
+        if not self._log_path.exists():
+            return ""
+        with self._log_path.open("rb") as file:
+            file.seek(max(begin, self.log_size() - MEBIBYTE))
+            return file.read().decode(errors="replace")
+
     def tail(self) -> str:
         """The last lines of the container's log, each on a line of its own, "" where it is empty."""
-        lines = self._log_path.read_text(errors="replace").splitlines()[-_LOG_LINES:]
-        return "".join(f"\n{line}" for line in lines)
+        return "".join(f"\n{line}" for line in self.log().splitlines()[-_LOG_LINES:])
 
-    def close(self) -> None:
-        """Kills the process and waits for its end."""
+    def stop(self) -> None:
+        """Kills the process and waits for its end; its log is still there."""
         self._process.kill()
         self._process.wait()
         if self._process.stdin:
             self._process.stdin.close()
+
+    def close(self) -> None:
+        """Stops the process and takes its log away."""
+        self.stop()
         self._log_path.unlink(missing_ok=True)
 
 
@@ -352,7 +370,9 @@ class Transforms:
         self._context = context
         self._servers = ModelServers(context.state / "sagemaker", context.options.warm_seconds)
         self._stops: dict[str, threading.Event] = {}
-        self._running: dict[str, ModelServer] = {}
+        self._running: dict[str, tuple[ModelServer, int]] = {}
+        self._logs = context.state / "sagemaker-logs"
+        self._logs.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._closing = False
 
@@ -367,9 +387,18 @@ class Transforms:
         """Ends the job's process; the job itself says then that it is stopped."""
         with self._lock:
             self._stops[name].set()
-            server = self._running.get(name)
-        if server:
-            server.close()
+            running = self._running.get(name)
+        if running:
+            running[0].stop()
+
+    def log(self, name: str) -> str:
+        """What a job's container has said so far; job names are safe as names of files."""
+        with self._lock:
+            running = self._running.get(name)
+        if running:
+            return running[0].log(running[1])
+        kept = self._logs / f"{name}.log"
+        return kept.read_text(errors="replace") if kept.exists() else ""
 
     def _run(
         self,
@@ -410,10 +439,11 @@ class Transforms:
         name = job.transform_job_name
         keys = plan.inputs()
         identity, server = self._servers.acquire(artifact, environment)
+        begin = server.log_size()
         good = False
         try:
             with self._lock:
-                self._running[name] = server
+                self._running[name] = server, begin
             if stop.is_set():
                 raise _StoppedError
             server.wait()
@@ -424,6 +454,7 @@ class Transforms:
                     self._transform_object(plan, key, server, stop, pool.map)
             good = True
         finally:
+            (self._logs / f"{name}.log").write_text(server.log(begin))
             with self._lock:
                 self._running.pop(name, None)
             self._servers.release(identity, server, reusable=good)
@@ -611,7 +642,35 @@ def install(context: Context) -> None:
     )
     patch(SageMakerResponse, stop_transform_job=stop_transform_job, list_transform_jobs=_list_transform_jobs)
     context.on_start(start)
+    context.serve_page(PAGES, lambda raw_path: _page(unquote(raw_path.removeprefix(PAGES)), transforms[0]))
     context.on_close(lambda: transforms[0].close() if transforms else None)
+
+
+def _page(name: str, transforms: Transforms) -> Reply:
+    """How a job stands, why it failed, and its container's log; 404 where there is none."""
+    job = models.sagemaker_backends[ACCOUNT][REGION].transform_jobs.get(name)
+    if job is None:
+        return pages.page(404, "No such job", f"<p>There is no transform job {escape(name)}.</p>")
+    return pages.page(
+        200,
+        f"SageMaker transform job {name}",
+        pages.facts(
+            [
+                ("Status", job.transform_job_status),
+                ("Model", job.model_name),
+                ("Created", job.creation_time),
+                ("Started", job.transform_start_time),
+                ("Ended", job.transform_end_time),
+                ("Input", job.transform_input["DataSource"]["S3DataSource"]["S3Uri"]),
+                ("Output", job.transform_output["S3OutputPath"]),
+                ("Resources", job.transform_resources),
+                ("Environment", job.environment),
+            ]
+        ),
+        pages.error(job.failure_reason or ""),
+        pages.listing("Log of the container", transforms.log(name), "The container has said nothing."),
+        again=job.transform_job_status in _ACTIVE,
+    )
 
 
 def _bad_name(parameter: str, name: str) -> ValidationError:

@@ -5,24 +5,34 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
+from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.serialization.serialized_objects import DagSerialization
 
 from include.insights.ingestion import UNDER_WAY, DataSet, IngestionError
+from include.lake.athena import AthenaError
 from include.operators import insights as operators
 from include.operators.insights import GatherChangesOperator, IngestDataSetOperator, IngestionTrigger
+from include.operators.links import AthenaLink, address, athena
 from include.settings import settings
 from tests.credentials import AWS_ENVIRONMENT
+from tests.dags.support_links import TaskInstance
 from tests.local.support_aws import LocalAws
 
 BUCKET = "insights-operators"
 ACCOUNT = "123456789012"
+DAGS = Path(__file__).parents[2] / "dags"
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +136,7 @@ def task(data_set: str) -> IngestDataSetOperator:
 
 def deferred_by(data_set: str) -> TaskDeferred:
     with pytest.raises(TaskDeferred) as caught:
-        task(data_set).execute({})
+        task(data_set).execute(TaskInstance().context)
     return caught.value
 
 
@@ -146,7 +156,7 @@ def event_of(deferred: TaskDeferred) -> dict[str, Any]:
 def resume(deferred: TaskDeferred, data_set: str) -> Any:
     """The rest of a deferred task, in another process as it were."""
     return getattr(task(data_set), deferred.method_name)(
-        {}, event=event_of(deferred), **deferred.kwargs or {}
+        TaskInstance().context, event=event_of(deferred), **deferred.kwargs or {}
     )
 
 
@@ -190,7 +200,7 @@ def test_killing_a_task_that_has_not_deferred_yet_cancels_its_ingestion(
     operator = task(name)
     operator.on_kill()  # there is nothing yet
     with pytest.raises(TaskDeferred):
-        operator.execute({})
+        operator.execute(TaskInstance().context)
     operator.on_kill()
     operator.on_kill()
     assert list(ours(quicksight, name).values()) == ["CANCELLED"]
@@ -222,7 +232,7 @@ def test_new_data_within_three_quarters_of_an_hour_is_skipped_with_the_next_poss
     deferred_by(name)
     change_the_lake(aws)
     with pytest.raises(AirflowSkipException, match="too recent; possible again at ") as caught:
-        task(name).execute({})
+        task(name).execute(TaskInstance().context)
     until = datetime.strptime(str(caught.value).rpartition(" ")[2], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     assert before <= until - timedelta(minutes=45) <= datetime.now(UTC)
     assert len(ours(quicksight, name)) == 1
@@ -236,11 +246,11 @@ def test_the_days_limit_is_kept_and_quicksights_own_refusal_is_a_skip_too(
         quicksight.create_ingestion(AwsAccountId=ACCOUNT, DataSetId=name, IngestionId=f"by-hand-{number}")
         quicksight.cancel_ingestion(AwsAccountId=ACCOUNT, DataSetId=name, IngestionId=f"by-hand-{number}")
     with pytest.raises(AirflowSkipException, match="32 were started in 24 hours; possible again at "):
-        task(name).execute({})
+        task(name).execute(TaskInstance().context)
     monkeypatch.setenv("OPINION_QUICKSIGHT_INGESTIONS_PER_DAY", "99")
     settings.cache_clear()
     with pytest.raises(AirflowSkipException, match="QuickSight refuses it: The limit of 32"):
-        task(name).execute({})
+        task(name).execute(TaskInstance().context)
 
 
 def test_an_ingestion_that_fails_fails_the_task_with_quicksights_type_and_message(
@@ -249,7 +259,7 @@ def test_an_ingestion_that_fails_fails_the_task_with_quicksights_type_and_messag
     monkeypatch.setattr(operators, "_PATIENCE", 60)
     name = data_set(workgroup="nowhere")
     with pytest.raises(IngestionError, match=r"is FAILED: SQL_EXCEPTION: .*nowhere"):
-        task(name).execute({})
+        task(name).execute(TaskInstance().context)
 
 
 def test_a_failure_that_lasts_is_tried_twice_and_then_left_to_a_later_run(
@@ -258,17 +268,17 @@ def test_a_failure_that_lasts_is_tried_twice_and_then_left_to_a_later_run(
     monkeypatch.setattr(operators, "_PATIENCE", 60)
     name = data_set(workgroup="nowhere")
     with pytest.raises(IngestionError, match="is FAILED"):
-        task(name).execute({})
+        task(name).execute(TaskInstance().context)
     with pytest.raises(AirflowFailException, match=r"FAILED.*2 in a row have failed; possible again at "):
-        task(name).execute({})
+        task(name).execute(TaskInstance().context)
     with pytest.raises(AirflowSkipException, match="2 in a row have failed; possible again at "):
-        task(name).execute({})
+        task(name).execute(TaskInstance().context)
     assert list(ours(quicksight, name).values()) == ["FAILED", "FAILED"]
 
 
 def test_without_the_data_set_it_says_what_to_run() -> None:
     with pytest.raises(IngestionError, match="run the DAG 'provision'"):
-        task("unknown").execute({})
+        task("unknown").execute(TaskInstance().context)
 
 
 def test_where_nobody_is_to_see_the_dashboards_there_quicksight_is_left_alone(
@@ -316,11 +326,79 @@ def test_a_run_by_hand_does_not_wait() -> None:
     assert gather().execute({"triggering_asset_events": {}}) == 0
 
 
-def test_an_ingestion_leads_to_the_dashboard_that_shows_its_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPINION_QUICKSIGHT_URL", "https://quicksight.example/sn")
+@pytest.mark.parametrize(
+    ("configured", "expected"),
+    [
+        (None, "https://us-east-1.quicksight.aws.amazon.com/sn"),
+        ("https://quicksight.example/sn", "https://quicksight.example/sn"),
+    ],
+)
+@pytest.mark.parametrize("data_set", ["x_opinion-opinion", "x_opinion-coverage"])
+def test_an_ingestion_leads_to_the_dashboard_that_shows_its_data_set(
+    configured: str | None, expected: str, data_set: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if configured:
+        monkeypatch.setenv("OPINION_QUICKSIGHT_URL", configured)
+        settings.cache_clear()
+    operator, ti = task(data_set), TaskInstance()
+    with pytest.raises(IngestionError, match="QuickSight has no data set"):
+        # The link is there all the same.
+        operator.execute(ti.context)
+    (link,) = operator.operator_extra_links
+    assert link.get_link(operator, ti_key=ti) == f"{expected}/dashboards/x_opinion-opinion-over-time"
+
+
+def test_a_query_can_be_followed_while_it_runs_and_the_one_that_failed_afterwards(
+    aws: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPINION_ATHENA_QUERY_URL", f"{aws.endpoint}/_local/athena/queries/{{query}}")
     settings.cache_clear()
-    for data_set in ("x_opinion-opinion", "x_opinion-coverage"):
-        task = IngestDataSetOperator(task_id="ingest", data_set=data_set)
-        (link,) = task.operator_extra_links
-        found = link.get_link(task, ti_key=None)
-        assert found == "https://quicksight.example/sn/dashboards/x_opinion-opinion-over-time"
+    ti = TaskInstance()
+    running: list[str] = []
+
+    def stop_the_first() -> None:
+        while len(ti.pushed) < 2:
+            time.sleep(0.02)
+        running.extend(requests.get(address, timeout=10).text for _, address in ti.pushed)
+        first = ti.pushed[0][1].rsplit("/", 1)[-1]
+        aws.client("athena").stop_query_execution(QueryExecutionId=first)
+
+    helper = threading.Thread(target=stop_the_first)
+    helper.start()
+    with pytest.raises(AthenaError, match="CANCELLED"):
+        athena(ti).run_all({"one": "SELECT '<one>'", "two": "SELECT 2"}, in_database=False)
+    helper.join()
+    first, second, failed = (address for _, address in ti.pushed)
+    assert failed == first != second
+    assert "SELECT &#x27;&lt;one&gt;&#x27;" in running[0]
+    assert "QUEUED" in running[0] or "RUNNING" in running[0]
+    page = requests.get(failed, timeout=10)
+    assert page.status_code == 200
+    assert "CANCELLED" in page.text
+    assert requests.get(f"{aws.endpoint}/_local/athena/queries/none", timeout=10).status_code == 404
+
+
+def test_every_task_that_asks_athena_has_its_link() -> None:
+    found = {
+        f"{dag.dag_id}.{entry['__var']['task_id']}"
+        for path in sorted(DAGS.glob("*.py"))
+        for dag in DagBag(path).dags.values()
+        for entry in DagSerialization.to_dict(dag)["dag"]["tasks"]
+        if AthenaLink.name in entry["__var"].get("_operator_extra_links", {})
+    }
+    asking = ("coverage.plan", "coverage.decide", "insights.views", "insights.aggregate", "insights.check")
+    assert found == {*asking, "provision.lake"}
+
+
+@pytest.mark.parametrize(
+    ("partition", "region", "host"),
+    [
+        ("aws", "eu-central-1", "console.aws.amazon.com"),
+        ("aws-cn", "cn-north-1", "console.amazonaws.cn"),
+        ("aws-us-gov", "us-gov-west-1", "console.amazonaws-us-gov.com"),
+    ],
+)
+def test_consoles_are_those_of_the_region_and_its_partition(partition: str, region: str, host: str) -> None:
+    asked = SimpleNamespace(meta=SimpleNamespace(region_name=region, partition=partition))
+    found = address(settings().athena_query_url, asked, query="a b")
+    assert found == f"https://{host}/athena/home?region={region}#/query-editor/history/a%20b"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
 from include.labeling import jobs
@@ -24,6 +26,7 @@ from include.operators.sagemaker import BatchTransformOperator, TransformJobTrig
 from include.settings import settings
 from include.window import Window
 from tests.credentials import AWS_ENVIRONMENT
+from tests.dags.support_links import TaskInstance
 from tests.local.support_aws import LocalAws
 
 WINDOW = "2026-11-20T05"
@@ -116,7 +119,7 @@ def run(prefix: str) -> dict[str, Any]:
     """The task from start to end, as the scheduler and the triggerer drive it."""
     operator = task(prefix)
     try:
-        return operator.execute({})
+        return operator.execute(TaskInstance().context)
     except TaskDeferred as deferred:
         return resume(deferred)
 
@@ -126,7 +129,7 @@ def deferred_by(prefix: str, monkeypatch: pytest.MonkeyPatch) -> TaskDeferred:
     with monkeypatch.context() as patch:
         patch.setattr(operators, "_PATIENCE", 0)
         with pytest.raises(TaskDeferred) as caught:
-            task(prefix).execute({})
+            task(prefix).execute(TaskInstance().context)
     return caught.value
 
 
@@ -134,7 +137,7 @@ def resume(deferred: TaskDeferred, prefix: str = "") -> dict[str, Any]:
     """The rest of a deferred task, in another process as it were."""
     event = asyncio.run(anext(deferred.trigger.run())).payload
     result: dict[str, Any] = getattr(task(prefix), deferred.method_name)(
-        {}, event=event, **deferred.kwargs or {}
+        TaskInstance().context, event=event, **deferred.kwargs or {}
     )
     return result
 
@@ -273,7 +276,7 @@ def test_killing_a_task_that_has_not_deferred_yet_stops_its_job(
     operator = task(given("slow"))
     monkeypatch.setattr(operators, "_PATIENCE", 0)
     with pytest.raises(TaskDeferred) as caught:
-        operator.execute({})
+        operator.execute(TaskInstance().context)
     operator.on_kill()
     assert eventually(lambda: state(aws, caught.value.trigger.job_name) == "Stopped")
 
@@ -323,7 +326,7 @@ def test_the_accounts_limit_is_waited_out(
     def begun() -> bool:
         """Its place may be free a moment after the other job has stopped."""
         try:
-            return task(prefix).try_again({}, event=None)["reused"] is False
+            return task(prefix).try_again(TaskInstance().context, event=None)["reused"] is False
         except TaskDeferred:
             return False
 
@@ -334,17 +337,17 @@ def test_without_a_translator_the_stage_is_skipped_and_says_which_setting_is_mis
     given: Callable[..., str],
 ) -> None:
     with pytest.raises(AirflowSkipException, match="OPINION_TRANSLATION_ARTIFACT"):
-        task(given("a"), stage="translation").execute({})
+        task(given("a"), stage="translation").execute(TaskInstance().context)
 
 
 def test_where_there_is_nothing_to_ask_the_stage_is_skipped() -> None:
     with pytest.raises(AirflowSkipException, match="nothing to ask"):
-        task("").execute({})
+        task("").execute(TaskInstance().context)
 
 
 def test_input_that_has_expired_says_from_where_to_clear() -> None:
     with pytest.raises(jobs.JobError, match="from the task 'prepare' on"):
-        task("work/long/gone/").execute({})
+        task("work/long/gone/").execute(TaskInstance().context)
 
 
 def test_names_fit_sagemaker_with_room_for_suffixes(aws: LocalAws, given: Callable[..., str]) -> None:
@@ -405,3 +408,28 @@ def test_a_closed_hour_without_heartbeats_is_waited_for_in_the_triggerer(
     assert event["reason"] == "grace"
     result = getattr(sensor(window), caught.value.method_name)({}, event=event)
     assert result == {"reason": "grace", "watermark": None}
+
+
+def test_the_job_can_be_followed_while_it_runs_and_where_the_settings_say(
+    aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = "https://console.aws.amazon.com/sagemaker/home?region=us-east-1#/transform-jobs/{}"
+    local = f"{aws.endpoint}/_local/sagemaker/transform-jobs/{{}}"
+    prefix = given("a")
+    for configured, expected in ((None, console), (local.format("{job}"), local)):
+        if configured:
+            monkeypatch.setenv("OPINION_SAGEMAKER_JOB_URL", configured)
+            settings.cache_clear()
+        ti, operator = TaskInstance(), task(prefix)
+        with monkeypatch.context() as patch:
+            patch.setattr(operators, "_PATIENCE", 0)
+            with contextlib.suppress(TaskDeferred):
+                operator.execute(ti.context)
+        (link,) = operator.operator_extra_links
+        address = link.get_link(operator, ti_key=ti)
+        job = address.rsplit("/", 1)[-1]
+        assert address == expected.format(job)
+        assert job in job_names(aws)
+    page = requests.get(address, timeout=10)
+    assert page.status_code == 200
+    assert job in page.text

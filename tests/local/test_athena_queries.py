@@ -6,8 +6,10 @@ import gzip
 import json
 import time
 import uuid
+from html import unescape
 
 import pytest
+import requests
 from botocore.exceptions import ClientError
 
 from tests.local.support_athena import OUTPUT, LocalAthena
@@ -186,6 +188,11 @@ def test_what_cannot_be_carried_out_fails_with_its_reason(
     assert execution["Status"]["AthenaError"]["ErrorCategory"] == 2
     with pytest.raises(ClientError, match="Final query state: FAILED"):
         athena.athena.get_query_results(QueryExecutionId=execution["QueryExecutionId"])
+    address = f"{athena.aws.endpoint}/_local/athena/queries/{execution['QueryExecutionId']}"
+    page = unescape(requests.get(address, timeout=10).text)
+    assert execution["Status"]["StateChangeReason"] in page
+    assert sql.format(database=database) in page
+    assert "TotalExecutionTimeInMillis" in page
 
 
 def test_a_view_stands_in_glue_and_is_replaced(athena: LocalAthena, database: str) -> None:

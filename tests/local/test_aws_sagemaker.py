@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+import requests
 from botocore.exceptions import ClientError
 
 from local.aws import sagemaker
@@ -214,6 +215,39 @@ def test_a_bad_row_fails_the_job_with_the_end_of_the_containers_log(aws: LocalAw
     assert "RuntimeError: row 1 is bad" in job["FailureReason"]
     assert len(job["FailureReason"]) <= 1024
     assert "TransformEndTime" in job
+
+
+def shown(aws: LocalAws, name: str) -> str:
+    answer = requests.get(f"{aws.endpoint}/_local/sagemaker/transform-jobs/{name}", timeout=10)
+    assert answer.status_code == 200
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    return answer.text
+
+
+def test_a_jobs_page_has_its_state_its_failure_and_its_own_part_of_the_log(aws: LocalAws) -> None:
+    loud = """
+import json, sys
+def model_fn(folder): return None
+def input_fn(body, media): return body.decode().splitlines()
+def predict_fn(rows, model):
+    print("<said>", rows[0], file=sys.stderr, flush=True)
+    if "bad" in rows[0]: raise ValueError("<bad> row")
+    return rows
+def output_fn(rows, media): return "\\n".join(rows)
+"""
+    model = make_model(aws, loud)
+    good, bad = (start(aws, model, {"a": rows(text)}) for text in ("good", "bad"))
+    assert wait(aws, good)["TransformJobStatus"] == "Completed"
+    assert wait(aws, bad)["TransformJobStatus"] == "Failed"
+    page = shown(aws, good)
+    assert "Completed" in page
+    assert "&lt;said&gt;" in page
+    assert "good" in page.partition("Log of the container")[2]
+    assert "bad" not in page.partition("Log of the container")[2]
+    failed = shown(aws, bad)
+    assert "&lt;bad&gt; row" in failed.partition('role="alert"')[2].partition("</pre>")[0]
+    missing = requests.get(f"{aws.endpoint}/_local/sagemaker/transform-jobs/%00..%2F", timeout=10)
+    assert missing.status_code == 404
 
 
 def test_a_dead_container_fails_the_job(aws: LocalAws, model: str) -> None:

@@ -11,7 +11,13 @@ import pytest
 from include.lake import sql
 from include.lake.athena import Athena, AthenaError
 from include.lake.views import create_views
-from include.provision.lake import definitions, ensure_database, ensure_tables, ensure_workgroup
+from include.provision.lake import (
+    definitions,
+    ensure_database,
+    ensure_tables,
+    ensure_views,
+    ensure_workgroup,
+)
 from include.settings import Settings
 from include.x.topics import Topics, load
 from tests.local.support_athena import LocalAthena
@@ -57,7 +63,7 @@ def topics() -> Topics:
 def database(athena: LocalAthena, glue: Any, topics: Topics) -> Athena:
     database = Athena(athena.aws.client("athena"), SETTINGS)
     assert len(ensure_tables(database, glue, SETTINGS, topics)) == len(sql.names("tables"))
-    create_views(database)
+    assert len(ensure_views(database, glue, SETTINGS)) == len(sql.names("views")), "also before insights"
     return database
 
 
@@ -104,6 +110,7 @@ def test_provisioning_twice_changes_nothing(
     assert ensure_database(glue, SETTINGS) == []
     assert ensure_workgroup(athena.aws.client("athena"), SETTINGS) == []
     assert ensure_tables(database, glue, SETTINGS, topics) == []
+    assert ensure_views(database, glue, SETTINGS) == []
 
 
 def test_another_topic_replaces_the_tables_that_name_topics(

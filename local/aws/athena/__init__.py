@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import json
 import logging
+from html import escape
 from typing import Any
+from urllib.parse import unquote
 
 from moto.athena.responses import AthenaResponse
 
+from local.aws import pages
 from local.aws.athena.api import OPERATIONS, Api, ApiError
 from local.aws.athena.engine import Engine
 from local.aws.athena.store import Store
-from local.aws.context import Context
+from local.aws.context import Context, Reply
 from local.aws.trino import token
+
+PAGES = "/_local/athena/queries/"
+_UNDER_WAY = ("QUEUED", "RUNNING")
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +40,7 @@ def install(context: Context) -> None:
     context.offer("athena", f"({'|'.join(OPERATIONS)})$")
     for identity in store.unfinished():
         engine.interrupt(identity)
+    context.serve_page(PAGES, lambda raw_path: _page(store, unquote(raw_path.removeprefix(PAGES))))
     context.on_close(store.close)
     context.on_close(engine.close)
 
@@ -46,3 +53,34 @@ def _answering(api: Api, method: str) -> Any:
             return json.dumps(error.body()), {"status": 400, "x-amzn-ErrorType": error.code}
 
     return respond
+
+
+def _page(store: Store, identity: str) -> Reply:
+    """What became of a query: statement, state, error and statistics; 404 where there is none."""
+    found = store.execution(identity)
+    if found is None:
+        return pages.page(404, "No such query", f"<p>There is no query {escape(identity)}.</p>")
+    status, statistics = found["Status"], found.get("Statistics", {})
+    failure = status.get("StateChangeReason", "") if status["State"] in ("FAILED", "CANCELLED") else ""
+    return pages.page(
+        200,
+        f"Athena query {identity}",
+        pages.facts(
+            [
+                ("State", status["State"]),
+                ("Submitted", pages.moment(status.get("SubmissionDateTime"))),
+                ("Completed", pages.moment(status.get("CompletionDateTime"))),
+                ("Workgroup", found["WorkGroup"]),
+                ("Database", found["QueryExecutionContext"].get("Database")),
+                ("Result", found["ResultConfiguration"]["OutputLocation"]),
+            ]
+        ),
+        pages.error(failure),
+        pages.listing("Statement", found["Query"], ""),
+        "<h2>Statistics</h2>",
+        pages.facts(
+            (name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value)
+            for name, value in statistics.items()
+        ),
+        again=status["State"] in _UNDER_WAY,
+    )

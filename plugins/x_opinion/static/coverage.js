@@ -514,10 +514,10 @@ content.addEventListener("focusout", hideTip);
 window.addEventListener("pointerup", onPointer);
 window.addEventListener("scroll", hideTip, { passive: true, capture: true });
 content.append(
-  element("section", { id: "backfill", class: "card", "aria-labelledby": "panel-title", hidden: true }),
+  element("div", { id: "backfill", class: "card", role: "region", "aria-labelledby": "panel-title", hidden: true }),
   element("p", { id: "progress", class: "unseen", role: "status" }),
   element("div", { id: "grids" }),
   element("div", { id: "selection", role: "region", "aria-label": "Selected hours", "aria-live": "polite" }),
-  element("section", { id: "history" }),
+  element("div", { id: "history" }),
 );
 load().then(resume);
