@@ -313,7 +313,9 @@ def gated(application: Asgi, credentials: Credentials, guard: WebGuard) -> Gate:
 
     keys = {
         "/_local/": Key.token(credentials.control_token),
+        "/_local/athena/": Key.login(USERNAME, credentials.password),
         "/_local/quicksight/": Key.login(USERNAME, credentials.password),
+        "/_local/sagemaker/": Key.login(USERNAME, credentials.password),
         _HEALTH: None,
     }
     front = front_page(

@@ -26,7 +26,7 @@ from include.operators import insights as operators
 from include.operators.insights import GatherChangesOperator, IngestDataSetOperator, IngestionTrigger
 from include.operators.links import AthenaLink, address, athena
 from include.settings import settings
-from tests.credentials import AWS_ENVIRONMENT
+from tests.credentials import AWS_ENVIRONMENT, LOGIN
 from tests.dags.support_links import TaskInstance
 from tests.local.support_aws import LocalAws
 
@@ -359,7 +359,7 @@ def test_a_query_can_be_followed_while_it_runs_and_the_one_that_failed_afterward
     def stop_the_first() -> None:
         while len(ti.pushed) < 2:
             time.sleep(0.02)
-        running.extend(requests.get(address, timeout=10).text for _, address in ti.pushed)
+        running.extend(requests.get(address, auth=LOGIN, timeout=10).text for _, address in ti.pushed)
         first = ti.pushed[0][1].rsplit("/", 1)[-1]
         aws.client("athena").stop_query_execution(QueryExecutionId=first)
 
@@ -372,10 +372,12 @@ def test_a_query_can_be_followed_while_it_runs_and_the_one_that_failed_afterward
     assert failed == first != second
     assert "SELECT &#x27;&lt;one&gt;&#x27;" in running[0]
     assert "QUEUED" in running[0] or "RUNNING" in running[0]
-    page = requests.get(failed, timeout=10)
+    page = requests.get(failed, auth=LOGIN, timeout=10)
     assert page.status_code == 200
     assert "CANCELLED" in page.text
-    assert requests.get(f"{aws.endpoint}/_local/athena/queries/none", timeout=10).status_code == 404
+    assert (
+        requests.get(f"{aws.endpoint}/_local/athena/queries/none", auth=LOGIN, timeout=10).status_code == 404
+    )
 
 
 def test_every_task_that_asks_athena_has_its_link() -> None:

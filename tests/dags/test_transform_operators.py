@@ -25,7 +25,7 @@ from include.operators.delivery import DeliveryTrigger, DeliveryWatermarkSensor
 from include.operators.sagemaker import BatchTransformOperator, TransformJobTrigger
 from include.settings import settings
 from include.window import Window
-from tests.credentials import AWS_ENVIRONMENT
+from tests.credentials import AWS_ENVIRONMENT, LOGIN
 from tests.dags.support_links import TaskInstance
 from tests.local.support_aws import LocalAws
 
@@ -430,6 +430,6 @@ def test_the_job_can_be_followed_while_it_runs_and_where_the_settings_say(
         job = address.rsplit("/", 1)[-1]
         assert address == expected.format(job)
         assert job in job_names(aws)
-    page = requests.get(address, timeout=10)
+    page = requests.get(address, auth=LOGIN, timeout=10)
     assert page.status_code == 200
     assert job in page.text

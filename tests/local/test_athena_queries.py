@@ -12,6 +12,7 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 
+from tests.credentials import LOGIN
 from tests.local.support_athena import OUTPUT, LocalAthena
 
 pytestmark = pytest.mark.trino
@@ -189,7 +190,7 @@ def test_what_cannot_be_carried_out_fails_with_its_reason(
     with pytest.raises(ClientError, match="Final query state: FAILED"):
         athena.athena.get_query_results(QueryExecutionId=execution["QueryExecutionId"])
     address = f"{athena.aws.endpoint}/_local/athena/queries/{execution['QueryExecutionId']}"
-    page = unescape(requests.get(address, timeout=10).text)
+    page = unescape(requests.get(address, auth=LOGIN, timeout=10).text)
     assert execution["Status"]["StateChangeReason"] in page
     assert sql.format(database=database) in page
     assert "TotalExecutionTimeInMillis" in page

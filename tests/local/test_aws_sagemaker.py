@@ -19,7 +19,7 @@ import requests
 from botocore.exceptions import ClientError
 
 from local.aws import sagemaker
-from tests.credentials import AWS_ENVIRONMENT
+from tests.credentials import AWS_ENVIRONMENT, LOGIN
 from tests.local.support_aws import LocalAws
 
 BUCKET = "models"
@@ -218,7 +218,7 @@ def test_a_bad_row_fails_the_job_with_the_end_of_the_containers_log(aws: LocalAw
 
 
 def shown(aws: LocalAws, name: str) -> str:
-    answer = requests.get(f"{aws.endpoint}/_local/sagemaker/transform-jobs/{name}", timeout=10)
+    answer = requests.get(f"{aws.endpoint}/_local/sagemaker/transform-jobs/{name}", auth=LOGIN, timeout=10)
     assert answer.status_code == 200
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     return answer.text
@@ -246,7 +246,7 @@ def output_fn(rows, media): return "\\n".join(rows)
     assert "bad" not in page.partition("Log of the container")[2]
     failed = shown(aws, bad)
     assert "&lt;bad&gt; row" in failed.partition('role="alert"')[2].partition("</pre>")[0]
-    missing = requests.get(f"{aws.endpoint}/_local/sagemaker/transform-jobs/%00..%2F", timeout=10)
+    missing = requests.get(f"{aws.endpoint}/_local/sagemaker/transform-jobs/%00..%2F", auth=LOGIN, timeout=10)
     assert missing.status_code == 404
 
 
