@@ -648,7 +648,7 @@ def install(context: Context) -> None:
 
 def _page(name: str, transforms: Transforms) -> Reply:
     """How a job stands, why it failed, and its container's log; 404 where there is none."""
-    job = models.sagemaker_backends[ACCOUNT][REGION].transform_jobs.get(name)
+    job: Any = models.sagemaker_backends[ACCOUNT][REGION].transform_jobs.get(name)
     if job is None:
         return pages.page(404, "No such job", f"<p>There is no transform job {escape(name)}.</p>")
     return pages.page(
