@@ -19,11 +19,11 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import boto3
 import requests
 import tweepy
 from botocore.exceptions import BotoCoreError, ClientError
 
+from include import aws
 from include.settings import settings
 from include.x import rules
 from include.x.budget import PostsLedger, monthly_posts
@@ -123,7 +123,7 @@ def _run(options: argparse.Namespace) -> int:
             session,
             spool,
             firehose_client(),
-            PostsLedger(boto3.client("s3"), configured.bucket),
+            PostsLedger(aws.client("s3"), configured.bucket),
             Options(
                 options.http_host,
                 options.http_port,
@@ -212,7 +212,7 @@ def _drain(options: argparse.Namespace) -> int:
 
 def _check() -> int:
     topics, configured = load(settings().topics_file), settings()
-    ledger = PostsLedger(boto3.client("s3"), configured.bucket)
+    ledger = PostsLedger(aws.client("s3"), configured.bucket)
     ill = []
     for finding in findings(configured, topics, _token(), firehose_client(), ledger):
         print(f"{'ok' if finding.well else 'FAILED':6} {finding.name:9} {finding.found}")
@@ -225,7 +225,7 @@ def _check() -> int:
 
 
 def _token() -> str:
-    return os.environ.get("X_BEARER_TOKEN") or bearer_token(boto3.client("secretsmanager"), settings())
+    return os.environ.get("X_BEARER_TOKEN") or bearer_token(aws.client("secretsmanager"), settings())
 
 
 def _told(status: int, sentence: str) -> int:

@@ -11,9 +11,10 @@ import re
 from binascii import b2a_base64
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import orjson
 from botocore.config import Config
+
+from include import aws
 
 if TYPE_CHECKING:
     from types_boto3_firehose import FirehoseClient
@@ -28,7 +29,7 @@ def firehose_client() -> FirehoseClient:
 
     The answer of a batch of which no record failed names no records.
     """
-    client = boto3.client(
+    client: FirehoseClient = aws.client(
         "firehose",
         config=Config(
             connect_timeout=5,

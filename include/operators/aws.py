@@ -8,17 +8,20 @@ from include.settings import settings
 
 
 def client(service: str) -> Any:
-    """A boto3 client through the Airflow connection that the settings name.
+    """A boto3 client through the Airflow connection that the settings name, configured as `include.aws` says.
 
-    Imports the provider only now: a DAG file's parsing must not pay for it. Made from the hook's session, as
-    the hook's own way looks through the whole call stack for a user agent, which takes half a second.
+    What the connection's ``config_kwargs`` say wins. Imports the provider only now: a DAG file's parsing must
+    not pay for it. Made from the hook's session, as the hook's own way looks through the whole call stack for
+    a user agent, which takes half a second.
     """
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
+    from include import aws
+
     hook = AwsBaseHook(aws_conn_id=settings().aws_conn_id)
-    session: Any = hook.get_session(region_name=hook.region_name)
-    return session.client(
+    return aws.client(
         service,
+        session=hook.get_session(region_name=hook.region_name),
         endpoint_url=hook.conn_config.get_service_endpoint_url(service),
         config=hook.config,
         verify=hook.verify,

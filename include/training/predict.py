@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pyspark.ml.functions import vector_to_array
 from pyspark.sql import SparkSession, functions
 
+from include import aws
 from include.lake import layout, storage
 from include.lake.schemas import PREDICTIONS, SENTIMENTS
 from include.training import hours
@@ -111,7 +112,7 @@ def _writer(bucket: str, keys: Mapping[str, str]) -> Callable[[tuple[str, str], 
 
     A closure: it travels whole, so executors need nothing of this package.
     """
-    schema, sentiments = PREDICTIONS, SENTIMENTS
+    schema, sentiments, options = PREDICTIONS, SENTIMENTS, dict(aws.OPTIONS)
 
     def write(key: tuple[str, str], frame: pd.DataFrame) -> pd.DataFrame:
         import io
@@ -121,6 +122,7 @@ def _writer(bucket: str, keys: Mapping[str, str]) -> Callable[[tuple[str, str], 
         import pandas as pd
         import pyarrow as pa
         import pyarrow.parquet as pq
+        from botocore.config import Config
 
         frame = frame.sort_values("tweet_id")
         probabilities = frame[["p0", "p1", "p2"]].to_numpy(np.float64)
@@ -131,7 +133,8 @@ def _writer(bucket: str, keys: Mapping[str, str]) -> Callable[[tuple[str, str], 
         body = io.BytesIO()
         pq.write_table(table, body, compression="zstd")
         hour = "/".join(key)
-        boto3.client("s3").put_object(Bucket=bucket, Key=keys[hour], Body=body.getvalue())
+        s3 = boto3.client("s3", config=Config(**options))
+        s3.put_object(Bucket=bucket, Key=keys[hour], Body=body.getvalue())
         counts = np.bincount(best, minlength=len(sentiments)).tolist()
         return pd.DataFrame({"hour": [hour], "counts": [counts]})
 

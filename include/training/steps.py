@@ -53,11 +53,12 @@ def run(step: str, arguments: Sequence[str]) -> dict[str, Any]:
     parameters = Parameters.parse(arguments)
     begin = time.monotonic()
 
-    import boto3
     from pyspark.sql import SparkSession
 
+    from include import aws
+
     spark = SparkSession.builder.appName("x-opinion").getOrCreate()
-    s3 = boto3.client("s3")
+    s3 = aws.client("s3")
     try:
         result = asdict(_function(step)(spark, s3, parameters))
     except TrainingRefusedError as error:

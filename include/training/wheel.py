@@ -26,6 +26,7 @@ REQUIREMENTS = ("mlflow==3.17.2", "optuna==5.0.0", "spark-nlp==5.5.3", "xgboost-
 _INCLUDE = Path(__file__).parents[1]
 _SHARED = (
     "__init__.py",
+    "aws.py",
     "window.py",
     "lake/__init__.py",
     "lake/layout.py",

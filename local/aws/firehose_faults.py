@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from moto.core.exceptions import JsonRESTError
 
+from local.aws import api_faults
 from local.faults import FaultError, Faults, Kind, Option, number
 
 PATH = "/_local/firehose/faults"
@@ -135,9 +136,10 @@ def controlled(application: Application) -> Application:
     """The application with the faults' control interface, and with answers held back as they want it."""
 
     async def serve(scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (scope["path"] == PATH or scope["path"].startswith(f"{PATH}/")):
-            await _control(scope, receive, send)
-            return
+        for path, faults in (PATH, FAULTS), (api_faults.PATH, api_faults.FAULTS):
+            if scope["type"] == "http" and (scope["path"] == path or scope["path"].startswith(f"{path}/")):
+                await _control(faults, scope["path"].removeprefix(path).strip("/"), scope, receive, send)
+                return
         headers = dict(scope.get("headers", ()))
         puts = headers.get(b"x-amz-target", b"").startswith(b"Firehose_20150804.PutRecord")
 
@@ -152,32 +154,32 @@ def controlled(application: Application) -> Application:
     return serve
 
 
-async def _control(scope: Message, receive: Receive, send: Send) -> None:
+async def _control(faults: Faults, fault_id: str, scope: Message, receive: Receive, send: Send) -> None:
     body = bytearray()
     more = True
     while more:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)
-    status, answer = _answer(scope["method"], scope["path"].removeprefix(PATH).strip("/"), bytes(body))
+    status, answer = _answer(faults, scope["method"], fault_id, bytes(body))
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
 
 
-def _answer(method: str, fault_id: str, body: bytes) -> tuple[int, Any]:
+def _answer(faults: Faults, method: str, fault_id: str, body: bytes) -> tuple[int, Any]:
     match method:
         case "GET" if not fault_id:
-            return 200, {"data": FAULTS.to_json()}
+            return 200, {"data": faults.to_json()}
         case "POST" if not fault_id:
             try:
-                added = FAULTS.add(json.loads(body))
+                added = faults.add(json.loads(body))
             except (FaultError, ValueError) as error:
                 return 400, {"detail": str(error)}
             log.info("faults on kinds=%s", ",".join(fault["kind"] for fault in added))
             return 201, {"data": added}
         case "DELETE":
-            ended = FAULTS.clear(fault_id or None)
+            ended = faults.clear(fault_id or None)
             if fault_id and not ended:
                 return 404, {"detail": f"no fault {fault_id} is on"}
             return 200, {"ended": ended}

@@ -35,6 +35,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from moto.sts.models import sts_backends
 
 from include.web_guard import WebGuard
+from local.aws import api_faults
 from local.aws.context import ACCOUNT, Context, patch
 from local.aws.signatures import Reason, Secret, SignatureError, Signed, verify
 from local.aws.state import State
@@ -423,6 +424,9 @@ class Application:
         )
 
     def _dispatch(self, request: Request) -> Answer:
+        asked = request.operation or f"{request.method} {request.raw_path}"
+        if refused := api_faults.strike(request.service, asked):
+            return refusal(request, **refused)
         offered = self._offered.get(request.service)
         if offered is None or not offered.match(request.operation):
             log.warning("refused service=%s operation=%s", request.service, request.operation)

@@ -23,6 +23,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 from include.insights.ingestion import UNDER_WAY, DataSet, IngestionError
 from include.lake.athena import AthenaError
 from include.operators import insights as operators
+from include.operators import provision
 from include.operators.insights import GatherChangesOperator, IngestDataSetOperator, IngestionTrigger
 from include.operators.links import AthenaLink, address, athena
 from include.settings import settings
@@ -249,6 +250,11 @@ def test_the_days_limit_is_kept_and_quicksights_own_refusal_is_a_skip_too(
         task(name).execute(TaskInstance().context)
     monkeypatch.setenv("OPINION_QUICKSIGHT_INGESTIONS_PER_DAY", "99")
     settings.cache_clear()
+    refused = aws.refuse("quicksight", "PUT .*/ingestions/", "LimitExceededException", 409, times=2)
+    with pytest.raises(AirflowSkipException, match="QuickSight refuses it: Told to"):
+        task(name).execute({})
+    assert aws.struck(refused) == 1
+    aws.mend()
     with pytest.raises(AirflowSkipException, match="QuickSight refuses it: The limit of 32"):
         task(name).execute(TaskInstance().context)
 
@@ -260,6 +266,34 @@ def test_an_ingestion_that_fails_fails_the_task_with_quicksights_type_and_messag
     name = data_set(workgroup="nowhere")
     with pytest.raises(IngestionError, match=r"is FAILED: SQL_EXCEPTION: .*nowhere"):
         task(name).execute(TaskInstance().context)
+
+
+def test_quicksight_that_throttles_is_asked_again(
+    aws: LocalAws, quicksight: Any, data_set: Callable[..., str]
+) -> None:
+    name = data_set()
+    fault = aws.refuse("quicksight", "PUT .*/ingestions/", "ThrottlingException", 429, times=2)
+    assert trigger_of(deferred_by(name)).ingestion in ours(quicksight, name)
+    assert aws.struck(fault) == 2
+
+
+def test_an_asset_that_is_still_being_changed_is_provisioned_all_the_same(
+    aws: LocalAws, quicksight: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = quicksight.register_user(
+        AwsAccountId=ACCOUNT,
+        Namespace="default",
+        UserName="reader",
+        Email="reader@example.com",
+        IdentityType="QUICKSIGHT",
+        UserRole="READER",
+    )
+    monkeypatch.setenv("OPINION_QUICKSIGHT_PRINCIPALS", json.dumps([reader["User"]["Arn"]]))
+    settings.cache_clear()
+    fault = aws.refuse("quicksight", "POST .*/data-sets$", "ConflictException", 409, times=2)
+    assert "created data set x_opinion-opinion" in provision.quicksight.function()
+    assert aws.struck(fault) == 2
+    assert provision.quicksight.function() == []
 
 
 def test_a_failure_that_lasts_is_tried_twice_and_then_left_to_a_later_run(

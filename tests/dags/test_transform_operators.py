@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import requests
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from botocore.exceptions import ClientError
 
 from include.labeling import jobs
 from include.operators import delivery
@@ -283,6 +284,42 @@ def test_killing_a_task_that_has_not_deferred_yet_stops_its_job(
 
 def test_killing_a_task_before_it_has_a_job_is_harmless() -> None:
     task("anything/").on_kill()
+
+
+def test_s3_that_slows_down_is_asked_again(aws: LocalAws, given: Callable[..., str]) -> None:
+    prefix = given("a")
+    faults = [
+        aws.refuse("s3", request, "SlowDown", 503, times=2)
+        for request in (f"GET /{BUCKET}", f"PUT /{BUCKET}/models/")
+    ]
+    assert run(prefix)["reused"] is False
+    assert [aws.struck(fault) for fault in faults] == [2, 2]
+
+
+def test_a_token_that_expires_while_the_task_waits_fails_it_and_its_retry_joins_the_job(
+    aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = given("slow")
+    deferred = deferred_by(prefix, monkeypatch)
+    aws.refuse("sagemaker", "DescribeTransformJob", "ExpiredTokenException")
+    with pytest.raises(ClientError, match="ExpiredTokenException"):
+        resume(deferred, prefix)
+    again = deferred_by(prefix, monkeypatch)
+    assert again.trigger.job_name == deferred.trigger.job_name
+    assert again.kwargs["result"]["reused"] is True
+    assert len(job_names(aws)) == len(set(job_names(aws)))
+
+
+def test_a_token_that_expires_before_the_job_is_started_leaves_nothing_behind(
+    aws: LocalAws, given: Callable[..., str]
+) -> None:
+    prefix = given("a")
+    before = job_names(aws)
+    aws.refuse("s3", f"GET /{BUCKET}", "ExpiredToken")
+    with pytest.raises(ClientError, match="ExpiredToken"):
+        run(prefix)
+    assert job_names(aws) == before
+    assert run(prefix)["reused"] is False
 
 
 def test_a_changed_model_is_another_job_with_another_engine(

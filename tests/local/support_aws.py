@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import requests
 from botocore.config import Config
 
+from local.aws import api_faults
 from local.processes import dies_with_parent
 from tests import credentials
+from tests.credentials import CONTROL
 
 ROOT = Path(__file__).parents[2]
 CREDENTIALS = {
@@ -72,6 +75,22 @@ class LocalAws:
             config=Config(retries={"max_attempts": 0}, max_pool_connections=32, **config),
             **CREDENTIALS,
         )
+
+    def refuse(self, service: str, request: str, code: str, status: int = 400, **more: Any) -> str:
+        """Has requests answered by an error, once unless said otherwise; see `local.aws.api_faults`."""
+        fault = {"kind": "refuse", "service": service, "request": request, "code": code, "status": status}
+        answer = requests.post(f"{self.endpoint}{api_faults.PATH}", json={**fault, **more}, headers=CONTROL, timeout=10)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["data"][0]["id"])
+
+    def struck(self, fault: str) -> int:
+        """How many requests a fault has struck."""
+        found = requests.get(f"{self.endpoint}{api_faults.PATH}", headers=CONTROL, timeout=10).json()["data"]
+        return int(next(each["struck"] for each in found if each["id"] == fault))
+
+    def mend(self) -> None:
+        """Ends every fault."""
+        requests.delete(f"{self.endpoint}{api_faults.PATH}", headers=CONTROL, timeout=10)
 
     @property
     def pid(self) -> int:

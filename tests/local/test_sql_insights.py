@@ -656,6 +656,21 @@ def environment(athena: LocalAthena, lake: Lake, monkeypatch: pytest.MonkeyPatch
     settings.cache_clear()
 
 
+def test_athena_that_throttles_is_asked_again(athena: LocalAthena, lake: Lake, environment: None) -> None:
+    from include.operators import insights as tasks
+
+    operations = ("StartQueryExecution", "GetQueryExecution", "GetQueryResults")
+    faults = [
+        athena.aws.refuse("athena", f"{operation}$", "TooManyRequestsException", times=2)
+        for operation in operations
+    ]
+    try:
+        assert set(tasks.views.function()) == set(queries())
+        assert [athena.aws.struck(fault) for fault in faults] == [2, 2, 2]
+    finally:
+        athena.aws.mend()
+
+
 def test_the_tasks_lead_from_the_lake_to_quicksight_and_cleared_they_change_and_pay_nothing(
     athena: LocalAthena, lake: Lake, environment: None
 ) -> None:
