@@ -178,7 +178,7 @@ def _replace(s3: S3Client, bucket: str, key: str, path: Path, prepared: Prepared
             "objects": str(prepared.objects),
             "engines": engines,
         }
-        return storage.Content(path, metadata)
+        return storage.Content(path, metadata, passing=frozenset({"listed-at"}))
 
     written = storage.compare_and_swap(s3, bucket, key, decide).written
     if not written:

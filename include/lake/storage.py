@@ -1,11 +1,15 @@
 """The few things that everyone does with S3, on a boto3 client that the caller gives.
 
-Objects are written whole or not at all. Where two writers may meet, `compare_and_swap` decides which one
-stays.
+Objects are written whole or not at all, and not again where the same bytes and metadata stand there already:
+under SSE-KMS each write gives an object another ETag, and whoever takes ETags for the state of the lake
+would pay again for what has not changed. What is the same is told by the SHA-256 that S3 itself checks at
+each write and keeps. Where two writers may meet, `compare_and_swap` decides which one stays.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import random
 import time
 import zlib
@@ -71,25 +75,45 @@ class Listing:
 
 @dataclass(frozen=True)
 class Version:
-    """What stands under a key now."""
+    """What stands under a key now.
+
+    ``checksum`` is the SHA-256 of the content as S3 has checked it, in base64; of an object that was uploaded
+    in parts, one over its parts' with their number (``…-3``). None where S3 keeps no SHA-256.
+    """
 
     etag: str
     size: int
     last_modified: datetime
     metadata: Mapping[str, str]
+    checksum: str | None
 
 
 @dataclass(frozen=True)
 class Content:
-    """What is to stand under a key: bytes, or a local file that is streamed."""
+    """What is to stand under a key: bytes, or a local file that is streamed.
+
+    Metadata named in ``passing`` are no reason to write again what is the same otherwise.
+    """
 
     body: bytes | Path
     metadata: Mapping[str, str] = field(default_factory=dict)
+    passing: frozenset[str] = frozenset()
+
+    def stands(self, found: Version | None) -> bool:
+        """Whether just this stands there."""
+        if found is None or found.checksum is None:
+            return False
+        return self._decisive(found.metadata) == self._decisive(self.metadata) and (
+            found.checksum == checksum(self.body)
+        )
+
+    def _decisive(self, metadata: Mapping[str, str]) -> dict[str, str]:
+        return {name: value for name, value in metadata.items() if name not in self.passing}
 
 
 @dataclass(frozen=True)
 class Swap:
-    """The outcome of `compare_and_swap`: whether it wrote, and the ETag that it left or found."""
+    """The outcome of `compare_and_swap`: whether what was decided stands there, and the ETag that does."""
 
     written: bool
     etag: str
@@ -126,14 +150,28 @@ def list_objects(s3: S3Client, bucket: str, prefix: str) -> Listing:
 def current(s3: S3Client, bucket: str, key: str) -> Version | None:
     """What stands under ``key``, None where nothing does."""
     try:
-        head = s3.head_object(Bucket=bucket, Key=key)
+        head = s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
     except ClientError as error:
         if _code(error) in _ABSENT:
             return None
         raise
     return Version(
-        head["ETag"], head["ContentLength"], head["LastModified"].astimezone(UTC), dict(head["Metadata"])
+        head["ETag"],
+        head["ContentLength"],
+        head["LastModified"].astimezone(UTC),
+        dict(head["Metadata"]),
+        head.get("ChecksumSHA256"),
     )
+
+
+def checksum(body: bytes | Path) -> str:
+    """The SHA-256 of bytes or of a local file, in base64, as S3 gives it."""
+    if isinstance(body, bytes):
+        digest = hashlib.sha256(body)
+    else:
+        with body.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+    return base64.b64encode(digest.digest()).decode()
 
 
 def read(s3: S3Client, bucket: str, key: str, etag: str | None = None) -> bytes:
@@ -177,13 +215,14 @@ def read_lines(
 
 
 def put(s3: S3Client, bucket: str, key: str, content: Content | bytes | Path) -> str:
-    """Writes an object whole, whatever stood there, and gives its ETag.
+    """Writes an object whole, whatever stood there, unless it stands there already; gives its ETag.
 
     For objects whose key already says what is in them (by digest): use `compare_and_swap` for others.
     """
     if not isinstance(content, Content):
         content = Content(content)
-    return _put(s3, bucket, key, content, {})
+    found = current(s3, bucket, key)
+    return found.etag if found and content.stands(found) else _put(s3, bucket, key, content, {})
 
 
 def compare_and_swap(
@@ -196,14 +235,17 @@ def compare_and_swap(
     """Replaces an object unless somebody else does so meanwhile, in which case it decides anew.
 
     ``decide`` is given what stands under the key (None: nothing) and answers what is to stand there, or None
-    to leave it. The write carries `If-Match` or `If-None-Match: *`, so it only takes effect on just what
-    ``decide`` saw. Raises `LostRaceError` after ``attempts`` lost races.
+    to leave it. Nothing is written where the same stands there already. The write carries `If-Match` or
+    `If-None-Match: *`, so it only takes effect on just what ``decide`` saw. Raises `LostRaceError` after
+    ``attempts`` lost races.
     """
     for attempt in range(attempts):
         found = current(s3, bucket, key)
         content = decide(found)
         if content is None:
             return Swap(False, found.etag if found else "")
+        if found and content.stands(found):
+            return Swap(True, found.etag)
         condition = {"IfMatch": found.etag} if found else {"IfNoneMatch": "*"}
         try:
             return Swap(True, _put(s3, bucket, key, content, condition))
@@ -226,6 +268,7 @@ def _put(s3: S3Client, bucket: str, key: str, content: Content, condition: Mappi
         "Bucket": bucket,
         "Key": key,
         "Metadata": dict(content.metadata),
+        "ChecksumAlgorithm": "SHA256",
         **condition,
     }
     if isinstance(content.body, bytes):

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import mmap
 import pickle
+import secrets
 import sqlite3
 import sys
 import threading
@@ -27,13 +28,16 @@ from xml.sax.saxutils import escape
 import moto.s3.models as models
 import moto.s3.responses as responses
 from moto.s3 import exceptions
-from moto.s3.utils import _VersionedKeyStore
+from moto.s3.utils import _VersionedKeyStore, compute_checksum
 from moto.settings import S3_UPLOAD_PART_MIN_SIZE
 
 from local.aws.context import patch
 
 _BLOCK = 1 << 20
 _LAST = "\U0010ffff"
+_CHECKED = frozenset({"CRC32", "SHA1", "SHA256"})
+"""Checksums of a content that are compared with it; the others need libraries of their own."""
+_KMS = frozenset({"aws:kms", "aws:kms:dsse"})
 _TRASH_SECONDS = 60.0
 """How long a replaced value's file stays for readers that found it just before."""
 
@@ -139,6 +143,21 @@ def _check_match(response: Any, key: str) -> None:
         raise exceptions.PreconditionFailed("If-Match")
 
 
+class BadDigestError(exceptions.S3ClientError):
+    """A checksum that does not belong to the content; moto would keep it as it came."""
+
+    def __init__(self, algorithm: str) -> None:
+        message = f"The {algorithm} you specified did not match the calculated checksum."
+        super().__init__("BadDigest", message)
+
+
+def _check_checksum(response: Any, algorithm: str, value: str | None) -> None:
+    if algorithm in _CHECKED and value:
+        calculated = compute_checksum(response.body or b"", algorithm=algorithm)
+        if calculated.decode() != value:
+            raise BadDigestError(algorithm)
+
+
 def find_bucket(name: str) -> Any | None:
     """The bucket of that name, or None."""
     owner = models.s3_backends.bucket_accounts.get(name)
@@ -183,6 +202,14 @@ class StoredKey(models.FakeKey):
     """An S3 object, or one part of an upload, whose value is a file."""
 
     path: Path
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.encryption in _KMS:
+            # Under SSE-KMS the ETag is no digest of the content, and another at each write (S3's API
+            # reference, "Object").
+            parts = str(self._etag).partition("-")
+            self._etag = "".join((secrets.token_hex(16), *parts[1:]))
 
     @property  # type: ignore[override]
     def value(self) -> bytes | Value:
@@ -469,6 +496,13 @@ def install(folder: Path) -> ObjectStore:
             _check_match(self, key)
         return post(self, request, body, name, query, key)
 
+    get_checksum = responses.S3Response._get_checksum
+
+    def checked(self: Any, response_headers: dict[str, Any]) -> tuple[str, str | None]:
+        algorithm, value = get_checksum(self, response_headers)
+        _check_checksum(self, algorithm.upper(), value)
+        return algorithm, value
+
     tag: Any = models.S3Backend.put_object_tagging
 
     def put_object_tagging(self: Any, key: Any, tags: dict[str, str] | None) -> Any:
@@ -482,6 +516,10 @@ def install(folder: Path) -> ObjectStore:
     patch(models.S3Backend, list_objects=_list_objects, put_object_tagging=put_object_tagging)
     patch(models.FakeMultipart, complete=_complete)
     patch(
-        responses.S3Response, list_objects=_list, list_objects_v2=_list, _key_response_post=key_response_post
+        responses.S3Response,
+        list_objects=_list,
+        list_objects_v2=_list,
+        _key_response_post=key_response_post,
+        _get_checksum=checked,
     )
     return _store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import os
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -310,3 +312,15 @@ def test_health_says_nothing_but_that_it_is_well(aws: LocalAws) -> None:
     answer = requests.get(f"{aws.endpoint}/_local/health", timeout=5)
     assert answer.status_code == 200
     assert answer.json() == {"status": "ok"}
+
+
+def test_a_checksum_that_does_not_belong_to_the_content_is_refused(aws: LocalAws) -> None:
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="checksums")
+    put = partial(s3.put_object, Bucket="checksums", Key="a", Body=b"content", ChecksumAlgorithm="SHA256")
+    true = base64.b64encode(hashlib.sha256(b"content").digest()).decode()
+    assert put()["ChecksumSHA256"] == true
+    assert s3.head_object(Bucket="checksums", Key="a", ChecksumMode="ENABLED")["ChecksumSHA256"] == true
+    with pytest.raises(ClientError, match="BadDigest"):
+        put(ChecksumSHA256=base64.b64encode(hashlib.sha256(b"other").digest()).decode())
+    put(ChecksumSHA256=true)

@@ -186,3 +186,34 @@ def test_state_of_another_version_is_refused(new_aws: Callable[..., LocalAws]) -
     assert "Traceback" not in run.stderr
     (aws.state / "services" / "s3.pickle").unlink()
     aws.start()
+
+
+def test_a_service_answers_with_the_error_that_it_was_told_and_then_as_before(aws: LocalAws) -> None:
+    s3, glue = aws.client("s3"), aws.client("glue")
+    s3.create_bucket(Bucket="refusing")
+    aws.refuse("s3", "PUT /refusing/a", "SlowDown", 503, message="Please reduce your request rate.")
+    fault = aws.refuse("glue", "GetDatabase$", "ThrottlingException", times=2)
+    s3.put_object(Bucket="refusing", Key="b", Body=b"")
+    with pytest.raises(ClientError, match=r"\(SlowDown\).*reduce your request rate"):
+        s3.put_object(Bucket="refusing", Key="a", Body=b"")
+    s3.put_object(Bucket="refusing", Key="a", Body=b"")
+    for _ in range(2):
+        with pytest.raises(ClientError, match=r"\(ThrottlingException\)"):
+            glue.get_database(Name="none")
+    with pytest.raises(ClientError, match=r"\(EntityNotFoundException\)"):
+        glue.get_database(Name="none")
+    assert aws.struck(fault) == 2
+
+
+def test_a_bucket_under_sse_kms_gives_an_etag_that_says_nothing_about_the_content(aws: LocalAws) -> None:
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="encrypted")
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}
+    s3.put_bucket_encryption(Bucket="encrypted", ServerSideEncryptionConfiguration={"Rules": [rule]})
+    first, second = (s3.put_object(Bucket="encrypted", Key="a", Body=b"same")["ETag"] for _ in range(2))
+    assert first != second
+    assert s3.head_object(Bucket="encrypted", Key="a")["ETag"] == second
+    assert s3.list_objects_v2(Bucket="encrypted")["Contents"][0]["ETag"] == second
+    with pytest.raises(ClientError, match="PreconditionFailed"):
+        s3.put_object(Bucket="encrypted", Key="a", Body=b"x", IfMatch=first)
+    s3.put_object(Bucket="encrypted", Key="a", Body=b"x", IfMatch=second)
