@@ -1,0 +1,5 @@
+"""The pages in Airflow's UI: coverage and the dashboards, as a FastAPI app with static files.
+
+Start with `app.py` (the routes). What it imports must lie in plugins.zip: MWAA's web server has no DAG
+folder.
+"""

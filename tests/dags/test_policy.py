@@ -216,6 +216,37 @@ def test_only_operators_import_airflow(path: Path) -> None:
     assert not [name for name in _imports(ast.parse(path.read_text())) if name.partition(".")[0] == "airflow"]
 
 
+LAYERS: dict[str, set[str]] = {
+    "lake": set(),
+    "x": {"lake"},
+    "training": {"lake"},
+    "labeling": {"lake", "x"},
+    "coverage": {"lake", "x"},
+    "insights": {"lake", "x"},
+    "provision": {"insights", "lake", "x"},
+    "quality": {"insights", "labeling", "lake", "training", "x"},
+    "operators": {"coverage", "insights", "labeling", "lake", "provision", "quality", "training", "x"},
+}
+"""What each package of include/ may import of the others (docs/architecture.md): never one above it."""
+
+
+@pytest.mark.parametrize(
+    "package", sorted(path.parent.name for path in (ROOT / "include").glob("*/__init__.py"))
+)
+def test_a_package_imports_only_those_below_it(package: str) -> None:
+    imported = set()
+    for path in (ROOT / "include" / package).rglob("*.py"):
+        names = [name.split(".") for name in _imports(ast.parse(path.read_text()))]
+        imported |= {parts[1] for parts in names if parts[0] == "include" and len(parts) > 1}
+    assert (imported & LAYERS.keys()) - {package} <= LAYERS[package]
+
+
+def test_every_package_says_what_it_is_for() -> None:
+    for path in _modules("include", "streamer", "local", "tools", "benchmarks", "plugins"):
+        if path.name == "__init__.py" and "code" not in path.parts:
+            assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
 @pytest.mark.parametrize("path", _modules("dags", "include", "streamer", "plugins"), ids=_name)
 def test_nothing_that_is_deployed_imports_what_stands_in_locally(path: Path) -> None:
     tops = {name.partition(".")[0] for name in _imports(ast.parse(path.read_text()))}
