@@ -57,9 +57,9 @@ def plain_refusal(_scope: Message, status: int, reason: str) -> tuple[str, bytes
 class Gate:
     """An ASGI application behind a `WebGuard`, parts of it behind keys.
 
-    ``keys`` are by the beginning of the path, of which the longest counts; a path with None is open to all
-    that the guard lets in, and where none begins so the application itself decides. ``front`` is the page
-    that people see who open the address in a browser.
+    ``keys`` are by path; one that ends with a slash stands for all that begins so, and the longest counts. A
+    path with None is open to all that the guard lets in; where no path fits the application itself decides.
+    ``front`` is the page that people see who open the address in a browser.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Gate:
         if self._front and _is_visit(scope, dict(headers)):
             await self._send(scope, send, 200, "text/html; charset=utf-8", self._front.encode(), [])
             return
-        key = next((key for path, key in self._keys.items() if scope["path"].startswith(path)), None)
+        key = next((key for path, key in self._keys.items() if _fits(scope["path"], path)), None)
         given = next((value for name, value in headers if name.lower() == "authorization"), "")
         if key and not key.opens(given):
             await self._answer(scope, send, 401, "Credentials are missing or wrong.", key.challenge)
@@ -135,3 +135,7 @@ def _is_visit(scope: Message, headers: Mapping[str, str]) -> bool:
         and "text/html" in given.get("accept", "")
         and (given.get("authorization") or "Basic").startswith("Basic")
     )
+
+
+def _fits(path: str, wanted: str) -> bool:
+    return path.startswith(wanted) if wanted.endswith("/") else path == wanted

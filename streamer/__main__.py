@@ -140,7 +140,9 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    address = f"http://{options.http_host}:{options.http_port}/status"
+    # Who listens on all interfaces answers on this one, too, and to no Host that means none.
+    host = "127.0.0.1" if options.http_host == "0.0.0.0" else options.http_host  # noqa: S104
+    address = f"http://{host}:{options.http_port}/status"
     try:
         answer = requests.get(address, timeout=5)
         answer.raise_for_status()

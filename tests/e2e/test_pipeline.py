@@ -274,6 +274,19 @@ def ids_at_x(pipeline: Run, topic: str, hours: list[Window]) -> set[int]:
         parameters["next_token"] = page["meta"]["next_token"]
 
 
+def test_a_page_that_airflow_takes_for_its_own_cannot_guess_the_login(pipeline: Run) -> None:
+    # Its host name was made to mean this machine; so it sees what Airflow answers.
+    address = f"{pipeline.world.endpoints.url('airflow')}/auth/token"
+    rebound = {"Host": "evil.example:8080", "Origin": "http://evil.example:8080"}
+    guess = {"username": "admin", "password": "admin"}
+    for content in ({"json": guess}, {"data": guess}):
+        assert requests.post(address, headers=rebound, timeout=30, **content).status_code == 401
+    right = requests.post(address, json=pipeline.world.endpoints.login, timeout=30)
+    assert right.status_code == 201
+    dags = f"{pipeline.world.endpoints.url('airflow')}/api/v2/dags"
+    assert requests.get(dags, headers=rebound, timeout=30).status_code == 401
+
+
 def test_catch_up_labels_every_hour_by_its_scheduled_run(lake: Lake, hours: list[Window]) -> None:
     assert len(hours) == 6
     for window in hours:

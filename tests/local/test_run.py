@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import pytest
 import requests
 
 from include.settings import Settings
-from local import dag_runs
+from local import airflow_server, dag_runs
 from local import run as run_module
 from local.airflow_server import AirflowError
 from local.dag_runs import STALLED_SECONDS, DagRuns
@@ -164,6 +165,32 @@ def test_topics_of_the_same_names_with_other_keywords_are_measured_in_a_world_of
     assert world("kyiv, zelensky") == first
     assert world("kyiv, kharkiv") != first
     assert world("kyiv, zelensky", rate=7) != first
+
+
+def test_what_holds_credentials_is_read_by_its_owner_alone(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir(mode=0o755)
+    for _ in range(2):
+        with prepared(RunOptions(run_dir=run_dir, bind="0.0.0.0"), []) as this, this.containers_environment():
+            this.endpoints.write(run_dir)
+            airflow_server.environment(this.folder / "airflow", this.endpoints, {})
+            secrets = {value for value in asdict(this.endpoints.credentials).values() if len(value) >= 16}
+            files = [path for path in run_dir.rglob("*") if path.is_file()]
+            holding = [path for path in files if any(secret in path.read_text() for secret in secrets)]
+            assert {"credentials.json", "endpoints.json", "aws.env", "containers.env", "passwords.json"} == {
+                path.name for path in holding
+            }
+            assert {path.stat().st_mode & 0o777 for path in holding} == {0o600}
+        assert run_dir.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_group_may_read_what_is_handed_over_in_its_folder(tmp_path: Path) -> None:
+    file = tmp_path / "handover" / "containers.env"
+    file.parent.mkdir()
+    options = RunOptions(run_dir=tmp_path / "run", bind="0.0.0.0", handover=file)
+    with prepared(options, []) as this, this.containers_environment():
+        assert file.stat().st_mode & 0o777 == 0o640
+    assert not file.exists()
 
 
 def test_the_addresses_that_a_killed_run_has_left_for_containers_are_gone(tmp_path: Path) -> None:

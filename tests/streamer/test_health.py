@@ -56,6 +56,22 @@ def test_alive_and_ready_are_two_things_and_tell_their_reason(served: tuple[str,
     assert "x_opinion_streamer_received_total 10" in asked("/metrics")[1]
 
 
+def test_health_checks_by_address_are_answered_on_all_interfaces_and_pages_are_not() -> None:
+    watched = Watched(lambda: STATUS, lambda: None, lambda: None)
+    server = HealthServer("0.0.0.0", 0, watched, ["streamer.internal"])
+
+    def asked(**headers: str) -> int:
+        address = f"http://127.0.0.1:{server.port}/healthz"
+        return requests.get(address, headers=headers, timeout=5).status_code
+
+    try:
+        for host in ("localhost", "10.0.3.7:9464", "streamer.internal:9464"):
+            assert asked(Host=host) == 200
+        assert asked(Host="evil.example") == asked(Origin="http://evil.example") == 403
+    finally:
+        server.close()
+
+
 def test_prometheus_gets_numbers_and_counts_with_their_labels() -> None:
     assert list(prometheus(STATUS)) == [
         "# TYPE x_opinion_streamer_connected gauge",
