@@ -217,6 +217,7 @@ def propose(windows: Sequence[Window], planned: Sequence[Recovery], steps: Seque
 
     ``hours`` are the labels of all hours that were looked at, ``posts`` is X's estimate for all recoveries.
     """
+    posts = sum(recovery.posts for recovery in planned)
     return {
         "hours": [window.label for window in sorted(windows)],
         "recoveries": [
@@ -225,6 +226,7 @@ def propose(windows: Sequence[Window], planned: Sequence[Recovery], steps: Seque
                 "hour": recovery.window.label,
                 "stretch": str(recovery.stretch),
                 "posts": recovery.posts,
+                "dollars": cost(recovery.posts),
                 "approval": None if recovery.approved else recovery.approval,
             }
             for recovery in planned
@@ -232,7 +234,8 @@ def propose(windows: Sequence[Window], planned: Sequence[Recovery], steps: Seque
         "reruns": [
             {"hour": step.window.label, "way": step.way.value, "run_id": step.run_id} for step in steps
         ],
-        "posts": sum(recovery.posts for recovery in planned),
+        "posts": posts,
+        "dollars": cost(posts),
     }
 
 

@@ -280,6 +280,7 @@ class DecideRerunsOperator(_CoverageOperator):
         """Measures, writes the ledger and counts the reruns in it."""
         from include.coverage import evidence, ledger
         from include.coverage.plan import describe, reruns, unlabeled
+        from include.x.price import cost
 
         ti = context["ti"]
         if ti.xcom_pull(task_ids=self.plan, key=RECOVERIES) is None:
@@ -311,7 +312,8 @@ class DecideRerunsOperator(_CoverageOperator):
         ti.xcom_push(PLAN, plan)
         ti.xcom_push(ALARMS, self._new_alarms(final, former, changed))
         reran = [{"hour": step.window.label, "way": step.way.value, "run_id": step.run_id} for step in steps]
-        ti.xcom_push(OUTCOMES, {"recovered": outcomes, "reruns": reran})
+        recovered = [{**one, "dollars": cost(one["bought"])} for one in outcomes]
+        ti.xcom_push(OUTCOMES, {"recovered": recovered, "reruns": reran})
         return [
             {"trigger_run_id": step.run_id, "conf": {"window": step.window.label}}
             for step in steps

@@ -320,18 +320,27 @@ RERUNS = [
     {"hour": HOURS[0], "way": "clear its scheduled run", "run_id": f"scheduled__{HOURS[1]}:00:00+00:00"},
     {"hour": HOURS[2], "way": "its run is under way", "run_id": None},
 ]
-RECOVERY = {"topic": "ukraine", "hour": HOURS[0], "stretch": "10:05:00 to 10:10:00", "posts": 1200}
+RECOVERY = {"topic": "ukraine", "hour": HOURS[0], "stretch": "10:05 to 10:10", "posts": 1200, "dollars": 6.0}
 PROPOSAL = {
     "hours": HOURS,
     "recoveries": [
         {**RECOVERY, "approval": None},
-        {**RECOVERY, "topic": "russia", "posts": 800, "approval": "it begins beyond the configured reach"},
+        {
+            **RECOVERY,
+            "topic": "russia",
+            "posts": 800,
+            "dollars": 4.0,
+            "approval": "it begins beyond the configured reach",
+        },
     ],
     "reruns": RERUNS,
     "posts": 2000,
+    "dollars": 10.0,
 }
 OUTCOMES = {
-    "recovered": [{**RECOVERY, "state": "filled", "bought": 1150, "kept": 1100, "reason": None}],
+    "recovered": [
+        {**RECOVERY, "state": "filled", "bought": 1150, "dollars": 5.75, "kept": 1100, "reason": None}
+    ],
     "reruns": RERUNS,
 }
 
@@ -369,9 +378,16 @@ def test_a_backfill_by_keyboard_from_the_marked_hours_to_its_result(visit: Any, 
     scheduler.end(planned["dag_run_id"])
 
     expect(panel).to_contain_text("Planned; nothing was changed", timeout=15_000)
-    for figure in ("Hours looked at3", "Stretches to recover2", "Posts to buyabout 2,000"):
+    for figure in (
+        "Hours looked at3",
+        "Stretches to recover2",
+        "Posts to buyabout 2,000",
+        "Costabout $10.00",
+    ):
         expect(panel).to_contain_text(figure)
-    expect(panel).to_contain_text("approve about 800 posts: anyone who may edit runs of the DAG coverage")
+    expect(panel).to_contain_text(
+        "approve about 800 posts, $4.00: anyone who may edit runs of the DAG coverage"
+    )
     expect(hour_cell(frame, FIRST)).to_have_attribute("data-progress", "planned")
     assert visitor.page.evaluate(CONTRAST) == []
     panel.get_by_role("button", name="Run it").press("Enter")
@@ -385,7 +401,7 @@ def test_a_backfill_by_keyboard_from_the_marked_hours_to_its_result(visit: Any, 
     scheduler.finish(started["dag_run_id"], "decide", outcomes=OUTCOMES)
     scheduler.end(started["dag_run_id"])
     expect(panel).to_contain_text("Done", timeout=15_000)
-    for figure in ("Stretches filled1 of 2", "Posts bought1,150", "Tweets kept1,100"):
+    for figure in ("Stretches filled1 of 2", "Posts bought1,150", "Cost$5.75", "Tweets kept1,100"):
         expect(panel).to_contain_text(figure)
     expect(panel).to_contain_text("Russia")
     expect(panel).to_contain_text("not recovered, as nobody approved it")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +16,7 @@ from include.coverage.plan import Recovery, Rerun, Runs, Way
 from include.coverage.stretch import Stretch
 from include.settings import Settings
 from include.window import HOUR, Window, WindowError
+from include.x.price import cost
 
 TEN = Window.parse("2026-11-20T10")
 NOW = datetime(2026, 11, 20, 12, 20, tzinfo=UTC)
@@ -239,3 +241,20 @@ def test_a_range_that_cannot_be_looked_at_is_refused(
 ) -> None:
     with pytest.raises(error, match=says):
         labels(start, end)
+
+
+def test_what_is_proposed_is_the_plan_in_plain_values_with_its_money() -> None:
+    stretch = Stretch(TEN.start, TEN.start + timedelta(minutes=5))
+    planned = [
+        Recovery("ukraine", TEN, stretch, None, 1200),
+        Recovery("russia", TEN, stretch, None, 800, approval="it begins beyond the reach"),
+        Recovery("poland", TEN, stretch, None, 400, approval="it begins beyond the reach", approved=True),
+    ]
+    found = plan.propose([TEN.next, TEN], planned, [Rerun(TEN, Way.START, "window__x")])
+    assert json.loads(json.dumps(found)) == found
+    assert found["hours"] == [TEN.label, TEN.next.label]
+    assert [one["approval"] for one in found["recoveries"]] == [None, "it begins beyond the reach", None]
+    assert found["reruns"] == [{"hour": TEN.label, "way": Way.START.value, "run_id": "window__x"}]
+    assert found["posts"] == 2400
+    assert found["dollars"] == cost(2400) > 0
+    assert found["dollars"] == pytest.approx(sum(one["dollars"] for one in found["recoveries"]))
