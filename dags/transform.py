@@ -12,6 +12,11 @@ object made from newer raw data is never replaced by one made from older. If the
 clear from `prepare` on. An hour whose raw tweets expire (`OPINION_RETENTION_DAYS`) is skipped, and its labels
 stay. Killing a task stops its job.
 
+**Edited posts**: X gives an edited post a new id and names all versions in `edit_history_tweet_ids`. The
+newest version counts; the older ones are quarantined as `edited`, in whatever order they came, under
+whichever topic. Where one lies in the hour before or after (X allows edits for an hour), that hour is told by
+an object under `edits/`, and `coverage` judges it `late` and reruns it; no model is asked again.
+
 Quality: Great Expectations checks the hour before a model is paid for it and after it is published. The
 suites in `include/quality/suites.py` say for each expectation whether it blocks or warns, and why; results
 are kept under `quality/` in the lake. A published hour that its check blocks stays out of the aggregates and

@@ -82,6 +82,11 @@ class Window:
         return Window(self.end)
 
     @property
+    def previous(self) -> Window:
+        """The hour before this one."""
+        return Window(self.start - HOUR)
+
+    @property
     def date(self) -> str:
         """The partition value ``dt``: ``2026-11-20``."""
         return f"{self.start:%Y-%m-%d}"

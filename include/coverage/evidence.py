@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,15 @@ from include.coverage.stretch import Stretch, overlap_seconds
 from include.lake import sql
 from include.lake.athena import Row
 from include.lake.layout import (
+    edits_key,
+    edits_prefix,
     labeled_key,
     labeled_prefix,
     quarantine_prefix,
     raw_prefix,
     recovered_stretch,
 )
-from include.lake.storage import Object, list_objects
+from include.lake.storage import Object, current, list_objects, manifest
 from include.settings import Settings
 from include.window import HOUR, Window
 from include.x.search import REACH, SETTLED
@@ -43,8 +45,9 @@ SEARCH_MARGIN = timedelta(minutes=10)
 class Inputs:
     """The objects of an hour of a topic.
 
-    ``digest`` is over all of them, ``raw_digest`` over those of raw alone; ``recovered`` is what search has
-    brought back, by the names of its objects.
+    ``digest`` is over all of them, ``raw_digest`` over those that `transform` reads; ``recovered`` is what
+    search has brought back, by the names of its objects. ``edits`` is the digest of the objects that name
+    edited posts (empty: there are none), ``edits_unread`` whether labeled was made without them.
     """
 
     digest: str
@@ -52,6 +55,8 @@ class Inputs:
     raw_newest: datetime | None
     labeled_at: datetime | None
     recovered: tuple[Stretch, ...]
+    edits: str = ""
+    edits_unread: bool = False
 
 
 def _digest(objects: Iterable[Object]) -> str:
@@ -71,21 +76,54 @@ def list_inputs(
         for date in sorted({window.date for window in windows})
         for found in list_objects(s3, bucket, labeled_prefix(topic, date)).objects
     }
+    edits = _list_edits(s3, bucket, windows)
     inputs: dict[Key, Inputs] = {}
     for topic in topics:
         for window in windows:
+            edited = edits.get(window, [])
             raw = list_objects(s3, bucket, raw_prefix(topic, window)).objects
             rejected = list_objects(s3, bucket, quarantine_prefix(topic, window)).objects
             label = labeled.get(labeled_key(topic, window))
             stretches = (recovered_stretch(found.key) for found in raw)
             inputs[topic, window] = Inputs(
-                digest=_digest([*raw, *rejected, *([label] if label else [])]),
-                raw_digest=_digest(raw),
+                digest=_digest([*raw, *edited, *rejected, *([label] if label else [])]),
+                raw_digest=_digest([*raw, *edited]),
+                edits=manifest(edited) if edited else "",
                 raw_newest=max((found.last_modified for found in raw), default=None),
                 labeled_at=label.last_modified if label else None,
                 recovered=tuple(Stretch(*stretch) for stretch in stretches if stretch),
             )
     return inputs
+
+
+def _list_edits(s3: S3Client, bucket: str, windows: Sequence[Window]) -> dict[Window, list[Object]]:
+    """The objects that name edited posts, by hour."""
+    folders = {edits_key(window, window).rpartition("/")[0]: window for window in windows}
+    found: dict[Window, list[Object]] = {}
+    for date in sorted({window.date for window in windows}):
+        for each in list_objects(s3, bucket, edits_prefix(date)).objects:
+            window = folders.get(each.key.rpartition("/")[0])
+            if window:
+                found.setdefault(window, []).append(each)
+    return found
+
+
+def with_unread_edits(
+    s3: S3Client, bucket: str, inputs: Mapping[Key, Inputs], keys: Iterable[Key]
+) -> dict[Key, Inputs]:
+    """``inputs`` of ``keys``, and whether labeled was made without what is known of edited posts.
+
+    The labeled object names in its metadata what it was made from; only hours with edited posts are asked.
+    """
+    found = {}
+    for key in keys:
+        of_hour = inputs[key]
+        if of_hour.edits and of_hour.labeled_at:
+            labeled = current(s3, bucket, labeled_key(*key))
+            if labeled and labeled.metadata.get("edits") != of_hour.edits:
+                of_hour = replace(of_hour, edits_unread=True)
+        found[key] = of_hour
+    return found
 
 
 def statements(windows: Collection[Window], now: datetime, settings: Settings) -> dict[str, str]:
@@ -240,6 +278,7 @@ def gather(
                 raw_newest=of_hour.raw_newest,
                 labeled_at=of_hour.labeled_at,
                 active=window in active,
+                edits_unread=of_hour.edits_unread,
                 searchable_from=from_milliseconds(to_milliseconds(now - REACH + SEARCH_MARGIN)),
             )
         )

@@ -81,7 +81,7 @@ class Evidence:
     up to where the heartbeats' watermark (or the grace time) lets it be judged; None if there is no such part
     yet. ``silences`` are the parts of it of which nothing proves that tweets arrived: no stream was alive, or
     its end came too soon. ``recovered`` is what search has brought back, ``searchable_from`` how far back it
-    still reaches.
+    still reaches. ``edits_unread`` says that labeled still counts versions of posts that were edited later.
     """
 
     topic: str
@@ -98,6 +98,7 @@ class Evidence:
     labeled_at: datetime | None
     active: bool
     searchable_from: datetime
+    edits_unread: bool = False
 
     @property
     def open(self) -> bool:
@@ -183,6 +184,13 @@ def _verdict(evidence: Evidence, found: tuple[Gap, ...]) -> tuple[Verdict, str]:
             return Verdict.LATE, f"{missing}, raw of {raw} is newer than labeled of {labeled}"
         labeled = "labeled is not older than raw" if evidence.labeled_at else "there is no labeled object"
         return Verdict.UNLABELED, f"{missing}, {labeled}"
+    if evidence.edits_unread:
+        edited = "posts of the hour were edited later, which labeled does not know"
+        if evidence.active:
+            return Verdict.IN_PROGRESS, f"{edited}, a run of transform is under way"
+        return (
+            (Verdict.IN_PROGRESS, f"{edited}, the hour is open") if evidence.open else (Verdict.LATE, edited)
+        )
     if lost:
         return Verdict.UNRECOVERABLE, ", ".join(f"{gap.stretch} lost: {gap.reason}" for gap in lost)
     if measures.overlap:

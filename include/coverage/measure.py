@@ -90,6 +90,7 @@ def measure(
     keys = [key for key in inputs if key not in settled]
     if not keys:
         return Measurement(tuple(settled.values()), ())
+    inputs = evidence.with_unread_edits(s3, settings.bucket, inputs, keys)
     rows = database.run_all(evidence.statements({window for _, window in keys}, now, settings))
     found = evidence.gather(
         rows,

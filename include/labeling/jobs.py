@@ -31,6 +31,10 @@ ENDED = frozenset({COMPLETED, STOPPED, "Failed"})
 
 CONTENT_TYPE = "application/jsonlines"
 
+_MAX_PAYLOAD_MB = 1
+LONGEST_LINE = _MAX_PAYLOAD_MB * 1_000_000
+"""Bytes of one line of input: a line beyond SageMaker's MaxPayloadInMB fails the whole job."""
+
 # "ValidationException" is what SageMaker answers, "ResourceNotFound" what its API reference promises.
 _ABSENT = frozenset({"ValidationException", "ResourceNotFound"})
 _TAKEN = "ResourceInUse"
@@ -93,7 +97,7 @@ def plan(
         # Four requests of at most 1 MB at a time, one for each core of the default instance; an hour of the
         # slowest model's work may be in one request.
         "MaxConcurrentTransforms": 4,
-        "MaxPayloadInMB": 1,
+        "MaxPayloadInMB": _MAX_PAYLOAD_MB,
         "ModelClientConfig": {"InvocationsTimeoutInSeconds": 3600, "InvocationsMaxRetries": 1},
         "TransformInput": {
             "DataSource": {

@@ -21,6 +21,10 @@ OVERLAP = "overlap"
 """The tweet matched two topics, so it is no evidence for either."""
 OUTSIDE_WINDOW = "outside_window"
 """By its id or its `created_at` the tweet is of another hour."""
+EDITED = "edited"
+"""Its author has edited the post since: the newest version counts, under an id of its own."""
+TOO_LARGE = "too_large"
+"""The text does not fit into a request to a model."""
 CORRUPT_OBJECT = "corrupt_object"
 """The rest of a raw object could not be unpacked."""
 
@@ -32,6 +36,8 @@ REASONS = (
     UNKNOWN_TOPIC,
     OVERLAP,
     OUTSIDE_WINDOW,
+    EDITED,
+    TOO_LARGE,
     CORRUPT_OBJECT,
 )
 
@@ -59,6 +65,8 @@ class Row(NamedTuple):
     place: str | None = None
     author_followers: int | None = None
     context: list[str] | None = None
+    superseded: tuple[int, ...] = ()
+    """The ids of the post's versions that are not its newest one, as far as the payload knows them."""
 
 
 def parse(line: bytes, topic: str, topics: Set[str]) -> Row:
@@ -126,6 +134,7 @@ def _row(payload: dict[str, Any], data: dict[str, Any], tweet_id: int, topic: st
                     country_code, place = candidate.get("country_code"), candidate.get("full_name")
                     break
 
+    history = data.get("edit_history_tweet_ids")
     created_at = data["created_at"]
     if created_at is None:
         raise KeyError("created_at")
@@ -147,7 +156,14 @@ def _row(payload: dict[str, Any], data: dict[str, Any], tweet_id: int, topic: st
         place,
         followers,
         _names(annotations) if annotations else None,
+        _superseded(history, tweet_id) if history and len(history) > 1 else (),
     )
+
+
+def _superseded(history: list[Any], tweet_id: int) -> tuple[int, ...]:
+    """All but the newest id of an edit history: each edit has a new, larger id (X's documentation)."""
+    versions = {version for version in map(_snowflake, history) if version}
+    return tuple(sorted(versions - {max(versions)})) if tweet_id in versions else ()
 
 
 def _names(annotations: list[dict[str, Any] | None]) -> list[str]:

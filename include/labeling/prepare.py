@@ -31,6 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from include.labeling import payload
+from include.labeling.jobs import LONGEST_LINE
 from include.lake import layout, storage
 from include.lake.schemas import LABELED, UNNAMED_LANGUAGES
 from include.settings import Settings
@@ -46,7 +47,7 @@ logger = logging.getLogger(__name__)
 STAGE = "transform"
 """The stage that quarantined rows and the quarantine object name."""
 
-_FORMAT = "1"
+_FORMAT = "2"
 """Raised when the objects under the prefix change their form, so that old ones are not taken for new."""
 
 _BYTES_A_SLICE = 6 * 1024 * 1024
@@ -93,6 +94,14 @@ _USABLE = -1
 _OVERLAP = payload.REASONS.index(payload.OVERLAP)
 _OUTSIDE = payload.REASONS.index(payload.OUTSIDE_WINDOW)
 _NOT_A_PAYLOAD = payload.REASONS.index(payload.NOT_A_PAYLOAD)
+_EDITED = payload.REASONS.index(payload.EDITED)
+_TOO_LARGE = payload.REASONS.index(payload.TOO_LARGE)
+
+_ASKED = ["tweet_id", "text", "lang"]
+"""What a model is asked of a tweet."""
+
+_ESCAPED = 6
+"""Bytes of JSON that one byte of a text may take."""
 
 
 @dataclass(frozen=True)
@@ -104,15 +113,21 @@ class Prepared:
 
     window: Window
     manifest: str
-    """SHA-256 over the raw objects' keys and ETags."""
+    """SHA-256 over the keys and ETags of the raw objects, and of those that name edited posts."""
     listed_at: datetime
-    """S3's own time when the raw objects were listed."""
+    """S3's own time when the objects were listed."""
     objects: int
-    """Raw objects read."""
+    """Objects read."""
+    edits: str
+    """The digest of the objects that name edited posts; empty where there are none."""
     prefix: str
-    """Key prefix of everything that was written, ending in a slash."""
+    """Key prefix of what was made of these objects, ending in a slash."""
+    model_prefix: str
+    """Key prefix of what models are asked: made of the raw objects alone, so an edit asks no model again."""
     shards: int
     """Objects ``rows/000.parquet`` and following."""
+    shards_with_edits: list[int] = field(default_factory=list)
+    """Those beside which ``edited/NNN.parquet`` holds tweets that models are asked about in vain."""
     raw: dict[str, int] = field(default_factory=dict)
     accepted: dict[str, int] = field(default_factory=dict)
     quarantined: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -127,11 +142,19 @@ class Prepared:
     @property
     def translation_input(self) -> str:
         """Key prefix of the translation job's input."""
-        return f"{self.prefix}translation/input/"
+        return f"{self.model_prefix}translation/input/"
 
     def rows_key(self, shard: int) -> str:
         """The accepted tweets of one shard."""
         return f"{self.prefix}rows/{shard:03}.parquet"
+
+    def edited_key(self, shard: int) -> str:
+        """The tweets of one shard that were edited later."""
+        return f"{self.prefix}edited/{shard:03}.parquet"
+
+    def edits_key(self, window: Window) -> str:
+        """The posts of the hour before or after that were edited later."""
+        return f"{self.prefix}edits/{window.label}.json"
 
     def quarantine_key(self, topic: str) -> str:
         """What was rejected of one topic."""
@@ -153,14 +176,6 @@ class Prepared:
         )
 
 
-def manifest(objects: Sequence[storage.Object]) -> str:
-    """The digest of what an hour's raw objects are: SHA-256 over their sorted keys and ETags, in hex."""
-    digest = hashlib.sha256()
-    for key, etag in sorted((entry.key, entry.etag) for entry in objects):
-        digest.update(f"{key}\0{etag}\n".encode())
-    return digest.hexdigest()
-
-
 def prepare(s3: S3Client, settings: Settings, topics: Sequence[str], window: Window, key: bytes) -> Prepared:
     """Reads the raw lines of an hour, all topics, and writes what the next steps read; see the module.
 
@@ -171,10 +186,17 @@ def prepare(s3: S3Client, settings: Settings, topics: Sequence[str], window: Win
         storage.list_objects(s3, settings.bucket, layout.raw_prefix(topic, window)) for topic in topics
     ]
     objects = [entry for listing in listings for entry in listing.objects]
-    listed_at = min(listing.at for listing in listings)
-    digest = manifest(objects)
-    run = hashlib.sha256("\0".join([_FORMAT, digest, *sorted(topics)]).encode()).hexdigest()[:16]
-    prefix = f"{layout.work_prefix(window)}{run}/"
+    edits = storage.list_objects(
+        s3, settings.bucket, layout.edits_key(window, window).rpartition("/")[0] + "/"
+    )
+    listed_at = min(listing.at for listing in (*listings, edits))
+    digest = storage.manifest([*objects, *edits.objects])
+    prefix, model_prefix = (
+        layout.work_prefix(window)
+        + hashlib.sha256("\0".join([_FORMAT, each, *sorted(topics)]).encode()).hexdigest()[:16]
+        + "/"
+        for each in (digest, storage.manifest(objects))
+    )
 
     slices = max(1, -(-sum(entry.size for entry in objects) // _BYTES_A_SLICE))
     with tempfile.TemporaryDirectory(prefix="prepare-") as folder:
@@ -183,7 +205,11 @@ def prepare(s3: S3Client, settings: Settings, topics: Sequence[str], window: Win
                 for entry in listing.objects:
                     spool.add_object(topic, entry.key, _lines(s3, settings.bucket, entry))
             spool.flush()
-        writer = _Writer(s3, settings.bucket, prefix, Path(folder), topics)
+        for entry in edits.objects:
+            named = orjson.loads(storage.read(s3, settings.bucket, entry.key, entry.etag))
+            spool.edited[window].update(map(int, named))
+        writer = _Writer(s3, settings.bucket, prefix, model_prefix, Path(folder), topics)
+        writer.add_edits(spool, window)
         with writer:
             for number in range(slices):
                 writer.add_slice(spool, number)
@@ -193,9 +219,12 @@ def prepare(s3: S3Client, settings: Settings, topics: Sequence[str], window: Win
         window=window,
         manifest=digest,
         listed_at=listed_at,
-        objects=len(objects),
+        objects=len(objects) + len(edits.objects),
+        edits=storage.manifest(edits.objects) if edits.objects else "",
         prefix=prefix,
+        model_prefix=model_prefix,
         shards=writer.shards,
+        shards_with_edits=writer.shards_with_edits,
         raw={topic: writer.raw[topic] for topic in topics},
         accepted={topic: writer.accepted[topic] for topic in topics},
         quarantined={topic: dict(sorted(writer.quarantined[topic].items())) for topic in topics},
@@ -230,7 +259,7 @@ def compose_sentiment_input(
     with tempfile.TemporaryDirectory(prefix="compose-") as folder:
         files = []
         for shard in range(prepared.shards):
-            table = read_shard(s3, settings, prepared, shard, ["tweet_id", "text", "lang"])
+            table = _asked(s3, settings, prepared, shard)
             translations = read_translations(s3, settings, shard, table, translation_output)
             body = _model_input(table, UNNAMED_LANGUAGES, translations)
             if body:
@@ -238,7 +267,7 @@ def compose_sentiment_input(
                 path = Path(folder, f"{shard:03}.jsonl")
                 path.write_bytes(body)
                 files.append(path)
-        prefix = f"{prepared.prefix}sentiment/input-{digest.hexdigest()[:16]}/"
+        prefix = f"{prepared.model_prefix}sentiment/input-{digest.hexdigest()[:16]}/"
         for path in files:
             storage.put(s3, settings.bucket, prefix + path.name, path)
     return prefix
@@ -248,7 +277,23 @@ def read_shard(
     s3: S3Client, settings: Settings, prepared: Prepared, shard: int, columns: list[str] | None = None
 ) -> pa.Table:
     """The accepted tweets of one shard, sorted by id; raises `storage.ObjectMissingError` once expired."""
-    body = storage.read(s3, settings.bucket, prepared.rows_key(shard))
+    return _read_table(s3, settings.bucket, prepared.rows_key(shard), columns)
+
+
+def _asked(s3: S3Client, settings: Settings, prepared: Prepared, shard: int) -> pa.Table:
+    """What models are asked of one shard, by id: also of tweets that were edited later.
+
+    So the question, and with it the job that was paid for, stays the same when an edit becomes known.
+    """
+    table = read_shard(s3, settings, prepared, shard, _ASKED)
+    if shard not in prepared.shards_with_edits:
+        return table
+    edited = _read_table(s3, settings.bucket, prepared.edited_key(shard), _ASKED)
+    return pa.concat_tables([table, edited]).sort_by("tweet_id")
+
+
+def _read_table(s3: S3Client, bucket: str, key: str, columns: list[str] | None) -> pa.Table:
+    body = storage.read(s3, bucket, key)
     # Not `pq.read_table`: that one loads pyarrow's dataset and file system modules, 100 MiB of them.
     return pq.ParquetFile(pa.BufferReader(body)).read(columns)
 
@@ -290,11 +335,16 @@ def read_answers(
 def read_translations(
     s3: S3Client, settings: Settings, shard: int, table: pa.Table, output: str | None
 ) -> dict[str, str]:
-    """The translations of one shard by tweet id, without the failed ones; raises as `read_answers`."""
+    """The translations of one shard by tweet id, without the failed ones; raises as `read_answers`.
+
+    One that the next model could not be asked about, for its length, counts as failed.
+    """
     return {
         answer["id"]: answer["translated_text"]
         for answer in read_answers(s3, settings, shard, table, output, NOT_TRANSLATED)
-        if isinstance(answer.get("translated_text"), str) and answer["translated_text"]
+        if isinstance(answer.get("translated_text"), str)
+        and answer["translated_text"]
+        and _fits(answer["id"], answer["translated_text"], "en")
     }
 
 
@@ -313,12 +363,20 @@ def _model_input(table: pa.Table, left_out: Set[str], translations: Mapping[str,
     columns = (table.column(name).to_pylist() for name in ("tweet_id", "text", "lang"))
     for tweet_id, text, lang in zip(*columns, strict=True):
         if lang is not None and lang not in left_out:
-            line = {"id": str(tweet_id), "text": text, "lang": lang}
-            translation = translations.get(line["id"])
-            if translation:
-                line["text"], line["lang"] = translation, "en"
-            body += orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+            translation = translations.get(str(tweet_id))
+            body += _line(tweet_id, translation, "en") if translation else _line(tweet_id, text, lang)
     return body
+
+
+def _line(tweet_id: int | str, text: str, lang: str) -> bytes:
+    """What a model is asked about one tweet."""
+    return orjson.dumps({"id": str(tweet_id), "text": text, "lang": lang}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _fits(tweet_id: int | str, text: str, lang: str) -> bool:
+    """Whether a model can be asked about a tweet at all."""
+    # A character takes at most 12 bytes of JSON, so that most texts need no look.
+    return len(text) < LONGEST_LINE // 16 or len(_line(tweet_id, text, lang)) <= LONGEST_LINE
 
 
 def _lines(s3: S3Client, bucket: str, entry: storage.Object) -> Iterator[bytes | None]:
@@ -340,6 +398,8 @@ class _Spool:
         self.origins: list[str] = []
         self.orphans: list[tuple[int, bytes, int, int, int, int]] = []
         """Lines without an id: topic, digest of the line, reason, origin, offset, length."""
+        self.edited: dict[Window, set[int]] = {hour: set() for hour in (window.previous, window, window.next)}
+        """The ids of versions that are not the newest, by their hour: X lets a post be edited for an hour."""
         self._topics = {topic: number for number, topic in enumerate(topics)}
         self._names = frozenset(topics)
         self._start = int(window.start.timestamp() * 1000)
@@ -374,11 +434,23 @@ class _Spool:
                 digest = hashlib.sha256(line).digest()
                 self.orphans.append((number, digest, reason, place, self._offset, len(line)))
             else:
+                if row.superseded:
+                    self._note_edit(row)
                 rows.append((number, reason, place, self._offset, len(line), *row))
                 if len(rows) == _BATCH:
                     self.flush()
             self._text.write(line)
             self._offset += len(line)
+
+    def _note_edit(self, row: payload.Row) -> None:
+        if row.reason in (None, payload.OVERLAP) and row.tweet_id and self._is_inside(row.tweet_id):
+            for version in row.superseded:
+                named = self.edited.get(Window.containing(snowflake.moment(version)))
+                if named is not None:
+                    named.add(version)
+
+    def _is_inside(self, tweet_id: int) -> bool:
+        return 0 <= snowflake.milliseconds(tweet_id) - self._start < self._length
 
     def flush(self) -> None:
         """Writes what was taken so far to its slices."""
@@ -470,10 +542,15 @@ def _milliseconds(texts: Sequence[str | None]) -> pa.Array:
 class _Writer:
     """The second pass: shards, quarantine and translation input, slice by slice."""
 
-    def __init__(self, s3: S3Client, bucket: str, prefix: str, folder: Path, topics: Sequence[str]) -> None:
+    def __init__(
+        self, s3: S3Client, bucket: str, prefix: str, model_prefix: str, folder: Path, topics: Sequence[str]
+    ) -> None:
         self._s3 = s3
         self._bucket = bucket
         self._prefix = prefix
+        self._model_prefix = model_prefix
+        self._edited = np.array([], dtype=np.int64)
+        self.shards_with_edits: list[int] = []
         self._folder = folder
         self._topics = topics
         self.shards = 0
@@ -503,6 +580,13 @@ class _Writer:
             for topic in self._topics:
                 self._put(f"quarantine/{topic}.json.gz", self._folder / f"quarantine-{topic}")
 
+    def add_edits(self, spool: _Spool, window: Window) -> None:
+        """Takes the posts of this hour that were edited later, and hands on those of the hours around it."""
+        self._edited = np.array(sorted(spool.edited[window]), dtype=np.int64)
+        for hour in (window.previous, window.next):
+            body = orjson.dumps([str(version) for version in sorted(spool.edited[hour])])
+            storage.put(self._s3, self._bucket, f"{self._prefix}edits/{hour.label}.json", body)
+
     def add_slice(self, spool: _Spool, number: int) -> None:
         """Collapses, rejects and writes the rows of one slice."""
         table = spool.slice(number)
@@ -511,15 +595,19 @@ class _Writer:
         chosen, overlapping = self._collapse(table)
         reason = table.column("reason").to_numpy()[chosen]
         reason[overlapping] = _OVERLAP
+        self._reject_large(table, chosen, reason)
+        reason[(reason == _USABLE) & np.isin(table.column("tweet_id").to_numpy()[chosen], self._edited)] = (
+            _EDITED
+        )
         topic = table.column("topic").to_numpy()[chosen]
         for index, name in enumerate(self._topics):
             mine = topic == index
             self.raw[name] += int(mine.sum())
             self.accepted[name] += int((mine & (reason == _USABLE)).sum())
         self._reject(spool, table, chosen[reason != _USABLE], reason[reason != _USABLE])
-        usable = chosen[reason == _USABLE]
-        if len(usable):
-            self._write_shard(table.take(pa.array(usable)))
+        asked = (reason == _USABLE) | (reason == _EDITED)
+        if asked.any():
+            self._write_shard(table.take(pa.array(chosen[asked])), reason[asked] == _EDITED)
 
     def add_lines_without_id(self, spool: _Spool) -> None:
         """Quarantines every line that no tweet can be told from."""
@@ -527,6 +615,19 @@ class _Writer:
             name = payload.REASONS[reason]
             self.lines_without_id[name] += 1
             self._write_rejected(self._topics[topic], name, spool.origins[origin], None, offset, length)
+
+    def _reject_large(self, table: pa.Table, chosen: Any, reason: Any) -> None:
+        """Marks, in place, the usable tweets that do not fit into a request to a model."""
+        sizes = [
+            pc.binary_length(table.column(name)).fill_null(0).to_numpy()[chosen] for name in ("text", "lang")
+        ]
+        for index in np.flatnonzero(
+            (reason == _USABLE) & (sum(sizes) > LONGEST_LINE // _ESCAPED - 100)
+        ).tolist():
+            row = int(chosen[index])
+            tweet_id, text, lang = (table.column(name)[row].as_py() for name in _ASKED)
+            if len(_line(tweet_id, text, lang or "")) > LONGEST_LINE:
+                reason[index] = _TOO_LARGE
 
     def _collapse(self, table: pa.Table) -> tuple[Any, Any]:
         """The row kept of each (id, topic), by id; and which of them belong to ids in more than one topic.
@@ -593,20 +694,25 @@ class _Writer:
         self._text.seek(offset)
         return self._text.read(length)
 
-    def _write_shard(self, table: pa.Table) -> None:
+    def _write_shard(self, table: pa.Table, edited: Any) -> None:
         tag = pa.DictionaryArray.from_arrays(table.column("topic").combine_chunks(), pa.array(self._topics))
         rows = pa.table(
             [tag.cast(pa.string()) if name == "tag" else table.column(name) for name in ROWS.names],
             schema=ROWS,
         )
         path = self._folder / "rows"
-        pq.write_table(rows, path, compression="lz4", use_dictionary=_DICTIONARY, write_statistics=False)
-        self._put(f"rows/{self.shards:03}.parquet", path)
+        parts = {"rows": rows}
+        if edited.any():
+            parts = {"rows": rows.filter(pa.array(~edited)), "edited": rows.filter(pa.array(edited))}
+            self.shards_with_edits.append(self.shards)
+        for name, part in parts.items():
+            pq.write_table(part, path, compression="lz4", use_dictionary=_DICTIONARY, write_statistics=False)
+            self._put(f"{name}/{self.shards:03}.parquet", path)
         self.to_label += int(is_asked(rows.column("lang")).sum())
         body = _model_input(rows, NOT_TRANSLATED, {})
         if body:
             self.to_translate += body.count(b"\n")
-            key = f"{self._prefix}translation/input/{self.shards:03}.jsonl"
+            key = f"{self._model_prefix}translation/input/{self.shards:03}.jsonl"
             storage.put(self._s3, self._bucket, key, bytes(body))
         self.shards += 1
 

@@ -6,6 +6,7 @@ from: the run that listed the raw objects later wins, whenever it ends.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import tempfile
 from collections import Counter
@@ -64,6 +65,7 @@ _STATISTICS = ["ts", "tweet_id", "lang", "country_code", "sentiment"]
 
 _PROBABILITIES = ("p_negative", "p_neutral", "p_positive")
 _TOLERANCE = 0.01
+_NO_EDITS = b"[]"
 _LABELED = -1
 
 
@@ -138,6 +140,9 @@ def publish(
                 (layout.labeled_key(topic, prepared.window), file.path),
             ):
                 superseded |= not _replace(s3, settings.bucket, key, path, prepared, engines)
+    # After the newest versions stand in labeled: no moment is without a version of a post.
+    for hour in (prepared.window.previous, prepared.window.next):
+        _tell_edits(s3, settings.bucket, prepared, hour)
 
     published = Published(
         window=prepared.window,
@@ -177,6 +182,7 @@ def _replace(s3: S3Client, bucket: str, key: str, path: Path, prepared: Prepared
             "listed-at": listed_at.isoformat(),
             "objects": str(prepared.objects),
             "engines": engines,
+            **({"edits": prepared.edits} if prepared.edits else {}),
         }
         return storage.Content(path, metadata, passing=frozenset({"listed-at"}))
 
@@ -184,6 +190,34 @@ def _replace(s3: S3Client, bucket: str, key: str, path: Path, prepared: Prepared
     if not written:
         logger.info("superseded key=%s manifest=%s", key, prepared.manifest[:16])
     return written
+
+
+def _tell_edits(s3: S3Client, bucket: str, prepared: Prepared, hour: Window) -> None:
+    """Tells another hour which of its posts were edited later; `coverage` reruns it where that is news.
+
+    What stands there already with the same content stays, ETag and all: else two hours could wake each other
+    for ever.
+    """
+    body = storage.read(s3, bucket, prepared.edits_key(hour))
+    content = hashlib.sha256(body).hexdigest()
+
+    def decide(found: storage.Version | None) -> storage.Content | None:
+        if found is None:
+            told = body != _NO_EDITS
+        else:
+            told = found.metadata.get("content") != content and not (
+                found.metadata.keys() >= {"manifest", "listed-at", "objects"}
+                and (prepared.listed_at, prepared.objects, prepared.manifest) < _age(found.metadata)
+            )
+        metadata = {
+            "manifest": prepared.manifest,
+            "listed-at": prepared.listed_at.isoformat(),
+            "objects": str(prepared.objects),
+            "content": content,
+        }
+        return storage.Content(body, metadata) if told else None
+
+    storage.compare_and_swap(s3, bucket, layout.edits_key(hour, prepared.window), decide)
 
 
 def _age(metadata: Mapping[str, str]) -> tuple[datetime, int, str]:

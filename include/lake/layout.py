@@ -74,6 +74,16 @@ def quarantine_key(topic: str, window: Window, stage: str) -> str:
     return f"{quarantine_prefix(topic, window)}{stage}.json.gz"
 
 
+def edits_prefix(date: str) -> str:
+    """Which versions of posts of a day were edited later, by hour; not by topic: an edit may change it."""
+    return f"edits/dt={date}/"
+
+
+def edits_key(window: Window, seen: Window) -> str:
+    """The posts of ``window`` that were edited later, as the transformation of the hour ``seen`` knows it."""
+    return f"{edits_prefix(window.date)}hour={window.hour}/{seen.label}.json"
+
+
 def labeled_prefix(topic: str, date: str) -> str:
     """The labeled table's objects of a topic and day (``2026-11-20``)."""
     return f"labeled/topic={topic}/dt={date}/"

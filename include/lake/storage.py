@@ -13,7 +13,7 @@ import hashlib
 import random
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -145,6 +145,14 @@ def list_objects(s3: S3Client, bucket: str, prefix: str) -> Listing:
     if at is None:
         raise StorageError(f"S3 answered no page for s3://{bucket}/{prefix}")
     return Listing(at, tuple(sorted(objects)))
+
+
+def manifest(objects: Iterable[Object]) -> str:
+    """The digest of what some objects are: SHA-256 over their sorted keys and ETags, in hex."""
+    digest = hashlib.sha256()
+    for key, etag in sorted((entry.key, entry.etag) for entry in objects):
+        digest.update(f"{key}\0{etag}\n".encode())
+    return digest.hexdigest()
 
 
 def current(s3: S3Client, bucket: str, key: str) -> Version | None:

@@ -69,6 +69,13 @@ MISSING = Measures(raw_ids=10, labeled_ids=7, quarantined=1, missing_ids=2)
             Verdict.OVERLAP,
             "2 tweets match two topics",
         ),
+        (replace(ALIVE, edits_unread=True), Verdict.LATE, "edited later, which labeled does not know"),
+        (replace(ALIVE, edits_unread=True, active=True), Verdict.IN_PROGRESS, "edited later"),
+        (
+            replace(ALIVE, edits_unread=True, expected=stretch(0, 20)),
+            Verdict.IN_PROGRESS,
+            "edited later, which labeled does not know, the hour is open",
+        ),
         (replace(ALIVE, expected=stretch(0, 20)), Verdict.IN_PROGRESS, "judged up to 10:20:00"),
         (replace(ALIVE, expected=None), Verdict.IN_PROGRESS, "not to be judged yet"),
         (

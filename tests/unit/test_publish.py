@@ -17,12 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from types_boto3_s3 import S3Client
 
+from include.coverage import evidence
 from include.labeling import prepare as preparing
 from include.labeling import publish as publishing
+from include.labeling.jobs import LONGEST_LINE
 from include.labeling.prepare import Prepared, compose_sentiment_input
 from include.labeling.publish import Published, publish
 from include.lake import layout, storage
 from include.lake.schemas import LABELED
+from include.window import Window
+from include.x import snowflake
 from tests.unit import support_hour as hour
 from tests.unit.support_hour import BUCKET, SETTINGS, TOPICS, WINDOW, line, tweet, tweet_id
 
@@ -435,3 +439,183 @@ def test_every_accepted_tweet_is_published_either_labeled_or_with_a_reason(
     assert published.rows["ukraine"] == len(rows)
     assert sum(published.labeled["ukraine"].values()) == len(good)
     assert sum(published.unlabeled["ukraine"].values()) == len(rows) - len(good)
+
+
+# Edited posts: the newest version counts, in whatever order the versions and the hours come
+
+
+NEXT = WINDOW.next
+FIRST, SECOND, THIRD = (tweet_id(second) for second in (3000, 3500, 3700))
+"""Three versions of a post; the last one lies in the next hour."""
+HISTORY = [str(version) for version in (FIRST, SECOND, THIRD)]
+
+
+def put_versions(s3: S3Client, versions: dict[int, int], topic: str = "ukraine", **changes: Any) -> None:
+    """Versions of the post, by id, each with its history up to the given length; and a post that stays."""
+    for window in (WINDOW, NEXT):
+        mine = {own: length for own, length in versions.items() if snowflake.moment(own) in window}
+        lines = [
+            line(tweet(own, topics=(topic,), edit_history_tweet_ids=HISTORY[:length], **changes))
+            for own, length in mine.items()
+        ]
+        stays = snowflake.lowest_id(window.start)
+        lines.append(line(tweet(stays, topics=(topic,), edit_history_tweet_ids=[str(stays)])))
+        hour.put_raw(s3, topic, lines, f"{topic}-{len(versions)}.gz", window)
+
+
+def transform(s3: S3Client, window: Window = WINDOW) -> tuple[Prepared, Published]:
+    prepared = preparing.prepare(s3, SETTINGS, TOPICS, window, hour.KEY)
+    for topic in TOPICS:
+        rejected = sum(prepared.quarantined[topic].values())
+        assert prepared.raw[topic] == prepared.accepted[topic] + rejected, "nothing vanishes"
+    return prepared, run(s3, prepared)
+
+
+def counted(s3: S3Client) -> set[int]:
+    """The versions of the post that stand in labeled, whatever hour and topic."""
+    keys = [
+        key for window in (WINDOW, NEXT) for topic in TOPICS for key in [layout.labeled_key(topic, window)]
+    ]
+    there = [key for key in keys if storage.current(s3, BUCKET, key)]
+    rows = [row["tweet_id"] for key in there for row in hour.parquet(s3, key).to_pylist()]
+    return {FIRST, SECOND, THIRD} & set(rows)
+
+
+@pytest.mark.parametrize("order", [(FIRST, SECOND), (SECOND, FIRST)])
+def test_of_two_versions_in_one_hour_the_newest_counts(s3: S3Client, order: tuple[int, int]) -> None:
+    put_versions(s3, {own: HISTORY.index(str(own)) + 1 for own in order})
+    prepared, published = transform(s3)
+    assert counted(s3) == {SECOND}
+    assert prepared.quarantined["ukraine"] == {"edited": 1}
+    (rejected,) = hour.json_lines(s3, published.quarantine_keys["ukraine"])
+    assert (rejected["tweet_id"], rejected["reason"]) == (str(FIRST), "edited")
+
+
+@pytest.mark.parametrize(
+    "hours",
+    [(WINDOW, NEXT, WINDOW), (NEXT, WINDOW), (NEXT, WINDOW, NEXT, WINDOW), (WINDOW, NEXT, NEXT, WINDOW)],
+    ids=["in time", "backfilled", "both again", "cleared"],
+)
+def test_across_hours_the_newest_version_counts_in_whatever_order_they_are_transformed(
+    s3: S3Client, hours: tuple[Window, ...]
+) -> None:
+    put_versions(s3, {FIRST: 1, SECOND: 2, THIRD: 3})
+    for window in hours:
+        transform(s3, window)
+    assert counted(s3) == {THIRD}
+
+
+def test_an_edit_that_changes_the_topic_takes_the_older_version_out_of_the_other_one(s3: S3Client) -> None:
+    put_versions(s3, {FIRST: 1}, "russia")
+    put_versions(s3, {THIRD: 3}, "ukraine")
+    transform(s3, NEXT)
+    transform(s3, WINDOW)
+    assert counted(s3) == {THIRD}
+
+
+def test_a_version_that_names_a_newer_one_does_not_count_although_that_one_was_never_collected(
+    s3: S3Client,
+) -> None:
+    put_versions(s3, {FIRST: 2})
+    transform(s3)
+    assert counted(s3) == set()
+
+
+def test_a_history_that_does_not_name_the_tweet_itself_is_none(s3: S3Client) -> None:
+    put_versions(s3, {FIRST: 1})
+    other = line(tweet(SECOND, edit_history_tweet_ids=[str(FIRST), str(THIRD), "x", None, 5]))
+    hour.put_raw(s3, "ukraine", [other], "other.gz")
+    transform(s3)
+    assert counted(s3) == {FIRST, SECOND}
+
+
+def test_an_edit_of_the_next_hour_asks_no_model_again(s3: S3Client) -> None:
+    put_versions(s3, {FIRST: 1, SECOND: 2, THIRD: 3}, lang="uk")
+
+    def asked(window: Window) -> tuple[str, list[tuple[str, str]]]:
+        prepared, _ = transform(s3, window)
+        composed = compose_sentiment_input(s3, SETTINGS, prepared, None)
+        inputs = [prepared.translation_input, composed]
+        found = [each for prefix in inputs for each in storage.list_objects(s3, BUCKET, prefix).objects]
+        return prepared.prefix, [(each.key, each.etag) for each in found]
+
+    before, asked_before = asked(WINDOW)
+    asked(NEXT)
+    after, asked_after = asked(WINDOW)
+    assert before != after
+    assert asked_before == asked_after
+
+
+def test_what_an_hour_knows_of_edits_is_told_once(s3: S3Client) -> None:
+    put_versions(s3, {FIRST: 1, SECOND: 2, THIRD: 3})
+    key = layout.edits_key(WINDOW, NEXT)
+
+    def told() -> storage.Version | None:
+        return storage.current(s3, BUCKET, key)
+
+    transform(s3)
+    assert storage.list_objects(s3, BUCKET, "edits/").objects == ()
+    transform(s3, NEXT)
+    first = told()
+    assert json.loads(storage.read(s3, BUCKET, key)) == [str(FIRST), str(SECOND)]
+    transform(s3, NEXT)
+    assert told() == first, "the same edits do not change the object, so that no hour is woken for them"
+    for found in storage.list_objects(s3, BUCKET, layout.raw_prefix("ukraine", NEXT)).objects:
+        s3.delete_object(Bucket=BUCKET, Key=found.key)
+    emptied = preparing.prepare(s3, SETTINGS, TOPICS, NEXT, hour.KEY)
+    run(s3, replace(emptied, listed_at=emptied.listed_at + timedelta(seconds=5)))
+    assert json.loads(storage.read(s3, BUCKET, key)) == []
+
+
+def test_coverage_reruns_an_hour_whose_posts_were_edited_after_it_was_labeled(s3: S3Client) -> None:
+    put_versions(s3, {FIRST: 1, SECOND: 2, THIRD: 3})
+    key = ("ukraine", WINDOW)
+
+    def unread() -> tuple[bool, str, str]:
+        inputs = evidence.list_inputs(s3, BUCKET, TOPICS, [WINDOW])
+        (found,) = evidence.with_unread_edits(s3, BUCKET, inputs, [key]).values()
+        return found.edits_unread, found.digest, found.raw_digest
+
+    transform(s3)
+    assert not unread()[0]
+    _, digest, raw_digest = unread()
+    older = preparing.prepare(s3, SETTINGS, TOPICS, WINDOW, hour.KEY)
+    transform(s3, NEXT)
+    assert unread()[0]
+    assert digest != unread()[1], "the hour is measured again"
+    assert raw_digest != unread()[2], "and a rerun is worth while"
+    run(s3, older)
+    assert unread()[0], "a run that had listed before does not know it, however late it ends"
+    transform(s3)
+    assert not unread()[0]
+
+
+# Texts that no model can be asked about
+
+
+def test_a_text_that_fits_into_no_request_is_quarantined_and_the_hour_goes_on(s3: S3Client) -> None:
+    fits = tweet(tweet_id(1), text="x" * (LONGEST_LINE - 100))
+    raw = [
+        fits,
+        tweet(tweet_id(2), text="x" * LONGEST_LINE),
+        tweet(tweet_id(3), text="\\" * (LONGEST_LINE // 2)),
+    ]
+    hour.put_raw(s3, "ukraine", [line(each) for each in raw])
+    prepared, _ = transform(s3)
+    assert prepared.quarantined["ukraine"] == {"too_large": 2}
+    assert [row["tweet_id"] for row in table(s3)] == [tweet_id(1)]
+    prefix = compose_sentiment_input(s3, SETTINGS, prepared, None)
+    for found in storage.list_objects(s3, BUCKET, prefix).objects:
+        lines = storage.read(s3, BUCKET, found.key).splitlines(keepends=True)
+        assert max(map(len, lines)) <= LONGEST_LINE
+
+
+def test_a_translation_that_fits_into_no_request_counts_as_failed(s3: S3Client) -> None:
+    hour.put_raw(s3, "ukraine", [line(tweet(tweet_id(1), lang="uk"))])
+    run(
+        s3,
+        hour.prepare(s3),
+        translator=lambda entry: {"id": entry["id"], "translated_text": "x" * LONGEST_LINE},
+    )
+    (row,) = table(s3)
+    assert (row["translated_text"], row["sentiment"]) == (None, "Positive")
