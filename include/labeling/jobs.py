@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -142,12 +143,17 @@ def describe(sagemaker: SageMakerClient, name: str) -> tuple[str, str] | None:
     return answer["TransformJobStatus"], answer.get("FailureReason", "")
 
 
-def start(sagemaker: SageMakerClient, s3: S3Client, job: Job) -> Started:
+def began(sagemaker: SageMakerClient, name: str) -> datetime:
+    """When a job was created; SageMaker reads the model's artefact after that."""
+    return sagemaker.describe_transform_job(TransformJobName=name)["CreationTime"].astimezone(UTC)
+
+
+def start(sagemaker: SageMakerClient, s3: S3Client, job: Job, artifact_written: datetime) -> Started:
     """Finds the job that gives the output, or creates it.
 
     A completed job whose output is there is reused and one that is running is joined; after one that failed,
-    was stopped or lost its output the next suffix is taken. Raises `CapacityError` if the account's limit is
-    reached, and passes on every other `ClientError`.
+    was stopped, lost its output or began before the model's artefact was written, the next suffix is taken.
+    Raises `CapacityError` if the account's limit is reached, and passes on every other `ClientError`.
     """
     races = 0
     for attempt in count(1):
@@ -173,10 +179,13 @@ def start(sagemaker: SageMakerClient, s3: S3Client, job: Job) -> Started:
                 return Started(name, state, created=False)
             if state == COMPLETED:
                 missing = missing_outputs(s3, job)
-                if not missing:
+                late = artifact_written > began(sagemaker, name)
+                if not missing and not late:
                     log.info("reusing job name=%s output=%s", name, job.output_prefix)
                     return Started(name, state, created=False)
                 reason = f"{len(missing)} of its {len(job.outputs)} outputs are gone"
+                if late:
+                    reason = "its model's artefact was written after it began"
             log.info("passing over job name=%s state=%s reason=%s", name, state, reason)
             break
     raise AssertionError("count() does not end")

@@ -1,24 +1,30 @@
 """The SageMaker models: from a folder or a ``model.tar.gz`` to a model that a transform job can name.
 
 Everything is named by a digest of what decides a model's answers, so a changed artefact is another model and
-never answers under the old one's name.
+never answers under the old one's name. Names alone prove nothing: whoever may write to the bucket can replace
+the object, and SageMaker runs what lies there. So an artefact's content is verified before a model is made
+from it; the model keeps its checksum, which is compared before each job; and an object that was written after
+that is no longer what was compared (`check_unreplaced`).
 """
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import io
 import json
 import logging
 import tarfile
+import tempfile
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
+from include.lake import storage
 from include.lake.layout import model_key
 from include.settings import Settings
 
@@ -34,6 +40,9 @@ NO_ENGINE = "none"
 """What the engine columns say where no model has answered."""
 
 _DIGITS = 12
+_CHECKSUM = "X_OPINION_ARTIFACT_SHA256"
+"""The variable of a model's container that keeps the checksum of its artefact."""
+_CHUNK = 1024 * 1024
 _ENTRY_POINT = "code/inference.py"
 _NOT_PACKED = {".md", ".pyc"}
 # SageMaker answers ValidationException for a model that is not there (its API reference promises nothing).
@@ -43,7 +52,7 @@ log = logging.getLogger(__name__)
 
 
 class ModelError(Exception):
-    """A model's artefact that cannot be used; the message says what to set."""
+    """A model's artefact that cannot be used; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,17 @@ class Model:
     artifact_uri: str
     digest: str
     folder: Path | None
+
+
+@dataclass(frozen=True)
+class Ensured:
+    """A model that SageMaker has, made from what its name says.
+
+    ``created`` tells whether it was made now, ``artifact_written`` when the verified artefact was written.
+    """
+
+    created: bool
+    artifact_written: datetime
 
 
 @dataclass(frozen=True)
@@ -98,6 +118,27 @@ def folder_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def archive_digest(path: Path) -> str:
+    """As `folder_digest`, of a packed archive; raises `ModelError` for what `pack` never makes."""
+    digest = hashlib.sha256()
+    try:
+        with gzip.open(path) as plain, tarfile.open(fileobj=plain, mode="r:") as archive:
+            for entry in sorted(archive.getmembers(), key=lambda entry: entry.name):
+                content = archive.extractfile(entry)
+                if content is None or not entry.isreg():
+                    raise ModelError(f"it holds {entry.name!r}, which is no file")
+                digest.update(f"{entry.name}\0{entry.size}\0".encode())
+                digest.update(content.read())
+            # Nothing may lie behind the last file, and the gzip stream must be whole.
+            plain.seek(archive.offset)
+            while chunk := plain.read(_CHUNK):
+                if chunk.strip(b"\0"):
+                    raise ModelError("something lies behind its last file")
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ModelError(f"it is no archive: {error}") from error
+    return digest.hexdigest()
+
+
 def pack(folder: Path) -> bytes:
     """The folder as a ``model.tar.gz``, the same bytes for the same content on every machine."""
     plain = io.BytesIO()
@@ -111,7 +152,7 @@ def pack(folder: Path) -> bytes:
     return gzip.compress(plain.getvalue(), mtime=0)
 
 
-def _container(settings: Settings, artifact_uri: str) -> ContainerDefinitionTypeDef:
+def _container(settings: Settings, artifact_uri: str, checksum: str) -> ContainerDefinitionTypeDef:
     return {
         "Image": settings.sagemaker_image,
         "ModelDataUrl": artifact_uri,
@@ -119,28 +160,43 @@ def _container(settings: Settings, artifact_uri: str) -> ContainerDefinitionType
         "Environment": {
             "SAGEMAKER_PROGRAM": PurePosixPath(_ENTRY_POINT).name,
             "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+            _CHECKSUM: checksum,
         },
     }
 
 
-def _stored(s3: S3Client, uri: str) -> tuple[str, str]:
-    """Digest and engine name of an archive that lies in S3 already.
+def _standing(s3: S3Client, uri: str) -> tuple[str, datetime]:
+    """The checksum of an artefact as it lies in S3 (see `storage.Version`), and when it was written.
 
-    The digest is taken over address and ETag: reading some hundred megabytes would tell no more.
+    An object that S3 keeps no SHA-256 of is read for it: upload it with ``--checksum-algorithm SHA256``.
     """
-    address = urlsplit(uri)
-    key = address.path.removeprefix("/")
-    if not address.netloc or not key.endswith(".tar.gz"):
-        raise ModelError(f"a model's artefact is a folder or s3://bucket/....tar.gz, not {uri!r}")
+    bucket, key = storage.split_address(uri)
     try:
-        etag = s3.head_object(Bucket=address.netloc, Key=key)["ETag"]
-    except ClientError as error:
+        found = storage.current(s3, bucket, key)
+        if found is None:
+            raise ModelError(f"the model's artefact {uri} cannot be read: it is not there")
+        checksum = found.checksum or storage.read_checksum(s3, bucket, key, found.etag)
+    except (ClientError, storage.StorageError) as error:
         raise ModelError(f"the model's artefact {uri} cannot be read: {error}") from error
-    path = PurePosixPath(key)
-    name = path.name.removesuffix(".tar.gz")
+    return checksum, found.last_modified
+
+
+def _digest_of(checksum: str) -> str:
+    """What names an artefact with this checksum: its SHA-256 in hex, of one in parts that of the checksum."""
+    if "-" in checksum:
+        return hashlib.sha256(checksum.encode()).hexdigest()
+    return base64.b64decode(checksum).hex()
+
+
+def _stored(s3: S3Client, uri: str) -> tuple[str, str]:
+    """Digest and engine name of an archive that lies in S3 already."""
+    address = PurePosixPath(uri.removeprefix("s3://"))
+    if len(address.parts) < 2 or address.is_absolute() or not uri.endswith(".tar.gz"):
+        raise ModelError(f"a model's artefact is a folder or s3://bucket/....tar.gz, not {uri!r}")
+    name = address.name.removesuffix(".tar.gz")
     if name == "model":
-        name = path.parent.name or name
-    return hashlib.sha256(f"{uri}\0{etag}".encode()).hexdigest(), name
+        name = address.parent.name
+    return _digest_of(_standing(s3, uri)[0]), name
 
 
 def _resolve(settings: Settings, s3: S3Client, stage: str, artifact: str) -> Model:
@@ -155,8 +211,9 @@ def _resolve(settings: Settings, s3: S3Client, stage: str, artifact: str) -> Mod
             )
         digest, name = folder_digest(folder), folder.resolve().name
         uri = settings.s3(model_key(stage, digest))
+    container = _container(settings, uri, _CHECKSUM)
     definition = json.dumps(
-        [digest, _container(settings, uri), settings.sagemaker_role_arn], sort_keys=True, ensure_ascii=False
+        [digest, container, settings.sagemaker_role_arn], sort_keys=True, ensure_ascii=False
     )
     return Model(
         stage=stage,
@@ -171,7 +228,7 @@ def _resolve(settings: Settings, s3: S3Client, stage: str, artifact: str) -> Mod
 def resolve(settings: Settings, s3: S3Client) -> Models:
     """The models as the settings name them now; raises `ModelError`.
 
-    Reads a local folder, or the head of an object in S3; creates nothing.
+    Reads a local folder, or an object in S3 (its head, where S3 keeps its SHA-256); creates nothing.
     """
     translation = settings.translation_artifact
     return Models(
@@ -180,49 +237,98 @@ def resolve(settings: Settings, s3: S3Client) -> Models:
     )
 
 
-def _exists(sagemaker: SageMakerClient, name: str) -> bool:
+def _kept_checksum(sagemaker: SageMakerClient, name: str) -> str | None:
+    """The checksum that a model was made with, None where there is no such model."""
     try:
-        sagemaker.describe_model(ModelName=name)
+        container = sagemaker.describe_model(ModelName=name)["PrimaryContainer"]
     except ClientError as error:
         if error.response["Error"]["Code"] != _ABSENT:
             raise
-        return False
-    return True
+        return None
+    return container.get("Environment", {}).get(_CHECKSUM, "")
 
 
 def _upload(s3: S3Client, settings: Settings, model: Model) -> None:
-    """Puts a packed folder where SageMaker reads it, unless it lies there."""
+    """Puts a packed folder where SageMaker reads it, unless something lies there."""
     if model.folder is None:
         return
     key = model_key(model.stage, model.digest)
-    try:
-        s3.head_object(Bucket=settings.bucket, Key=key)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in {"404", "NoSuchKey"}:
-            raise
+    if storage.current(s3, settings.bucket, key) is None:
         archive = pack(model.folder)
-        s3.put_object(Bucket=settings.bucket, Key=key, Body=archive)
+        storage.put(s3, settings.bucket, key, archive)
         log.info("uploaded model artefact stage=%s key=%s bytes=%d", model.stage, key, len(archive))
 
 
-def ensure_model(sagemaker: SageMakerClient, s3: S3Client, settings: Settings, model: Model) -> bool:
-    """Uploads the artefact and creates the SageMaker model where missing; True if one was created."""
+def _verify(s3: S3Client, model: Model, checksum: str) -> None:
+    """Raises `ModelError` unless what lies in S3, with this checksum, is what the model's name says."""
+    if model.folder is None:
+        found = _digest_of(checksum)
+    else:
+        bucket, key = storage.split_address(model.artifact_uri)
+        with tempfile.TemporaryDirectory(prefix="artifact-") as folder:
+            path = Path(folder) / "model.tar.gz"
+            storage.download(s3, bucket, key, path)
+            if storage.checksum(path) != checksum:
+                raise ModelError(f"{model.artifact_uri} was replaced just now: run the task again")
+            try:
+                found = archive_digest(path)
+            except ModelError as error:
+                raise _replaced(model) from error
+    if found != model.digest:
+        raise _replaced(model)
+
+
+def _replaced(model: Model) -> ModelError:
+    return ModelError(
+        f"{model.artifact_uri} is not the {model.stage} model that its name says: somebody has replaced it,"
+        " and nothing runs it. Find out who, then delete it and SageMaker's model"
+        f" {model.name}, and run the DAG 'provision'"
+    )
+
+
+def ensure_model(sagemaker: SageMakerClient, s3: S3Client, settings: Settings, model: Model) -> Ensured:
+    """Uploads the artefact and creates the SageMaker model where missing.
+
+    Raises `ModelError` where the artefact in S3 is not what the model's name says, or no longer what the
+    model was made from.
+    """
     _upload(s3, settings, model)
-    if _exists(sagemaker, model.name):
-        return False
-    try:
-        sagemaker.create_model(
-            ModelName=model.name,
-            PrimaryContainer=_container(settings, model.artifact_uri),
-            ExecutionRoleArn=settings.sagemaker_role_arn,
+    checksum, written = _standing(s3, model.artifact_uri)
+    kept = _kept_checksum(sagemaker, model.name)
+    created = False
+    if kept is None:
+        _verify(s3, model, checksum)
+        try:
+            sagemaker.create_model(
+                ModelName=model.name,
+                PrimaryContainer=_container(settings, model.artifact_uri, checksum),
+                ExecutionRoleArn=settings.sagemaker_role_arn,
+            )
+            kept, created = checksum, True
+            log.info("created SageMaker model name=%s engine=%s", model.name, model.engine)
+        except ClientError:
+            # Another task may have created it in between: its name says that it is the same.
+            kept = _kept_checksum(sagemaker, model.name)
+            if kept is None:
+                raise
+    if kept != checksum:
+        raise _replaced(model)
+    return Ensured(created, written)
+
+
+def check_unreplaced(s3: S3Client, uri: str, written: datetime, began: datetime) -> None:
+    """Raises `ModelError` unless a job that ``began`` then has run the artefact that was verified.
+
+    That is the one that was ``written`` before and still lies there: a later one has a later time, also where
+    it was put back.
+    """
+    bucket, key = storage.split_address(uri)
+    found = storage.current(s3, bucket, key)
+    if found is None or found.last_modified != written or written > began:
+        raise ModelError(
+            f"{uri} was written after it was verified for the job: the job's answers are not used. Find out"
+            " who has written it, then clear this task"
         )
-    except ClientError:
-        # Another task may have created it in between: its name says that it is the same.
-        if _exists(sagemaker, model.name):
-            return False
-        raise
-    log.info("created SageMaker model name=%s engine=%s", model.name, model.engine)
-    return True
 
 
 def ensure(sagemaker: SageMakerClient, s3: S3Client, settings: Settings) -> list[str]:
@@ -231,5 +337,5 @@ def ensure(sagemaker: SageMakerClient, s3: S3Client, settings: Settings) -> list
     return [
         model.name
         for model in (models.sentiment, models.translation)
-        if model is not None and ensure_model(sagemaker, s3, settings, model)
+        if model is not None and ensure_model(sagemaker, s3, settings, model).created
     ]

@@ -182,6 +182,14 @@ def checksum(body: bytes | Path) -> str:
     return base64.b64encode(digest.digest()).decode()
 
 
+def read_checksum(s3: S3Client, bucket: str, key: str, etag: str | None = None) -> str:
+    """As `checksum`, of an object, which is read for it; raises as `read` does."""
+    digest = hashlib.sha256()
+    for chunk in _chunks(s3, bucket, key, etag):
+        digest.update(chunk)
+    return base64.b64encode(digest.digest()).decode()
+
+
 def read(s3: S3Client, bucket: str, key: str, etag: str | None = None) -> bytes:
     """The object's bytes as stored.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
@@ -83,9 +83,10 @@ class BatchTransformOperator(BaseOperator):
 
     Waits some seconds by itself, which a local job needs, and then in the triggerer.
 
-    Returns ``{"job", "model", "engine", "output", "reused"}``; ``output`` is a key prefix beside the input.
-    Skips where the stage has no model or ``input_prefix`` is empty. A job that failed or was stopped fails
-    the task; its retry starts a new one. Where the account's limit is reached, it waits and tries again.
+    Returns ``{"job", "model", "engine", "artifact", "artifact_written", "output", "reused"}``; ``output`` is
+    a key prefix beside the input. Skips where the stage has no model or ``input_prefix`` is empty. A job that
+    failed or was stopped fails the task; its retry starts a new one. Where the account's limit is reached, it
+    waits and tries again.
     """
 
     template_fields = ("window", "input_prefix")
@@ -117,10 +118,10 @@ class BatchTransformOperator(BaseOperator):
                 f"{self.input_prefix} is empty: work files expire; clear this run from the task 'prepare' on"
             )
         sagemaker = client("sagemaker")
-        models.ensure_model(sagemaker, s3, settings(), model)
+        ensured = models.ensure_model(sagemaker, s3, settings(), model)
         job = jobs.plan(settings(), Window.parse(self.window), model, self.input_prefix, inputs)
         try:
-            started = jobs.start(sagemaker, s3, job)
+            started = jobs.start(sagemaker, s3, job, ensured.artifact_written)
         except jobs.CapacityError as error:
             self._wait_for_capacity(error)
         job_address = address(settings().sagemaker_job_url, sagemaker, job=started.name)
@@ -129,6 +130,8 @@ class BatchTransformOperator(BaseOperator):
             "job": started.name,
             "model": model.name,
             "engine": model.engine,
+            "artifact": model.artifact_uri,
+            "artifact_written": ensured.artifact_written.isoformat(),
             "output": job.output_prefix,
             "reused": not started.created,
         }
@@ -146,9 +149,10 @@ class BatchTransformOperator(BaseOperator):
     ) -> dict[str, Any]:
         """Hands on the output of a completed job; raises `JobError` for any other end.
 
+        Raises `ModelError` where the job may have run another artefact than the one that was verified.
         A job that was joined and then stopped was another task's to stop: this one starts its own.
         """
-        from include.labeling import jobs
+        from include.labeling import jobs, models
 
         name, state = result["job"], event["state"]
         if state == jobs.STOPPED and result["reused"]:
@@ -159,6 +163,10 @@ class BatchTransformOperator(BaseOperator):
                 f"job {name} is {state}: {event['reason'][:_REASON_LENGTH] or 'no reason given'}; "
                 "see its log in CloudWatch, group /aws/sagemaker/TransformJobs"
             )
+        written = datetime.fromisoformat(result["artifact_written"])
+        models.check_unreplaced(
+            client("s3"), result["artifact"], written, jobs.began(client("sagemaker"), name)
+        )
         there = {key for key, _ in jobs.list_inputs(client("s3"), settings().bucket, result["output"])}
         missing = sorted(set(outputs) - there)
         if missing:

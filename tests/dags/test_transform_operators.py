@@ -18,7 +18,7 @@ import requests
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from botocore.exceptions import ClientError
 
-from include.labeling import jobs
+from include.labeling import jobs, models
 from include.operators import delivery
 from include.operators import sagemaker as operators
 from include.operators import transform as tasks
@@ -286,6 +286,37 @@ def test_killing_a_task_before_it_has_a_job_is_harmless() -> None:
     task("anything/").on_kill()
 
 
+def artifact(result: dict[str, Any]) -> dict[str, str]:
+    bucket, _, key = result["artifact"].removeprefix("s3://").partition("/")
+    return {"Bucket": bucket, "Key": key}
+
+
+def test_a_replaced_artefact_is_run_by_no_job(aws: LocalAws, given: Callable[..., str]) -> None:
+    first = run(given("a"))
+    aws.client("s3").put_object(**artifact(first), Body=b"another")
+    before = job_names(aws)
+    with pytest.raises(models.ModelError, match="somebody has replaced it"):
+        run(given("b"))
+    assert job_names(aws) == before
+
+
+def test_an_artefact_that_was_replaced_and_put_back_while_a_job_ran_costs_the_job_its_answers(
+    aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3, prefix = aws.client("s3"), given("a")
+    deferred = deferred_by(prefix, monkeypatch)
+    place = artifact(deferred.kwargs["result"])
+    good = s3.get_object(**place)["Body"].read()
+    written = s3.head_object(**place)["LastModified"]
+    while s3.head_object(**place)["LastModified"] == written:  # S3 tells whole seconds
+        s3.put_object(**place, Body=b"another")
+        s3.put_object(**place, Body=good, ChecksumAlgorithm="SHA256")
+    with pytest.raises(models.ModelError, match="answers are not used"):
+        resume(deferred, prefix)
+    again = run(prefix)
+    assert again["job"] == f"{deferred.trigger.job_name}-2"
+
+
 def test_s3_that_slows_down_is_asked_again(aws: LocalAws, given: Callable[..., str]) -> None:
     prefix = given("a")
     faults = [
@@ -388,8 +419,6 @@ def test_input_that_has_expired_says_from_where_to_clear() -> None:
 
 
 def test_names_fit_sagemaker_with_room_for_suffixes(aws: LocalAws, given: Callable[..., str]) -> None:
-    from include.labeling import models
-
     s3 = aws.client("s3")
     configured = settings().model_copy(update={"translation_artifact": settings().sentiment_artifact})
     translator = models.resolve(configured, s3).translation

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import shutil
 import tarfile
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from moto import mock_aws
 
 from include.labeling import models
+from include.lake import storage
 from include.settings import Settings
 
 BUCKET = "lake"
@@ -102,6 +105,58 @@ def test_ensuring_uploads_and_creates_once(aws: tuple[Any, Any], settings: Setti
     assert len(sagemaker.list_models()["Models"]) == 1
 
 
+def evil(folder: Path) -> bytes:
+    """The archive of a model that does something else."""
+    (folder / "code" / "inference.py").write_text("import os\n")
+    return models.pack(folder)
+
+
+def test_what_was_put_in_the_place_of_an_artefact_makes_no_model(
+    aws: tuple[Any, Any], settings: Settings, folder: Path, tmp_path: Path
+) -> None:
+    sagemaker, s3 = aws
+    model = models.resolve(settings, s3).sentiment
+    _, key = storage.split_address(model.artifact_uri)
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    for body in (evil(other), b"no archive", models.pack(folder)[:-20]):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+        with pytest.raises(models.ModelError, match="somebody has replaced it"):
+            models.ensure_model(sagemaker, s3, settings, model)
+        assert sagemaker.list_models()["Models"] == []
+    s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(gzip.decompress(models.pack(folder)), 1))
+    assert models.ensure(sagemaker, s3, settings) == [model.name], "the same content, packed elsewhere"
+
+
+def test_an_artefact_that_is_replaced_later_is_not_used(
+    aws: tuple[Any, Any], settings: Settings, folder: Path, tmp_path: Path
+) -> None:
+    sagemaker, s3 = aws
+    model = models.resolve(settings, s3).sentiment
+    models.ensure(sagemaker, s3, settings)
+    _, key = storage.split_address(model.artifact_uri)
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    s3.put_object(Bucket=BUCKET, Key=key, Body=evil(other))
+    with pytest.raises(models.ModelError, match=r"delete it and SageMaker's model x-opinion-sentiment-"):
+        models.ensure_model(sagemaker, s3, settings, model)
+    s3.delete_object(Bucket=BUCKET, Key=key)
+    assert models.ensure_model(sagemaker, s3, settings, model).created is False
+
+
+def test_a_job_has_run_what_was_verified_only_where_nothing_was_written_since(
+    aws: tuple[Any, Any], settings: Settings
+) -> None:
+    sagemaker, s3 = aws
+    model = models.resolve(settings, s3).sentiment
+    written = models.ensure_model(sagemaker, s3, settings, model).artifact_written
+    models.check_unreplaced(s3, model.artifact_uri, written, written)
+    second = timedelta(seconds=1)
+    for then, began in ((written, written - second), (written - second, written)):
+        with pytest.raises(models.ModelError, match="answers are not used"):
+            models.check_unreplaced(s3, model.artifact_uri, then, began)
+
+
 def test_a_changed_artefact_is_another_model_beside_the_old_one(
     aws: tuple[Any, Any], settings: Settings, folder: Path
 ) -> None:
@@ -122,16 +177,21 @@ def test_another_container_image_is_another_model_with_the_same_engine(
     assert first.engine == second.engine
 
 
-def test_an_archive_in_s3_is_named_by_its_etag(aws: tuple[Any, Any], settings: Settings) -> None:
+@pytest.mark.parametrize("kept", [{}, {"ChecksumAlgorithm": "SHA256"}])
+def test_an_archive_in_s3_is_named_by_its_content(
+    aws: tuple[Any, Any], settings: Settings, kept: dict[str, str]
+) -> None:
     _, s3 = aws
     uri = f"s3://{BUCKET}/store/opus-mt/model.tar.gz"
     configured = settings.model_copy(update={"translation_artifact": uri})
     with pytest.raises(models.ModelError, match="cannot be read"):
         models.resolve(configured, s3)
-    s3.put_object(Bucket=BUCKET, Key="store/opus-mt/model.tar.gz", Body=b"1")
+    s3.put_object(Bucket=BUCKET, Key="store/opus-mt/model.tar.gz", Body=b"1", **kept)
     first = models.resolve(configured, s3).translation
-    s3.put_object(Bucket=BUCKET, Key="store/opus-mt/model.tar.gz", Body=b"2")
+    s3.put_object(Bucket=BUCKET, Key="store/opus-mt/model.tar.gz", Body=b"2", **kept)
     second = models.resolve(configured, s3).translation
+    s3.put_object(Bucket=BUCKET, Key="store/opus-mt/model.tar.gz", Body=b"1")
+    assert models.resolve(configured, s3).translation == first
     assert first is not None
     assert second is not None
     assert first.engine.startswith("opus-mt-")
