@@ -234,9 +234,9 @@ class AirflowClient:
         return str(run["dag_run_id"])
 
     def clear(self, dag_id: str, run_id: str) -> None:
-        """Clears the failed tasks of one run, so that they are tried again."""
+        """Clears all tasks of one run: one that ran out of time may have failed without a failed task."""
         path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/clear"
-        self.call("POST", path, json={"dry_run": False, "only_failed": True})
+        self.call("POST", path, json={"dry_run": False})
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """One run as the API gives it."""
