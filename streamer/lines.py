@@ -47,9 +47,15 @@ class _TweetMetrics(Struct):
     quote_count: _INTEGER | None = None
 
 
+class _Note(Struct):
+    text: str | None = None
+
+
 class _Data(Struct):
     id: str | None = None
     text: str | None = None
+    note_tweet: _Note | None = None
+    edit_history_tweet_ids: list[str | None] | None = None
     created_at: str | None = None
     author_id: str | None = None
     lang: str | None = None

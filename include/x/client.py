@@ -19,11 +19,15 @@ KNOWN_HOSTS = ("https://api.twitter.com/", "https://api.x.com/")
 
 PAYLOAD_FIELDS = {
     "expansions": "author_id,geo.place_id",
-    "tweet.fields": "author_id,context_annotations,created_at,geo,lang,public_metrics,referenced_tweets",
+    "tweet.fields": "author_id,context_annotations,created_at,edit_history_tweet_ids,geo,lang,note_tweet,"
+    "public_metrics,referenced_tweets",
     "user.fields": "location,public_metrics",
     "place.fields": "country_code,full_name",
 }
-"""What is asked of X beside id and text: just what the labeled columns need."""
+"""What is asked of X beside id and text: just what the labeled columns need.
+
+X cuts a long post's text at 280 characters; the whole one is in ``note_tweet``.
+"""
 
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 30.0

@@ -76,11 +76,15 @@ def unescaped(text: str) -> str:
 
 
 def shown(data: Mapping[str, Any]) -> str | None:
-    """The text of a post (``data`` of its payload) as people read it; None without one.
+    """The whole text of a post (``data`` of its payload) as people read it; None without one.
 
-    Raises `TypeError` for a text that is none.
+    X cuts a long post's ``text`` at 280 characters and gives the whole in ``note_tweet`` (its documentation
+    of fields). Raises `TypeError` for a text that is none.
     """
-    text = data.get("text")
+    note = data.get("note_tweet")
+    if note is not None and type(note) is not dict:
+        raise TypeError(f"a post's note_tweet is an object, not {type(note).__name__}")
+    text = (note and note.get("text")) or data.get("text")
     if text is None:
         return None
     if type(text) is not str:

@@ -61,6 +61,7 @@ def _renewed(source: Post, text: str, post_id: int) -> Json:
     seconds, thousandths = divmod(milliseconds(post_id), 1000)
     created = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     renewed = {**source.data, "id": own, "edit_history_tweet_ids": [own], "text": text}
+    renewed.pop("note_tweet", None)
     if "created_at" in renewed:
         renewed["created_at"] = f"{created}.{thousandths:03}Z"
     return renewed

@@ -57,6 +57,9 @@ _EXPANSIONS: dict[str, str] = {
     "article.cover_media": "article",
     "article.media_entities": "article",
 }
+_CUT = 280
+"""Characters of a post's text that X gives outside ``note_tweet``."""
+
 PARAMETERS = ("expansions", *_FIELDS)
 """The names of the query parameters that `Selection.read` reads."""
 
@@ -91,8 +94,11 @@ class Selection:
         return cls(fields, expansions)
 
     def data(self, post: Post) -> Json:
-        """The post's own object."""
-        return self._cut(post.data, "tweet.fields")
+        """The post's own object; the text of a long post is cut, and whole in ``note_tweet`` alone."""
+        data = self._cut(post.data, "tweet.fields")
+        if part(post.data, "note_tweet").get("text") and len(post.text) > _CUT:
+            data["text"] = post.text[: _CUT - 1] + "…"
+        return data
 
     def includes(self, posts: Iterable[Post]) -> dict[str, list[Json]]:
         """What the expansions bring along, each object once; no key without objects."""

@@ -3,7 +3,7 @@ CREATE EXTERNAL TABLE IF NOT EXISTS `labeled` (
   `ts` timestamp COMMENT 'When the tweet was made, UTC',
   `tweet_id` bigint COMMENT 'The tweet',
   `author_id` bigint COMMENT 'Keyed pseudonym of the author',
-  `text` string COMMENT 'The text as it came',
+  `text` string COMMENT 'The whole text as people read it, HTML entities decoded',
   `lang` string COMMENT 'The language that X names',
   `country_code` string COMMENT 'Country of the place, ISO 3166-1 alpha-2',
   `location` string COMMENT 'Where the author says to be',

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from local.x_api.post import Post
 from local.x_api.query import ALL_SEARCH, RECENT_SEARCH, RULE, Dialect, QueryError, parse, sampled
-from local.x_api.selection import EVERYTHING
+from local.x_api.selection import EVERYTHING, Selection
 
 
 def post(text: str = "", **data: Any) -> Post:
@@ -38,6 +38,20 @@ def test_rules_and_searches_see_html_entities_as_people_read_them() -> None:
         includes={"tweets": [None, {"id": "5", "text": "AT&amp;T"}]},
     )
     assert matches('"AT&T"', quoting)
+
+
+def test_rules_match_the_whole_of_a_long_post_and_payloads_cut_it_unless_note_tweet_is_asked() -> None:
+    whole = "x " * 450 + "cat"
+    long = post(whole, note_tweet={"text": whole})
+    for dialect in (RULE, RECENT_SEARCH):
+        assert matches("cat", long, dialect)
+    bare = Selection.read({}).data(long)
+    assert bare == {"id": long.data["id"], "text": whole[:279] + "…"}
+    asked = Selection.read({"tweet.fields": "note_tweet"}).data(long)
+    assert asked == {**bare, "note_tweet": {"text": whole}}
+    assert Selection.read({}).data(post("y" * 300))["text"] == "y" * 300, (
+        "X counts links and handles otherwise"
+    )
 
 
 NULLS = post(

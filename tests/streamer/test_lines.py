@@ -84,6 +84,9 @@ NOT_A_PAYLOAD = [
     payload(lang=["en"]),
     payload(ingest={}),
     payload(geo="Kyiv"),
+    payload(note_tweet="whole"),
+    payload(note_tweet={"text": 5}),
+    payload(edit_history_tweet_ids="1"),
     payload(geo={"place_id": 5}),
     payload(public_metrics={"like_count": "many"}),
     payload(public_metrics={"like_count": 1 << 63}),
@@ -245,6 +248,15 @@ def test_html_entities_are_read_by_our_own_rules_and_stay_in_raw() -> None:
     assert json.loads(found.record.body)["data"]["text"] == "why AT&amp;T?"
 
 
+def test_the_whole_text_of_a_long_post_is_read_by_our_own_rules_and_stays_in_raw() -> None:
+    note = {"text": "x" * 900 + " coffee"}
+    content = payload(text="x" * 279 + "…", note_tweet=note, matching_rules=None)
+    found = read(content)
+    assert isinstance(found, Tweet)
+    assert found.topic == "coffee"
+    assert json.loads(found.record.body)["data"]["note_tweet"] == note
+
+
 @pytest.mark.parametrize("depth", [300, 1_000, 5_000, 100_000])
 @pytest.mark.parametrize("extra", [b"", b"\\ud83d"], ids=["", "half an emoji"])
 @pytest.mark.parametrize("rules", [[{"tag": "tea"}], None], ids=["tagged", "untagged"])
@@ -311,7 +323,18 @@ shapes = st.recursive(
 )
 
 
-FIELDS = ["id", "text", "geo", "public_metrics", "referenced_tweets", "includes", "matching_rules", "lang"]
+FIELDS = [
+    "id",
+    "note_tweet",
+    "edit_history_tweet_ids",
+    "text",
+    "geo",
+    "public_metrics",
+    "referenced_tweets",
+    "includes",
+    "matching_rules",
+    "lang",
+]
 
 
 @given(st.sampled_from(FIELDS), shapes)
@@ -340,6 +363,7 @@ usual = st.fixed_dictionaries(
                 ),
                 "geo": st.just({"place_id": "a"}) | shapes,
                 "edit_history_tweet_ids": st.lists(st.text(max_size=3)),
+                "note_tweet": st.just({"text": "coffee"}) | shapes,
             },
         )
     },

@@ -12,6 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from include.labeling.prepare import compose_sentiment_input
+from tests.unit import support_hour as hour
+from tests.unit.support_hour import SETTINGS, tweet, tweet_id
+
 ARTEFACT = Path(__file__).parents[2] / "include" / "labeling" / "ngram"
 JSON_LINES = "application/jsonlines"
 FIELDS = ["id", "p_negative", "p_neutral", "p_positive"]
@@ -174,3 +178,18 @@ def test_obvious_sentences_are_labelled_right(answer: Any, lang: str) -> None:
 def test_a_plain_statement_is_neutral(answer: Any) -> None:
     (row,) = answer(lines("The bus leaves from the station on Monday at 9 am"))
     assert max(FIELDS[1:], key=lambda name: row[name]) == "p_neutral"
+
+
+def test_a_long_post_gets_the_label_of_its_whole_text(answer: Any) -> None:
+    begun = "The hall opens at nine and the bus stops in front of it. " * 15
+    whole = begun + "I love it so much, what a wonderful, beautiful day, thank you, this is the best! " * 2
+    cut = tweet(tweet_id(1), text=whole[:279] + "…", note_tweet={"text": whole})
+    with hour.lake() as s3:
+        hour.put_raw(s3, "ukraine", [hour.line(cut)])
+        prepared = hour.prepare(s3)
+        asked = hour.json_lines_under(s3, compose_sentiment_input(s3, SETTINGS, prepared, None))
+    (judged,) = answer("".join(json.dumps(each) + "\n" for each in asked))
+    (of_whole,), (of_cut,) = answer(lines(whole)), answer(lines(cut["data"]["text"]))
+    assert len(whole) > 900
+    assert [judged[name] for name in FIELDS[1:]] == [of_whole[name] for name in FIELDS[1:]]
+    assert judged["p_positive"] > 0.5 > of_cut["p_positive"]
