@@ -15,6 +15,7 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
+from include.coverage.verdict import names
 from include.insights.quicksight import dashboard_url, data_set_ids
 from include.lake import sql
 from include.lake.layout import quality_key
@@ -28,7 +29,7 @@ from include.x.topics import load as load_topics
 from local.aws.context import ACCOUNT
 from local.endpoints import Endpoints
 
-SETTLED = frozenset({"complete", "quiet"})
+GOOD = frozenset(names(lambda verdict: verdict.whole and not verdict.alarming))
 """The verdicts that a closed hour of a finished run may have."""
 
 PAGES = ("opinion-over-time", "opinion-across-the-world", "coverage")
@@ -337,7 +338,7 @@ def problems(figures: dict[str, Any], tables: Tables, windows: Sequence[Window])
         if row["raw"] != row["labeled"] + row["quarantined"]:
             parts = f"{row['labeled']} labeled + {row['quarantined']} quarantined"
             yield f"{name}: {row['raw']} raw ids are not {parts}"
-        if row["verdict"] not in SETTLED:
+        if row["verdict"] not in GOOD:
             yield f"{name}: the verdict is {row['verdict']}"
     for labeled in tables["labeled"]:
         name = f"{labeled['window']} {labeled['topic']}"

@@ -33,6 +33,7 @@ from sqlglot import exp
 
 from include.coverage import ledger
 from include.coverage.measure import measure
+from include.coverage.verdict import Verdict
 from include.insights import aggregate
 from include.labeling import models, prepare, publish
 from include.lake import layout, sql, storage, views
@@ -211,7 +212,7 @@ def view_layers() -> list[Layer]:
     for name in sql.names("views"):
         view = name.split("/")[-1]
         columns = tuple(_explained(name))
-        query = sqlglot.parse_one(sql.render(name), read="athena").assert_is(exp.Query)
+        query = sqlglot.parse_one(views.query(name), read="athena").assert_is(exp.Query)
         selected = query.named_selects
         if [column.name for column in columns] != selected:
             raise DocumentError(
@@ -401,6 +402,22 @@ its probabilities stand in for the student's. Times are UTC, in milliseconds, wi
 beyond raw `author_id` is a keyed pseudonym."""
 
 
+_VERDICTS = """\
+What coverage says of an hour of a topic. Where several fit, the one stands whose action has to come first. An
+hour without a verdict is not whole: nobody knows what is missing."""
+
+
+def verdict_table() -> str:
+    """Every verdict with its letter on the page Coverage, what it rests on, and what follows."""
+    rows = ["| Verdict | Letter | Evidence | Action | Whole | Stands |", "|---|---|---|---|---|---|"]
+    for verdict in Verdict:
+        whole = "yes" if verdict.whole else "in raw" if verdict.collected else "no"
+        stands = "until its objects change" if verdict.settled else "until it is measured again"
+        cells = (verdict.value, verdict.letter, verdict.evidence, verdict.action, whole, stands)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 def dictionary(client: ClientOf, settings: Settings, topics: Topics) -> str:
     """The text of the data dictionary; fills the lake of ``settings`` for its samples."""
     samples = fill(client, settings, topics)
@@ -415,6 +432,7 @@ def dictionary(client: ClientOf, settings: Settings, topics: Topics) -> str:
     parts.append("Created by `insights`; they hold no data of their own.")
     for layer in view_layers():
         parts += _layer(layer, samples[layer.name])
+    parts += ["## Verdicts", _VERDICTS, verdict_table()]
     parts.append("## Other objects")
     for prefix, text in _OTHERS.items():
         sample = _first(s3, settings.bucket, prefix)

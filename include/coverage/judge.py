@@ -14,22 +14,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from include.coverage.stretch import Stretch
+from include.coverage.verdict import Verdict
 from include.window import Window
 from include.x.search import REACH
-
-
-class Verdict(StrEnum):
-    """What is the matter with an hour of a topic."""
-
-    COMPLETE = "complete"
-    QUIET = "quiet"
-    UNLABELED = "unlabeled"
-    LATE = "late"
-    OUTAGE = "outage"
-    NEVER_COLLECTED = "never collected"
-    OVERLAP = "overlap"
-    IN_PROGRESS = "in progress"
-    UNRECOVERABLE = "unrecoverable"
 
 
 class GapState(StrEnum):

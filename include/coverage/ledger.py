@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from include.coverage.evidence import Inputs, Key
-from include.coverage.judge import Evidence, Gap, GapState, Judgement, Measures, Verdict
+from include.coverage.judge import Evidence, Gap, GapState, Judgement, Measures
 from include.coverage.stretch import Stretch
+from include.coverage.verdict import Verdict
 from include.lake.layout import coverage_key
 from include.lake.storage import Content, ObjectMissingError, Version, compare_and_swap, read
 from include.window import Window
@@ -71,9 +72,6 @@ SCHEMA = pa.schema(
 )
 """The columns of the table `coverage` beside its partition."""
 
-SETTLED = frozenset({Verdict.COMPLETE, Verdict.QUIET, Verdict.OVERLAP, Verdict.UNRECOVERABLE})
-"""Verdicts that stand until the hour's objects change."""
-
 _MEASURES = tuple(measure.name for measure in fields(Measures))
 
 
@@ -118,7 +116,7 @@ class Row:
     def settled(self, inputs: Inputs) -> bool:
         """Whether nothing can have changed since the row was measured."""
         return (
-            self.verdict in SETTLED
+            self.verdict.settled
             and self.judged_until == self.window.end
             and self.inputs_digest == inputs.digest
         )

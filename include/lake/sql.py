@@ -41,10 +41,11 @@ def names(folder: str = "") -> list[str]:
 def _template(name: str) -> Template:
     if name not in names():
         raise StatementError(f"there is no statement {name!r}; there are {', '.join(names())}")
-    return Template(_SHARED.sub(lambda found: _text(found[1]), _text(name)))
+    return Template(_SHARED.sub(lambda found: text(found[1]), text(name)))
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
+    """The statement ``sql/<name>.sql`` without its comments, its parameters not put in."""
     path = STATEMENTS / f"{name}.sql"
     return _COMMENT.sub("", path.read_text(encoding="utf-8")).strip()
 

@@ -5,16 +5,23 @@ from __future__ import annotations
 import re
 from graphlib import TopologicalSorter
 
+from include.coverage.verdict import names
 from include.lake import sql
 from include.lake.athena import Athena
 
 
+def query(name: str) -> str:
+    """The query of a view by its file's name, such as ``views/opinion``, with what it says of verdicts."""
+    known = {"whole": names(lambda verdict: verdict.whole)}
+    return sql.render(name, **{parameter: known[parameter] for parameter in sql.parameters(name)})
+
+
 def queries() -> dict[str, str]:
     """Each view's query by its name; one that reads another stands behind it."""
-    found = {name.split("/")[-1]: sql.render(name) for name in sql.names("views")}
+    found = {name.split("/")[-1]: query(name) for name in sql.names("views")}
     reads = {
-        view: {other for other in found if other != view and re.search(rf"\b{other}\b", query)}
-        for view, query in sorted(found.items())
+        view: {other for other in found if other != view and re.search(rf"\b{other}\b", select)}
+        for view, select in sorted(found.items())
     }
     return {view: found[view] for view in TopologicalSorter(reads).static_order()}
 

@@ -18,6 +18,7 @@ from fastapi import Path as PathParameter
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
+from include.coverage.measure import collection_start
 from include.settings import settings
 from include.window import FIRST_DAY, Window, WindowError, possible_day
 from include.x.topics import load
@@ -101,7 +102,8 @@ def _router(cache: Cache) -> APIRouter:
 
         def read() -> bytes:
             rows = lake.coverage(start.date(), (end - timedelta(days=1)).date())
-            return orjson.dumps(grid(rows, topics(), start, end, now))
+            collected_from = collection_start(settings(), load(settings().topics_file))
+            return orjson.dumps(grid(rows, topics(), start, end, now, collected_from))
 
         return _data(await cache.get(("coverage", start, end, revision), read))
 

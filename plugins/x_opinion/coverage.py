@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from include.coverage.plan import run_ids
+from include.coverage.verdict import Verdict
 from include.window import Window
 
-STATES: Mapping[str, tuple[str, str]] = {
-    "complete": ("C", "All that X delivered is here"),
-    "quiet": ("Q", "The stream was alive, and nobody wrote"),
-    "unlabeled": ("U", "Tweets are not labeled yet"),
-    "late": ("L", "Tweets came after the hour was labeled"),
-    "outage": ("O", "The stream was away for a minute or more"),
-    "never collected": ("N", "The stream was away all hour"),
-    "overlap": ("X", "Tweets match two topics: the rules are not exclusive"),
-    "in progress": ("I", "The hour is open, or its run is active"),
-    "unrecoverable": ("R", "Lost for good: search no longer reaches it"),
-    "predicted": ("P", "The student has judged all tweets that have a label"),
-    "not predicted": ("S", "Labeled, but not all judged by the student yet"),
+
+@dataclass(frozen=True)
+class State:
+    """What a cell shows: its letter, its meaning, and whether it needs nobody's attention."""
+
+    letter: str
+    meaning: str
+    good: bool
+
+
+NOT_JUDGED = "not judged"
+
+STATES: Mapping[str, State] = {
+    **{
+        verdict.value: State(verdict.letter, verdict.meaning, verdict.whole and not verdict.alarming)
+        for verdict in Verdict
+    },
+    "predicted": State("P", "The student has judged all tweets that have a label", True),
+    "not predicted": State("S", "Labeled, but not all judged by the student yet", False),
+    NOT_JUDGED: State("?", "Coverage has not judged the hour: nobody knows what is missing", False),
 }
-"""Every state of a cell with its letter, no letter twice, and its meaning."""
+"""Every state of a cell, no letter twice."""
 
 LAYERS: Mapping[str, str] = {"raw": "Raw", "labeled": "Labeled", "predicted": "Predicted"}
 """The layers by the columns that count them."""
-
-_STILL_RAW = {"unlabeled", "late"}
 
 
 def state(layer: str, row: Mapping[str, Any]) -> str:
@@ -35,13 +43,13 @@ def state(layer: str, row: Mapping[str, Any]) -> str:
 
     Raw is complete also where labels are missing; what was labeled is predicted or not.
     """
-    verdict = str(row["verdict"])
-    if layer == "raw" and verdict in _STILL_RAW:
-        return "complete"
+    verdict = Verdict(row["verdict"])
+    if layer == "raw" and verdict.collected and not verdict.whole:
+        return Verdict.COMPLETE.value
     if layer == "predicted" and row["labeled"]:
         judged = row["judged"]
         return "predicted" if judged is not None and row["predicted"] >= judged else "not predicted"
-    return verdict
+    return verdict.value
 
 
 def grid(
@@ -50,11 +58,13 @@ def grid(
     first: datetime,
     last: datetime,
     now: datetime,
+    collected_from: datetime,
 ) -> dict[str, Any]:
     """The page's JSON: for each topic a list of cells, one an hour from ``first`` to before ``last``.
 
-    An hour without a row has None. ``topics`` are names and titles; ``now`` is when the rows were read,
-    ``measured`` tells when the first and the last of them were measured.
+    An hour without a row is not judged; None stands for one before ``collected_from``, when the collection
+    begins, or after ``now``, when the rows were read. ``topics`` are names and titles, ``measured`` tells when
+    the first and the last of the rows were measured.
     """
     windows = list(Window.between(first, last))
     found = {(str(row["topic"]), _label(row["hour"])): row for row in rows}
@@ -65,9 +75,18 @@ def grid(
         "hours": [window.label for window in windows],
         "runs": ["|".join(run_ids(window)) for window in windows],
         "layers": LAYERS,
-        "states": {name: {"letter": letter, "meaning": text} for name, (letter, text) in STATES.items()},
+        "states": {name: asdict(shown) for name, shown in STATES.items()},
         "topics": [
-            {**topic, "cells": [_cell(found.get((topic["name"], window.label))) for window in windows]}
+            {
+                **topic,
+                "cells": [
+                    _cell(
+                        found.get((topic["name"], window.label)),
+                        expected=window.end > collected_from and window.start < now,
+                    )
+                    for window in windows
+                ],
+            }
             for topic in topics
         ],
         "empty": not found,
@@ -84,13 +103,16 @@ def _moment(value: Any) -> str | None:
     return str(value).replace(" ", "T")[: len("2026-11-20T05:10:00")] if value else None
 
 
-def _cell(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
+_COUNTS = ("raw", "labeled", "quarantined", "missing", "predicted", "recovered")
+
+
+def _cell(row: Mapping[str, Any] | None, expected: bool) -> dict[str, Any] | None:
     if row is None:
-        return None
-    counts = ("raw", "labeled", "quarantined", "missing", "predicted", "recovered")
+        nothing = {**dict.fromkeys((*_COUNTS, "alive_s", "gap_s"), 0), "evidence": "", "alarm": ""}
+        return {"states": dict.fromkeys(LAYERS, NOT_JUDGED), **nothing} if expected else None
     return {
         "states": {layer: state(layer, row) for layer in LAYERS},
-        **{name: int(row[name] or 0) for name in counts},
+        **{name: int(row[name] or 0) for name in _COUNTS},
         "alive_s": round(float(row["alive_s"] or 0)),
         "gap_s": round(float(row["gap_s"] or 0)),
         "evidence": row["evidence"] or "",

@@ -23,7 +23,7 @@
 --   compared bigint: Judged rows for which the champion has a prediction
 --   agreed bigint: Those of them for which it predicts the same sentiment
 --   model varchar: The champion that predicted, such as v3; empty where none has
---   gap integer: 1 if coverage says that the topic's hour is not whole, else 0
+--   gap integer: 0 if coverage says that the topic's hour is whole; 1 if it says otherwise, or has not judged it
 --   verdict varchar: What coverage says of the topic's hour; empty where it has not judged it
 --   change varchar: What is new in the topic's hour: rules, sample, models, joined by commas; empty if nothing
 --   weight double: Posts that one row stands for: 100 / sample
@@ -39,7 +39,7 @@ WITH verdicts AS (
     topic,
     CAST(from_iso8601_timestamp(concat(hour, ':00:00Z')) AS timestamp(3)) AS hour,
     verdict,
-    CASE WHEN verdict IN ('complete', 'quiet', 'overlap') THEN 0 ELSE 1 END AS gap
+    CASE WHEN verdict IN (${whole}) THEN 0 ELSE 1 END AS gap
   FROM coverage
 ),
 methods AS (
@@ -153,7 +153,7 @@ SELECT
   counts.compared,
   counts.agreed,
   counts.model,
-  coalesce(verdicts.gap, 0) AS gap,
+  coalesce(verdicts.gap, 1) AS gap,
   coalesce(verdicts.verdict, '') AS verdict,
   coalesce(changes.change, '') AS change,
   1e2 / counts.sample AS weight,

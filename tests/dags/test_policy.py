@@ -18,7 +18,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.optimizer.scope import traverse_scope
 
-from include.lake import sql
+from include.lake import sql, views
 
 ROOT = Path(__file__).parents[2]
 DAGS = sorted((ROOT / "dags").glob("*.py"))
@@ -318,7 +318,7 @@ def test_an_unbounded_statement_would_be_found(statement: str) -> None:
 
 @pytest.mark.parametrize("name", sql.names("views"))
 def test_a_view_lets_its_readers_name_the_days(name: str) -> None:
-    statement = sqlglot.parse_one(sql.render(name), read="trino")
+    statement = sqlglot.parse_one(views.query(name), read="trino")
     assert isinstance(statement, exp.Select)
     assert "dt" in statement.named_selects
 

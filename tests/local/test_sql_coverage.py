@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.coverage import evidence, ledger
-from include.coverage.judge import Verdict, judge
+from include.coverage.judge import judge
 from include.coverage.stretch import Stretch
+from include.coverage.verdict import Verdict
 from include.lake import layout
 from include.lake.athena import Athena
 from include.lake.schemas import LABELED

@@ -19,8 +19,9 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from include.coverage import ledger
-from include.coverage.judge import Gap, GapState, Measures, Verdict
+from include.coverage.judge import Gap, GapState, Measures
 from include.coverage.stretch import Stretch
+from include.coverage.verdict import Verdict
 from include.insights import aggregate
 from include.insights.definition import load as load_dashboards
 from include.lake import layout, quality, storage

@@ -19,9 +19,9 @@ from include.coverage.evidence import (
     statements,
     with_what_was_under_way,
 )
-from include.coverage.judge import Verdict
 from include.coverage.measure import measure
 from include.coverage.stretch import Stretch
+from include.coverage.verdict import Verdict
 from include.lake.layout import labeled_key, quarantine_key, raw_prefix, recovered_key
 from include.settings import Settings
 from include.window import Window

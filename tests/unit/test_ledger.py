@@ -14,10 +14,11 @@ from types_boto3_s3 import S3Client
 
 from include.coverage import ledger
 from include.coverage.evidence import Inputs
-from include.coverage.judge import Evidence, Gap, GapState, Measures, Verdict, deadline, judge
+from include.coverage.judge import Evidence, Gap, GapState, Measures, deadline, judge
 from include.coverage.ledger import Row
 from include.coverage.plan import Runs, reruns
 from include.coverage.stretch import Stretch
+from include.coverage.verdict import Verdict
 from include.lake import sql
 from include.lake.layout import coverage_key
 from include.window import Window

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.coverage import plan
-from include.coverage.judge import Gap, GapState, Measures, Verdict, deadline
+from include.coverage.judge import Gap, GapState, Measures, deadline
 from include.coverage.ledger import Row
 from include.coverage.measure import RangeError, windows
 from include.coverage.plan import Recovery, Rerun, Runs, Way
 from include.coverage.stretch import Stretch
+from include.coverage.verdict import Verdict
 from include.settings import Settings
 from include.window import HOUR, Window, WindowError
 from include.x.price import cost

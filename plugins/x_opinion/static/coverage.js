@@ -128,7 +128,7 @@ function drawGrids() {
 function grid(topic, position) {
   const heading = `topic-${position}`;
   const known = topic.cells.filter(Boolean);
-  const good = known.filter((cell) => ["complete", "quiet", "predicted"].includes(cell.states[page.layer])).length;
+  const good = known.filter((cell) => page.data.states[cell.states[page.layer]].good).length;
   const tweets = known.reduce((sum, cell) => sum + cell[page.layer], 0);
   const head = element(
     "div",
