@@ -5,8 +5,8 @@ Every quarter of an hour: measures each topic and hour in reach, judges it from 
 gap ledger (table `coverage`); recovers outages by search; has `transform` rerun where tweets are not labeled.
 
 **By hand** it is a dry run unless `dry_run` is switched off: its result is a readable plan, nothing is
-changed. `start` and `end` are hours such as `2026-11-20T05`; without them it looks as far back as the
-settings reach.
+changed. `start` and `end` are hours such as `2026-11-20T05`; without them it looks at every hour since the
+collection's start that search reaches, and at those of the day before.
 
 | Step | Does |
 |---|---|
@@ -55,7 +55,7 @@ with DAG(
     default_args={"owner": "x-opinion", "retries": 2, "retry_delay": pendulum.duration(seconds=10)},
     params={
         "start": Param(
-            None, title="First hour", description="Such as 2026-11-20T05; empty: the reach", **HOUR
+            None, title="First hour", description="Such as 2026-11-20T05; empty: what search reaches", **HOUR
         ),
         "end": Param(None, title="End", description="The hour before which it ends; empty: now", **HOUR),
         "dry_run": Param(True, type="boolean", title="Only plan", description="A scheduled run is never dry"),

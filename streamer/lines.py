@@ -7,7 +7,7 @@ tweet, heartbeats and session events with a ``kind``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple
@@ -275,7 +275,7 @@ class Reader:
             problem = "too_large"
         # Under its topic a rejected tweet lies in its own hour, as it would in raw.
         at = data["created_at"] if topic is not None and dated else None
-        return self._rejected(line, received, problem, topic, at, data.get("id"), bought=True)
+        return self._rejected(line, received, problem, topic, at, data.get("id"), bought=True, topics=topics)
 
     def _rejected(
         self,
@@ -287,9 +287,10 @@ class Reader:
         tweet_id: str | None = None,
         *,
         bought: bool = False,
+        topics: Sequence[str] = (),
     ) -> Rejected:
         text = line[: 4 * _QUARANTINED_CHARACTERS].decode("utf-8", errors="replace")
-        content = {
+        content: dict[str, Any] = {
             "kind": "quarantine",
             "at": at or iso(received),
             "topic": topic,
@@ -299,6 +300,8 @@ class Reader:
             "tweet_id": tweet_id,
             "line": text[:_QUARANTINED_CHARACTERS],
         }
+        if len(topics) > 1:
+            content["topics"] = topics
         return Rejected(Record(to_milliseconds(received), "quarantine", _line(content), bought), reason)
 
 

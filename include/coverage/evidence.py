@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from include.coverage.judge import Evidence, Gap, Measures
@@ -13,10 +16,14 @@ from include.coverage.stretch import Stretch, overlap_seconds
 from include.lake import sql
 from include.lake.athena import Row
 from include.lake.layout import (
+    ALL_TOPICS,
+    day_prefix,
     edits_key,
     edits_prefix,
+    heartbeats_prefix,
     labeled_key,
     labeled_prefix,
+    partition,
     quarantine_prefix,
     raw_prefix,
     recovered_stretch,
@@ -47,7 +54,8 @@ class Inputs:
 
     ``digest`` is over all of them, ``raw_digest`` over those that `transform` reads; ``recovered`` is what
     search has brought back, by the names of its objects. ``edits`` is the digest of the objects that name
-    edited posts (empty: there are none), ``edits_unread`` whether labeled was made without them.
+    edited posts (empty: there are none), ``edits_unread`` whether labeled was made without them; ``objects``
+    are those of raw and quarantine.
     """
 
     digest: str
@@ -57,6 +65,7 @@ class Inputs:
     recovered: tuple[Stretch, ...]
     edits: str = ""
     edits_unread: bool = False
+    objects: tuple[Object, ...] = ()
 
 
 def _digest(objects: Iterable[Object]) -> str:
@@ -69,29 +78,34 @@ def _digest(objects: Iterable[Object]) -> str:
 def list_inputs(
     s3: S3Client, bucket: str, topics: Sequence[str], windows: Sequence[Window]
 ) -> dict[Key, Inputs]:
-    """What lies in raw, labeled and quarantine for each topic and hour."""
-    labeled = {
-        found.key: found
-        for topic in topics
-        for date in sorted({window.date for window in windows})
-        for found in list_objects(s3, bucket, labeled_prefix(topic, date)).objects
-    }
+    """What lies in raw, labeled and quarantine for each topic and hour; a few listings a topic and day."""
+    days = {window.date: window for window in windows}.values()
+    found: dict[tuple[str, str, Window], list[Object]] = defaultdict(list)
+    labeled: dict[str, Object] = {}
+    for topic in topics:
+        for day in days:
+            for prefix in (raw_prefix(topic, day), quarantine_prefix(topic, day)):
+                for each in list_objects(s3, bucket, day_prefix(prefix)).objects:
+                    if place := partition(each.key):
+                        found[place].append(each)
+            objects = list_objects(s3, bucket, labeled_prefix(topic, day.date)).objects
+            labeled |= {each.key: each for each in objects}
     edits = _list_edits(s3, bucket, windows)
     inputs: dict[Key, Inputs] = {}
     for topic in topics:
         for window in windows:
             edited = edits.get(window, [])
-            raw = list_objects(s3, bucket, raw_prefix(topic, window)).objects
-            rejected = list_objects(s3, bucket, quarantine_prefix(topic, window)).objects
+            raw, rejected = found["raw", topic, window], found["quarantine", topic, window]
             label = labeled.get(labeled_key(topic, window))
-            stretches = (recovered_stretch(found.key) for found in raw)
+            stretches = (recovered_stretch(each.key) for each in raw)
             inputs[topic, window] = Inputs(
                 digest=_digest([*raw, *edited, *rejected, *([label] if label else [])]),
                 raw_digest=_digest([*raw, *edited]),
                 edits=manifest(edited) if edited else "",
-                raw_newest=max((found.last_modified for found in raw), default=None),
+                raw_newest=max((each.last_modified for each in raw), default=None),
                 labeled_at=label.last_modified if label else None,
                 recovered=tuple(Stretch(*stretch) for stretch in stretches if stretch),
+                objects=(*raw, *rejected),
             )
     return inputs
 
@@ -126,34 +140,49 @@ def with_unread_edits(
     return found
 
 
-def statements(windows: Collection[Window], now: datetime, settings: Settings) -> dict[str, str]:
-    """The statements that measure ``windows``, by name; each names its days.
+def heard_hours(windows: Collection[Window], now: datetime) -> list[Window]:
+    """The hours whose heartbeats tell of ``windows``: each with those around it, and the two up to ``now``.
 
-    Heartbeats are read from an hour before: an outage may begin there.
+    An outage may begin in the hour before; heartbeats after the last hour prove that it is through.
     """
-    first, last = min(windows), max(windows)
-    earlier = Window(first.start - HOUR)
-    bounds = {
-        "first_day": first.date,
-        "last_day": last.date,
-        "first_hour": first.label,
-        "last_hour": last.label,
-    }
-    # Heartbeats after the last hour prove that it is through.
     present = Window.containing(now)
-    heard = {
-        "first_day": earlier.date,
-        "last_day": present.date,
-        "first_hour": earlier.label,
-        "last_hour": present.label,
-    }
+    around = {Window(window.start + step * HOUR) for window in windows for step in (-1, 0, 1)}
+    return sorted(hour for hour in around | {present, Window(present.start - HOUR)} if hour <= present)
+
+
+def list_heartbeats(s3: S3Client, bucket: str, hours: Collection[Window]) -> list[Object]:
+    """The objects of heartbeats of some hours."""
+    days = {hour.date: hour for hour in hours}.values()
+    objects = (list_objects(s3, bucket, day_prefix(heartbeats_prefix(day))).objects for day in days)
+    wanted = set(hours)
+    places = ((each, partition(each.key)) for each in chain.from_iterable(objects))
+    return [each for each, place in places if place and place[2] in wanted]
+
+
+def statements(
+    windows: Collection[Window], now: datetime, settings: Settings, unreadable: Collection[str] = ()
+) -> dict[str, str]:
+    """The statements that measure ``windows``, by name; each names its days and hours.
+
+    They leave out the objects at the addresses ``unreadable``.
+    """
+
+    def read(hours: Collection[Window]) -> dict[str, list[str]]:
+        return {
+            "days": sorted({hour.date for hour in hours}),
+            "hours": sorted(hour.label for hour in hours),
+            # A list in SQL is never empty.
+            "unreadable": sorted(unreadable) or ["none"],
+        }
+
+    heard = read(heard_hours(windows, now))
     return {
-        "measures": sql.render("coverage/measures", **bounds),
+        "measures": sql.render("coverage/measures", **read(windows)),
         "heartbeats": sql.render("coverage/heartbeats", **heard),
         "stretches": sql.render(
             "coverage/stretches",
             **heard,
-            from_ms=to_milliseconds(earlier.start),
+            from_ms=to_milliseconds(min(windows).start - HOUR),
             to_ms=to_milliseconds(now),
             outage_ms=settings.outage_seconds * 1000,
             adjacent_ms=int(ADJACENT.total_seconds() * 1000),
@@ -201,11 +230,15 @@ def with_what_was_under_way(
     return widened
 
 
-def _measures(row: Row | None, window: Window, until: datetime) -> Measures:
-    """The row's counts; the longest silence goes on from the last tweet to where the hour can be judged."""
+def _measures(row: Row | None, window: Window, until: datetime, overlap_elsewhere: int) -> Measures:
+    """The row's counts; the longest silence goes on from the last tweet to where the hour can be judged.
+
+    ``overlap_elsewhere`` tweets of this topic and another lie in raw of the other alone.
+    """
     end = min(window.end, until)
     if row is None:
-        return Measures(longest_silence_s=max((end - window.start).total_seconds(), 0.0))
+        silence = max((end - window.start).total_seconds(), 0.0)
+        return Measures(overlap=overlap_elsewhere, longest_silence_s=silence)
     first_ms, last_ms = row["first_ms"], row["last_ms"]
     silence = (row["longest_silence_ms"] or 0) / 1000
     last = window.start if last_ms is None else from_milliseconds(last_ms)
@@ -219,14 +252,25 @@ def _measures(row: Row | None, window: Window, until: datetime) -> Measures:
                 "quarantined",
                 "duplicates",
                 "lines_without_id",
-                "overlap",
                 "recovered",
             )
         },
+        overlap=row["overlap"] + overlap_elsewhere,
         first_ts=None if first_ms is None else from_milliseconds(first_ms),
         last_ts=None if last_ms is None else last,
         longest_silence_s=max(silence, (end - last).total_seconds()),
     )
+
+
+def _overlaps_elsewhere(rows: Iterable[Row]) -> Counter[Key]:
+    """Tweets in raw of one topic whose rules name others too, for those others."""
+    found: Counter[Key] = Counter()
+    for row in rows:
+        window = Window.parse(f"{row['dt']}T{row['hour']}")
+        for named, tweets in json.loads(row["named"] or "{}").items():
+            for topic in set(named.split(",")) - {row["topic"]}:
+                found[topic, window] += tweets
+    return found
 
 
 def gather(
@@ -238,11 +282,22 @@ def gather(
     collection_start: datetime,
     now: datetime,
     settings: Settings,
+    unreadable: Mapping[str, str] | None = None,
 ) -> list[Evidence]:
     """The evidence on each of ``keys``; ``rows`` are those of `statements`, by name.
 
     ``former_gaps`` is what the ledger says so far, ``active`` are the hours with an active run of transform.
+    ``unreadable`` are the keys of objects that cannot be read, with the reason: of an hour whose heartbeats
+    cannot be read nobody knows whether the stream was alive, so it is no outage.
     """
+    unread: dict[Key, list[str]] = defaultdict(list)
+    unheard: set[Window] = set()
+    for object_key in sorted(unreadable or ()):
+        if place := partition(object_key):
+            layer, of_topic, hour = place
+            unread[of_topic, hour].append(object_key)
+            if layer == "heartbeats":
+                unheard.add(hour)
     until = judged_until(rows["heartbeats"], now, settings)
     heard = {Window.parse(f"{row['dt']}T{row['hour']}"): row["heartbeats"] for row in rows["heartbeats"]}
     stretches = [
@@ -252,12 +307,20 @@ def gather(
     alive = [stretch for state, stretch in stretches if state == "alive"]
     # An outage is as long as it is known to be, across hours, before it is cut into them.
     known = (stretch.clipped(collection_start, until) for state, stretch in stretches if state == "silent")
+    unknown = [Stretch(hour.start, hour.end) for hour in unheard]
     silences = with_what_was_under_way(
-        [stretch for stretch in known if stretch and stretch.seconds >= settings.outage_seconds],
+        [
+            stretch
+            for whole in known
+            if whole
+            for stretch in whole.without(unknown)
+            if stretch.seconds >= settings.outage_seconds
+        ],
         collection_start,
         timedelta(seconds=settings.lateness_seconds),
     )
     measured = {(row["topic"], Window.parse(f"{row['dt']}T{row['hour']}")): row for row in rows["measures"]}
+    elsewhere = _overlaps_elsewhere(rows["measures"])
     found = []
     for topic, window in keys:
         start, end = max(window.start, collection_start), min(window.end, until)
@@ -268,7 +331,7 @@ def gather(
                 topic=topic,
                 window=window,
                 expected=Stretch(start, end) if start < end else None,
-                measures=_measures(measured.get((topic, window)), window, until),
+                measures=_measures(measured.get((topic, window)), window, until, elsewhere[topic, window]),
                 alive_s=overlap_seconds(alive, start, end),
                 heartbeats=heard.get(window, 0),
                 silences=tuple(part for part in parts if part),
@@ -279,6 +342,7 @@ def gather(
                 labeled_at=of_hour.labeled_at,
                 active=window in active,
                 edits_unread=of_hour.edits_unread,
+                unreadable=(*unread[topic, window], *unread[ALL_TOPICS, window]),
                 searchable_from=from_milliseconds(to_milliseconds(now - REACH + SEARCH_MARGIN)),
             )
         )

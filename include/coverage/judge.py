@@ -67,8 +67,10 @@ class Evidence:
     ``expected`` is the part of the hour for which there should be data: inside the collection's period, and
     up to where the heartbeats' watermark (or the grace time) lets it be judged; None if there is no such part
     yet. ``silences`` are the parts of it of which nothing proves that tweets arrived: no stream was alive, or
-    its end came too soon. ``recovered`` is what search has brought back, ``searchable_from`` how far back it
-    still reaches. ``edits_unread`` says that labeled still counts versions of posts that were edited later.
+    its end came too soon. ``unreadable`` are the keys of the hour's objects in raw, quarantine, heartbeats
+    or labeled that cannot be read whole. ``recovered`` is what search has brought back,
+    ``searchable_from`` how far back it still reaches. ``edits_unread`` says that labeled still counts
+    versions of posts that were edited later.
     """
 
     topic: str
@@ -86,6 +88,7 @@ class Evidence:
     active: bool
     searchable_from: datetime
     edits_unread: bool = False
+    unreadable: tuple[str, ...] = ()
 
     @property
     def open(self) -> bool:
@@ -145,6 +148,8 @@ def judge(evidence: Evidence) -> Judgement:
         measures.labeled_ids,
         measures.missing_ids,
         measures.quarantined,
+        measures.overlap,
+        list(evidence.unreadable),
         [[str(gap.stretch), gap.state] for gap in found],
     ]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
@@ -155,6 +160,8 @@ def _verdict(evidence: Evidence, found: tuple[Gap, ...]) -> tuple[Verdict, str]:
     measures, window = evidence.measures, evidence.window
     unfilled = [gap.stretch for gap in found if gap.state is GapState.OPEN]
     lost = [gap for gap in found if gap.state is GapState.UNRECOVERABLE]
+    if evidence.unreadable:
+        return Verdict.UNREADABLE, f"{', '.join(evidence.unreadable)} cannot be read whole, the rest was"
     if unfilled:
         stretches = ", ".join(map(str, unfilled))
         if not evidence.heartbeats and not evidence.alive_s:

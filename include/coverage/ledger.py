@@ -139,13 +139,18 @@ def row(evidence: Evidence, judgement: Judgement, inputs: Inputs, former: Row | 
         gaps=_with_reasons(judgement.gaps, former),
         reruns=former.reruns if former and unchanged else 0,
         rerun_by=former.rerun_by if former and unchanged else None,
-        alarm=_alarm(evidence) or (former.alarm if former and unchanged else None),
+        # On unchanged evidence the alarms of evidence are the same, and one of reruns goes on.
+        alarm=former.alarm if former and unchanged else _alarm(evidence),
     )
 
 
 def _alarm(evidence: Evidence) -> str | None:
-    found = evidence.measures.overlap
-    return f"{found} tweets match two topics: the rules are not exclusive" if found else None
+    alarms = []
+    if evidence.unreadable:
+        alarms.append(f"{', '.join(evidence.unreadable)} cannot be read whole")
+    if evidence.measures.overlap:
+        alarms.append(f"{evidence.measures.overlap} tweets match two topics: the rules are not exclusive")
+    return "; ".join(alarms) or None
 
 
 def _with_reasons(gaps: tuple[Gap, ...], former: Row | None) -> tuple[Gap, ...]:

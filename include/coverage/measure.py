@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from include.coverage import evidence, ledger
+from include.coverage import damage, evidence, ledger
 from include.coverage.judge import judge
 from include.coverage.ledger import Row
+from include.coverage.verdict import Verdict
 from include.lake import athena
 from include.lake.athena import Athena
+from include.lake.layout import ALL_TOPICS, partition
 from include.settings import Settings
 from include.window import HOUR, Window, requested_hour
+from include.x.search import REACH
 from include.x.topics import Topics
 
 if TYPE_CHECKING:
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 LONGEST_RANGE = 31 * 24
 """How many hours one run may look at."""
+
+LOOK_BACK = REACH + timedelta(days=1)
+"""How far back a run looks without a start: as far as search reaches, and a day more, to say what is lost."""
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +38,16 @@ class RangeError(ValueError):
 
 @dataclass(frozen=True)
 class Measurement:
-    """The rows of every hour that was asked for, and what the streamer said in those that were measured."""
+    """The rows of every hour that was asked for, and what the streamer said in those that were measured.
+
+    ``damaged`` are the keys of objects that failed Athena's statements and were left out of them, ``alarms``
+    tell of hours that have become unreadable since they were measured before.
+    """
 
     rows: tuple[Row, ...]
     heartbeats: tuple[athena.Row, ...]
+    damaged: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
 
 
 def collection_start(settings: Settings, topics: Topics) -> datetime:
@@ -48,17 +60,15 @@ def reach_start(now: datetime, settings: Settings) -> datetime:
     return Window.containing(now).start - settings.reach_hours * HOUR
 
 
-def windows(
-    start: str | None, end: str | None, now: datetime, settings: Settings, collected_from: datetime
-) -> list[Window]:
+def windows(start: str | None, end: str | None, now: datetime, collected_from: datetime) -> list[Window]:
     """The hours from ``start`` up to, but without, ``end`` (labels such as ``2026-11-20T05``).
 
-    Without a start as far as the reach, without an end with the open hour. Hours before the collection's
+    Without a start as far as `LOOK_BACK`, without an end with the open hour. Hours before the collection's
     start are left out. Raises `RangeError` for an empty range, one too long or one in the future, and
     `WindowError` for a label that names no hour, or one that cannot hold posts.
     """
     present = Window.containing(now)
-    first = requested_hour(start, now) if start else Window.containing(reach_start(now, settings))
+    first = requested_hour(start, now) if start else Window.containing(now - LOOK_BACK)
     last = requested_hour(end, now).start if end else present.end
     if not first.start < last:
         raise RangeError(f"the range from {first} to {Window(last)} holds no hour")
@@ -84,14 +94,28 @@ def measure(
     """
     inputs = evidence.list_inputs(s3, settings.bucket, topics.names, hours)
     former = ledger.read_days(s3, settings.bucket, hours)
+    lost = damage.aside(s3, settings.bucket)
+    reopened = {place[1:] for place in map(partition, lost) if place}
     settled = {
-        key: former[key] for key, found in inputs.items() if key in former and former[key].settled(found)
+        key: former[key]
+        for key, found in inputs.items()
+        if key in former and former[key].settled(found) and not {key, (ALL_TOPICS, key[1])} & reopened
     }
     keys = [key for key in inputs if key not in settled]
     if not keys:
         return Measurement(tuple(settled.values()), ())
     inputs = evidence.with_unread_edits(s3, settings.bucket, inputs, keys)
-    rows = database.run_all(evidence.statements({window for _, window in keys}, now, settings))
+    unsettled = {window for _, window in keys}
+    rows, damaged = damage.run_all(
+        database,
+        lambda unreadable: evidence.statements(unsettled, now, settings, unreadable),
+        s3,
+        settings.bucket,
+        lambda: [
+            *(found for key in inputs if key[1] in unsettled for found in inputs[key].objects),
+            *evidence.list_heartbeats(s3, settings.bucket, evidence.heard_hours(unsettled, now)),
+        ],
+    )
     found = evidence.gather(
         rows,
         keys,
@@ -101,6 +125,7 @@ def measure(
         collection_start(settings, topics),
         now,
         settings,
+        damaged | dict.fromkeys(lost, "its original lies aside"),
     )
     measured = []
     for one in found:
@@ -110,4 +135,11 @@ def measure(
             "topic=%s hour=%s verdict=%s evidence=%s", one.topic, one.window, judged.verdict, judged.evidence
         )
         measured.append(judged)
-    return Measurement((*settled.values(), *measured), tuple(rows["heartbeats"]))
+    alarms = (
+        f"{row.window} {row.topic}: {row.alarm}"
+        for row in measured
+        if row.verdict is Verdict.UNREADABLE and (row.key not in former or former[row.key].alarm != row.alarm)
+    )
+    return Measurement(
+        (*settled.values(), *measured), tuple(rows["heartbeats"]), tuple(damaged), tuple(alarms)
+    )

@@ -168,7 +168,7 @@ def reruns(
         if step.run_id and done >= max_reruns:
             step = Rerun(window, Way.ALARM)
             alarm = f"transform was rerun {done} times, and the same tweets are still missing"
-            changed += [replace(row, alarm=alarm) for row in needing]
+            changed += [replace(row, alarm=_joined(row.alarm, alarm)) for row in needing]
         elif step.run_id:
             changed += [
                 replace(row, reruns=count + 1, rerun_by=run_id)
@@ -176,6 +176,11 @@ def reruns(
             ]
         planned.append(step)
     return planned, changed
+
+
+def _joined(alarm: str | None, another: str) -> str:
+    """Both alarms of an hour, each once, however often it is said."""
+    return another if not alarm else alarm if another in alarm else f"{alarm}; {another}"
 
 
 def recoveries(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from include.window import Window
+from include.window import Window, WindowError
 
 ALL_TOPICS = "_all"
 """The topic partition of records that concern every topic (heartbeats)."""
@@ -92,6 +92,30 @@ def labeled_prefix(topic: str, date: str) -> str:
 def labeled_key(topic: str, window: Window) -> str:
     """The labeled table's one object of a topic and hour."""
     return f"{labeled_prefix(topic, window.date)}tweets-{window.hour}.parquet"
+
+
+DAMAGED = "damaged/"
+"""Originals of objects that could not be unpacked, each under its former key; see `coverage.damage`."""
+
+_HOUR = re.compile(
+    r"^(?P<layer>\w+)/topic=(?P<topic>[^/]+)/dt=(?P<date>\d{4}-\d\d-\d\d)/hour=(?P<hour>\d\d)/"
+)
+
+
+def partition(key: str) -> tuple[str, str, Window] | None:
+    """Layer, topic and hour of an object of raw, heartbeats or quarantine; None for any other key."""
+    found = _HOUR.match(key)
+    if not found:
+        return None
+    try:
+        return found["layer"], found["topic"], Window.parse(f"{found['date']}T{found['hour']}")
+    except WindowError:
+        return None
+
+
+def day_prefix(prefix: str) -> str:
+    """The prefix of a whole day, from that of one of its hours."""
+    return prefix.rpartition("hour=")[0]
 
 
 def work_prefix(window: Window) -> str:

@@ -214,9 +214,7 @@ def read_lines(
     ``longest`` bytes only its beginning is given. Raises `ObjectMissingError` and `ObjectChangedError` (see
     `read`), and `CorruptObjectError` after the last line that could be read whole.
     """
-    chunks = _chunks(s3, bucket, key, etag)
-    if key.endswith(".gz"):
-        chunks = _unpacked(chunks, f"s3://{bucket}/{key}")
+    chunks = _content(s3, bucket, key, etag)
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
@@ -228,6 +226,12 @@ def read_lines(
             rest = rest[: longest + 1]
     if rest and not rest.isspace():
         yield rest[:longest].removesuffix(b"\r")
+
+
+def verify(s3: S3Client, bucket: str, key: str, etag: str | None = None) -> None:
+    """Reads an object to its end, unpacked where its key ends in ``.gz``; raises as `read_lines` does."""
+    for _ in _content(s3, bucket, key, etag):
+        pass
 
 
 def put(s3: S3Client, bucket: str, key: str, content: Content | bytes | Path) -> str:
@@ -309,6 +313,11 @@ def _chunks(s3: S3Client, bucket: str, key: str, etag: str | None) -> Iterator[b
         raise
     with body:
         yield from body.iter_chunks(_CHUNK)
+
+
+def _content(s3: S3Client, bucket: str, key: str, etag: str | None) -> Iterator[bytes]:
+    chunks = _chunks(s3, bucket, key, etag)
+    return _unpacked(chunks, f"s3://{bucket}/{key}") if key.endswith(".gz") else chunks
 
 
 def _unpacked(chunks: Iterator[bytes], address: str) -> Iterator[bytes]:

@@ -102,7 +102,7 @@ class _CoverageOperator(BaseOperator):
         scheduled = context["dag_run"].run_type == "scheduled"
         start, end = (None, None) if scheduled else (params["start"], params["end"])
         try:
-            return windows(start, end, started, settings(), collection_start(settings(), _topics()))
+            return windows(start, end, started, collection_start(settings(), _topics()))
         except (RangeError, WindowError) as error:
             raise AirflowFailException(str(error)) from error
 
@@ -129,6 +129,7 @@ class PlanCoverageOperator(_CoverageOperator):
     def execute(self, context: Context) -> str:
         """Measures, asks X what the recoveries would cost, and the scheduler about the hours' runs."""
         from include.coverage import ledger
+        from include.coverage.damage import set_aside
         from include.coverage.measure import reach_start
         from include.coverage.plan import describe, propose, recoveries, unlabeled, way
 
@@ -144,8 +145,10 @@ class PlanCoverageOperator(_CoverageOperator):
         steps = [way(window, runs[window]) for window in sorted(hours)]
         plan = describe(rows, planned, steps, dry_run)
         log.info("%s", plan)
-        if not dry_run:
+        if measured and not dry_run:
+            context["ti"].xcom_push(ALARMS, list(measured.alarms))
             ledger.write(client("s3"), settings().bucket, rows)
+            set_aside(client("s3"), settings().bucket, measured.damaged)
         ti = context["ti"]
         ti.xcom_push(PROPOSAL, propose(windows, planned, steps))
         ti.xcom_push(RECOVERIES, [] if dry_run else [recovery.to_json() for recovery in planned])
@@ -370,7 +373,8 @@ class ReportCoverageOperator(BaseOperator):
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])
         found = {task: state for run in states.values() for task, state in run.items()}
         failed = sorted(task for task, state in found.items() if state in ("failed", "upstream_failed"))
-        alarms = ti.xcom_pull(task_ids=self.decide, key=ALARMS) or []
+        told = (ti.xcom_pull(task_ids=task, key=ALARMS) or [] for task in (self.plan, self.decide))
+        alarms = [alarm for some in told for alarm in some]
         problems = [*(f"task {task} {found[task]}" for task in failed), *alarms]
         if problems:
             raise CoverageAlarmError("; ".join(problems))

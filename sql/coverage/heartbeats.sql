@@ -5,9 +5,10 @@ SELECT
   count(*) AS heartbeats,
   CAST(max(to_unixtime(try(from_iso8601_timestamp(watermark)))) * 1e3 AS bigint) AS watermark_ms,
   max_by(sample, at) AS sample
-FROM heartbeats
-WHERE dt BETWEEN ${first_day} AND ${last_day}
-  AND concat(dt, 'T', hour) BETWEEN ${first_hour} AND ${last_hour}
+FROM heartbeat_records
+WHERE dt IN (${days})
+  AND concat(dt, 'T', hour) IN (${hours})
+  AND object NOT IN (${unreadable})
   AND at IS NOT NULL
 GROUP BY dt, hour
 ORDER BY 1, 2

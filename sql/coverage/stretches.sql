@@ -11,9 +11,10 @@ WITH records AS (
       to_unixtime(try(from_iso8601_timestamp(CASE WHEN event = 'connect' THEN at ELSE last_byte_at END))) * 1e3
       AS bigint
     ) AS ms
-  FROM heartbeats
-  WHERE dt BETWEEN ${first_day} AND ${last_day}
-    AND concat(dt, 'T', hour) BETWEEN ${first_hour} AND ${last_hour}
+  FROM heartbeat_records
+  WHERE dt IN (${days})
+    AND concat(dt, 'T', hour) IN (${hours})
+    AND object NOT IN (${unreadable})
     AND (connected OR event IN ('connect', 'disconnect', 'stop'))
 ),
 steps AS (

@@ -5,6 +5,6 @@ SELECT
   reason,
   count(*) AS lines,
   count(DISTINCT tweet_id) AS ids
-FROM quarantine
+FROM quarantined_lines
 WHERE dt IN (${days}) AND dt || 'T' || hour IN (${windows}) AND reason IS NOT NULL
 GROUP BY 1, 2, 3

@@ -2,9 +2,9 @@
 SELECT
   topic,
   dt || 'T' || hour AS window,
-  count(data.id) AS lines,
-  count(DISTINCT data.id) AS ids,
-  count(DISTINCT data.id) - count(DISTINCT CASE WHEN ingest.source = 'stream' THEN data.id END) AS recovered
-FROM raw
+  count(tweet_id) AS lines,
+  count(DISTINCT tweet_id) AS ids,
+  count(DISTINCT tweet_id) - count(DISTINCT CASE WHEN source = 'stream' THEN tweet_id END) AS recovered
+FROM raw_tweets
 WHERE dt IN (${days}) AND dt || 'T' || hour IN (${windows})
 GROUP BY 1, 2

@@ -1,10 +1,7 @@
--- What could not be used, with its reason: rows of the streamer and of the transform.
+-- What could not be used, with its reason: rows of the streamer and of the transform; the view
+-- quarantined_lines parses them.
 CREATE EXTERNAL TABLE IF NOT EXISTS `quarantine` (
-  `stage` string COMMENT 'Who rejected it: streamer or transform',
-  `reason` string COMMENT 'Why, such as malformed_json, missing_text or overlap',
-  `origin` string COMMENT 'The object or session that the line comes from',
-  `tweet_id` string COMMENT 'The id, where the line has one',
-  `line` string COMMENT 'The rejected line'
+  `line` string COMMENT 'The rejected line with stage, reason, origin and tweet_id, JSON'
 )
 COMMENT 'Rejected lines by topic and hour (UTC)'
 PARTITIONED BY (
@@ -12,8 +9,8 @@ PARTITIONED BY (
   `dt` string COMMENT 'Day, UTC, yyyy-MM-dd',
   `hour` string COMMENT 'Hour, UTC, 00 to 23'
 )
-ROW FORMAT SERDE 'org.openx.data.jsonserde.JsonSerDe'
-WITH SERDEPROPERTIES ('ignore.malformed.json' = 'true')
+ROW FORMAT SERDE 'org.apache.hadoop.hive.serde2.RegexSerDe'
+WITH SERDEPROPERTIES ('input.regex' = '(?s)(.*)')
 STORED AS INPUTFORMAT 'org.apache.hadoop.mapred.TextInputFormat'
 OUTPUTFORMAT 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat'
 LOCATION ${location}

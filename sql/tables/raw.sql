@@ -1,22 +1,8 @@
 -- X's payloads as they came, with `ingest` added: one line a delivery, so an id may stand several times.
+-- A line is a text, so that no content can keep the others from being read; the view raw_tweets parses it.
 -- ${topics} is the topics' names joined by commas; partitions are projected, none is registered.
 CREATE EXTERNAL TABLE IF NOT EXISTS `raw` (
-  `data` struct<
-    id: string,
-    text: string,
-    created_at: string,
-    author_id: string,
-    lang: string,
-    geo: struct<place_id: string>,
-    public_metrics: struct<retweet_count: bigint, reply_count: bigint, like_count: bigint, quote_count: bigint>
-  > COMMENT 'The tweet; ids are text, as X sends them',
-  `includes` struct<
-    users: array<struct<id: string, location: string, public_metrics: struct<followers_count: bigint>>>,
-    places: array<struct<id: string, full_name: string, country_code: string>>
-  > COMMENT 'The author and the place that the tweet refers to',
-  `matching_rules` array<struct<id: string, tag: string>> COMMENT 'The rules that the tweet matched; tag is the topic',
-  `ingest` struct<received_at: string, session: string, rule_hash: string, sample: int, source: string>
-    COMMENT 'When and how the line was received; source is stream or search, sample a percentage'
+  `line` string COMMENT 'X sends data, includes and matching_rules; ingest says when and how the line was received; JSON'
 )
 COMMENT 'Payloads of X by topic and hour of the tweet (UTC)'
 PARTITIONED BY (
@@ -24,8 +10,8 @@ PARTITIONED BY (
   `dt` string COMMENT 'Day of the tweet, UTC, yyyy-MM-dd',
   `hour` string COMMENT 'Hour of the tweet, UTC, 00 to 23'
 )
-ROW FORMAT SERDE 'org.openx.data.jsonserde.JsonSerDe'
-WITH SERDEPROPERTIES ('ignore.malformed.json' = 'true')
+ROW FORMAT SERDE 'org.apache.hadoop.hive.serde2.RegexSerDe'
+WITH SERDEPROPERTIES ('input.regex' = '(?s)(.*)')
 STORED AS INPUTFORMAT 'org.apache.hadoop.mapred.TextInputFormat'
 OUTPUTFORMAT 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat'
 LOCATION ${location}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,19 +14,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include.coverage import evidence, ledger
+from include.coverage import damage, evidence, ledger
 from include.coverage.judge import judge
+from include.coverage.measure import Measurement, measure
 from include.coverage.stretch import Stretch
 from include.coverage.verdict import Verdict
+from include.labeling.prepare import prepare
 from include.lake import layout
-from include.lake.athena import Athena
+from include.lake.athena import Athena, AthenaError
 from include.lake.schemas import LABELED
 from include.lake.storage import list_objects
+from include.lake.views import create_views
 from include.provision.lake import ensure_database, ensure_tables, ensure_workgroup
 from include.settings import Settings
 from include.window import Window
 from include.x.snowflake import lowest_id, to_milliseconds
 from include.x.topics import load
+from streamer import lines as stream
 from tests.local.support_athena import LocalAthena
 
 pytestmark = pytest.mark.trino
@@ -163,6 +168,7 @@ def provisioned(athena: LocalAthena) -> Lake:
     ensure_workgroup(client, settings)
     database = Athena(client, settings)
     ensure_tables(database, glue, settings, load(settings.topics_file))
+    create_views(database)
     return Lake(s3, database, settings)
 
 
@@ -206,6 +212,7 @@ def test_every_count_is_exact(lake: Lake) -> None:
         "duplicates": 2,
         "lines_without_id": 4,
         "overlap": 1,
+        "named": None,
         "recovered": 1,
         "first_ms": to_milliseconds(at(1)),
         "last_ms": to_milliseconds(at(59)),
@@ -231,7 +238,27 @@ def test_a_tweet_whose_rules_name_two_topics_overlaps(lake: Lake) -> None:
     lake.raw(
         "ukraine", TEN, [payload(tweet_id(1), tags=TOPICS), payload(tweet_id(2), tags=("ukraine", "ukraine"))]
     )
-    assert lake.measured()["ukraine", "2026-11-20T10"]["overlap"] == 1
+    lake.raw("russia", TEN, [payload(tweet_id(3), tags=("russia",))])
+    lake.hear([session("connect", -90), *beats(-89.75, 149)])
+    rows = judged(lake, [TEN])
+    assert [rows[topic, "2026-11-20T10"].measures.overlap for topic in TOPICS] == [1, 1]
+
+
+def test_an_hour_of_which_the_streamer_kept_every_tweet_out_of_raw_overlaps_in_both_topics(
+    lake: Lake,
+) -> None:
+    identity = stream.Identity("s", "r", 100)
+    reader = stream.Reader(stream.RuleSet(identity, load(lake.settings.topics_file)))
+    tweet = payload(tweet_id(1), tags=TOPICS)
+    del tweet["ingest"]
+    refused = reader.read(json.dumps(tweet).encode(), at(1))
+    assert isinstance(refused, stream.Rejected)
+    lake.put(f"{layout.quarantine_prefix('ukraine', TEN)}streamed.gz", gzip.compress(refused.record.body))
+    lake.hear([session("connect", -90), *beats(-89.75, 149)])
+    rows = judged(lake, [TEN])
+    for topic in TOPICS:
+        assert rows[topic, "2026-11-20T10"].verdict is Verdict.OVERLAP
+        assert rows[topic, "2026-11-20T10"].alarm == "1 tweets match two topics: the rules are not exclusive"
 
 
 def test_an_hour_of_nothing_but_broken_lines_is_measured(lake: Lake) -> None:
@@ -397,3 +424,107 @@ def test_the_ledger_is_a_table(lake: Lake) -> None:
         (topic, "2026-11-20T10", "never collected", "open", "open", "2026-11-20 10:00:00.000", 0)
         for topic in ("russia", "ukraine")
     ]
+
+
+NASTY = (
+    b'{"data":"x"}',
+    b'{"data":{"id":7}}',
+    b'{"data":{"id":null}}',
+    b'{"data":{"id":"8"',
+    b'{"data":{"id":"9"}} and more',
+    b'{"data":[1],"matching_rules":{"tag":"x"},"ingest":7}',
+    b'{"data":{"id":"10"},"matching_rules":[1,null,{"tag":null}],"ingest":{"sample":"x"}}',
+    b"null",
+    b"[]",
+    b"\x00\xff\xfe\x1f\x8b",
+    b"[" * 100_000,
+    b'{"data":{"id":"11"},"x":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001,
+    b'{"data":{"id":"12","text":"' + b"x" * 3_000_000 + b'"}}',
+)
+"""Lines that a reader with types, one that recurses, or one that stops early takes badly."""
+
+
+def mutated(line: bytes, chance: random.Random) -> bytes:
+    """The line with some bytes changed, cut out or repeated; never two lines."""
+    body = bytearray(line)
+    for _ in range(chance.randint(1, 4)):
+        place, length = chance.randrange(len(body)), chance.choice((1, 1, 1, 2, 20))
+        part = bytes(chance.randrange(256) for _ in range(length))
+        body[place : place + length] = chance.choice((b"", part, bytes(body[place : place + length]) * 2))
+        body = body or bytearray(b"{")
+    return bytes(body).translate(None, b"\n\r")
+
+
+def look(lake: Lake) -> Measurement:
+    """What coverage makes of the hours before the open one."""
+    topics = load(lake.settings.topics_file)
+    hours = [NINE, TEN, ELEVEN]
+    return measure(lake.database, lake.s3, lake.settings, topics, hours, (), NOW)
+
+
+def test_10_000_mutated_lines_and_damaged_objects_keep_no_other_hour_from_being_judged(lake: Lake) -> None:
+    lake.hear([session("connect", -90), *beats(-89.75, 149)])
+    for hour in (NINE, TEN, ELEVEN):
+        for topic in TOPICS:
+            ids = [tweet_id(minute, hour=hour) for minute in range(1, 60)]
+            lake.raw(topic, hour, [payload(number + (topic == "russia"), tags=(topic,)) for number in ids])
+            lake.label(topic, hour, [number + (topic == "russia") for number in ids])
+    sound = {row.key: row for row in look(lake).rows}
+    assert {row.verdict for row in sound.values()} == {Verdict.COMPLETE}
+
+    chance = random.Random(1)
+    line = json.dumps(payload(tweet_id(30, 5))).encode()
+    lines = [*NASTY, *(mutated(line, chance) for _ in range(10_000))]
+    lake.put(f"{layout.raw_prefix('ukraine', NINE)}mutated.gz", gzip.compress(b"\n".join(lines)))
+    packed = ndjson([payload(tweet_id(1, number, ELEVEN)) for number in range(5_000)])
+    cut = f"{layout.raw_prefix('ukraine', ELEVEN)}cut.gz"
+    damaged = {
+        cut: packed[: len(packed) // 2],
+        f"{layout.raw_prefix('ukraine', ELEVEN)}short.gz": packed[:-6],
+        f"{layout.raw_prefix('ukraine', ELEVEN)}text.gz": b"no gzip at all",
+        f"{layout.quarantine_prefix('russia', ELEVEN)}cut.gz": packed[:100],
+        f"{layout.heartbeats_prefix(TEN)}cut.gz": packed[:100],
+    }
+    for key, body in damaged.items():
+        lake.put(key, body)
+
+    found = look(lake)
+    assert set(found.damaged) == damaged.keys()
+    rows = {row.key: row for row in found.rows}
+    unreadable = {("ukraine", ELEVEN), ("russia", ELEVEN), ("ukraine", TEN), ("russia", TEN)}
+    assert {key for key, row in rows.items() if row.verdict is Verdict.UNREADABLE} == unreadable
+    assert cut in rows["ukraine", ELEVEN].evidence
+    assert cut in (rows["ukraine", ELEVEN].alarm or "")
+    assert not any(row.gaps for row in rows.values()), "what cannot be read is no reason to buy posts"
+    assert rows["russia", NINE] == sound["russia", NINE]
+    counted = prepare(lake.s3, lake.settings, TOPICS, NINE, b"key").raw
+    assert rows["ukraine", NINE].measures.raw_ids == counted["ukraine"] > 59
+
+    assert set(damage.set_aside(lake.s3, lake.settings.bucket, found.damaged)) == damaged.keys()
+    assert damage.set_aside(lake.s3, lake.settings.bucket, found.damaged) == [], "twice changes nothing"
+    for view in ("raw_tweets", "quarantined_lines", "heartbeat_records"):
+        assert lake.database.run(f"SELECT count(*) AS lines FROM {view} WHERE dt = '2026-11-20'")
+    again = look(lake)
+    assert again.damaged == ()
+    rows = {row.key: row for row in again.rows}
+    assert {key for key, row in rows.items() if row.verdict is Verdict.UNREADABLE} == unreadable
+    assert rows["ukraine", ELEVEN].measures.raw_ids > 1_000, "what can be unpacked is read"
+
+    for found_aside in list_objects(lake.s3, lake.settings.bucket, layout.DAMAGED).objects:
+        lake.s3.delete_object(Bucket=lake.settings.bucket, Key=found_aside.key)
+    accepted = {row.key: row.verdict for row in look(lake).rows}
+    assert accepted["russia", TEN] is Verdict.COMPLETE
+    assert Verdict.UNREADABLE not in accepted.values()
+
+
+def test_a_statement_that_fails_for_another_reason_blames_no_object(lake: Lake) -> None:
+    lake.raw("ukraine", TEN, [payload(tweet_id(1))])
+    asked: list[Any] = []
+    with pytest.raises(AthenaError, match="COLUMN_NOT_FOUND"):
+        damage.run_all(
+            lake.database,
+            lambda unreadable: {"wrong": "SELECT nothing FROM raw_tweets WHERE dt = '2026-11-20'"},
+            lake.s3,
+            lake.settings.bucket,
+            lambda: asked,
+        )

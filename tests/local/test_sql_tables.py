@@ -28,8 +28,6 @@ SETTINGS = Settings(bucket="tables-lake", database="tables_lake", workgroup="tab
 EXAMPLES: dict[str, sql.Value] = {
     "first_day": "2026-11-19",
     "last_day": "2026-11-20",
-    "first_hour": "2026-11-19T23",
-    "last_hour": "2026-11-20T10",
     "from_ms": 1_763_600_000_000,
     "to_ms": 1_763_700_000_000,
     "outage_ms": 60_000,
@@ -39,6 +37,8 @@ EXAMPLES: dict[str, sql.Value] = {
     "measured": ["en", "de"],
     "model": "v3",
     "windows": ["2026-11-19T23", "2026-11-20T00"],
+    "hours": ["2026-11-19T23", "2026-11-20T00"],
+    "unreadable": ["s3://tables-lake/raw/a.gz"],
 }
 """A value for every parameter of every statement that is no table's."""
 

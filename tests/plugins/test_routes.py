@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from x_opinion.app import PAGES, STATIC, create_app, get_lake, get_now, version
+from x_opinion.coverage import NOT_JUDGED, grid
 
 from tests.plugins.support_lake import (
     ALARM,
@@ -418,6 +419,15 @@ def test_the_grid_has_every_hour_of_the_week(client: TestClient) -> None:
         assert cell(HALF_PREDICTED)["states"]["predicted"] == "not predicted"
         assert cell(ALARM)["alarm"] == "the same tweets are still missing"
         assert all(cell is None for hour, cell in cells.items() if hour > f"{NOW:%Y-%m-%dT%H}")
+        assert set(cell(HOURS)["states"].values()) == {NOT_JUDGED}, "what nobody has judged is not whole"
+
+
+def test_an_hour_before_the_collection_is_no_hour_without_a_verdict() -> None:
+    first, day = datetime(2026, 11, 1, tzinfo=UTC), timedelta(days=1)
+    shown = grid([], [{"name": "tea"}], first, first + 2 * day, first + 3 * day, first + day)
+    cells = shown["topics"][0]["cells"]
+    assert cells[:24] == [None] * 24
+    assert all(cell["states"]["raw"] == NOT_JUDGED for cell in cells[24:])
 
 
 def test_an_hours_runs_are_all_those_of_its_name(client: TestClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +20,7 @@ from include.coverage.evidence import (
     statements,
     with_what_was_under_way,
 )
-from include.coverage.measure import measure
+from include.coverage.measure import measure, windows
 from include.coverage.stretch import Stretch
 from include.coverage.verdict import Verdict
 from include.lake.layout import labeled_key, quarantine_key, raw_prefix, recovered_key
@@ -74,8 +75,8 @@ def test_the_sample_in_force_is_what_was_last_said_before_or_else_first_after() 
 
 def test_heartbeats_are_read_from_an_hour_before_up_to_now() -> None:
     found = statements([TEN], NOW, SETTINGS)
-    assert "BETWEEN '2026-11-20T10' AND '2026-11-20T10'" in found["measures"]
-    assert "BETWEEN '2026-11-20T09' AND '2026-11-20T12'" in found["stretches"]
+    assert "IN ('2026-11-20T10')" in found["measures"]
+    assert "IN ('2026-11-20T09', '2026-11-20T10', '2026-11-20T11', '2026-11-20T12')" in found["stretches"]
 
 
 @pytest.fixture
@@ -154,7 +155,30 @@ def test_only_hours_whose_objects_have_changed_are_measured_again(s3: S3Client) 
     put(s3, f"{raw_prefix('ukraine', ELEVEN)}a")
     assert len(look()) == len(first)
     assert len(engine.asked) == 2
-    assert "BETWEEN '2026-11-20T11' AND '2026-11-20T11'" in engine.asked[1]["measures"]
+    assert "IN ('2026-11-20T11')" in engine.asked[1]["measures"]
+
+
+def test_looking_at_every_hour_that_search_reaches_costs_a_few_requests_and_no_statement(
+    s3: S3Client,
+) -> None:
+    engine: Any = Engine()
+    hours = windows(None, None, TEN.end, TEN.start - timedelta(days=30))
+    assert len(hours) == 8 * 24 + 1
+    for hour in hours[::5]:
+        for topic in TOPICS.names:
+            put(s3, f"{raw_prefix(topic, hour)}a.gz")
+    quiet = [
+        replace(row, verdict=Verdict.QUIET, judged_until=row.window.end, gaps=())
+        for row in measure(engine, s3, SETTINGS, TOPICS, hours, (), NOW).rows
+    ]
+    ledger.write(s3, SETTINGS.bucket, quiet)
+    asked: list[str] = []
+    s3.meta.events.register("request-created.s3", lambda event_name, **_: asked.append(event_name))
+    engine.asked.clear()
+    assert len(measure(engine, s3, SETTINGS, TOPICS, hours, (), NOW).rows) == len(quiet)
+    assert engine.asked == []
+    days, listed = 9, 3
+    assert len(asked) == days * len(TOPICS.names) * listed + 2 * days + 1, "listings, ledgers, what lies aside"
 
 
 def test_an_outage_begins_as_long_before_as_tweets_may_have_been_under_way() -> None:

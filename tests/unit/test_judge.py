@@ -77,6 +77,16 @@ MISSING = Measures(raw_ids=10, labeled_ids=7, quarantined=1, missing_ids=2)
             Verdict.IN_PROGRESS,
             "edited later, which labeled does not know, the hour is open",
         ),
+        (
+            replace(ALIVE, measures=Measures(overlap=3), labeled_at=None),
+            Verdict.OVERLAP,
+            "3 tweets match two topics",
+        ),
+        (
+            replace(ALIVE, measures=MISSING, silences=(stretch(5, 8),), unreadable=("raw/a.gz",)),
+            Verdict.UNREADABLE,
+            "raw/a.gz cannot be read whole",
+        ),
         (replace(ALIVE, expected=stretch(0, 20)), Verdict.IN_PROGRESS, "judged up to 10:20:00"),
         (replace(ALIVE, expected=None), Verdict.IN_PROGRESS, "not to be judged yet"),
         (
@@ -193,6 +203,7 @@ evidences = st.builds(
     raw_newest=st.none() | st.just(at(70)),
     labeled_at=st.none() | st.just(at(65)),
     active=st.booleans(),
+    unreadable=st.sampled_from([(), ("raw/a.gz",)]),
     searchable_from=st.sampled_from([LONG_AGO, at(15), at(120)]),
 )
 

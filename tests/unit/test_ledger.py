@@ -176,6 +176,17 @@ def test_the_alarm_of_an_hour_that_no_rerun_mends_stands_until_its_evidence_chan
     assert ledger.row(changed, judge(changed), INPUTS, alarmed, NOW).alarm is None
 
 
+def test_the_alarm_of_reruns_is_raised_once_also_where_tweets_match_two_topics() -> None:
+    both = replace(EVIDENCE, measures=replace(EVIDENCE.measures, overlap=2))
+    counted = replace(ledger.row(both, judge(both), INPUTS, None, NOW), reruns=3)
+    runs = {HOUR: Runs(scheduled=False, active=False, next_scheduled=None)}
+    _, (alarmed,) = reruns([counted], runs, max_reruns=3, run_id="now")
+    assert alarmed.alarm
+    assert "the rules are not exclusive; transform was rerun 3 times" in alarmed.alarm
+    measured = ledger.row(both, judge(both), INPUTS, alarmed, NOW)
+    assert reruns([measured], runs, max_reruns=3, run_id="later")[1] == [alarmed], "nothing is new"
+
+
 def test_an_open_gap_keeps_why_it_was_not_filled() -> None:
     evidence = replace(EVIDENCE, silences=(SILENCE,))
     refused = Gap(SILENCE, GapState.OPEN, deadline(SILENCE), reason="above the month's budget")

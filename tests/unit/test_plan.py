@@ -213,11 +213,12 @@ LONG_AGO = NOW - timedelta(days=90)
 
 
 def labels(start: str | None, end: str | None, collected_from: datetime = LONG_AGO) -> list[str]:
-    return [window.label for window in windows(start, end, NOW, SETTINGS, collected_from)]
+    return [window.label for window in windows(start, end, NOW, collected_from)]
 
 
-def test_without_a_range_it_is_about_the_hours_in_reach_and_the_open_one() -> None:
-    assert labels(None, None) == ["2026-11-20T10", "2026-11-20T11", "2026-11-20T12"]
+def test_without_a_range_it_is_about_every_hour_that_search_reaches_or_has_just_ceased_to() -> None:
+    found = labels(None, None)
+    assert (found[0], found[-1], len(found)) == ("2026-11-12T12", "2026-11-20T12", 8 * 24 + 1)
 
 
 def test_a_range_ends_before_its_end() -> None:

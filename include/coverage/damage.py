@@ -1,0 +1,127 @@
+"""Damaged objects: found when Athena fails over them, left out of its statements, then set aside.
+
+A gzip object that was cut or overwritten fails every statement that reads it. Setting it aside leaves what
+can be unpacked of it in its place, so that everyone can read the lake; the original lies under ``damaged/``
+with its former key, and as long as it lies there, its hour is judged unreadable.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import re
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from include.lake import storage
+from include.lake.athena import Athena, AthenaError, Row
+from include.lake.layout import DAMAGED
+from include.lake.storage import Object
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+_READERS = 8
+"""How many objects are read beside each other."""
+
+_DATA = re.compile(r"ended as FAILED: (?:HIVE_|GENERIC_INTERNAL_ERROR|INTERNAL_ERROR|ICEBERG_)")
+"""How Athena says that it could not read the data, not that the statement or its rights are wrong."""
+
+log = logging.getLogger(__name__)
+
+
+def run_all(
+    database: Athena,
+    statements: Callable[[Collection[str]], Mapping[str, str]],
+    s3: S3Client,
+    bucket: str,
+    candidates: Callable[[], Iterable[Object]],
+) -> tuple[dict[str, list[Row]], dict[str, str]]:
+    """Runs statements without the objects that fail them; gives the rows, and why each object was left out.
+
+    ``statements`` gives the statements that leave out the addresses that it is given, ``candidates`` the
+    objects that they read: these are unpacked only once Athena has failed. Raises `AthenaError` where no
+    object is to blame.
+    """
+    damaged: dict[str, str] = {}
+    verified = False
+    while True:
+        try:
+            return database.run_all(statements([f"s3://{bucket}/{key}" for key in damaged])), damaged
+        except AthenaError as error:
+            if not _DATA.search(str(error)):
+                raise
+            found = {} if verified else find(s3, bucket, list(candidates()))
+            verified = True
+            named = re.findall(rf"s3://{re.escape(bucket)}/([^\s,;()\\]+)", str(error))
+            found = {key: str(error) for key in named} | found
+            if found.keys() <= damaged.keys():
+                raise
+            damaged |= found
+            for key, reason in sorted(found.items()):
+                log.error("object cannot be read: %s: %s", key, reason)
+
+
+def find(s3: S3Client, bucket: str, objects: Sequence[Object]) -> dict[str, str]:
+    """Which of the objects cannot be unpacked, and why, by key."""
+
+    def problem(found: Object) -> str | None:
+        try:
+            storage.verify(s3, bucket, found.key, found.etag)
+        except storage.CorruptObjectError as error:
+            return str(error)
+        except (storage.ObjectChangedError, storage.ObjectMissingError):
+            return None  # the next measurement reads what is there then
+        return None
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        problems = list(readers.map(problem, objects))
+    return {found.key: reason for found, reason in zip(objects, problems, strict=True) if reason}
+
+
+def aside(s3: S3Client, bucket: str) -> list[str]:
+    """The former keys of the originals that lie aside."""
+    objects = storage.list_objects(s3, bucket, DAMAGED).objects
+    return [found.key.removeprefix(DAMAGED) for found in objects]
+
+
+def set_aside(s3: S3Client, bucket: str, keys: Iterable[str]) -> list[str]:
+    """Moves damaged gzip objects aside and leaves what can be unpacked in their places; gives their keys.
+
+    The original is copied first, and the object replaced only if it is still the one that was read: killed at
+    any moment, this loses nothing and can be run again. An object that can be unpacked is left alone.
+    """
+    done = []
+    for key in keys:
+        found = storage.current(s3, bucket, key)
+        if found is None or not key.endswith(".gz"):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "readable.gz"
+            if not _salvage(s3, bucket, key, found.etag, path):
+                continue
+            s3.copy_object(
+                Bucket=bucket,
+                Key=f"{DAMAGED}{key}",
+                CopySource={"Bucket": bucket, "Key": key},
+                CopySourceIfMatch=found.etag,
+            )
+            with path.open("rb") as file:
+                s3.put_object(Bucket=bucket, Key=key, Body=file, IfMatch=found.etag)
+        log.error("set aside: s3://%s/%s%s; what can be read of it stays in its place", bucket, DAMAGED, key)
+        done.append(key)
+    return done
+
+
+def _salvage(s3: S3Client, bucket: str, key: str, etag: str, path: Path) -> bool:
+    """Writes the whole lines of a damaged object into ``path``; False where it is not damaged."""
+    with gzip.GzipFile(path, "wb", mtime=0) as file:
+        try:
+            for line in storage.read_lines(s3, bucket, key, etag):
+                file.write(line + b"\n")
+        except storage.CorruptObjectError:
+            return True
+    return False
