@@ -129,10 +129,7 @@ _X = {
 }
 _ORIGINS: dict[str, dict[str, str]] = {
     "raw": {
-        "data": "X",
-        "includes": "X",
-        "matching_rules": "X; the streamer where X has left them out",
-        "ingest": "streamer, or search",
+        "line": "X; `ingest`, and rules that X has left out: streamer, or search",
     },
     "labeled": {
         **{name: f"X, {origin}" for name, origin in _X.items()},
@@ -329,10 +326,10 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
     lake.ensure_database(client("glue"), settings)
     lake.ensure_workgroup(client("athena"), settings)
     lake.ensure_tables(database, client("glue"), settings, topics)
+    views.create_views(database)
     measured = measure(database, s3, settings, topics, [HOUR], (), NOW)
     ledger.write(s3, settings.bucket, measured.rows)
     aggregate.refresh(database, s3, settings, topics.names, HOUR.date)
-    views.create_views(database)
     samples = {}
     for layer in view_layers():
         wanted = f"SELECT * FROM {layer.name} WHERE dt = {sql.literal(HOUR.date)}"  # noqa: S608 - our names
@@ -429,7 +426,7 @@ def dictionary(client: ClientOf, settings: Settings, topics: Topics) -> str:
             raise DocumentError(f"no object lies under {layer.prefix}: have `fill` write one")
         parts += _layer(layer, sample)
     parts.append("## Views")
-    parts.append("Created by `insights`; they hold no data of their own.")
+    parts.append("Created by `provision`, and again by `insights`; they hold no data of their own.")
     for layer in view_layers():
         parts += _layer(layer, samples[layer.name])
     parts += ["## Verdicts", _VERDICTS, verdict_table()]

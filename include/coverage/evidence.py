@@ -21,6 +21,7 @@ from include.lake.layout import (
     edits_key,
     edits_prefix,
     heartbeats_prefix,
+    labeled_hour,
     labeled_key,
     labeled_prefix,
     partition,
@@ -293,7 +294,9 @@ def gather(
     unread: dict[Key, list[str]] = defaultdict(list)
     unheard: set[Window] = set()
     for object_key in sorted(unreadable or ()):
-        if place := partition(object_key):
+        if labeled := labeled_hour(object_key):
+            unread[labeled].append(object_key)
+        elif place := partition(object_key):
             layer, of_topic, hour = place
             unread[of_topic, hour].append(object_key)
             if layer == "heartbeats":

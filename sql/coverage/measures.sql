@@ -41,6 +41,7 @@ labels AS (
   SELECT DISTINCT topic, tweet_id
   FROM labeled
   WHERE dt IN (${days})
+    AND "$$path" NOT IN (${unreadable})
 ),
 rejected AS (
   SELECT DISTINCT topic, try_cast(tweet_id AS bigint) AS tweet_id
