@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import ClientError
+
 from include.lake import storage
 from include.lake.athena import Athena, AthenaError, Row
 from include.lake.layout import DAMAGED
@@ -56,7 +58,7 @@ def run_all(
                 raise
             found = {} if verified else find(s3, bucket, list(candidates()))
             verified = True
-            named = re.findall(rf"s3://{re.escape(bucket)}/([^\s,;()\\]+)", str(error))
+            named = re.findall(rf"s3://{re.escape(bucket)}/([^\s,;()\[\]\\]+)", str(error))
             found = {key: str(error) for key in named} | found
             if found.keys() <= damaged.keys():
                 raise
@@ -92,7 +94,8 @@ def set_aside(s3: S3Client, bucket: str, keys: Iterable[str]) -> list[str]:
     """Moves damaged gzip objects aside and leaves what can be unpacked in their places; gives their keys.
 
     The original is copied first, and the object replaced only if it is still the one that was read: killed at
-    any moment, this loses nothing and can be run again. An object that can be unpacked is left alone.
+    any moment, this loses nothing and can be run again. An object that can be unpacked is left alone, and so
+    is one that S3 does not let be replaced: coverage goes on to leave it out.
     """
     done = []
     for key in keys:
@@ -101,19 +104,27 @@ def set_aside(s3: S3Client, bucket: str, keys: Iterable[str]) -> list[str]:
             continue
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "readable.gz"
-            if not _salvage(s3, bucket, key, found.etag, path):
+            try:
+                if not _salvage(s3, bucket, key, found.etag, path):
+                    continue
+                _replace(s3, bucket, key, found.etag, path)
+            except (ClientError, storage.StorageError) as error:
+                log.error("not set aside: s3://%s/%s: %s", bucket, key, error)
                 continue
-            s3.copy_object(
-                Bucket=bucket,
-                Key=f"{DAMAGED}{key}",
-                CopySource={"Bucket": bucket, "Key": key},
-                CopySourceIfMatch=found.etag,
-            )
-            with path.open("rb") as file:
-                s3.put_object(Bucket=bucket, Key=key, Body=file, IfMatch=found.etag)
         log.error("set aside: s3://%s/%s%s; what can be read of it stays in its place", bucket, DAMAGED, key)
         done.append(key)
     return done
+
+
+def _replace(s3: S3Client, bucket: str, key: str, etag: str, path: Path) -> None:
+    s3.copy_object(
+        Bucket=bucket,
+        Key=f"{DAMAGED}{key}",
+        CopySource={"Bucket": bucket, "Key": key},
+        CopySourceIfMatch=etag,
+    )
+    with path.open("rb") as file:
+        s3.put_object(Bucket=bucket, Key=key, Body=file, IfMatch=etag)
 
 
 def _salvage(s3: S3Client, bucket: str, key: str, etag: str, path: Path) -> bool:

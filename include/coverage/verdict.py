@@ -67,7 +67,7 @@ class Verdict(StrEnum):
         "unreadable",
         "D",
         "An object of the hour is damaged: what is missing is not known",
-        "an object of raw, quarantine, heartbeats or labeled cannot be read; its original lies under `damaged/`",
+        "an object of raw, quarantine, heartbeats or labeled is damaged; originals lie under `damaged/`",
         "alarm: put the repaired object back in its place, and delete the original, also to accept the loss",
         "alarming",
     )

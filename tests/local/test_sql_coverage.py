@@ -499,7 +499,8 @@ def test_10_000_mutated_lines_and_damaged_objects_keep_no_other_hour_from_being_
     assert not any(row.gaps for row in rows.values()), "what cannot be read is no reason to buy posts"
     assert rows["russia", NINE] == sound["russia", NINE]
     counted = prepare(lake.s3, lake.settings, TOPICS, NINE, b"key").raw
-    assert rows["ukraine", NINE].measures.raw_ids == counted["ukraine"] > 59
+    # A reader of bytes also refuses a line that is no UTF-8.
+    assert rows["ukraine", NINE].measures.raw_ids >= counted["ukraine"] > 59
 
     packs = {key for key in damaged if key.endswith(".gz")}
     assert set(damage.set_aside(lake.s3, lake.settings.bucket, found.damaged)) == packs
