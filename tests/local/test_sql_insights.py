@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import math
@@ -631,8 +632,17 @@ def test_who_asks_for_a_day_reads_that_and_the_one_before_only(lake: Lake) -> No
     lake.crown(3)
     lake.judge("ukraine", TEN, Verdict.COMPLETE)
     lake.refresh_all()
+
+    def arrived(hour: Window) -> list[str]:
+        """What comes from outside, a line an object."""
+        topic = (layout.raw_prefix("ukraine", hour), layout.quarantine_prefix("ukraine", hour))
+        return [f"{prefix}a.json.gz" for prefix in (*topic, layout.heartbeats_prefix(hour))]
+
+    for key in arrived(TEN):
+        lake.s3.put_object(Bucket=lake.settings.bucket, Key=key, Body=gzip.compress(b"{}\n"))
     for day in ("2026-11-18", "2026-11-21"):
-        for key in (layout.aggregate_key(day), layout.coverage_key(day)):
+        read = arrived(Window.parse(f"{day}T10"))
+        for key in (layout.aggregate_key(day), layout.coverage_key(day), *read):
             lake.s3.put_object(Bucket=lake.settings.bucket, Key=key, Body=b"whoever reads this fails")
     for view in queries():
         assert len(lake.view(view)) == 1
