@@ -15,10 +15,10 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
-from include.coverage.verdict import names
 from include.insights.quicksight import dashboard_url, data_set_ids
 from include.lake import sql
 from include.lake.layout import quality_key
+from include.lake.verdict import names
 from include.settings import Settings
 from include.training.errors import StateError
 from include.training.hours import find_predicted, read_outcome

@@ -33,12 +33,12 @@ from sqlglot import exp
 
 from include.coverage import ledger
 from include.coverage.measure import measure
-from include.coverage.verdict import Verdict
 from include.insights import aggregate
 from include.labeling import models, prepare, publish
 from include.lake import layout, sql, storage, views
 from include.lake.athena import Athena
 from include.lake.schemas import PREDICTIONS
+from include.lake.verdict import Verdict
 from include.provision import lake
 from include.settings import Settings
 from include.training import hours

@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from include.coverage.stretch import Stretch
-from include.coverage.verdict import Verdict
+from include.lake.verdict import Verdict
 from include.window import Window
 from include.x.search import REACH
 

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from include.coverage.evidence import Inputs, Key
 from include.coverage.judge import Evidence, Gap, GapState, Judgement, Measures
 from include.coverage.stretch import Stretch
-from include.coverage.verdict import Verdict
 from include.lake.layout import coverage_key
 from include.lake.storage import Content, ObjectMissingError, Version, compare_and_swap, read
+from include.lake.verdict import Verdict
 from include.window import Window
 
 if TYPE_CHECKING:

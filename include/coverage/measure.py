@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from include.coverage import damage, evidence, ledger
 from include.coverage.judge import judge
 from include.coverage.ledger import Row
-from include.coverage.verdict import Verdict
 from include.lake import athena
 from include.lake.athena import Athena
 from include.lake.layout import ALL_TOPICS, partition
+from include.lake.verdict import Verdict
 from include.settings import Settings
 from include.window import HOUR, Window, requested_hour
 from include.x.search import REACH

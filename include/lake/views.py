@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from graphlib import TopologicalSorter
 
-from include.coverage.verdict import names
 from include.lake import sql
 from include.lake.athena import Athena
+from include.lake.verdict import names
 
 
 def query(name: str) -> str:

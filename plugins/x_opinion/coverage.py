@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from include.coverage.plan import run_ids
-from include.coverage.verdict import Verdict
+from include.lake.verdict import Verdict
 from include.window import Window
 
 
@@ -63,8 +63,8 @@ def grid(
     """The page's JSON: for each topic a list of cells, one an hour from ``first`` to before ``last``.
 
     An hour without a row is not judged; None stands for one before ``collected_from``, when the collection
-    begins, or after ``now``, when the rows were read. ``topics`` are names and titles, ``measured`` tells when
-    the first and the last of the rows were measured.
+    begins, or after ``now``, when the rows were read. ``topics`` are names and titles, ``measured`` tells
+    when the first and the last of the rows were measured.
     """
     windows = list(Window.between(first, last))
     found = {(str(row["topic"]), _label(row["hour"])): row for row in rows}

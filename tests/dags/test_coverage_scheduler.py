@@ -23,7 +23,7 @@ from include.coverage.judge import Measures
 from include.coverage.ledger import Row
 from include.coverage.plan import Recovery, scheduled_run_id, window_run_id
 from include.coverage.stretch import Stretch
-from include.coverage.verdict import Verdict
+from include.lake.verdict import Verdict
 from include.window import HOUR, Window
 from local import airflow_server
 from local.airflow_server import AirflowClient

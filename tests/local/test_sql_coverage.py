@@ -18,12 +18,12 @@ from include.coverage import damage, evidence, ledger
 from include.coverage.judge import judge
 from include.coverage.measure import Measurement, measure
 from include.coverage.stretch import Stretch
-from include.coverage.verdict import Verdict
 from include.labeling.prepare import prepare
 from include.lake import layout
 from include.lake.athena import Athena, AthenaError
 from include.lake.schemas import LABELED
 from include.lake.storage import list_objects
+from include.lake.verdict import Verdict
 from include.lake.views import create_views
 from include.provision.lake import ensure_database, ensure_tables, ensure_workgroup
 from include.settings import Settings

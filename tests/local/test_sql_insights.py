@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from include.coverage import ledger
 from include.coverage.judge import Gap, GapState, Measures
 from include.coverage.stretch import Stretch
-from include.coverage.verdict import Verdict
 from include.insights import aggregate
 from include.insights.definition import load as load_dashboards
 from include.lake import layout, quality, storage
 from include.lake.athena import Athena, AthenaError
 from include.lake.schemas import AGGREGATE_KEYS, LABELED, PREDICTIONS, SENTIMENTS
+from include.lake.verdict import Verdict
 from include.lake.views import create_views, queries
 from include.provision.lake import ensure_database, ensure_tables, ensure_workgroup
 from include.provision.quicksight import ensure

@@ -22,8 +22,8 @@ from include.coverage.evidence import (
 )
 from include.coverage.measure import measure, windows
 from include.coverage.stretch import Stretch
-from include.coverage.verdict import Verdict
 from include.lake.layout import labeled_key, quarantine_key, raw_prefix, recovered_key
+from include.lake.verdict import Verdict
 from include.settings import Settings
 from include.window import Window
 from include.x.snowflake import to_milliseconds

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from include.coverage.judge import Evidence, Gap, GapState, Measures, deadline, gaps, judge
 from include.coverage.stretch import Stretch, overlap_seconds
-from include.coverage.verdict import Verdict
+from include.lake.verdict import Verdict
 from include.window import Window
 
 HOUR = Window.parse("2026-11-20T10")

@@ -18,9 +18,9 @@ from include.coverage.judge import Evidence, Gap, GapState, Measures, deadline, 
 from include.coverage.ledger import Row
 from include.coverage.plan import Runs, reruns
 from include.coverage.stretch import Stretch
-from include.coverage.verdict import Verdict
 from include.lake import sql
 from include.lake.layout import coverage_key
+from include.lake.verdict import Verdict
 from include.window import Window
 
 BUCKET = "lake"

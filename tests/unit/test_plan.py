@@ -14,7 +14,7 @@ from include.coverage.ledger import Row
 from include.coverage.measure import RangeError, windows
 from include.coverage.plan import Recovery, Rerun, Runs, Way
 from include.coverage.stretch import Stretch
-from include.coverage.verdict import Verdict
+from include.lake.verdict import Verdict
 from include.settings import Settings
 from include.window import HOUR, Window, WindowError
 from include.x.price import cost

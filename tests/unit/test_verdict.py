@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from x_opinion.coverage import LAYERS, NOT_JUDGED, STATES, state
 
-from include.coverage.verdict import Verdict, names
 from include.lake import sql, views
+from include.lake.verdict import Verdict, names
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "plugins" / "x_opinion" / "static"

@@ -1,6 +1,6 @@
 """The verdicts on an hour of a topic, and all that follows from each: pages, summary, SQL and docs ask here.
 
-A new verdict is one member here, one branch in `judge`, and one color in the pages' style sheet.
+A new verdict is one member here, one branch in `coverage.judge`, and one color in the pages' style sheet.
 """
 
 from __future__ import annotations
