@@ -178,7 +178,7 @@ def test_looking_at_every_hour_that_search_reaches_costs_a_few_requests_and_no_s
     assert len(measure(engine, s3, SETTINGS, TOPICS, hours, (), NOW).rows) == len(quiet)
     assert engine.asked == []
     days, listed = 9, 3
-    assert len(asked) == days * len(TOPICS.names) * listed + 2 * days + 1, "listings, ledgers, what lies aside"
+    assert len(asked) == days * len(TOPICS.names) * listed + 2 * days + 1, "listings, ledgers, damaged"
 
 
 def test_an_outage_begins_as_long_before_as_tweets_may_have_been_under_way() -> None:
