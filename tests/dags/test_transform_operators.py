@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import re
 import time
@@ -19,6 +20,7 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from botocore.exceptions import ClientError
 
 from include.labeling import jobs, models
+from include.lake import layout, storage
 from include.operators import delivery
 from include.operators import sagemaker as operators
 from include.operators import transform as tasks
@@ -29,6 +31,7 @@ from include.window import Window
 from tests.credentials import AWS_ENVIRONMENT, LOGIN
 from tests.dags.support_links import TaskInstance
 from tests.local.support_aws import LocalAws
+from tests.unit import support_hour
 
 WINDOW = "2026-11-20T05"
 BUCKET = "operators"
@@ -416,6 +419,56 @@ def test_where_there_is_nothing_to_ask_the_stage_is_skipped() -> None:
 def test_input_that_has_expired_says_from_where_to_clear() -> None:
     with pytest.raises(jobs.JobError, match="from the task 'prepare' on"):
         task("work/long/gone/").execute(TaskInstance().context)
+
+
+@pytest.fixture
+def encrypted(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A lake under SSE-KMS with one raw tweet of the hour."""
+    s3, bucket = aws.client("s3"), f"encrypted-{uuid.uuid4().hex}"
+    s3.create_bucket(Bucket=bucket)
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}
+    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    raw = gzip.compress(support_hour.line(support_hour.tweet(support_hour.tweet_id(1))) + b"\n")
+    s3.put_object(
+        Bucket=bucket, Key=f"{layout.raw_prefix('ukraine', support_hour.WINDOW)}stream-0.gz", Body=raw
+    )
+    secrets = aws.client("secretsmanager")
+    if not secrets.list_secrets()["SecretList"]:
+        secrets.create_secret(Name=settings().pseudonym_secret, SecretString="a key of the tests")
+    monkeypatch.setenv("OPINION_BUCKET", bucket)
+    settings.cache_clear()
+    return bucket
+
+
+def hour() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tasks of an hour of English tweets: what the model's task and `publish` have returned."""
+    prepared = tasks.prepare.function(WINDOW)["prepared"]
+    answered = run(tasks.compose.function(prepared, None))
+    return answered, tasks.publish.function(prepared, answered, None)
+
+
+def test_an_hour_under_sse_kms_that_runs_twice_is_paid_for_once_and_changes_nothing(
+    aws: LocalAws, encrypted: str
+) -> None:
+    s3 = aws.client("s3")
+    answered, published = hour()
+    assert published["rows"]["ukraine"] == 1
+    before = storage.list_objects(s3, encrypted, "").objects, job_names(aws)
+    again, published_again = hour()
+    assert again == {**answered, "reused": True}
+    assert published_again == published
+    assert (storage.list_objects(s3, encrypted, "").objects, job_names(aws)) == before
+
+
+def test_a_write_that_conflicts_with_another_decides_anew(aws: LocalAws, encrypted: str) -> None:
+    for method in ("without an object", "over an object"):
+        fault = aws.refuse("s3", f"PUT /{encrypted}/labeled/", "ConditionalRequestConflict", 409, times=2)
+        _, published = hour()
+        assert published["superseded"] is False, method
+        assert aws.struck(fault) == 2, method
+        # Something else stands there: the next run writes again.
+        for key in published["keys"].values():
+            aws.client("s3").put_object(Bucket=encrypted, Key=key, Body=b"another")
 
 
 def test_names_fit_sagemaker_with_room_for_suffixes(aws: LocalAws, given: Callable[..., str]) -> None:
