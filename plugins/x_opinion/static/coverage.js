@@ -117,7 +117,7 @@ function drawGrids() {
     ...page.data.topics.map((topic, position) => grid(topic, position)),
     element("p", { class: "muted hint" },
       "A click or Enter opens an hour's runs. To plan a backfill, drag over hours or hold Shift with the arrow keys;",
-      " the space bar marks one hour. All times are UTC."),
+      " the space bar or a touch marks one hour. All times are UTC."),
   );
   drawSelection();
   drawProgress();
