@@ -52,7 +52,12 @@ with DAG(
     schedule=CronTriggerTimetable("*/15 * * * *", timezone="UTC", run_immediately=timedelta(seconds=1)),
     catchup=False,
     max_active_runs=1,
-    default_args={"owner": "x-opinion", "retries": 2, "retry_delay": pendulum.duration(seconds=10)},
+    default_args={
+        "owner": "x-opinion",
+        "retries": 2,
+        "retry_delay": pendulum.duration(seconds=10),
+        "execution_timeout": timedelta(hours=2),
+    },
     params={
         "start": Param(
             None, title="First hour", description="Such as 2026-11-20T05; empty: what search reaches", **HOUR

@@ -21,6 +21,7 @@ same bytes, and an ingestion of the same data is found again. Labeled rows expir
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pendulum
@@ -43,6 +44,7 @@ with DAG(
     default_args={
         "owner": "x-opinion",
         "retries": 3,
+        "execution_timeout": timedelta(hours=6),
         "retry_delay": pendulum.duration(seconds=10),
         "retry_exponential_backoff": True,
         "max_retry_delay": pendulum.duration(minutes=10),

@@ -13,6 +13,8 @@ it; on MWAA it is made by hand.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pendulum
 from airflow.sdk import DAG
 
@@ -27,7 +29,12 @@ with DAG(
     schedule=None,
     max_active_runs=1,
     on_failure_callback=Notify(run_failed),
-    default_args={"owner": "x-opinion", "retries": 2, "retry_delay": pendulum.duration(seconds=10)},
+    default_args={
+        "owner": "x-opinion",
+        "retries": 2,
+        "retry_delay": pendulum.duration(seconds=10),
+        "execution_timeout": timedelta(hours=2),
+    },
     tags=["x-opinion", "operations"],
 ):
     provisioned, dashboards = lake(), quicksight()

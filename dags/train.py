@@ -23,6 +23,7 @@ before, which is taken again (`retrain` trains it anew), and hours that are pred
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pendulum
@@ -54,6 +55,7 @@ with DAG(
     default_args={
         "owner": "x-opinion",
         "retries": 3,
+        "execution_timeout": timedelta(hours=24),
         "retry_delay": pendulum.duration(seconds=10),
         "retry_exponential_backoff": True,
         "max_retry_delay": pendulum.duration(minutes=10),

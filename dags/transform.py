@@ -25,6 +25,7 @@ of the training until it is published anew.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pendulum
@@ -63,6 +64,7 @@ with DAG(
     default_args={
         "owner": "x-opinion",
         "retries": 3,
+        "execution_timeout": timedelta(hours=12),
         "retry_delay": pendulum.duration(seconds=10),
         "retry_exponential_backoff": True,
         "max_retry_delay": pendulum.duration(minutes=10),

@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     """How far back coverage looks and recovers without asking a person."""
     outage_seconds: int = Field(60, ge=1)
     """The shortest silence of the streamer that counts as an outage."""
+    max_recovery_attempts: int = Field(9, ge=1)
+    """After so many failed attempts at one stretch nothing more is bought of it until a person approves."""
     max_reruns: int = Field(3, ge=1)
     """After so many reruns on unchanged evidence coverage raises an alarm instead."""
 

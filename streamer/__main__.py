@@ -27,10 +27,10 @@ from include import aws
 from include.settings import settings
 from include.x import rules
 from include.x.budget import PostsLedger, monthly_posts
-from include.x.client import TokenError, api_client, bearer_token
+from include.x.client import RefusedError, TokenError, api_client, bearer_token
 from include.x.price import priced
 from include.x.records import iso
-from include.x.search import count
+from include.x.search import PatienceError, count
 from include.x.topics import Topics, TopicsError, load
 from streamer.check import findings
 from streamer.delivery import Delivery
@@ -43,8 +43,8 @@ _DEFAULT_PORT = 9464
 _MMAP_THRESHOLD = -3
 """M_MMAP_THRESHOLD in glibc's malloc.h."""
 _LARGE_BLOCK_BYTES = 256 * 1024
-_COUNTED, _COUNTED_UNTIL = timedelta(days=6), timedelta(minutes=1)
-"""What X's counts are asked of: whole days, well within the seven that it looks back, up to a minute ago."""
+_COUNTED, _COUNTED_UNTIL = timedelta(days=1), timedelta(minutes=1)
+"""What X's counts are asked of: a whole day, up to a minute ago."""
 _DAYS_A_MONTH = 365.25 / 12
 
 
@@ -179,14 +179,14 @@ def _expected(client: tweepy.Client, topics: Topics) -> str:
     start = end - _COUNTED
     try:
         found = sum(count(client, topics, name, start, end) for name in topics.names)
-    except (tweepy.TweepyException, requests.RequestException) as error:
+    except (tweepy.TweepyException, requests.RequestException, RefusedError, PatienceError) as error:
         return f"posts a month: unknown, X gives no counts ({type(error).__name__})"
-    expected = round(found / _COUNTED.days * _DAYS_A_MONTH)
+    expected = round(found * _DAYS_A_MONTH)
     budget = monthly_posts(settings(), topics)
     sample = topics.collection.sample
     bought = round(expected * sample / 100)
     lines = [
-        f"the topics match about {priced(expected)} a month, by X's counts of the last {_COUNTED.days} days",
+        f"the topics match about {priced(expected)} a month, by X's counts of the last 24 hours",
         f"at a sample of {sample} percent about {priced(bought)} are bought; the budget is {priced(budget)}",
     ]
     if bought > budget:

@@ -6,17 +6,17 @@ tweet, heartbeats and session events with a ``kind``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from include.x.matching import Matcher
+from include.x.payload import CREATED_AT, QUARANTINED_CHARACTERS, Shape, is_payload
 from include.x.records import Ingest, iso
 from include.x.snowflake import to_milliseconds
 from include.x.text import loads, may_escape_surrogates
@@ -24,77 +24,13 @@ from include.x.topics import Topics
 from streamer.delivery import RECORD_BYTES
 from streamer.spool import Record
 
-_QUARANTINED_CHARACTERS = 65_536
-"""What is kept of a line that is no tweet."""
-
-_CREATED_AT = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\d(\.\d+)?Z")
-"""X's form of a time, and the only one from which the delivery stream can read day and hour."""
-
-_INTEGER = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
-
-# What is asked of a payload: the columns of the table raw (sql/tables/raw.sql), for one line of another shape
-# fails every query there. A null is as good as an absent field.
-
-
-class _Geo(Struct):
-    place_id: str | None = None
-
-
-class _TweetMetrics(Struct):
-    retweet_count: _INTEGER | None = None
-    reply_count: _INTEGER | None = None
-    like_count: _INTEGER | None = None
-    quote_count: _INTEGER | None = None
-
-
-class _Note(Struct):
-    text: str | None = None
-
-
-class _Data(Struct):
-    id: str | None = None
-    text: str | None = None
-    note_tweet: _Note | None = None
-    edit_history_tweet_ids: list[str | None] | None = None
-    created_at: str | None = None
-    author_id: str | None = None
-    lang: str | None = None
-    geo: _Geo | None = None
-    public_metrics: _TweetMetrics | None = None
-
-
-class _UserMetrics(Struct):
-    followers_count: _INTEGER | None = None
-
-
-class _User(Struct):
-    id: str | None = None
-    location: str | None = None
-    public_metrics: _UserMetrics | None = None
-
-
-class _Place(Struct):
-    id: str | None = None
-    full_name: str | None = None
-    country_code: str | None = None
-
-
-class _Includes(Struct):
-    users: list[_User | None] | None = None
-    places: list[_Place | None] | None = None
-
-
-class _Shape(Struct):
-    data: _Data
-    includes: _Includes | None = None
-
 
 class _Rule(Struct):
     tag: str
     id: str | None = None
 
 
-class _Usual(_Shape, forbid_unknown_fields=True):
+class _Usual(Shape, forbid_unknown_fields=True):
     """A payload as X sends it but for rare cases."""
 
     matching_rules: list[_Rule | None] | None = None
@@ -102,8 +38,6 @@ class _Usual(_Shape, forbid_unknown_fields=True):
 
 
 _USUAL = msgspec.json.Decoder(_Usual)
-_OURS = frozenset(("ingest", "kind", "at"))
-_COLUMNS = frozenset(_Shape.__struct_fields__)
 
 
 @dataclass(frozen=True)
@@ -221,7 +155,7 @@ class Reader:
             rule
             and rule.tag in reading.tags
             and created_at
-            and _CREATED_AT.fullmatch(created_at)
+            and CREATED_AT.fullmatch(created_at)
             and not may_escape_surrogates(line)
         ):
             received_ms, ingest = reading.ingest(rule.id or "", received)
@@ -245,14 +179,14 @@ class Reader:
                 return self._rejected(line, received, "malformed_json")
         if isinstance(payload, dict) and "data" not in payload and payload.get("errors"):
             return StreamError(_reason(payload["errors"]))
-        if not _is_payload(payload):
+        if not is_payload(payload):
             bought = isinstance(payload, dict) and isinstance(payload.get("data"), dict)
             return self._rejected(line, received, "not_a_payload", bought=bought)
         data = payload["data"]
         rules = [rule for rule in _dicts(payload.get("matching_rules")) if _names(rule, reading.tags)]
         topics = list(dict.fromkeys(rule["tag"] for rule in rules))
         topic = topics[0] if topics else reading.matcher.topic(payload)
-        dated = _CREATED_AT.fullmatch(data.get("created_at") or "") is not None
+        dated = CREATED_AT.fullmatch(data.get("created_at") or "") is not None
         problem = None
         if topic is None:
             problem = "unknown_topic"
@@ -289,7 +223,7 @@ class Reader:
         bought: bool = False,
         topics: Sequence[str] = (),
     ) -> Rejected:
-        text = line[: 4 * _QUARANTINED_CHARACTERS].decode("utf-8", errors="replace")
+        text = line[: 4 * QUARANTINED_CHARACTERS].decode("utf-8", errors="replace")
         content: dict[str, Any] = {
             "kind": "quarantine",
             "at": at or iso(received),
@@ -298,7 +232,7 @@ class Reader:
             "reason": reason,
             "origin": self._reading.rule_set.identity.session,
             "tweet_id": tweet_id,
-            "line": text[:_QUARANTINED_CHARACTERS],
+            "line": text[:QUARANTINED_CHARACTERS],
         }
         if len(topics) > 1:
             content["topics"] = topics
@@ -317,19 +251,6 @@ def control(kind: str, identity: Identity, at: datetime, content: Mapping[str, A
         "sample": identity.sample,
     }
     return Record(to_milliseconds(at), kind, _line(whole))
-
-
-def _is_payload(payload: Any) -> bool:
-    if not isinstance(payload, dict):
-        return False
-    # The table's reader ignores the case of keys, and what has a `kind` or a time is none of X's.
-    if any(key in _OURS or (key.lower() in _COLUMNS and key not in _COLUMNS) for key in payload):
-        return False
-    try:
-        msgspec.convert({key: payload[key] for key in _COLUMNS & payload.keys()}, _Shape)
-    except msgspec.ValidationError:
-        return False
-    return True
 
 
 def _dicts(rules: Any) -> list[dict[str, Any]]:

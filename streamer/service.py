@@ -23,7 +23,7 @@ import tweepy
 from include.settings import Settings
 from include.x import rules
 from include.x.budget import PostsLedger, month_of, monthly_posts
-from include.x.client import api_client
+from include.x.client import RefusedError, api_client
 from include.x.pacing import Pacer
 from include.x.price import cost
 from include.x.records import iso
@@ -502,6 +502,7 @@ class Streamer:
         except (
             tweepy.TweepyException,
             requests.RequestException,
+            RefusedError,
             SearchError,
             ValueError,
             KeyError,

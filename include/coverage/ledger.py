@@ -154,11 +154,11 @@ def _alarm(evidence: Evidence) -> str | None:
 
 
 def _with_reasons(gaps: tuple[Gap, ...], former: Row | None) -> tuple[Gap, ...]:
-    """Open gaps keep why they were not filled so far."""
+    """Open gaps keep why they were not filled so far, filled ones what they lack."""
     known = {gap.stretch: gap.reason for gap in former.gaps} if former else {}
     return tuple(
         replace(gap, reason=known.get(gap.stretch))
-        if gap.state is GapState.OPEN and gap.reason is None
+        if gap.state in (GapState.OPEN, GapState.FILLED) and gap.reason is None
         else gap
         for gap in gaps
     )

@@ -189,11 +189,13 @@ def recoveries(
     posts_left: int,
     estimate: Callable[[str, Stretch], int],
     sample: Callable[[Window], int | None],
+    exhausted: Callable[[str, Stretch], str | None] = lambda topic, stretch: None,  # noqa: ARG005 - names them
 ) -> list[Recovery]:
     """A recovery for every gap that is not filled and can be, the oldest first.
 
     What begins before ``reach_start``, and what no longer fits into ``posts_left``, needs a person's
-    approval, unless the ledger says that the gap has it. ``estimate`` asks X for the number of posts.
+    approval, unless the ledger says that the gap has it; so does what ``exhausted`` gives a reason for.
+    ``estimate`` asks X for the number of posts.
     """
     planned: list[Recovery] = []
     ordered = sorted(rows, key=lambda row: (row.window, row.topic))
@@ -205,6 +207,8 @@ def recoveries(
             approval = None
             if row.window.start < reach_start:
                 approval = f"it begins before {reach_start:%Y-%m-%dT%H:%M}, beyond the configured reach"
+            elif (failed := exhausted(row.topic, gap.stretch)) is not None:
+                approval = failed
             elif posts > posts_left:
                 approval = f"{priced(max(posts_left, 0))} are left of the month's budget"
             if approval is None or gap.approved:
@@ -244,7 +248,13 @@ def propose(windows: Sequence[Window], planned: Sequence[Recovery], steps: Seque
     }
 
 
-def describe(rows: Sequence[Row], planned: Sequence[Recovery], steps: Sequence[Rerun], dry_run: bool) -> str:
+def describe(
+    rows: Sequence[Row],
+    planned: Sequence[Recovery],
+    steps: Sequence[Rerun],
+    dry_run: bool,
+    unplanned: str | None = None,
+) -> str:
     """The plan for people."""
     if not rows:
         return "No hour of the collection's period lies in the range: nothing to do."
@@ -259,6 +269,8 @@ def describe(rows: Sequence[Row], planned: Sequence[Recovery], steps: Sequence[R
     ):
         lines.append(f"{title}:")
         lines += [f"  {entry}" for entry in entries] or ["  nothing"]
+    if unplanned:
+        lines.append(f"Recoveries are not planned: {unplanned}")
     if planned:
         lines.append(f"Recoveries in all: about {priced(sum(recovery.posts for recovery in planned))}")
     if dry_run:

@@ -1,43 +1,194 @@
-"""Recovers one stretch of one topic by search, into one object that is replaced on a rerun."""
+"""Recovers one stretch of one topic by search, into one object that is replaced on a rerun.
+
+What X was paid for is kept page by page among the work files, until the stretch is filled: whatever fails
+afterwards, the next attempt goes on behind the last page.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import logging
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from include.coverage.judge import GapState
 from include.coverage.plan import Recovery
-from include.lake.layout import recovered_key
-from include.lake.storage import put
+from include.coverage.stretch import Stretch
+from include.lake import storage
+from include.lake.layout import quarantine_key, recovered_key, recovery_prefix, recovery_stage
 from include.settings import Settings
-from include.x.budget import BudgetError, PostsLedger, month_of, monthly_posts
-from include.x.search import REACH, search
+from include.x.budget import BudgetError, PostsLedger, Reservations, month_of, monthly_posts
+from include.x.payload import QUARANTINED_CHARACTERS
+from include.x.search import REACH, Page, digest, search
 from include.x.topics import Topics
 
 if TYPE_CHECKING:
     import tweepy
     from types_boto3_s3 import S3Client
 
-_RECORD_EVERY = 1000
-"""Posts after which the ledger of posts is told, so that a killed task has not bought many unrecorded."""
+_LEASE = timedelta(minutes=20)
+"""How long an attempt that tells nothing of itself is believed to be alive: longer than a wait for X."""
 
 log = logging.getLogger(__name__)
 
 
+class LeaseError(RuntimeError):
+    """Another run is at the same stretch."""
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a gap, and why if it is not filled; ``bought`` posts were paid, ``kept`` written."""
+    """What became of a gap; ``bought`` posts were paid now, ``found`` in all attempts, ``kept`` written.
+
+    ``reason`` says why the gap is not filled, or what a filled one lacks.
+    """
 
     state: GapState
     bought: int
     kept: int
     reason: str | None = None
+    found: int = 0
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of a stretch's recovery: the attempts that failed, and who is at it (until when)."""
+
+    failed: int = 0
+    owner: str | None = None
+    until: datetime | None = None
+
+    def to_json(self) -> bytes:
+        """As it is kept."""
+        until = self.until.isoformat() if self.until else None
+        return json.dumps({"failed": self.failed, "owner": self.owner, "until": until}).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> State:
+        """Reads what `to_json` gave."""
+        value = json.loads(content)
+        until = datetime.fromisoformat(value["until"]) if value["until"] else None
+        return cls(int(value["failed"]), value["owner"], until)
+
+
+class Store:
+    """The pages and the state of one stretch's recovery, as objects; a `Shelf`.
+
+    Pages are written as ASCII, so that no text can keep one from being kept.
+    """
+
+    def __init__(self, s3: S3Client, bucket: str, prefix: str) -> None:
+        self._s3 = s3
+        self._bucket = bucket
+        self._prefix = prefix
+        self._state = f"{prefix}state.json"
+        self._count = 0
+
+    def pages(self) -> Iterator[Page]:
+        """See `include.x.search.Shelf`."""
+        for key in self._keys():
+            content = json.loads(gzip.decompress(storage.read(self._s3, self._bucket, key)))
+            self._count = int(key.removeprefix(self._prefix).removeprefix("page-").partition(".")[0]) + 1
+            yield Page(content["query"], content["request"], content["answer"], content["again"])
+
+    def keep(self, page: Page) -> None:
+        """See `include.x.search.Shelf`."""
+        content = {
+            "query": page.query,
+            "request": dict(page.request),
+            "again": page.again,
+            "answer": page.answer,
+        }
+        body = gzip.compress(json.dumps(content).encode("ascii"), mtime=0)
+        storage.put(self._s3, self._bucket, f"{self._prefix}page-{self._count:06}.json.gz", body)
+        self._count += 1
+
+    def state(self) -> State:
+        """The state as it is kept."""
+        try:
+            return State.from_json(storage.read(self._s3, self._bucket, self._state))
+        except storage.ObjectMissingError:
+            return State()
+
+    def lease(self, owner: str, now: datetime, *, begins: bool = False) -> bool:
+        """Takes the recovery, or keeps it, for ``owner``; False while another's lease lasts.
+
+        An attempt that ``begins`` counts as failed until it is said how it ended: a kill says nothing.
+        """
+        taken = False
+
+        def decide(_: Any) -> storage.Content | None:
+            nonlocal taken
+            found = self.state()
+            taken = found.owner in (None, owner) or found.until is None or found.until <= now
+            return (
+                storage.Content(State(found.failed + begins, owner, now + _LEASE).to_json())
+                if taken
+                else None
+            )
+
+        storage.compare_and_swap(self._s3, self._bucket, self._state, decide)
+        return taken
+
+    def release(self, *, failed: bool) -> None:
+        """Gives the lease back; an attempt that has not ``failed`` is not counted."""
+        storage.compare_and_swap(
+            self._s3,
+            self._bucket,
+            self._state,
+            lambda _: storage.Content(State(max(self.state().failed - (not failed), 0)).to_json()),
+        )
+
+    def clear(self) -> None:
+        """Removes pages and state: the stretch is filled."""
+        for key in [*self._keys(), self._state]:
+            self._s3.delete_object(Bucket=self._bucket, Key=key)
+
+    def _keys(self) -> list[str]:
+        listing = storage.list_objects(self._s3, self._bucket, f"{self._prefix}page-")
+        return [found.key for found in listing.objects]
+
+
+class _Leased:
+    """A store whose lease is renewed by every page that is kept."""
+
+    def __init__(self, store: Store, owner: str) -> None:
+        self._store = store
+        self._owner = owner
+
+    def pages(self) -> Iterator[Page]:
+        """See `include.x.search.Shelf`."""
+        return self._store.pages()
+
+    def keep(self, page: Page) -> None:
+        """See `include.x.search.Shelf`."""
+        self._store.keep(page)
+        if not self._store.lease(self._owner, datetime.now(UTC)):
+            raise LeaseError("another run has taken this recovery over; it goes on from the pages kept")
+
+
+def store(s3: S3Client, bucket: str, topics: Topics, topic: str, stretch: Stretch) -> Store:
+    """What is kept of a stretch's recovery."""
+    named = digest(topics, topic, stretch.start, stretch.end)
+    return Store(s3, bucket, recovery_prefix(topic, named))
+
+
+def too_many_attempts(
+    s3: S3Client, settings: Settings, topics: Topics, topic: str, stretch: Stretch
+) -> str | None:
+    """Why nothing more is bought of a stretch without approval; None where more may be."""
+    failed = store(s3, settings.bucket, topics, topic, stretch).state().failed
+    if failed < settings.max_recovery_attempts:
+        return None
+    return f"{failed} attempts have failed; nothing more is bought until a person approves it"
 
 
 def recover(
@@ -47,24 +198,38 @@ def recover(
     topics: Topics,
     recovery: Recovery,
     attempt: str,
+    owner: str | None = None,
     now: datetime | None = None,
 ) -> Outcome:
     """Searches for the stretch and writes what it finds, even nothing: that shows that it was searched.
 
-    What is bought is recorded in the ledger of posts under ``attempt``, which must be new at every attempt.
-    Without approval nothing is bought beyond the month's budget, and nothing is written of a stretch that
-    does not fit into it. Raises what search raises: the gap is then as open as before.
+    ``attempt`` must be new at every attempt, ``owner`` the same for attempts that follow each other: while
+    one owner is at a stretch, another leaves it alone. What is bought is recorded in the ledger of posts
+    before it is asked for. Without approval nothing is bought beyond the month's budget, nor after
+    `Settings.max_recovery_attempts` that failed. Raises what search raises: the gap is then as open as
+    before, and what was bought is kept.
     """
     moment = now or datetime.now(UTC)
     stretch = recovery.stretch
     if stretch.start < moment - REACH:
         return Outcome(GapState.UNRECOVERABLE, 0, 0, f"search reaches back {REACH.days} days only")
+    exhausted = too_many_attempts(s3, settings, topics, recovery.topic, stretch)
+    if exhausted and not recovery.approved:
+        return Outcome(GapState.OPEN, 0, 0, exhausted)
+    kept = store(s3, settings.bucket, topics, recovery.topic, stretch)
+    if not kept.lease(owner or attempt, moment, begins=True):
+        return Outcome(GapState.FILLING, 0, 0, "another run is recovering it")
     month = month_of(moment)
-    posts = PostsLedger(s3, settings.bucket)
-    left = monthly_posts(settings, topics) - posts.used(month)
-    if left <= 0 and not recovery.approved:
-        return Outcome(GapState.OPEN, 0, 0, "the month's budget is used up; a person may approve more")
+    budget = None if recovery.approved else monthly_posts(settings, topics)
     writer = f"search-{recovery.topic}-{stretch.start:%Y%m%dT%H%M%S}-{stretch.end:%Y%m%dT%H%M%S}-{attempt}"
+    rejected: list[bytes] = []
+
+    def reject(reason: str, post: Any) -> None:
+        line = json.dumps(post, separators=(",", ":"))[:QUARANTINED_CHARACTERS]
+        number = post.get("id") if isinstance(post, dict) and isinstance(post.get("id"), str) else None
+        row = {"stage": "search", "reason": reason, "origin": attempt, "tweet_id": number, "line": line}
+        rejected.append(json.dumps(row).encode())
+
     found = search(
         client,
         topics,
@@ -72,35 +237,49 @@ def recover(
         stretch.start,
         stretch.end,
         sample=recovery.sample,
-        max_posts=None if recovery.approved else left,
+        expected=recovery.posts,
+        shelf=_Leased(kept, owner or attempt),
+        purse=Reservations(PostsLedger(s3, settings.bucket), month, writer, budget),
+        reject=reject,
     )
-    recorded = 0
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "recovered.json.gz"
-        try:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "recovered.json.gz"
             with gzip.GzipFile(path, "wb", mtime=0) as file:
                 for record in found:
                     file.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
-                    if found.bought - recorded >= _RECORD_EVERY:
-                        posts.record(month, writer, found.bought)
-                        recorded = found.bought
-        except BudgetError as error:
-            return Outcome(GapState.OPEN, found.bought, 0, f"above the month's budget: {error}")
-        finally:
-            if found.bought:
-                posts.record(month, writer, found.bought)
-        put(
-            s3,
-            settings.bucket,
-            recovered_key(recovery.topic, recovery.window, stretch.start, stretch.end),
-            path,
-        )
+            if rejected:
+                key = quarantine_key(
+                    recovery.topic, recovery.window, recovery_stage(stretch.start, stretch.end)
+                )
+                storage.put(s3, settings.bucket, key, gzip.compress(b"\n".join(rejected) + b"\n", mtime=0))
+            key = recovered_key(recovery.topic, recovery.window, stretch.start, stretch.end)
+            storage.put(s3, settings.bucket, key, path)
+    except BudgetError as error:
+        kept.release(failed=False)
+        reason = f"above the month's budget: {error}; what was bought is kept; a person may approve more"
+        return Outcome(GapState.OPEN, found.bought, 0, reason, found.found)
+    except Exception:
+        # If this fails too, the lease runs out by itself, and the attempt is counted already.
+        with contextlib.suppress(ClientError, BotoCoreError, storage.StorageError):
+            kept.release(failed=True)
+        raise
+    kept.clear()
     log.info(
-        "recovered topic=%s hour=%s stretch=%s bought=%d kept=%d",
+        "recovered topic=%s hour=%s stretch=%s bought=%d found=%d kept=%d rejected=%d",
         recovery.topic,
         recovery.window,
         stretch,
         found.bought,
+        found.found,
         found.kept,
+        found.rejected,
     )
-    return Outcome(GapState.FILLED, found.bought, found.kept)
+    return Outcome(GapState.FILLED, found.bought, found.kept, _shortfall(recovery, found.found), found.found)
+
+
+def _shortfall(recovery: Recovery, found: int) -> str | None:
+    """What a recovery lacks by X's own count."""
+    if found >= recovery.posts:
+        return None
+    return f"X counted {recovery.posts} posts, and search returned {found} of them, asked twice"

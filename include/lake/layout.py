@@ -123,6 +123,16 @@ def work_prefix(window: Window) -> str:
     return f"work/transform/{window.label}/"
 
 
+def recovery_prefix(topic: str, digest: str) -> str:
+    """Pages that search was paid for and that are not in raw yet, by a digest of what was asked; expires."""
+    return f"work/recovery/{topic}/{digest}/"
+
+
+def recovery_stage(start: datetime, end: datetime) -> str:
+    """Names the quarantine object (see `quarantine_key`) of what search brought back unusable."""
+    return f"recovered-{_compact(start)}-{_compact(end)}"
+
+
 def notified_key(key: str) -> str:
     """The marker of a message to people that is sent once; expires."""
     return f"work/notified/{key}"

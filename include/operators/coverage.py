@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from include.coverage.plan import Recovery, Runs
     from include.x.topics import Topics
 
-RECOVERIES, PLAN, ALARMS = "recoveries", "plan", "alarms"
-"""XCom keys: the recoveries that are planned, the plan for people, alarms that were not there before."""
+RECOVERIES, PLAN, ALARMS, UNPLANNED = "recoveries", "plan", "alarms", "unplanned"
+"""XCom keys: the recoveries that are planned, the plan for people, alarms that were not there before, and why
+no recovery could be planned."""
 PROPOSAL, OUTCOMES = "proposal", "outcomes"
 """XCom keys that the page Coverage reads: what `plan` proposes, also in a dry run, and what came of it."""
 
@@ -55,6 +56,27 @@ def _x_client() -> tweepy.Client:
     from include.x.client import api_client, bearer_token
 
     return api_client(settings(), bearer_token(client("secretsmanager"), settings()))
+
+
+def _no_answer() -> tuple[type[Exception], ...]:
+    """What asking X for counts may end with, though nothing else is wrong."""
+    import requests
+    import tweepy
+
+    from include.x.client import RefusedError, TokenError
+    from include.x.search import PatienceError, SearchError
+
+    return (
+        *(tweepy.TweepyException, requests.RequestException),
+        *(RefusedError, TokenError, PatienceError, SearchError),
+        *(KeyError, TypeError, ValueError),
+    )
+
+
+def _not_waiting(seconds: float) -> None:
+    from include.x.search import PatienceError
+
+    raise PatienceError(f"X's rate limit lasts {seconds:.0f} s more; the next run plans them")
 
 
 def _is_active(ti: Any, dag_id: str, window: Window) -> bool:
@@ -137,25 +159,32 @@ class PlanCoverageOperator(_CoverageOperator):
         windows = self.windows(context)
         measured = self.measure(context, windows) if windows else None
         rows = measured.rows if measured else ()
-        planned = []
-        if measured and any(row.gap_state in ("open", "filling") for row in rows):
-            planned = self._recoveries(measured, reach_start(_now(), settings()), recoveries)
-        hours = {*unlabeled(rows), *(recovery.window for recovery in planned)}
-        runs = _runs(context["ti"], self.rerun_dag_id, sorted(hours))
-        steps = [way(window, runs[window]) for window in sorted(hours)]
-        plan = describe(rows, planned, steps, dry_run)
-        log.info("%s", plan)
         if measured and not dry_run:
             context["ti"].xcom_push(ALARMS, list(measured.alarms))
             ledger.write(client("s3"), settings().bucket, rows)
             set_aside(client("s3"), settings().bucket, measured.damaged)
+        planned, unplanned = [], None
+        if measured and any(row.gap_state in ("open", "filling") for row in rows):
+            try:
+                planned = self._recoveries(measured, reach_start(_now(), settings()), recoveries)
+            except _no_answer() as error:
+                # Reruns need nothing of X.
+                unplanned = str(error) or type(error).__name__
+                log.error("recoveries are not planned: %s", unplanned)
+        hours = {*unlabeled(rows), *(recovery.window for recovery in planned)}
+        runs = _runs(context["ti"], self.rerun_dag_id, sorted(hours))
+        steps = [way(window, runs[window]) for window in sorted(hours)]
+        plan = describe(rows, planned, steps, dry_run, unplanned)
+        log.info("%s", plan)
         ti = context["ti"]
-        ti.xcom_push(PROPOSAL, propose(windows, planned, steps))
+        ti.xcom_push(UNPLANNED, unplanned)
+        ti.xcom_push(PROPOSAL, {**propose(windows, planned, steps), "unplanned": unplanned})
         ti.xcom_push(RECOVERIES, [] if dry_run else [recovery.to_json() for recovery in planned])
         return plan
 
     def _recoveries(self, measured: Measurement, reach: datetime, recoveries: Any) -> list[Recovery]:
         from include.coverage.evidence import sample_at
+        from include.coverage.recover import too_many_attempts
         from include.x.budget import PostsLedger, month_of, monthly_posts
         from include.x.search import count
 
@@ -165,8 +194,11 @@ class PlanCoverageOperator(_CoverageOperator):
             measured.rows,
             reach,
             monthly_posts(settings(), topics) - used,
-            lambda topic, stretch: count(x_client, topics, topic, stretch.start, stretch.end),
+            lambda topic, stretch: count(
+                x_client, topics, topic, stretch.start, stretch.end, sleep=_not_waiting
+            ),
             lambda window: sample_at(window, measured.heartbeats),
+            lambda topic, stretch: too_many_attempts(client("s3"), settings(), topics, topic, stretch),
         )
         return planned
 
@@ -233,11 +265,13 @@ class RecoverStretchOperator(BaseOperator):
         from include.coverage import ledger
         from include.coverage.judge import GapState
         from include.coverage.plan import Recovery
-        from include.coverage.recover import recover
+        from include.coverage.recover import recover, too_many_attempts
+        from include.x.client import RefusedError
 
         recovery = Recovery.from_json(self.recovery)
         s3, bucket = client("s3"), settings().bucket
         key = recovery.topic, recovery.window
+        asked = recovery.topic, recovery.stretch
 
         def mark(state: GapState, reason: str | None) -> None:
             ledger.change(
@@ -251,7 +285,15 @@ class RecoverStretchOperator(BaseOperator):
 
         mark(GapState.FILLING, None)
         attempt = f"{_now():%Y%m%dT%H%M%S}-{context['ti'].try_number}"
-        outcome = recover(s3, _x_client(), settings(), _topics(), recovery, attempt)
+        owner = f"{context['ti'].dag_id} {context['ti'].run_id}"
+        try:
+            outcome = recover(s3, _x_client(), settings(), _topics(), recovery, attempt, owner)
+        except RefusedError as error:
+            mark(GapState.OPEN, str(error))
+            raise AirflowFailException(str(error)) from error
+        except Exception as error:
+            mark(GapState.OPEN, _why(error, too_many_attempts(s3, settings(), _topics(), *asked)))
+            raise
         mark(outcome.state, outcome.reason)
         if outcome.state is not GapState.FILLED:
             log.warning("not recovered: %s: %s", recovery, outcome.reason)
@@ -264,6 +306,12 @@ class RecoverStretchOperator(BaseOperator):
             "kept": outcome.kept,
             "reason": outcome.reason,
         }
+
+
+def _why(error: Exception, exhausted: str | None) -> str:
+    """Why a gap is still open after an attempt that failed."""
+    reason = f"the last attempt failed with {type(error).__name__}; what was bought is kept"
+    return f"{exhausted}; {reason}" if exhausted else reason
 
 
 class DecideRerunsOperator(_CoverageOperator):
@@ -375,7 +423,12 @@ class ReportCoverageOperator(BaseOperator):
         failed = sorted(task for task, state in found.items() if state in ("failed", "upstream_failed"))
         told = (ti.xcom_pull(task_ids=task, key=ALARMS) or [] for task in (self.plan, self.decide))
         alarms = [alarm for some in told for alarm in some]
-        problems = [*(f"task {task} {found[task]}" for task in failed), *alarms]
+        unplanned = ti.xcom_pull(task_ids=self.plan, key=UNPLANNED)
+        problems = [
+            *(f"task {task} {found[task]}" for task in failed),
+            *([f"recoveries are not planned: {unplanned}"] if unplanned else []),
+            *alarms,
+        ]
         if problems:
             raise CoverageAlarmError("; ".join(problems))
         text = ti.xcom_pull(task_ids=self.decide, key=PLAN) or ti.xcom_pull(task_ids=self.plan)

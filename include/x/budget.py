@@ -7,8 +7,11 @@ two write at once; the month's use is the sum over the objects.
 from __future__ import annotations
 
 import json
+import random
 import re
+import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 _LONGEST_USAGE_DAYS = 90
+_ATTEMPTS = 6
 _WRITER = re.compile(r"(stream|search)-[A-Za-z0-9_.:-]+")
 
 
@@ -126,3 +130,56 @@ class PostsLedger:
                 raise LedgerError(f"{key} holds {content!r} instead of a number of posts") from error
             self._known[key] = known
         return known[1]
+
+
+class Reservations:
+    """A purse of one writer: what it asks X for is in the ledger before it is asked.
+
+    A reservation that is never settled stays counted, so a kill leaves no bought post out of the ledger.
+    Several writers may draw on one budget at the same moment: each writes its reservation first and reads the
+    sum then, so of two that do not fit at least one sees it and takes its own back. ``writer`` must be new at
+    every attempt. Without a ``budget`` there is no limit.
+    """
+
+    def __init__(
+        self,
+        ledger: PostsLedger,
+        month: str,
+        writer: str,
+        budget: int | None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._ledger = ledger
+        self._month = month
+        self._writer = writer
+        self._budget = budget
+        self._sleep = sleep
+        self._spent = 0
+        self._reserved = 0
+
+    def reserve(self, smallest: int, largest: int) -> int:
+        """Reserves from ``smallest`` to ``largest`` posts and says how many; raises `BudgetError`.
+
+        Where others hold reservations, it looks again a few times: most of them are settled for less.
+        """
+        self._spent, self._reserved = self._spent + self._reserved, 0
+        for attempt in range(_ATTEMPTS):
+            wanted = largest
+            if self._budget is not None:
+                wanted = min(largest, self._budget - self._ledger.used(self._month))
+            if wanted >= smallest:
+                self._write(wanted)
+                if self._budget is None or self._ledger.used(self._month) <= self._budget:
+                    return wanted
+                self._write(0)
+            self._sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 - jitter, no secret
+        raise BudgetError(f"fewer than {smallest} posts are left of the month's budget of {self._budget}")
+
+    def settle(self, posts: int) -> None:
+        """Counts ``posts`` instead of what was reserved."""
+        self._spent += posts
+        self._write(0)
+
+    def _write(self, reserved: int) -> None:
+        self._ledger.record(self._month, self._writer, self._spent + reserved)
+        self._reserved = reserved

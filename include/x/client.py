@@ -37,6 +37,49 @@ class TokenError(RuntimeError):
     """There is no usable bearer token."""
 
 
+class RefusedError(RuntimeError):
+    """X refuses a request for a reason that waiting does not mend; ``status`` is HTTP's."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+_REFUSALS = {
+    400: "it does not accept the request",
+    401: "it does not accept the token",
+    402: "the account has no credits left; buy some in X's developer console",
+    403: "the app may not use this endpoint",
+}
+_USAGE_CAP = "the account's usage cap is reached; raise it in X's developer console, or wait for the next"
+
+
+def refusal(error: tweepy.HTTPException) -> RefusedError | None:
+    """What ``error`` means if waiting does not mend it, else None.
+
+    A 429 is a rate limit, which passes within minutes, or the account's usage cap, which does not: X names it
+    by title (``UsageCapExceeded``), type (``…/usage-capped``) and ``period`` (``Monthly``). Source: answers
+    published by users of the API (xdevplatform/xdk issue 25, February 2026).
+    """
+    status = int(error.response.status_code)
+    if status in _REFUSALS:
+        return RefusedError(status, f"X says {status}: {_REFUSALS[status]}")
+    if status == 429 and _is_usage_cap(error.response):
+        return RefusedError(status, f"X says {status}: {_USAGE_CAP}")
+    return None
+
+
+def _is_usage_cap(response: requests.Response) -> bool:
+    try:
+        body = response.json()
+    except ValueError:
+        return False
+    if not isinstance(body, dict):
+        return False
+    title, kind = str(body.get("title")), str(body.get("type"))
+    return title == "UsageCapExceeded" or kind.endswith("/usage-capped") or bool(body.get("period"))
+
+
 class XSession(requests.Session):
     """A session that asks ``base_url`` for whatever is addressed to one of `KNOWN_HOSTS`.
 

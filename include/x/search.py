@@ -3,23 +3,28 @@
 Search differs from the stream (X's documentation): it knows no `sample:`, so the sample is drawn here by a
 hash of the id; it pays for every post that it returns, also for those that the sample then leaves out; its
 metrics are as of now.
+
+A page is paid for when X sends it. So it is reserved before it is asked for (`Purse`) and kept as it came
+before anything else is done with it (`Shelf`); a recovery that starts again goes on behind the pages kept.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import tweepy
 
 from include.x import snowflake
-from include.x.budget import BudgetError
-from include.x.client import PAYLOAD_FIELDS
+from include.x.client import PAYLOAD_FIELDS, RefusedError, refusal
+from include.x.payload import is_dated, is_payload
 from include.x.records import Ingest, iso
 from include.x.rules import rule_hash, search_queries
 from include.x.text import well_formed
@@ -31,9 +36,15 @@ SETTLED = timedelta(seconds=30)
 REACH = timedelta(days=7)
 """How far back recent search looks."""
 
-_SMALLEST_PAGE, _LARGEST_PAGE = 10, 100
+SMALLEST_PAGE, LARGEST_PAGE = 10, 100
+"""Posts on a page, from and to."""
+
 _FIRST_WAIT_SECONDS = 60.0
 _LONGEST_WAIT_SECONDS = 900.0
+_PATIENCE_SECONDS = 1800.0
+"""How long a request waits for rate limits in all: two of X's windows."""
+_EMPTY_PAGES = 10
+"""So many pages without a post in a row end a query, whatever token they bring."""
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +53,107 @@ class SearchError(ValueError):
     """A stretch of time that search cannot bring back."""
 
 
+class PatienceError(RuntimeError):
+    """X's rate limit did not pass in time; a later try goes on from here."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page as X sent it, and how it was asked for: ``request`` holds the parameters beside the query.
+
+    ``query`` is the query's place; ``again`` says that X was asked once more after the last page.
+    """
+
+    query: int
+    request: Mapping[str, Any]
+    answer: Any
+    again: bool = False
+
+    @property
+    def posts(self) -> list[Any]:
+        """What the page holds and X bills; null is as good as absent."""
+        data = self.answer.get("data") if isinstance(self.answer, dict) else None
+        return [post for post in data if post is not None] if isinstance(data, list) else []
+
+    @property
+    def next_token(self) -> str | None:
+        """Names the page that follows; None on the last one."""
+        meta = self.answer.get("meta") if isinstance(self.answer, dict) else None
+        token = meta.get("next_token") if isinstance(meta, dict) else None
+        return token if isinstance(token, str) and token else None
+
+
+class Shelf(Protocol):
+    """Keeps pages durably."""
+
+    def pages(self) -> Sequence[Page] | Iterator[Page]:
+        """Those that are kept, in the order in which they were."""
+
+    def keep(self, page: Page) -> None:
+        """Keeps one more."""
+
+
+class Purse(Protocol):
+    """Pays for pages."""
+
+    def reserve(self, smallest: int, largest: int) -> int:
+        """How many posts may be asked for, counted from now on; raises `BudgetError` below ``smallest``."""
+
+    def settle(self, posts: int) -> None:
+        """Says how many of those reserved X has sent."""
+
+
+class Memory:
+    """A shelf that forgets with the process."""
+
+    def __init__(self) -> None:
+        self._pages: list[Page] = []
+
+    def pages(self) -> list[Page]:
+        """See `Shelf`."""
+        return list(self._pages)
+
+    def keep(self, page: Page) -> None:
+        """See `Shelf`."""
+        self._pages.append(page)
+
+
+class Unlimited:
+    """A purse that never empties."""
+
+    def reserve(self, smallest: int, largest: int) -> int:  # noqa: ARG002 - see `Purse`
+        """See `Purse`."""
+        return largest
+
+    def settle(self, posts: int) -> None:
+        """See `Purse`."""
+
+
 def sampled(tweet_id: str, sample: int) -> bool:
     """Whether a post belongs to the ``sample`` percent that are kept: the same answer at every recovery."""
     digest = hashlib.blake2b(tweet_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest) % 100 < sample
 
 
+@dataclass
+class _Place:
+    """How far a query has been read."""
+
+    below: int
+    until: int
+    token: str | None = None
+    used: set[str] = field(default_factory=set)
+    empty: int = 0
+    ended: bool = False
+    again: bool = False
+
+
 class Recovery:
     """The posts of one topic in ``[start, end)``: iterate over it once, then read the counts.
 
-    ``bought`` counts what X returned and bills, correct also when the iteration ends with an exception;
-    ``kept`` counts the records given out.
+    ``bought`` counts the posts that X has sent now, ``found`` those and what was on kept pages, ``kept`` the
+    records given out, ``rejected`` the posts that were given to ``reject`` with the reason instead. All are
+    correct also when the iteration ends with an exception.
     """
 
     def __init__(
@@ -64,7 +165,10 @@ class Recovery:
         end: datetime,
         *,
         sample: int | None = None,
-        max_posts: int | None = None,
+        expected: int = 0,
+        shelf: Shelf | None = None,
+        purse: Purse | None = None,
+        reject: Callable[[str, Any], None] = lambda reason, post: None,  # noqa: ARG005 - names the arguments
         session: str = "search",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], None] = time.sleep,
@@ -80,14 +184,16 @@ class Recovery:
             raise SearchError(
                 f"{start.isoformat()} is out of reach: recent search looks back {REACH.days} days"
             )
-        self.bought = 0
-        self.kept = 0
+        self.bought = self.found = self.kept = self.rejected = 0
         self._client = client
         self._queries = search_queries(topics, topic)
         self._topic = topic
         self._bounds = (snowflake.lowest_id(start), snowflake.lowest_id(end))
         self._sample = topics.collection.sample if sample is None else sample
-        self._max_posts = max_posts
+        self._expected = expected
+        self._shelf: Shelf = shelf or Memory()
+        self._purse: Purse = purse or Unlimited()
+        self._reject = reject
         self._session = session
         self._rule_hash = rule_hash(topics)
         self._clock = clock
@@ -96,27 +202,38 @@ class Recovery:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         low, high = self._bounds
         seen: set[int] = set()
-        for query in self._queries:
-            for page in self._pages(query):
-                includes = page.get("includes") or {}
-                users, places = (_by_id(includes.get(kind)) for kind in ("users", "places"))
-                for tweet in _objects(page.get("data")):
-                    number = int(tweet["id"])
-                    if number in seen or not low <= number < high:
-                        continue
-                    seen.add(number)
-                    if sampled(tweet["id"], self._sample):
-                        self.kept += 1
-                        yield self._record(tweet, users, places)
+        for page in self._pages():
+            answer = well_formed(page.answer)
+            includes = answer.get("includes") if isinstance(answer, dict) else None
+            includes = includes if isinstance(includes, dict) else {}
+            users, places = (_by_id(includes.get(kind)) for kind in ("users", "places"))
+            for post in Page(page.query, page.request, answer).posts:
+                number = _id(post)
+                if number is None:
+                    self.rejected += 1
+                    self._reject("not_a_payload", post)
+                    continue
+                if number in seen or not low <= number < high:
+                    continue
+                seen.add(number)
+                record = self._record(post, users, places)
+                if reason := _problem(record):
+                    self.rejected += 1
+                    self._reject(reason, post)
+                elif sampled(post["id"], self._sample):
+                    self.kept += 1
+                    yield record
 
     def _record(
-        self, tweet: dict[str, Any], users: Mapping[str, Any], places: Mapping[str, Any]
+        self, post: dict[str, Any], users: Mapping[str, Any], places: Mapping[str, Any]
     ) -> dict[str, Any]:
-        author = users.get(tweet.get("author_id") or "")
-        place = places.get((tweet.get("geo") or {}).get("place_id") or "")
+        geo, author_id = post.get("geo"), post.get("author_id")
+        place_id = geo.get("place_id") if isinstance(geo, dict) else None
+        author = users.get(author_id) if isinstance(author_id, str) else None
+        place = places.get(place_id) if isinstance(place_id, str) else None
         includes = {name: [value] for name, value in (("users", author), ("places", place)) if value}
         return {
-            "data": tweet,
+            "data": post,
             **({"includes": includes} if includes else {}),
             "matching_rules": [{"tag": self._topic}],
             "ingest": Ingest(
@@ -128,37 +245,110 @@ class Recovery:
             ),
         }
 
-    def _pages(self, query: str) -> Iterator[dict[str, Any]]:
-        low, high = self._bounds
-        # Both ends are exclusive; ids, unlike times, cannot be rounded to the second.
-        params: dict[str, Any] = {"since_id": str(low - 1), "until_id": str(high)}
-        while True:
-            left = _LARGEST_PAGE if self._max_posts is None else self._max_posts - self.bought
-            if left < _SMALLEST_PAGE:
-                raise BudgetError(f"{self.bought} posts were bought for topic {self._topic}: all that may be")
-            params["max_results"] = min(left, _LARGEST_PAGE)
-            page = self._asked(query, params)
-            self.bought += len(_objects(page.get("data")))
+    def _pages(self) -> Iterator[Page]:
+        """The pages kept, then those that are still to be bought."""
+        high = self._bounds[1]
+        places = [_Place(high, high) for _ in self._queries]
+        for page in self._shelf.pages():
+            self._advance(places[page.query], page)
             yield page
-            token = (page.get("meta") or {}).get("next_token")
-            if not token:
-                return
-            params["next_token"] = token
+        for query, place in enumerate(places):
+            while not place.ended:
+                yield self._bought(query, place)
+        # X's search and its counts may differ for a while. Only what lies below the posts found is asked for
+        # again: nothing is paid twice.
+        for query, place in enumerate(places):
+            if self.found < self._expected and not place.again and place.below > self._bounds[0]:
+                place.again, place.ended, place.token, place.empty = True, False, None, 0
+                while not place.ended:
+                    yield self._bought(query, place)
 
-    def _asked(self, query: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _advance(self, place: _Place, page: Page) -> None:
+        """Takes in where ``page`` leaves its query."""
+        posts = page.posts
+        ids = [number for number in map(_id, posts) if number is not None]
+        lowest = min(ids, default=place.below)
+        progress = lowest < place.below
+        place.until = int(page.request["until_id"])
+        place.below = min(place.below, max(lowest, self._bounds[0]))
+        self.found += len(posts)
+        place.empty = 0 if posts else place.empty + 1
+        place.again = place.again or page.again
+        token = page.next_token
+        if token in place.used or (posts and not progress):
+            # X goes round in circles: it is asked by ids instead, and given up where those bring nothing new.
+            place.token, place.ended = None, not progress
+            log.warning("X repeats a page topic=%s query=%d ended=%s", self._topic, page.query, place.ended)
+        else:
+            place.token = token
+            place.ended = token is None or place.empty >= _EMPTY_PAGES
+        place.ended = place.ended or (place.token is None and place.below <= self._bounds[0])
+        if token:
+            place.used.add(token)
+
+    def _bought(self, query: int, place: _Place) -> Page:
+        """Buys the page that follows, and keeps it."""
+        number = self._purse.reserve(SMALLEST_PAGE, LARGEST_PAGE)
+        sent: int | None = None
+        try:
+            page = self._asked(query, place, number)
+            sent = len(page.posts)
+        except (RefusedError, PatienceError, tweepy.HTTPException):
+            # X has answered, and sent no post. Of a connection that broke nobody knows: it stays reserved.
+            sent = 0
+            raise
+        finally:
+            if sent is not None:
+                self.bought += sent
+                self._purse.settle(sent)
+        self._advance(place, page)
+        return page
+
+    def _asked(self, query: int, place: _Place, number: int) -> Page:
+        """Asks by the token, and where X no longer takes it by the ids that are left."""
+        # Both ends are exclusive; ids, unlike times, cannot be rounded to the second.
+        request: dict[str, Any] = {"since_id": str(self._bounds[0] - 1), "max_results": number}
+        if place.token:
+            by_token = request | {"until_id": str(place.until), "next_token": place.token}
+            try:
+                return self._page(query, by_token, place.again)
+            except RefusedError as error:
+                if error.status != 400:
+                    raise
+                log.warning("X no longer takes the token topic=%s query=%d", self._topic, query)
+                place.token = None
+        place.until = place.below
+        return self._page(query, request | {"until_id": str(place.until)}, place.again)
+
+    def _page(self, query: int, request: Mapping[str, Any], again: bool) -> Page:
         fields = {name.replace(".", "_"): value.split(",") for name, value in PAYLOAD_FIELDS.items()}
-        ask = partial(self._client.search_recent_tweets, query, **params, **fields)
-        page: dict[str, Any] = well_formed(_patiently(ask, self._clock, self._sleep))
+        ask = partial(self._client.search_recent_tweets, self._queries[query], **request, **fields)
+        page = Page(query, request, _patiently(ask, self._clock, self._sleep), again)
+        self._shelf.keep(page)
         return page
 
 
-def _objects(items: list[dict[str, Any] | None] | None) -> list[dict[str, Any]]:
-    """A page's objects; null is as good as absent."""
-    return [item for item in items or () if item]
+def _id(post: Any) -> int | None:
+    number = post.get("id") if isinstance(post, dict) else None
+    return int(number) if isinstance(number, str) and number.isascii() and number.isdigit() else None
 
 
-def _by_id(items: list[dict[str, Any] | None] | None) -> dict[str, dict[str, Any]]:
-    return {item["id"]: item for item in _objects(items) if item.get("id")}
+def _problem(record: dict[str, Any]) -> str | None:
+    """Why a record cannot go to raw, as the streamer names it; None if it can."""
+    if not is_payload({name: value for name, value in record.items() if name != "ingest"}):
+        return "not_a_payload"
+    return None if is_dated(record["data"]) else "missing_created_at"
+
+
+def _by_id(items: Any) -> dict[str, dict[str, Any]]:
+    objects = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    return {item["id"]: item for item in objects if isinstance(item.get("id"), str) and item["id"]}
+
+
+def digest(topics: Topics, topic: str, start: datetime, end: datetime) -> str:
+    """Names what a recovery of ``[start, end)`` asks X for: pages kept under it belong to it."""
+    asked = [snowflake.lowest_id(start), snowflake.lowest_id(end), list(search_queries(topics, topic))]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 
 def search(
@@ -166,9 +356,12 @@ def search(
 ) -> Recovery:
     """The posts of ``topic`` in ``[start, end)`` (aware times) as records in the stream's shape, one a post.
 
-    ``options``: ``sample`` (percent; the topics file's unless given), ``max_posts`` (raises `BudgetError`
-    instead of buying more), ``session`` (stands in ``ingest``). Waits where X's rate limit says so. Raises
-    `SearchError` for a stretch that search cannot reach, and tweepy's exceptions.
+    ``options``: ``sample`` (percent; the topics file's unless given), ``expected`` (posts that X counted:
+    fewer are asked for once more), ``shelf`` and ``purse`` (see there), ``reject`` (is given the reason and
+    the post that cannot go to raw), ``session`` (stands in ``ingest``). Waits where X's rate limit says so,
+    half an hour at most (`PatienceError`). Raises `SearchError` for a stretch that search cannot reach,
+    `RefusedError` where waiting does not help, the purse's `BudgetError`, and tweepy's and requests'
+    exceptions.
     """
     return Recovery(client, topics, topic, start, end, **options)
 
@@ -185,7 +378,7 @@ def count(
 ) -> int:
     """How many posts a recovery of ``[start, end)`` would buy: X's counts, an estimate and no truth.
 
-    One call a query; it costs a fraction of reading the posts (X's price list).
+    One call a query; it costs a fraction of reading the posts (X's price list). Raises as `search` does.
     """
     low, high = snowflake.lowest_id(start), snowflake.lowest_id(end)
     ask = partial(
@@ -203,21 +396,27 @@ def _total(meta: Mapping[str, Any]) -> int:
     return int(meta["total_tweet_count"] if total is None else total)
 
 
-def _patiently(
-    ask: Callable[[], Any], clock: Callable[[], datetime], sleep: Callable[[float], None]
-) -> dict[str, Any]:
-    """Asks, and again after each 429: when X's header says so, else after a minute, doubling."""
-    fallback = _FIRST_WAIT_SECONDS
+def _patiently(ask: Callable[[], Any], clock: Callable[[], datetime], sleep: Callable[[float], None]) -> Any:
+    """Asks, and again after each rate limit: when X's header says so, else after a minute, doubling."""
+    fallback, waited = _FIRST_WAIT_SECONDS, 0.0
     while True:
         try:
-            answer: dict[str, Any] = ask()
-        except tweepy.TooManyRequests as error:
+            return ask()
+        except tweepy.HTTPException as error:
+            refused = refusal(error)
+            if refused is not None:
+                raise refused from error
+            if not isinstance(error, tweepy.TooManyRequests):
+                raise
             wait = fallback
             if error.reset_time is not None:
                 wait = max(error.reset_time - clock().timestamp(), 0) + 1
             wait = min(wait, _LONGEST_WAIT_SECONDS)
+            waited += wait
+            if waited > _PATIENCE_SECONDS:
+                raise PatienceError(
+                    f"X's rate limit has not passed in {_PATIENCE_SECONDS / 60:.0f} minutes; try again later"
+                ) from error
             log.warning("rate limit of X reached, waiting seconds=%.0f", wait)
             sleep(wait)
             fallback *= 2
-        else:
-            return answer

@@ -1,5 +1,5 @@
--- What could not be used, with its reason: rows of the streamer and of the transform; the view
--- quarantined_lines parses them.
+-- What could not be used, with its reason: rows of the streamer, of search and of the
+-- transform; the view quarantined_lines parses them.
 CREATE EXTERNAL TABLE IF NOT EXISTS `quarantine` (
   `line` string COMMENT 'The rejected line with stage, reason, origin and tweet_id, JSON'
 )

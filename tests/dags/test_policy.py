@@ -61,6 +61,10 @@ for dag_id, dag in bag.dags.items():
         "tags": sorted(dag.tags),
         "owners": sorted({task.owner for task in dag.tasks}),
         "retries": {task.task_id: task.retries for task in dag.tasks},
+        "timeouts": {
+            task.task_id: task.execution_timeout.total_seconds() if task.execution_timeout else None
+            for task in dag.tasks
+        },
         "rules": {task.task_id: task.trigger_rule.value for task in dag.tasks},
         "catchup": dag.catchup,
         "start_date": dag.start_date.isoformat() if dag.start_date else None,
@@ -115,6 +119,11 @@ def parsed(request: pytest.FixtureRequest, home: dict[str, str]) -> dict[str, An
 def test_a_dag_file_holds_the_one_dag_of_its_name_and_can_be_serialized(parsed: dict[str, Any]) -> None:
     assert parsed["errors"] == {}
     assert list(parsed["dags"]) == [parsed["file"]]
+
+
+def test_no_task_runs_for_ever(parsed: dict[str, Any]) -> None:
+    for dag in parsed["dags"].values():
+        assert all(0 < (seconds or 0) <= 24 * 3600 for seconds in dag["timeouts"].values())
 
 
 def test_a_dag_says_what_it_is_and_whose(parsed: dict[str, Any]) -> None:

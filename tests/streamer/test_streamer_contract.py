@@ -271,7 +271,9 @@ def test_rules_are_planned_with_xs_verdict_before_they_are_applied(clouds: Cloud
     topics.write_text(text.replace("en: [russia,", "en: [siberia, russia,"), encoding="utf-8")
     environment = {"OPINION_TOPICS_FILE": str(topics)}
     planned = clouds.run("streamer", "rules", "plan", **environment)
-    matched = r"the topics match about [0-9,]+ posts \(\$[0-9,.]+\) a month, by X's counts of the last 6 days"
+    matched = (
+        r"the topics match about [0-9,]+ posts \(\$[0-9,.]+\) a month, by X's counts of the last 24 hours"
+    )
     assert re.search(matched, planned.stdout)
     assert "the budget is 100,000 posts ($500.00)" in planned.stdout
     assert planned.returncode == 0, planned.stderr

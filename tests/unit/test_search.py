@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import requests
 import tweepy
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +15,9 @@ from hypothesis import strategies as st
 from include.settings import Settings
 from include.x import snowflake
 from include.x.budget import BudgetError
+from include.x.client import RefusedError
 from include.x.rules import rule_hash
-from include.x.search import SearchError, count, sampled, search
+from include.x.search import Memory, PatienceError, SearchError, count, sampled, search
 from include.x.topics import Topics, load
 
 START = datetime(2026, 11, 20, 5, 0, 0, 250_000, tzinfo=UTC)
@@ -22,6 +25,7 @@ END = datetime(2026, 11, 20, 5, 4, tzinfo=UTC)
 NOW = datetime(2026, 11, 20, 6, tzinfo=UTC)
 
 
+DATED = {"created_at": "2026-11-20T05:01:00.000Z"}
 TOPICS = load(Settings().topics_file)
 
 
@@ -33,6 +37,8 @@ def topics() -> Topics:
 class TooMany(tweepy.TooManyRequests):
     def __init__(self, reset_time: int | None) -> None:
         self.reset_time = reset_time
+        self.response = requests.Response()
+        self.response.status_code = 429
 
 
 class ArchiveX:
@@ -68,6 +74,7 @@ class ArchiveX:
                 {
                     "id": str(number),
                     "text": self.posts[number],
+                    **DATED,
                     "author_id": f"u{number % 3}",
                     **({"geo": {"place_id": "p1"}} if number % 2 else {}),
                 }
@@ -110,6 +117,7 @@ def test_a_record_has_the_streams_shape_and_only_its_own_author_and_place(topics
         "data": {
             "id": str(LOW + 7),
             "text": "ukraine",
+            **DATED,
             "author_id": f"u{(LOW + 7) % 3}",
             "geo": {"place_id": "p1"},
         },
@@ -143,7 +151,13 @@ class PageX(ArchiveX):
 def test_half_an_emoji_costs_one_character_and_no_post(topics: Topics) -> None:
     page = {
         "data": [
-            {"id": str(LOW + 1), "text": "ukraine \ud83d", "author_id": "u\ude00", "\ud83d": ["\ud83d"]}
+            {
+                "id": str(LOW + 1),
+                "text": "ukraine \ud83d",
+                **DATED,
+                "author_id": "u\ude00",
+                "\ud83d": ["\ud83d"],
+            }
         ],
         "includes": {"users": [{"id": "u\ude00", "location": "\ud83dere"}]},
         "meta": {"result_count": 1},
@@ -152,6 +166,7 @@ def test_half_an_emoji_costs_one_character_and_no_post(topics: Topics) -> None:
     assert record["data"] == {
         "id": str(LOW + 1),
         "text": "ukraine \ufffd",
+        **DATED,
         "author_id": "u\ufffd",
         "\ufffd": ["\ufffd"],
     }
@@ -162,7 +177,7 @@ def test_half_an_emoji_costs_one_character_and_no_post(topics: Topics) -> None:
     "includes", [None, {"users": None, "places": None}, {"users": [None, {}], "places": [None]}]
 )
 def test_a_null_is_as_good_as_an_absent_field(topics: Topics, includes: Any) -> None:
-    nulls = {"id": str(LOW + 1), "text": "ukraine", "author_id": None, "geo": None}
+    nulls = {"id": str(LOW + 1), "text": "ukraine", **DATED, "author_id": None, "geo": None}
     recovery = recovered(PageX({"data": [None, nulls], "includes": includes, "meta": None}), topics)
     (record,) = recovery
     assert (record["data"], recovery.kept) == (nulls, 1)
@@ -189,11 +204,191 @@ def test_a_sample_keeps_about_its_share_and_pays_for_all(topics: Topics) -> None
     assert kept == [record["data"]["id"] for record in recovered(ArchiveX(posts), topics, sample=25)]
 
 
-def test_no_more_posts_are_bought_than_may_be(topics: Topics) -> None:
-    recovery = recovered(ArchiveX({LOW + number: "ukraine" for number in range(500)}), topics, max_posts=250)
-    with pytest.raises(BudgetError, match="250 posts were bought for topic ukraine"):
+class Purse:
+    """A purse with so many posts in it."""
+
+    def __init__(self, posts: int) -> None:
+        self.left = posts
+        self.reserved = 0
+
+    def reserve(self, smallest: int, largest: int) -> int:
+        if self.left < smallest:
+            raise BudgetError("empty")
+        self.reserved = min(largest, self.left)
+        self.left -= self.reserved
+        return self.reserved
+
+    def settle(self, posts: int) -> None:
+        self.left += self.reserved - posts
+        self.reserved = 0
+
+
+def test_no_more_posts_are_bought_than_the_purse_holds(topics: Topics) -> None:
+    x = ArchiveX({LOW + number: "ukraine" for number in range(500)})
+    recovery = recovered(x, topics, purse=Purse(250))
+    with pytest.raises(BudgetError):
         list(recovery)
     assert recovery.bought == 250
+
+
+def test_an_attempt_that_starts_again_goes_on_behind_the_pages_kept(topics: Topics) -> None:
+    posts = {LOW + number: "ukraine" for number in range(500)}
+    x, shelf = ArchiveX(posts), Memory()
+    with pytest.raises(BudgetError):
+        list(recovered(x, topics, shelf=shelf, purse=Purse(300)))
+    again = recovered(x, topics, shelf=shelf)
+    assert sorted(int(record["data"]["id"]) for record in again) == sorted(posts)
+    assert (again.bought, again.found) == (200, 500)
+
+
+def test_a_token_that_x_no_longer_takes_is_replaced_by_ids(topics: Topics) -> None:
+    posts = {LOW + number: "ukraine" for number in range(250)}
+    x, shelf = ArchiveX(posts), Memory()
+    with pytest.raises(BudgetError):
+        list(recovered(x, topics, shelf=shelf, purse=Purse(100)))
+    x.failures = [refused(400)]
+    again = recovered(x, topics, shelf=shelf)
+    assert len(list(again)) == 250
+    assert again.bought == 150
+
+
+class CirclingX(ArchiveX):
+    """Every page but the last brings the same token."""
+
+    def search_recent_tweets(self, query: str, **params: Any) -> dict[str, Any]:
+        token = params.pop("next_token", None)
+        answer = super().search_recent_tweets(query, **params, **({"next_token": "100"} if token else {}))
+        if "next_token" in answer["meta"]:
+            answer["meta"]["next_token"] = "same"
+        return answer
+
+
+class StuckX(ArchiveX):
+    """Every page is the first one, and brings a token."""
+
+    def search_recent_tweets(self, query: str, **params: Any) -> dict[str, Any]:
+        params |= {"until_id": str(HIGH)}
+        params.pop("next_token", None)
+        answer = super().search_recent_tweets(query, **params)
+        return {**answer, "meta": {"next_token": "same"}}
+
+
+def test_a_page_that_brings_its_own_token_again_is_not_followed_in_circles(topics: Topics) -> None:
+    posts = {LOW + number: "ukraine" for number in range(450)}
+    recovery = recovered(CirclingX(posts), topics)
+    assert sorted(int(record["data"]["id"]) for record in recovery) == sorted(posts)
+    assert recovery.bought == 450
+
+
+def test_pages_without_anything_new_end_the_search(topics: Topics) -> None:
+    recovery = recovered(StuckX({LOW + number: "ukraine" for number in range(150)}), topics, expected=150)
+    assert len(list(recovery)) == 100
+    assert recovery.bought <= 300
+
+
+class ForgetfulX(ArchiveX):
+    """The first answer holds nothing, and no token."""
+
+    def search_recent_tweets(self, query: str, **params: Any) -> dict[str, Any]:
+        if not self.asked:
+            self.asked.append(params)
+            return {"meta": {"result_count": 0}}
+        return super().search_recent_tweets(query, **params)
+
+
+def test_fewer_posts_than_x_counted_are_asked_for_once_more(topics: Topics) -> None:
+    x = ForgetfulX({LOW + number: "ukraine" for number in range(30)})
+    assert len(list(recovered(x, topics, expected=30))) == 30
+
+
+def test_a_shortfall_is_asked_for_once_and_then_left(topics: Topics) -> None:
+    x, shelf = ArchiveX({LOW + 5: "ukraine"}), Memory()
+    assert len(list(recovered(x, topics, expected=300, shelf=shelf))) == 1
+    asked = len(x.asked)
+    assert len(list(recovered(x, topics, expected=300, shelf=shelf))) == 1
+    assert len(x.asked) == asked
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"text": 5}, "not_a_payload"),
+        ({"geo": []}, "not_a_payload"),
+        ({"public_metrics": {"like_count": "many"}}, "not_a_payload"),
+        ({"id": 5}, "not_a_payload"),
+        ({"created_at": None}, "missing_created_at"),
+        ({"created_at": "yesterday"}, "missing_created_at"),
+    ],
+)
+def test_what_the_table_cannot_read_is_rejected_with_its_reason(
+    topics: Topics, change: dict[str, Any], reason: str
+) -> None:
+    good = {"id": str(LOW + 1), "text": "ukraine", **DATED}
+    bad = {"id": str(LOW + 2), "text": "ukraine", **DATED, **change}
+    rejected: list[tuple[str, Any]] = []
+    page = PageX({"data": [bad, "text", good], "includes": [], "meta": {"next_token": 7}})
+    recovery = recovered(page, topics, reject=lambda *found: rejected.append(found))
+    assert [record["data"] for record in recovery] == [good]
+    assert (reason, bad) in rejected
+    assert ("not_a_payload", "text") in rejected
+
+
+def refused(status: int, body: dict[str, Any] | None = None) -> tweepy.HTTPException:
+    response = requests.Response()
+    response.status_code = status
+    response._content = json.dumps(body or {"title": "refused"}).encode()
+    return (tweepy.TooManyRequests if status == 429 else tweepy.HTTPException)(response)
+
+
+CAPPED = {
+    "title": "UsageCapExceeded",
+    "period": "Monthly",
+    "type": "https://api.twitter.com/2/problems/usage-capped",
+}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(refused(status) for status in (400, 401, 402, 403)),
+        *(refused(429, {name: value}) for name, value in CAPPED.items()),
+    ],
+)
+@pytest.mark.parametrize("ask", [count, lambda *given, **options: list(search(*given, **options))])
+def test_what_waiting_does_not_mend_is_never_waited_for(
+    topics: Topics, error: tweepy.HTTPException, ask: Any
+) -> None:
+    x: Any = ArchiveX({})
+    x.failures = [error]
+    x.get_recent_tweets_count = x.search_recent_tweets
+    slept: list[float] = []
+    with pytest.raises(RefusedError, match=f"X says {error.response.status_code}"):
+        ask(x, topics, "ukraine", START, END, clock=lambda: NOW, sleep=slept.append)
+    assert slept == []
+
+
+def test_a_rate_limit_that_does_not_pass_is_not_waited_for_for_ever(topics: Topics) -> None:
+    x = ArchiveX({LOW: "ukraine"})
+    x.failures = [TooMany(None) for _ in range(100)]
+    slept: list[float] = []
+    with pytest.raises(PatienceError):
+        list(recovered(x, topics, sleep=slept.append))
+    assert sum(slept) <= 1800
+
+
+def test_a_page_is_reserved_before_it_is_asked_for_and_stays_so_where_x_may_have_sent_it(
+    topics: Topics,
+) -> None:
+    x, purse = ArchiveX({}), Purse(500)
+    x.failures = [requests.ConnectionError()]
+    with pytest.raises(requests.ConnectionError):
+        list(recovered(x, topics, purse=purse))
+    assert purse.left == 400
+    purse = Purse(500)
+    x.failures = [refused(402)]
+    with pytest.raises(RefusedError):
+        list(recovered(x, topics, purse=purse))
+    assert purse.left == 500
 
 
 @pytest.mark.parametrize(

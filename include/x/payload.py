@@ -1,0 +1,99 @@
+"""What a payload of X has to be before it goes to raw: one check for the stream and for search.
+
+A payload of another shape than the table raw (sql/tables/raw.sql) fails every query over it, so it is
+quarantined instead.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+CREATED_AT = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\d(\.\d+)?Z")
+"""X's form of a time, and the only one from which the delivery stream can read day and hour."""
+
+QUARANTINED_CHARACTERS = 65_536
+"""What is kept of a line that is no tweet."""
+
+_INTEGER = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+
+
+class _Geo(Struct):
+    place_id: str | None = None
+
+
+class _TweetMetrics(Struct):
+    retweet_count: _INTEGER | None = None
+    reply_count: _INTEGER | None = None
+    like_count: _INTEGER | None = None
+    quote_count: _INTEGER | None = None
+
+
+class _Note(Struct):
+    text: str | None = None
+
+
+class _Data(Struct):
+    id: str | None = None
+    text: str | None = None
+    note_tweet: _Note | None = None
+    edit_history_tweet_ids: list[str | None] | None = None
+    created_at: str | None = None
+    author_id: str | None = None
+    lang: str | None = None
+    geo: _Geo | None = None
+    public_metrics: _TweetMetrics | None = None
+
+
+class _UserMetrics(Struct):
+    followers_count: _INTEGER | None = None
+
+
+class _User(Struct):
+    id: str | None = None
+    location: str | None = None
+    public_metrics: _UserMetrics | None = None
+
+
+class _Place(Struct):
+    id: str | None = None
+    full_name: str | None = None
+    country_code: str | None = None
+
+
+class _Includes(Struct):
+    users: list[_User | None] | None = None
+    places: list[_Place | None] | None = None
+
+
+class Shape(Struct):
+    """The columns of raw that X fills; a null is as good as an absent field."""
+
+    data: _Data
+    includes: _Includes | None = None
+
+
+_OURS = frozenset(("ingest", "kind", "at"))
+_COLUMNS = frozenset(Shape.__struct_fields__)
+
+
+def is_payload(payload: Any) -> bool:
+    """Whether the table raw can read ``payload``, and nothing in it could be taken for ours."""
+    if not isinstance(payload, dict):
+        return False
+    # The table's reader ignores the case of keys, and what has a `kind` or a time is none of X's.
+    if any(key in _OURS or (key.lower() in _COLUMNS and key not in _COLUMNS) for key in payload):
+        return False
+    try:
+        msgspec.convert({key: payload[key] for key in _COLUMNS & payload.keys()}, Shape)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def is_dated(data: dict[str, Any]) -> bool:
+    """Whether the post of a payload says when it was created, in X's form."""
+    return CREATED_AT.fullmatch(data.get("created_at") or "") is not None
