@@ -54,7 +54,9 @@ class DagRuns:
 
     def started_since(self, begun: datetime) -> list[dict[str, Any]]:
         """The runs of all DAGs that were started, or cleared and started again, since then; newest first."""
-        return self.airflow.runs(limit=MOST_RUNS, start_date_gte=begun.isoformat())
+        runs = self.airflow.runs(limit=MOST_RUNS, start_date_gte=begun.isoformat())
+        # Airflow takes a run without a start for one that starts now, also where it ended long ago.
+        return [run for run in runs if datetime.fromisoformat(run["start_date"] or run["run_after"]) >= begun]
 
     def run(self, dag_id: str, name: str, conf: dict[str, Any] | None = None) -> str:
         """Starts a run by hand, waits for its success and returns its id; raises `AirflowError` otherwise."""

@@ -29,7 +29,7 @@ _MARK = "X_OPINION_PROCESS"
 """The variable by which what a child has started is known, also when it is no longer anyone's child."""
 
 
-_TAIL_BYTES = 65_536
+_TAIL_BYTES, _QUOTED = 65_536, 500
 _WORKING = 0.05
 """The share of a processor that one that starts and is not stuck uses at least."""
 _ANSWERED = re.compile(
@@ -78,8 +78,8 @@ class Process:
         errors = [line for line in own if _ERROR.search(line)]
         killed = (self.popen.poll() or 0) < 0
         if killed:
-            return errors[-1] if errors else "its log shows no error"
-        return own[-1] if own else "it wrote nothing"
+            return f"its last error was {errors[-1][:_QUOTED]}" if errors else "its log shows no error"
+        return own[-1][:_QUOTED] if own else "it wrote nothing"
 
     def check(self) -> None:
         """Raises `ProcessError` where the process has ended."""

@@ -136,7 +136,7 @@ time.sleep(300)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["error"], "service was killed by SIGKILL: ERROR    the database is locked"),
+        (["error"], "service was killed by SIGKILL: its last error was ERROR    the database is locked"),
         ([], "service was killed by SIGKILL: its log shows no error"),
         (["exits"], "service ended with status 1: no room left"),
     ],

@@ -136,6 +136,20 @@ def test_a_task_that_stands_still_is_given_up_and_its_page_named(
     assert schedule.time < 2 * STALLED_SECONDS
 
 
+def test_an_earlier_run_that_failed_before_its_start_is_not_counted(tmp_path: Path) -> None:
+    """Airflow gives it for every ``start_date_gte``: it takes a missing start for now."""
+    early, late = "2026-11-26T10:00:00Z", "2026-11-26T13:00:00Z"
+    made = [
+        {"dag_run_id": "failed early", "start_date": None, "run_after": early},
+        {"dag_run_id": "queued", "start_date": None, "run_after": late},
+        {"dag_run_id": "cleared and started again", "start_date": late, "run_after": early},
+    ]
+    airflow: Any = SimpleNamespace(runs=lambda **_: made)
+    nothing: Any = None
+    found = DagRuns(nothing, airflow).started_since(NOW)
+    assert [run["dag_run_id"] for run in found] == ["queued", "cleared and started again"]
+
+
 @pytest.mark.parametrize(
     ("given", "kept"), [("", "127.0.0.1,localhost"), ("corp,127.0.0.1", "corp,127.0.0.1,localhost")]
 )
