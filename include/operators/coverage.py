@@ -184,19 +184,31 @@ class PlanCoverageOperator(_CoverageOperator):
 
     def _recoveries(self, measured: Measurement, reach: datetime, recoveries: Any) -> list[Recovery]:
         from include.coverage.evidence import sample_at
+        from include.coverage.judge import GapState
         from include.coverage.recover import too_many_attempts
         from include.x.budget import PostsLedger, month_of, monthly_posts
-        from include.x.search import count
+        from include.x.search import Counts
 
         topics, x_client = _topics(), _x_client()
         used = PostsLedger(client("s3"), settings().bucket).used(month_of(_now()))
+        unfilled = [
+            gap.stretch
+            for row in measured.rows
+            for gap in row.gaps
+            if gap.state in (GapState.OPEN, GapState.FILLING)
+        ]
+        counts = Counts(
+            x_client,
+            topics,
+            min(stretch.start for stretch in unfilled),
+            max(stretch.end for stretch in unfilled),
+            sleep=_not_waiting,
+        )
         planned: list[Recovery] = recoveries(
             measured.rows,
             reach,
             monthly_posts(settings(), topics) - used,
-            lambda topic, stretch: count(
-                x_client, topics, topic, stretch.start, stretch.end, sleep=_not_waiting
-            ),
+            lambda topic, stretch: counts.of(topic, stretch.start, stretch.end),
             lambda window: sample_at(window, measured.heartbeats),
             lambda topic, stretch: too_many_attempts(client("s3"), settings(), topics, topic, stretch),
         )

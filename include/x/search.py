@@ -378,7 +378,8 @@ def count(
 ) -> int:
     """How many posts a recovery of ``[start, end)`` would buy: X's counts, an estimate and no truth.
 
-    One call a query; it costs a fraction of reading the posts (X's price list). Raises as `search` does.
+    One call a query; it costs a fraction of reading the posts (X's price list). `Counts` estimates many
+    stretches by as few calls. Raises as `search` does.
     """
     low, high = snowflake.lowest_id(start), snowflake.lowest_id(end)
     ask = partial(
@@ -387,6 +388,70 @@ def count(
     return sum(
         _total(_patiently(partial(ask, query), clock, sleep)["meta"])
         for query in search_queries(topics, topic)
+    )
+
+
+class Counts:
+    """X's counts of a span by the minute, asked once a topic however many stretches of it are estimated.
+
+    X gives seven days by the minute in one call, and allows 300 calls in 15 minutes (its API reference).
+    Raises as `search` does.
+    """
+
+    def __init__(
+        self,
+        client: tweepy.Client,
+        topics: Topics,
+        start: datetime,
+        end: datetime,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client = client
+        self._topics = topics
+        self._bounds = (snowflake.lowest_id(start), snowflake.lowest_id(end))
+        self._clock = clock
+        self._sleep = sleep
+        self._minutes: dict[str, list[tuple[datetime, datetime, int]]] = {}
+
+    def of(self, topic: str, start: datetime, end: datetime) -> int:
+        """How many posts a recovery of ``[start, end)`` would buy; a minute that it cuts counts whole."""
+        if topic not in self._minutes:
+            self._minutes[topic] = self._asked(topic)
+        return sum(posts for first, last, posts in self._minutes[topic] if first < end and start < last)
+
+    def _asked(self, topic: str) -> list[tuple[datetime, datetime, int]]:
+        low, high = self._bounds
+        minutes: list[tuple[datetime, datetime, int]] = []
+        for query in search_queries(self._topics, topic):
+            token: str | None = None
+            while True:
+                more = {"next_token": token} if token else {}
+                ask = partial(
+                    self._client.get_recent_tweets_count,
+                    query,
+                    since_id=str(low - 1),
+                    until_id=str(high),
+                    granularity="minute",
+                    **more,
+                )
+                answer = _patiently(ask, self._clock, self._sleep)
+                minutes += [_minute(one) for one in answer.get("data") or ()]
+                following = answer.get("meta", {}).get("next_token")
+                if not following or following == token:
+                    break
+                token = following
+        return minutes
+
+
+def _minute(counted: Mapping[str, Any]) -> tuple[datetime, datetime, int]:
+    """One entry of X's counts: `post_count` in its OpenAPI 2.168, `tweet_count` before."""
+    posts = counted.get("post_count")
+    return (
+        datetime.fromisoformat(counted["start"]),
+        datetime.fromisoformat(counted["end"]),
+        int(counted["tweet_count"] if posts is None else posts),
     )
 
 

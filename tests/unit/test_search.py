@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,8 +17,9 @@ from include.settings import Settings
 from include.x import snowflake
 from include.x.budget import BudgetError
 from include.x.client import RefusedError
+from include.x.records import iso
 from include.x.rules import rule_hash
-from include.x.search import Memory, PatienceError, SearchError, count, sampled, search
+from include.x.search import Counts, Memory, PatienceError, SearchError, count, sampled, search
 from include.x.topics import Topics, load
 
 START = datetime(2026, 11, 20, 5, 0, 0, 250_000, tzinfo=UTC)
@@ -49,6 +51,7 @@ class ArchiveX:
     def __init__(self, posts: dict[int, str]) -> None:
         self.posts = posts
         self.asked: list[dict[str, Any]] = []
+        self.counted: list[str] = []
         self.failures: list[Exception] = []
 
     def found(self, query: str, since_id: str, until_id: str) -> list[int]:
@@ -88,7 +91,20 @@ class ArchiveX:
         }
 
     def get_recent_tweets_count(self, query: str, **params: Any) -> dict[str, Any]:
-        return {"meta": {self.total: len(self.found(query, params["since_id"], params["until_id"]))}}
+        found = self.found(query, params["since_id"], params["until_id"])
+        self.counted.append(query)
+        minutes = Counter(snowflake.from_milliseconds(number) for number in map(_minute_of, found))
+        entry = self.total.removeprefix("total_")
+        data = [
+            {"start": iso(start), "end": iso(start + timedelta(minutes=1)), entry: posts}
+            for start, posts in minutes.items()
+        ]
+        return {"data": data, "meta": {self.total: len(found)}}
+
+
+def _minute_of(tweet_id: int) -> int:
+    milliseconds = snowflake.milliseconds(tweet_id)
+    return milliseconds - milliseconds % 60_000
 
 
 def recovered(x: ArchiveX, topics: Topics, **options: Any) -> Any:
@@ -426,8 +442,21 @@ def test_other_failures_of_x_are_not_swallowed(topics: Topics) -> None:
         list(recovered(x, topics))
 
 
+@given(st.dictionaries(id_in_or_near, texts, max_size=100))
+def test_many_stretches_are_estimated_by_the_calls_of_one(posts: dict[int, str]) -> None:
+    x = ArchiveX(posts)
+    counts = Counts(x, TOPICS, START, END)  # type: ignore[arg-type]
+    step = (END - START) / 4
+    quarters = [counts.of("ukraine", START + step * place, START + step * (place + 1)) for place in range(4)]
+    calls = len(x.counted)
+    assert counts.of("ukraine", START, END) == count(x, TOPICS, "ukraine", START, END)
+    assert sum(quarters) >= counts.of("ukraine", START, END)
+    assert calls == len(set(x.counted))
+
+
 @pytest.mark.parametrize("total", ["total_post_count", "total_tweet_count"])
 def test_counts_are_read_by_their_new_name_and_by_the_old_one(total: str) -> None:
     x = ArchiveX({LOW: "ukraine", LOW + 6: "ukraine"})
     x.total = total
     assert count(x, TOPICS, "ukraine", START, END) == 2
+    assert Counts(x, TOPICS, START, END).of("ukraine", START, END) == 2  # type: ignore[arg-type]
