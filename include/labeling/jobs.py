@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,9 @@ _ABSENT = frozenset({"ValidationException", "ResourceNotFound"})
 _TAKEN = "ResourceInUse"
 _NO_CAPACITY = frozenset({"ResourceLimitExceeded", "ThrottlingException", "Throttling", "CapacityError"})
 _RACES = 5
+
+S3_SECOND = timedelta(seconds=1)
+"""S3 tells whole seconds: an object may have been written so much later than it says."""
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +164,9 @@ def start(sagemaker: SageMakerClient, s3: S3Client, job: Job, artifact_written: 
         while True:
             found = describe(sagemaker, name)
             if found is None:
+                # So that the artefact is known to be older than the job; a wait for one just uploaded only.
+                young = artifact_written + 2 * S3_SECOND - datetime.now(UTC)
+                time.sleep(min(max(young.total_seconds(), 0), 2))
                 try:
                     sagemaker.create_transform_job(TransformJobName=name, **job.request)
                 except ClientError as error:
@@ -179,7 +185,7 @@ def start(sagemaker: SageMakerClient, s3: S3Client, job: Job, artifact_written: 
                 return Started(name, state, created=False)
             if state == COMPLETED:
                 missing = missing_outputs(s3, job)
-                late = artifact_written > began(sagemaker, name)
+                late = artifact_written + S3_SECOND > began(sagemaker, name)
                 if not missing and not late:
                     log.info("reusing job name=%s output=%s", name, job.output_prefix)
                     return Started(name, state, created=False)

@@ -289,9 +289,10 @@ def test_an_asset_that_is_still_being_changed_is_provisioned_all_the_same(
         UserRole="READER",
     )
     monkeypatch.setenv("OPINION_QUICKSIGHT_PRINCIPALS", json.dumps([reader["User"]["Arn"]]))
+    monkeypatch.setenv("OPINION_DATABASE", "provisioned")
     settings.cache_clear()
     fault = aws.refuse("quicksight", "POST .*/data-sets$", "ConflictException", 409, times=2)
-    assert "created data set x_opinion-opinion" in provision.quicksight.function()
+    assert "created data set provisioned-opinion" in provision.quicksight.function()
     assert aws.struck(fault) == 2
     assert provision.quicksight.function() == []
 
