@@ -3,6 +3,12 @@
 Without parameters X gives a post's id, text and edit history, a user's id, name and username, a place's id
 and full name. An object is included only if an expansion names it; the field that refers to it comes along.
 Source: X's documentation "Fields" and "Expansions", OpenAPI 2.167.
+
+OpenAPI 2.168 calls tweets posts: ``post.fields`` with ``referenced_posts``, ``note_post`` and
+``edit_history_post_ids``, and expansions named alike. xdk 0.10.6 sends that to search, and the names from
+before to the stream; tweepy 4.17 and twarc 2.14 send the names from before everywhere. Both are taken at
+every endpoint. Objects are written with the names from before, as X answers ``tweet.fields``, which this
+project sends; users of X's API report that ``post.fields`` gets the new names, which is not imitated.
 """
 
 from __future__ import annotations
@@ -17,9 +23,10 @@ _FIELDS = {
     "tweet.fields": names(
         "article attachments author_id card_uri community_id context_annotations conversation_id created_at "
         "display_text_range edit_controls edit_history_tweet_ids entities geo id in_reply_to_user_id lang "
-        "media_metadata non_public_metrics note_tweet organic_metrics possibly_sensitive promoted_metrics "
-        "public_metrics referenced_tweets reply_settings scopes source suggested_source_links text "
-        "withheld"
+        "matched_media_notes media_metadata non_public_metrics note_request_suggestions note_tweet "
+        "organic_metrics paid_partnership possibly_sensitive promoted_metrics public_metrics "
+        "referenced_tweets reply_settings scopes source suggested_source_links "
+        "suggested_source_links_with_counts text withheld"
     ),
     "user.fields": names(
         "affiliation confirmed_email connection_status created_at description entities id "
@@ -34,6 +41,12 @@ _FIELDS = {
     ),
     "poll.fields": names("duration_minutes end_datetime id options voting_status"),
 }
+_TWEET_NAMES = {
+    "referenced_tweets": "referenced_posts",
+    "note_tweet": "note_post",
+    "edit_history_tweet_ids": "edit_history_post_ids",
+}
+"""The fields that OpenAPI 2.168 calls otherwise."""
 _DEFAULTS = {
     "tweet.fields": frozenset({"id", "text", "edit_history_tweet_ids"}),
     "user.fields": frozenset({"id", "name", "username"}),
@@ -57,10 +70,25 @@ _EXPANSIONS: dict[str, str] = {
     "article.cover_media": "article",
     "article.media_entities": "article",
 }
+_POST_FIELDS = {_TWEET_NAMES.get(name, name): name for name in (*_FIELDS["tweet.fields"], "article_title")}
+"""The values of ``post.fields``, and the fields that they are in ``tweet.fields``."""
+_POST_EXPANSIONS = {
+    "referenced_posts": "referenced_tweets.id",
+    "referenced_posts.id": "referenced_tweets.id",
+    "referenced_posts.id.author_id": "referenced_tweets.id.author_id",
+    "referenced_posts.id.attachments.media_keys": "referenced_tweets.id.attachments.media_keys",
+    "edit_history_post_ids": "edit_history_tweet_ids",
+}
+"""The expansions of OpenAPI 2.168 that have another name in 2.167."""
 _CUT = 280
 """Characters of a post's text that X gives outside ``note_tweet``."""
 
-PARAMETERS = ("expansions", *_FIELDS)
+_KNOWN: dict[str, frozenset[str]] = {
+    "expansions": frozenset((*_EXPANSIONS, *_POST_EXPANSIONS)),
+    **_FIELDS,
+    "post.fields": frozenset(_POST_FIELDS),
+}
+PARAMETERS = tuple(_KNOWN)
 """The names of the query parameters that `Selection.read` reads."""
 
 
@@ -76,7 +104,7 @@ class Selection:
         """From a request's parameters; raises `Problem` 400 naming every value that X does not know."""
         errors = []
         chosen: dict[str, frozenset[str]] = {}
-        for name, known in {"expansions": frozenset(_EXPANSIONS), **_FIELDS}.items():
+        for name, known in _KNOWN.items():
             values = frozenset(filter(None, parameters.get(name, "").split(",")))
             chosen[name] = values
             errors += [
@@ -88,7 +116,8 @@ class Selection:
             ]
         if errors:
             raise invalid_request(errors)
-        expansions = chosen.pop("expansions")
+        expansions = frozenset(_POST_EXPANSIONS.get(name, name) for name in chosen.pop("expansions"))
+        chosen["tweet.fields"] |= {_POST_FIELDS[name] for name in chosen.pop("post.fields")}
         fields = {name: values | _DEFAULTS[name] for name, values in chosen.items()}
         fields["tweet.fields"] |= {_EXPANSIONS[expansion] for expansion in expansions}
         return cls(fields, expansions)

@@ -354,6 +354,29 @@ class TestSearch:
     def test_a_query_that_nothing_meets_gives_an_empty_page(self, refusing: Service) -> None:
         assert refusing.get("/2/tweets/search/recent", query="apple").json() == {"meta": {"result_count": 0}}
 
+    def test_fields_and_expansions_can_be_named_as_those_of_posts_or_of_tweets(
+        self, service: Service
+    ) -> None:
+        newest = service.client().search_recent_tweets("apple OR pear", max_results=10).data[0]
+        asked = {"query": "apple OR pear", "until_id": str(newest.id), "max_results": "100"}
+        old = asked | {
+            "tweet.fields": "created_at,note_tweet,referenced_tweets",
+            "expansions": "referenced_tweets.id,referenced_tweets.id.author_id,edit_history_tweet_ids",
+        }
+        new = asked | {
+            "post.fields": "created_at,note_post,referenced_posts",
+            "expansions": "referenced_posts.id,referenced_posts.id.author_id,edit_history_post_ids",
+        }
+        of_tweets, of_posts = (
+            service.get("/2/tweets/search/recent", **parameters).json() for parameters in (old, new)
+        )
+        assert of_posts == of_tweets
+        assert of_posts["includes"]["tweets"]
+        assert any("referenced_tweets" in post for post in of_posts["data"])
+        # As xdk 0.10.6 names them: without ".id".
+        short = service.get("/2/tweets/search/recent", **(new | {"expansions": "referenced_posts"})).json()
+        assert short["includes"]["tweets"] == of_tweets["includes"]["tweets"]
+
     def test_without_times_it_ends_thirty_seconds_ago(self, service: Service) -> None:
         newest = service.client().search_recent_tweets("apple OR pear", max_results=10).data[0]
         assert 30 <= clock() - milliseconds(newest.id) / 1000 < 300
@@ -369,6 +392,8 @@ class TestSearch:
             ({"query": "apple", "max_results": "9"}, "max_results", "[9] is not between 10 and 100"),
             ({"query": "apple", "max_results": "101"}, "max_results", "[101] is not between 10 and 100"),
             ({"query": "apple", "tweet.fields": "id,nope"}, "tweet.fields", "[nope] is not one of ["),
+            ({"query": "apple", "post.fields": "id,nope"}, "post.fields", "[nope] is not one of ["),
+            ({"query": "apple", "post.fields": "note_tweet"}, "post.fields", "[note_tweet] is not one of ["),
             ({"query": "apple", "expansions": "author"}, "expansions", "[author] is not one of ["),
             ({"query": "apple", "nope": "1"}, "nope", "The query parameter [nope] is not one of ["),
             ({"query": "apple", "since_id": "12"}, "since_id", "must be a tweet id created after"),
