@@ -1,5 +1,7 @@
 """Resolves the dependencies: ``constraints.txt`` for MWAA and Astro, ``locks/`` with hashes for this machine.
 
+All keep to the pins of Airflow's release and of Amazon MWAA, which lie in ``locks/`` as they are published.
+
 ``python -m tools.lock`` keeps what is locked as long as it fits requirements.txt and pyproject.toml;
 ``python -m tools.lock --upgrade`` takes the newest that they allow.
 """
@@ -16,6 +18,9 @@ from tools.setup import ROOT, find_uv
 PYTHON = "3.12"
 GROUPS = ("local", "jars", "model", "test")
 """What Airflow's environment has on this machine beside the requirements."""
+GIVEN = ("airflow-constraints-3.3.1.txt", "mwaa-constraints-3.3.1.txt")
+"""Pins that others have set, in locks/: Airflow's own of its release, and those of Amazon MWAA, which applies
+both to every installation. What contradicts them does not install there."""
 ENVIRONMENTS = ("ml", "pack")
 """Groups that are environments of their own, each with a lock of its name."""
 
@@ -30,7 +35,8 @@ def main(arguments: list[str]) -> None:
         lines = (ROOT / "requirements.txt").read_text().splitlines(keepends=True)
         direct.write_text("".join(line for line in lines if not line.startswith("--constraint")))
         constraints = ROOT / "constraints.txt"
-        _run([*compile_, "-o", str(constraints), str(direct)])
+        given = [word for name in GIVEN for word in ("--constraint", str(ROOT / "locks" / name))]
+        _run([*compile_, *given, "-o", str(constraints), str(direct)])
         groups = [word for group in GROUPS for word in ("--group", group)]
         lock = ["--universal", "--generate-hashes", "--constraint", str(constraints), *groups]
         _run([*compile_, *lock, "-o", str(ROOT / "locks" / "airflow.txt"), str(direct)])

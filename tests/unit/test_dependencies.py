@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.lock import ENVIRONMENTS
+from tools.lock import ENVIRONMENTS, GIVEN
 
 ROOT = Path(__file__).parents[2]
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", re.MULTILINE)
@@ -21,6 +21,15 @@ def test_the_lock_satisfies_every_constraint() -> None:
     lock, constraints = pins("locks/airflow.txt"), pins("constraints.txt")
     assert len(constraints) > 100
     assert {name: lock.get(name) for name in constraints} == constraints
+
+
+@pytest.mark.parametrize("given", GIVEN)
+def test_no_pin_contradicts_those_of_the_release_and_of_mwaa(given: str) -> None:
+    """MWAA applies both to every installation; one that differs ends it with "No matching distribution"."""
+    theirs, ours = pins(f"locks/{given}"), pins("constraints.txt")
+    shared = theirs.keys() & ours.keys()
+    assert shared
+    assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
 
 
 def test_every_requirement_is_pinned_and_constrained() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tools import mwaa, setup
+from tools import lock, mwaa
 
 ROOT = Path(__file__).parents[2]
 DAGS = {path.stem for path in (ROOT / "dags").glob("*.py")}
@@ -88,7 +88,7 @@ class Deployed:
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
-    """The artefacts, built, unpacked and installed."""
+    """The artefacts, built, unpacked and installed as MWAA does it: by pip, under the pins that it adds."""
     folder = tmp_path_factory.mktemp("mwaa")
     assert mwaa.main(["--target", str(folder / "mwaa")]) == 0
     with zipfile.ZipFile(folder / "mwaa" / "plugins.zip") as archive:
@@ -96,13 +96,24 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
     requirements = folder / "requirements.txt"
     there = (folder / "mwaa" / "requirements.txt").read_text()
     requirements.write_text(there.replace(mwaa.DAG_FOLDER, str(folder / "mwaa" / "dags")))
-    uv = setup.find_uv()
+    # Not from the suite's own environment: a virtual environment of a virtual environment shares its pip.
+    base = Path(sys.base_prefix) / "bin" / "python3.12"
+    subprocess.run([base, "-m", "venv", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder / "venv"], check=True)
-    install = [uv, "pip", "install", "--quiet", "--python", str(python), "-r", str(requirements)]
-    # What set-up has installed is in uv's cache; only where that was emptied is the index asked.
-    if subprocess.run([*install, "--offline"], capture_output=True, check=False).returncode:
-        subprocess.run(install, check=True)
+    install = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-compile",
+        "--disable-pip-version-check",
+        "-r",
+        requirements,
+    ]
+    pins = [word for name in lock.GIVEN for word in ("--constraint", ROOT / "locks" / name)]
+    done = subprocess.run([*install, *pins], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     return Deployed(folder, python)
 
 
