@@ -13,16 +13,16 @@ from include.lake import sql
 from include.lake.sql import StatementError, literal, render
 
 BOUNDS = {
-    "first_day": "2026-11-20",
-    "last_day": "2026-11-20",
-    "first_hour": "2026-11-20T05",
-    "last_hour": "2026-11-20T05",
+    "days": ["2026-11-20"],
+    "hours": ["2026-11-20T05", "2026-11-20T06"],
+    "unreadable": [""],
 }
 
 
 def test_every_parameter_is_put_in_as_a_literal_and_comments_go() -> None:
     statement = render("coverage/heartbeats", **BOUNDS)
-    assert "dt BETWEEN '2026-11-20' AND '2026-11-20'" in statement
+    assert "dt IN ('2026-11-20')" in statement
+    assert "IN ('2026-11-20T05', '2026-11-20T06')" in statement
     assert "${" not in statement
     assert "--" not in statement
     assert statement.startswith("SELECT")
@@ -34,11 +34,11 @@ def test_every_parameter_is_put_in_as_a_literal_and_comments_go() -> None:
         (
             "coverage/heartbeats",
             {},
-            "missing parameters: first_day, first_hour, last_day, last_hour; unknown: none",
+            "missing parameters: days, hours, unreadable; unknown: none",
         ),
         ("coverage/heartbeats", {**BOUNDS, "topic": "a"}, "missing parameters: none; unknown: topic"),
         ("coverage/nothing", {}, "there is no statement 'coverage/nothing'; there are coverage/heartbeats"),
-        ("coverage/heartbeats", {**BOUNDS, "first_day": "2026' OR '1'='1"}, "holds a quote"),
+        ("coverage/heartbeats", {**BOUNDS, "days": ["2026' OR '1'='1"]}, "holds a quote"),
     ],
 )
 def test_what_does_not_fit_is_refused(name: str, values: dict[str, Any], says: str) -> None:
