@@ -27,7 +27,7 @@ from typing import Any
 import orjson
 
 from include.x.snowflake import EPOCH_MS, LOW_BITS, milliseconds
-from local.x_api.archive_files import READING, FileError, values
+from local.x_api.archive_files import READING, ChangedError, FileError, values
 from local.x_api.post import Json, Post, objects, part
 
 _LOW_MASK = (1 << LOW_BITS) - 1
@@ -53,13 +53,20 @@ class Archive:
     """
 
     def __init__(self, path: Path, state: Path, clock: Callable[[], float] = time.time) -> None:
-        """Reads the file; raises `ArchiveError` if it cannot be read, or if most of it is no post."""
+        """Reads the file.
+
+        Raises `ArchiveError` if it cannot be read, if most of it is no post, if it changes meanwhile, or if
+        the state folder cannot be written to.
+        """
         self.skipped: Counter[str] = Counter()
         self.duplicates = 0
-        self._payloads = tempfile.TemporaryFile(dir=state)  # noqa: SIM115 - open as long as the archive
+        try:
+            self._payloads = tempfile.TemporaryFile(dir=state)  # noqa: SIM115 - open as long as the archive
+        except OSError as error:
+            raise _unwritable(state, error) from error
         self._original_ids: dict[int, int] = {}
         """The id in the file, and the one that agrees with the time that the post has."""
-        self._read(path)
+        self._read(path, state)
         first, last = milliseconds(self._snowflakes[0]), milliseconds(self._snowflakes[-1])
         count = len(self._snowflakes)
         mean_gap = (last - first) // (count - 1) if count > 1 else _LONE_POST_SPAN
@@ -101,7 +108,7 @@ class Archive:
             for place in reversed(places) if newest_first else places:
                 yield self._post(place, self._shift + cycle * self._span)
 
-    def _read(self, path: Path) -> None:
+    def _read(self, path: Path, state: Path) -> None:
         told = 0.0
 
         def tell() -> None:
@@ -116,7 +123,9 @@ class Archive:
 
         try:
             reading, found = values(path, tell, skip)
-            places = self._placed(found)
+            places = self._placed(found, state)
+        except ChangedError as error:
+            raise ArchiveError(str(error)) from error
         except (FileError, OSError) as error:
             raise ArchiveError(f"the archive {path} cannot be read: {error}") from error
         self._damaged = dict(reading.damaged)
@@ -127,7 +136,7 @@ class Archive:
         self._offsets = array("Q", (offset for _, offset, _ in places))
         self._sizes = array("L", (size for _, _, size in places))
 
-    def _placed(self, found: Iterator[Any]) -> list[tuple[int, int, int]]:
+    def _placed(self, found: Iterator[Any], state: Path) -> list[tuple[int, int, int]]:
         """Writes the payloads down: every post's id by its time, and where its payload lies."""
         places: list[tuple[int, int, int]] = []
         taken: set[int] = set()
@@ -147,10 +156,16 @@ class Archive:
                     snowflake = (snowflake >> LOW_BITS << LOW_BITS) | low
                 taken.add(snowflake)
                 self._original_ids[post_id] = snowflake
-                self._payloads.write(payload)
+                try:
+                    self._payloads.write(payload)
+                except OSError as error:
+                    raise _unwritable(state, error) from error
                 places.append((snowflake, offset, len(payload)))
                 offset += len(payload)
-        self._payloads.flush()
+        try:
+            self._payloads.flush()
+        except OSError as error:
+            raise _unwritable(state, error) from error
         return places
 
     def _posts(self, value: object) -> Iterator[tuple[object, object]]:
@@ -188,13 +203,22 @@ class Archive:
 
     def _kept_shift(self, path: Path, shift: int) -> int:
         """The shift of the first start with this content; now is the first if there was none."""
-        kept: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+        try:
+            kept: dict[str, int] = json.loads(path.read_bytes()) if path.exists() else {}
+        except ValueError as error:
+            raise ArchiveError(
+                f"{path}, which says by how much archives are moved, is damaged ({error}): delete it, and the"
+                " tweets come again under new ids"
+            ) from error
         digest = self._digest
         if digest not in kept:
             kept[digest] = shift
             written = path.with_suffix(".new")
-            written.write_text(json.dumps(kept))
-            written.replace(path)
+            try:
+                written.write_text(json.dumps(kept))
+                written.replace(path)
+            except OSError as error:
+                raise _unwritable(path.parent, error) from error
         return kept[digest]
 
     def _post(self, place: int, shift: int) -> Post:
@@ -210,6 +234,12 @@ class Archive:
         """The id after the shift; a post that is not in the file moves by the same time."""
         number = int(post_id)
         return str(max(1, self._original_ids.get(number, number) + (shift << LOW_BITS)))
+
+
+def _unwritable(state: Path, error: OSError) -> ArchiveError:
+    return ArchiveError(
+        f"{state} cannot be written to ({error.strerror}): it takes as many bytes as the unpacked archive"
+    )
 
 
 def _original(data: object, includes: object) -> tuple[int, int, bytes] | str:

@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import json
 import lzma
+import os
 import re
 import zipfile
 import zlib
@@ -50,6 +51,13 @@ class FileError(ValueError):
     """A file that holds no tweets of X API v2; the message says what it is and what to do."""
 
 
+class ChangedError(RuntimeError):
+    """A file or folder that was changed while it was read."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} was changed while it was read: start again when it is written whole")
+
+
 @dataclass
 class Reading:
     """What has been read so far: of how many bytes, and what was wrong."""
@@ -64,12 +72,15 @@ class Reading:
 
 def files(path: Path) -> list[Path]:
     """The file, or all files below a folder in the order of their names, without hidden ones."""
-    if not path.is_dir():
-        return [path]
+    return [file for file in _entries(path) if file.is_file()] if path.is_dir() else [path]
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies below a folder; links to other folders are not followed."""
     return sorted(
-        file
-        for file in path.rglob("*")
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        entry
+        for entry in folder.rglob("*")
+        if not any(part.startswith(".") for part in entry.relative_to(folder).parts)
     )
 
 
@@ -93,10 +104,16 @@ def values(
     """The values in a file or folder, one after the other, and the state of the reading.
 
     ``told`` is called now and then; ``skipped`` for each value that cannot be read and each file of a folder
-    or zip that is none of tweets, with the reason. Raises `OSError` for what cannot be opened, and
-    `FileError` where the one file is none of tweets.
+    or zip that is none of tweets, with the reason. Raises `OSError` for what cannot be opened, `FileError`
+    where the one file is none of tweets, and `ChangedError` where something is written meanwhile.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileError("neither a file nor a folder: write its content to a file")
     found = files(path)
+    if path.is_dir():
+        for entry in _entries(path):
+            if entry.is_symlink() and not entry.is_file():
+                skipped("a link that leads to no file: give the folder that it leads to")
     reading = Reading(sum(file.stat().st_size for file in found))
     return reading, _all_values(path, found, reading, told, skipped)
 
@@ -108,6 +125,7 @@ def _all_values(
     for file in found:
         name = str(file.relative_to(path)) if path.is_dir() else file.name
         with file.open("rb") as raw:
+            opened = _state(os.fstat(raw.fileno()))
             if raw.read(4) in _ZIP:
                 parts = _members(raw, name, reading)
             else:
@@ -125,9 +143,18 @@ def _all_values(
                     if len(found) == 1 and part == name:
                         raise
                     skipped(str(error))
+            if _state(file.stat()) != opened:
+                raise ChangedError(name)
         before += file.stat().st_size
+    if files(path) != found:
+        raise ChangedError(path.name)
     reading.done = reading.total
     told()
+
+
+def _state(of: os.stat_result) -> tuple[int, int, int]:
+    """What changes when a file is written to or replaced."""
+    return of.st_ino, of.st_size, of.st_mtime_ns
 
 
 def _members(raw: IO[bytes], name: str, reading: Reading) -> Iterator[tuple[str, IO[bytes]]]:

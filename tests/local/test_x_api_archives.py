@@ -9,6 +9,10 @@ import io
 import json
 import logging
 import lzma
+import os
+import shutil
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
@@ -277,6 +281,108 @@ def test_a_file_that_ends_too_early_gives_what_came_before_and_says_so(
     assert 5_000 < described["tweets"] < 20_000
     assert list(described["damaged"]) == ["tweets"]
     assert described["skipped"] <= 1
+
+
+def test_a_folder_with_a_damaged_file_and_links_gives_the_others_and_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "tweets"
+    folder.mkdir()
+    (folder / "a.ndjson").write_bytes(NDJSON)
+    (folder / "b.gz").write_bytes(gzip.compress(NDJSON)[:40])
+    (folder / "empty").write_bytes(b"")
+    (folder / "round").symlink_to(folder)
+    (folder / "itself").symlink_to("itself")
+    archive = read(folder)
+    assert texts(archive) == EXPECTED
+    assert list(archive.describe()["damaged"]) == ["b.gz"]
+    assert archive.describe()["reasons"] == {
+        "a link that leads to no file: give the folder that it leads to": 2
+    }
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArchiveError, match="pipe cannot be read: neither a file nor a folder"):
+        read(tmp_path / "pipe")
+    (tmp_path / "itself").symlink_to("itself")
+    with pytest.raises(ArchiveError, match="Too many levels of symbolic links"):
+        read(tmp_path / "itself")
+
+
+def grown(path: Path) -> None:
+    with path.open("ab") as content:
+        content.write(NDJSON)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, 1000)
+
+
+def replaced(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    shutil.copystat(path, other)
+    other.replace(path)
+
+
+def joined(path: Path) -> None:
+    (path.parent / "z").write_bytes(NDJSON)
+
+
+@pytest.mark.parametrize("change", [grown, cut, replaced, joined])
+def test_an_archive_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    folder, state = tmp_path / "tweets", tmp_path / "state"
+    folder.mkdir()
+    state.mkdir()
+    file = folder / "a.ndjson"
+    file.write_bytes(NDJSON)
+    changes = [change]
+
+    def reads(line: bytes) -> Any:
+        for wanted in changes:
+            wanted(file)
+        changes.clear()
+        return json.loads(line)
+
+    monkeypatch.setattr(archive_files, "loads", reads)
+    with pytest.raises(ArchiveError, match=r"was changed while it was read: start again when it is written"):
+        Archive(folder, state, clock=NOW.timestamp)
+    assert list(state.iterdir()) == []
+
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+from local.x_api.archive import Archive, ArchiveError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    Archive(Path(sys.argv[1]), Path(sys.argv[2]))
+except ArchiveError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_told_with_its_folder_and_leaves_nothing(tmp_path: Path) -> None:
+    file, state = tmp_path / "tweets", tmp_path / "state"
+    file.write_bytes(NDJSON * 2)
+    state.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, file, state], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.startswith(f"{state} cannot be written to (File too large): it takes as many bytes")
+    assert done.stderr == ""
+    assert list(state.iterdir()) == []
+    assert texts(Archive(file, state, clock=NOW.timestamp)) == EXPECTED
+
+
+def test_a_damaged_file_of_shifts_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "tweets"
+    read(file, NDJSON)
+    (tmp_path / "tweets.state" / "archive.json").write_text('{"3f')
+    with pytest.raises(ArchiveError, match=r"archive\.json, which says .* is damaged .*: delete it"):
+        read(file)
 
 
 def test_an_array_that_ends_too_early_gives_what_came_before_and_says_so(tmp_path: Path) -> None:
