@@ -10,7 +10,8 @@
 --   created_at timestamp(3): When the tweet was made, UTC
 --   author_id varchar: The author, as X names it
 --   lang varchar: The language that X names
---   text varchar: The text as it came
+--   text varchar: The whole text of a long tweet too (note_tweet), with HTML entities as X sends them
+--   edit_history_tweet_ids array(bigint): The ids of all versions of the tweet, oldest first; more than one: edited
 --   tags array(varchar): The tags of the rules that the tweet matched, each once: topics
 --   received_at timestamp(3): When the line was received, UTC
 --   session varchar: The streamer process that received it
@@ -40,7 +41,13 @@ SELECT
   ) AS created_at,
   json_extract_scalar(payload, '$$.data.author_id') AS author_id,
   json_extract_scalar(payload, '$$.data.lang') AS lang,
-  json_extract_scalar(payload, '$$.data.text') AS text,
+  coalesce(
+    nullif(json_extract_scalar(payload, '$$.data.note_tweet.text'), ''),
+    json_extract_scalar(payload, '$$.data.text')
+  ) AS text,
+  coalesce(
+    try(CAST(json_extract(payload, '$$.data.edit_history_tweet_ids') AS array(bigint))), ARRAY[]
+  ) AS edit_history_tweet_ids,
   array_distinct(
     filter(
       transform(

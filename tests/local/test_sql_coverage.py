@@ -261,6 +261,24 @@ def test_an_hour_of_which_the_streamer_kept_every_tweet_out_of_raw_overlaps_in_b
         assert rows[topic, "2026-11-20T10"].alarm == "1 tweets match two topics: the rules are not exclusive"
 
 
+def test_the_view_of_raw_gives_whole_texts_and_the_ids_of_all_versions(lake: Lake) -> None:
+    records = [payload(tweet_id(minute)) for minute in range(1, 6)]
+    whole = "AT&amp;T " + "long " * 178 + "and only the end decides"
+    records[0]["data"] |= {"text": whole[:279] + "…", "note_tweet": {"text": whole}}
+    records[1]["data"] |= {"text": "a &lt; b", "edit_history_tweet_ids": [str(tweet_id(1)), str(tweet_id(2))]}
+    records[2]["data"] |= {"text": "empty note", "note_tweet": {"text": ""}, "edit_history_tweet_ids": ["x"]}
+    records[3]["data"] |= {"text": "null note", "note_tweet": None, "edit_history_tweet_ids": None}
+    records[4]["data"] |= {"text": "strange note", "note_tweet": [1], "edit_history_tweet_ids": "7"}
+    lake.raw("ukraine", TEN, records)
+    rows = lake.database.run(
+        "SELECT text, edit_history_tweet_ids AS versions FROM raw_tweets WHERE dt = '2026-11-20'"
+        " AND hour = '10' ORDER BY tweet_id"
+    )
+    assert [row["text"] for row in rows] == [whole, "a &lt; b", "empty note", "null note", "strange note"]
+    edited = f"[{tweet_id(1)}, {tweet_id(2)}]"
+    assert [row["versions"] for row in rows] == ["[]", edited, "[]", "[]", "[]"]
+
+
 def test_an_hour_of_nothing_but_broken_lines_is_measured(lake: Lake) -> None:
     lake.raw("ukraine", TEN, ["{broken"])
     found = lake.measured()["ukraine", "2026-11-20T10"]
