@@ -33,6 +33,11 @@ class Recovery:
     approval: str | None = None
     approved: bool = False
 
+    @property
+    def waits(self) -> bool:
+        """Whether a person has to allow it first."""
+        return self.approval is not None and not self.approved
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, for XCom."""
         return {
@@ -63,7 +68,7 @@ class Recovery:
 
     def __str__(self) -> str:
         text = f"{self.topic} {self.window.date} {self.stretch}, about {priced(self.posts)}"
-        return f"{text}; needs approval: {self.approval}" if self.approval and not self.approved else text
+        return f"{text}; needs approval: {self.approval}" if self.waits else text
 
 
 class Way(StrEnum):
@@ -211,13 +216,11 @@ def recoveries(
                 approval = failed
             elif posts > posts_left:
                 approval = f"{priced(max(posts_left, 0))} are left of the month's budget"
-            if approval is None or gap.approved:
-                posts_left -= posts
-            planned.append(
-                Recovery(
-                    row.topic, row.window, gap.stretch, sample(row.window), posts, approval, gap.approved
-                )
+            recovery = Recovery(
+                row.topic, row.window, gap.stretch, sample(row.window), posts, approval, gap.approved
             )
+            posts_left -= 0 if recovery.waits else posts
+            planned.append(recovery)
     return planned
 
 
@@ -236,7 +239,7 @@ def propose(windows: Sequence[Window], planned: Sequence[Recovery], steps: Seque
                 "stretch": str(recovery.stretch),
                 "posts": recovery.posts,
                 "dollars": cost(recovery.posts),
-                "approval": None if recovery.approved else recovery.approval,
+                "approval": recovery.approval if recovery.waits else None,
             }
             for recovery in planned
         ],

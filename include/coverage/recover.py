@@ -23,7 +23,15 @@ from include.coverage.judge import GapState
 from include.coverage.plan import Recovery
 from include.coverage.stretch import Stretch
 from include.lake import storage
-from include.lake.layout import quarantine_key, recovered_key, recovery_prefix, recovery_stage
+from include.lake.layout import (
+    quarantine_key,
+    raw_prefix,
+    recovered_key,
+    recovered_stretch,
+    recoveries_prefix,
+    recovery_prefix,
+    recovery_stage,
+)
 from include.settings import Settings
 from include.x.budget import BudgetError, PostsLedger, Reservations, month_of, monthly_posts
 from include.x.payload import QUARANTINED_CHARACTERS
@@ -65,18 +73,26 @@ class State:
     failed: int = 0
     owner: str | None = None
     until: datetime | None = None
+    stretch: Stretch | None = None
 
     def to_json(self) -> bytes:
         """As it is kept."""
         until = self.until.isoformat() if self.until else None
-        return json.dumps({"failed": self.failed, "owner": self.owner, "until": until}).encode()
+        ends = [self.stretch.start.isoformat(), self.stretch.end.isoformat()] if self.stretch else None
+        value = {"failed": self.failed, "owner": self.owner, "until": until, "stretch": ends}
+        return json.dumps(value).encode()
+
+    def is_held(self, owner: str, now: datetime) -> bool:
+        """Whether another ``owner`` than this one is at it."""
+        return self.owner not in (None, owner) and self.until is not None and self.until > now
 
     @classmethod
     def from_json(cls, content: bytes) -> State:
         """Reads what `to_json` gave."""
         value = json.loads(content)
         until = datetime.fromisoformat(value["until"]) if value["until"] else None
-        return cls(int(value["failed"]), value["owner"], until)
+        ends = [datetime.fromisoformat(end) for end in value.get("stretch") or ()]
+        return cls(int(value["failed"]), value["owner"], until, Stretch(*ends) if ends else None)
 
 
 class Store:
@@ -85,10 +101,11 @@ class Store:
     Pages are written as ASCII, so that no text can keep one from being kept.
     """
 
-    def __init__(self, s3: S3Client, bucket: str, prefix: str) -> None:
+    def __init__(self, s3: S3Client, bucket: str, prefix: str, stretch: Stretch) -> None:
         self._s3 = s3
         self._bucket = bucket
         self._prefix = prefix
+        self._stretch = stretch
         self._state = f"{prefix}state.json"
         self._count = 0
 
@@ -128,12 +145,9 @@ class Store:
         def decide(_: Any) -> storage.Content | None:
             nonlocal taken
             found = self.state()
-            taken = found.owner in (None, owner) or found.until is None or found.until <= now
-            return (
-                storage.Content(State(found.failed + begins, owner, now + _LEASE).to_json())
-                if taken
-                else None
-            )
+            taken = not found.is_held(owner, now)
+            state = State(found.failed + begins, owner, now + _LEASE, self._stretch)
+            return storage.Content(state.to_json()) if taken else None
 
         storage.compare_and_swap(self._s3, self._bucket, self._state, decide)
         return taken
@@ -178,7 +192,28 @@ class _Leased:
 def store(s3: S3Client, bucket: str, topics: Topics, topic: str, stretch: Stretch) -> Store:
     """What is kept of a stretch's recovery."""
     named = digest(topics, topic, stretch.start, stretch.end)
-    return Store(s3, bucket, recovery_prefix(topic, named))
+    return Store(s3, bucket, recovery_prefix(topic, named), stretch)
+
+
+def _held_in_part(s3: S3Client, bucket: str, topic: str, stretch: Stretch, owner: str, now: datetime) -> bool:
+    """Whether another owner is at a stretch that overlaps this one: gaps grow while they are open."""
+    for found in storage.list_objects(s3, bucket, recoveries_prefix(topic)).objects:
+        if not found.key.endswith("/state.json"):
+            continue
+        try:
+            state = State.from_json(storage.read(s3, bucket, found.key))
+        except storage.ObjectMissingError:
+            continue  # filled meanwhile
+        if state.stretch and state.stretch.clipped(stretch.start, stretch.end) and state.is_held(owner, now):
+            return True
+    return False
+
+
+def _left(s3: S3Client, bucket: str, recovery: Recovery) -> list[Stretch]:
+    """The parts of the stretch that no recovery has brought back yet."""
+    listing = storage.list_objects(s3, bucket, raw_prefix(recovery.topic, recovery.window))
+    recovered = (recovered_stretch(found.key) for found in listing.objects)
+    return recovery.stretch.without(Stretch(*ends) for ends in recovered if ends)
 
 
 def too_many_attempts(
@@ -204,10 +239,10 @@ def recover(
     """Searches for the stretch and writes what it finds, even nothing: that shows that it was searched.
 
     ``attempt`` must be new at every attempt, ``owner`` the same for attempts that follow each other: while
-    one owner is at a stretch, another leaves it alone. What is bought is recorded in the ledger of posts
-    before it is asked for. Without approval nothing is bought beyond the month's budget, nor after
-    `Settings.max_recovery_attempts` that failed. Raises what search raises: the gap is then as open as
-    before, and what was bought is kept.
+    one owner is at a stretch, another leaves alone what overlaps it. What was recovered is not bought again.
+    What is bought is recorded in the ledger of posts before it is asked for. Without approval nothing is
+    bought beyond the month's budget, nor after `Settings.max_recovery_attempts` that failed. Raises what
+    search raises: the gap is then as open as before, and what was bought is kept.
     """
     moment = now or datetime.now(UTC)
     stretch = recovery.stretch
@@ -219,6 +254,18 @@ def recover(
     kept = store(s3, settings.bucket, topics, recovery.topic, stretch)
     if not kept.lease(owner or attempt, moment, begins=True):
         return Outcome(GapState.FILLING, 0, 0, "another run is recovering it")
+    # In this order: a run that ends in between has written its object.
+    if _held_in_part(s3, settings.bucket, recovery.topic, stretch, owner or attempt, moment):
+        kept.release(failed=False)
+        return Outcome(GapState.FILLING, 0, 0, "another run is recovering a part of it")
+    left = _left(s3, settings.bucket, recovery)
+    if not left:
+        kept.clear()
+        return Outcome(GapState.FILLED, 0, 0)
+    if left != [stretch]:
+        kept.release(failed=False)
+        reason = "a part of it was recovered since it was planned; the next run plans the rest"
+        return Outcome(GapState.OPEN, 0, 0, reason)
     month = month_of(moment)
     budget = None if recovery.approved else monthly_posts(settings, topics)
     writer = f"search-{recovery.topic}-{stretch.start:%Y%m%dT%H%M%S}-{stretch.end:%Y%m%dT%H%M%S}-{attempt}"

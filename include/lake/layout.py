@@ -125,7 +125,17 @@ def work_prefix(window: Window) -> str:
 
 def recovery_prefix(topic: str, digest: str) -> str:
     """Pages that search was paid for and that are not in raw yet, by a digest of what was asked; expires."""
-    return f"work/recovery/{topic}/{digest}/"
+    return f"{recoveries_prefix(topic)}{digest}/"
+
+
+def recoveries_prefix(topic: str) -> str:
+    """All that `recovery_prefix` names of a topic."""
+    return f"work/recovery/{topic}/"
+
+
+def approvals_key() -> str:
+    """Which recoveries people are being asked about, and which they have rejected."""
+    return "work/approvals.json"
 
 
 def recovery_stage(start: datetime, end: datetime) -> str:

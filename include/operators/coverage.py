@@ -1,8 +1,9 @@
-"""The tasks of `coverage`: measure and plan, ask a person, recover, measure again, rerun, report."""
+"""The tasks of `coverage`: measure and plan, recover, measure again, rerun, report, and ask a person."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,7 +39,14 @@ log = logging.getLogger(__name__)
 
 
 class CoverageAlarmError(AirflowException):
-    """Something that reruns do not mend, or a task of this run that failed: a person has to look."""
+    """Something that reruns do not mend, or a task of this run that failed: a person has to look.
+
+    ``problem`` stays the same as long as the problem does, though counts and times in the text change.
+    """
+
+    def __init__(self, text: str, problem: str) -> None:
+        super().__init__(text)
+        self.problem = problem
 
 
 def _now() -> datetime:
@@ -77,6 +85,11 @@ def _not_waiting(seconds: float) -> None:
     from include.x.search import PatienceError
 
     raise PatienceError(f"X's rate limit lasts {seconds:.0f} s more; the next run plans them")
+
+
+def _lasting(text: str) -> str:
+    """A text without the numbers and addresses that change while what it tells of stays the same."""
+    return re.sub(r"0x[0-9a-f]+|[0-9]+", "#", text)
 
 
 def _is_active(ti: Any, dag_id: str, window: Window) -> bool:
@@ -215,11 +228,28 @@ class PlanCoverageOperator(_CoverageOperator):
         return planned
 
 
-class ApproveRecoveriesOperator(ApprovalOperator):
-    """Lets through what needs no approval; asks a person about the rest, if there is any.
+class SelectRecoveriesOperator(BaseOperator):
+    """Returns those of the planned ``recoveries`` that may be made without asking anybody."""
 
-    ``recoveries`` are those that are planned. Returns those that may be made. Without an answer in time what
-    needs approval stays open, and a later run asks again.
+    template_fields = ("recoveries",)
+
+    def __init__(self, *, recoveries: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.recoveries = recoveries
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
+        """Leaves out what `ApproveRecoveriesOperator` asks about."""
+        from include.coverage.plan import Recovery
+
+        planned = map(Recovery.from_json, self.recoveries)
+        return [recovery.to_json() for recovery in planned if not recovery.waits]
+
+
+class ApproveRecoveriesOperator(ApprovalOperator):
+    """Asks a person about those of the planned ``recoveries`` that need it; returns those that may be made.
+
+    Returns an empty list at once where there is nothing to ask, or where another run is asking. Without an
+    answer in time a later run asks again; after a rejection, only once `REJECTED_FOR` has passed.
     """
 
     template_fields = (*ApprovalOperator.template_fields, "recoveries")
@@ -230,37 +260,45 @@ class ApproveRecoveriesOperator(ApprovalOperator):
 
     def execute(self, context: Context) -> Any:
         """Returns at once, or waits for a person."""
+        from include.coverage import approvals
+        from include.coverage.plan import Recovery
         from include.x.price import priced
 
-        asked = self._asked()
+        planned = map(Recovery.from_json, self.recoveries)
+        waiting = [recovery for recovery in planned if recovery.waits]
+        if not waiting:
+            return []
+        ti, kind = context["ti"], "scheduled" if context["dag_run"].run_type == "scheduled" else "manual"
+        asked = approvals.ask(
+            client("s3"),
+            settings().bucket,
+            kind,
+            ti.run_id,
+            waiting,
+            _now(),
+            lambda run: bool(ti.get_dr_count(dag_id=ti.dag_id, run_ids=[run], states=_ACTIVE)),
+        )
+        log.info("recoveries waiting=%d asked=%d", len(waiting), len(asked))
         if not asked:
-            return self.recoveries
+            return []
         entries = "\n".join(f"- {recovery}" for recovery in asked)
         total = priced(sum(recovery.posts for recovery in asked))
         self.body = f"{entries}\n\nIn all about {total}."
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:
-        """Takes the person's answer; a refusal keeps the others from nothing."""
+        """Takes the answer of a person, or that nobody gave one."""
+        from include.coverage import approvals
         from include.coverage.plan import Recovery
 
         answer = HITLOperator.execute_complete(self, context, event)
         approved = answer["chosen_options"] == [self.APPROVE]
-        asked = self._asked()
-        log.info("recoveries asked=%d approved=%s", len(asked), approved)
-        planned = (Recovery.from_json(value) for value in self.recoveries)
-        made = [
-            replace(one, approved=True) if one in asked else one
-            for one in planned
-            if approved or one not in asked
-        ]
-        return [one.to_json() for one in made]
-
-    def _asked(self) -> list[Recovery]:
-        from include.coverage.plan import Recovery
-
-        planned = [Recovery.from_json(value) for value in self.recoveries]
-        return [recovery for recovery in planned if recovery.approval and not recovery.approved]
+        s3, bucket, run = client("s3"), settings().bucket, context["ti"].run_id
+        asked = approvals.asked(s3, bucket, run, [Recovery.from_json(one) for one in self.recoveries])
+        rejected = not approved and bool(answer["responded_by_user"])
+        approvals.answered(s3, bucket, run, _now(), rejected=rejected)
+        log.info("recoveries asked=%d approved=%s rejected=%s", len(asked), approved, rejected)
+        return [replace(one, approved=True).to_json() for one in asked] if approved else []
 
 
 class RecoverStretchOperator(BaseOperator):
@@ -279,21 +317,16 @@ class RecoverStretchOperator(BaseOperator):
         from include.coverage.plan import Recovery
         from include.coverage.recover import recover, too_many_attempts
         from include.x.client import RefusedError
+        from include.x.price import cost
 
         recovery = Recovery.from_json(self.recovery)
         s3, bucket = client("s3"), settings().bucket
         key = recovery.topic, recovery.window
         asked = recovery.topic, recovery.stretch
 
-        def mark(state: GapState, reason: str | None) -> None:
-            ledger.change(
-                s3,
-                bucket,
-                key,
-                lambda row: ledger.with_gap(
-                    row, recovery.stretch, state=state, reason=reason, approved=recovery.approved
-                ),
-            )
+        def mark(state: GapState, reason: str | None, *, approved: bool = recovery.approved) -> None:
+            changes = {"state": state, "reason": reason, "approved": approved}
+            ledger.change(s3, bucket, key, lambda row: ledger.with_gap(row, recovery.stretch, **changes))
 
         mark(GapState.FILLING, None)
         attempt = f"{_now():%Y%m%dT%H%M%S}-{context['ti'].try_number}"
@@ -304,7 +337,9 @@ class RecoverStretchOperator(BaseOperator):
             mark(GapState.OPEN, str(error))
             raise AirflowFailException(str(error)) from error
         except Exception as error:
-            mark(GapState.OPEN, _why(error, too_many_attempts(s3, settings(), _topics(), *asked)))
+            exhausted = too_many_attempts(s3, settings(), _topics(), *asked)
+            # An approval is good for one task: after that many failures a person decides anew.
+            mark(GapState.OPEN, _why(error, exhausted), approved=recovery.approved and exhausted is None)
             raise
         mark(outcome.state, outcome.reason)
         if outcome.state is not GapState.FILLED:
@@ -315,6 +350,7 @@ class RecoverStretchOperator(BaseOperator):
             "stretch": str(recovery.stretch),
             "state": outcome.state.value,
             "bought": outcome.bought,
+            "dollars": cost(outcome.bought),
             "kept": outcome.kept,
             "reason": outcome.reason,
         }
@@ -343,7 +379,6 @@ class DecideRerunsOperator(_CoverageOperator):
         """Measures, writes the ledger and counts the reruns in it."""
         from include.coverage import evidence, ledger
         from include.coverage.plan import describe, reruns, unlabeled
-        from include.x.price import cost
 
         ti = context["ti"]
         if ti.xcom_pull(task_ids=self.plan, key=RECOVERIES) is None:
@@ -369,14 +404,14 @@ class DecideRerunsOperator(_CoverageOperator):
         steps, changed = reruns(rows, runs, settings().max_reruns, ti.run_id, changed_since)
         replaced = {row.key: row for row in rows} | {row.key: row for row in changed}
         final = list(replaced.values())
-        ledger.write(s3, bucket, final)
+        # Only what has changed: beside this run another one may have marked the gaps of the others.
+        ledger.write(s3, bucket, [row for row in final if former.get(row.key) != row])
         plan = describe(final, [], steps, dry_run=False)
         log.info("%s", plan)
         ti.xcom_push(PLAN, plan)
         ti.xcom_push(ALARMS, self._new_alarms(final, former, changed))
         reran = [{"hour": step.window.label, "way": step.way.value, "run_id": step.run_id} for step in steps]
-        recovered = [{**one, "dollars": cost(one["bought"])} for one in outcomes]
-        ti.xcom_push(OUTCOMES, {"recovered": recovered, "reruns": reran})
+        ti.xcom_push(OUTCOMES, {"recovered": outcomes, "reruns": reran})
         return [
             {"trigger_run_id": step.run_id, "conf": {"window": step.window.label}}
             for step in steps
@@ -428,8 +463,10 @@ class ReportCoverageOperator(BaseOperator):
         self.decide = decide
 
     def execute(self, context: Context) -> str:
-        """Reads the other tasks' states and alarms."""
+        """Tells of the budget, then reads the other tasks' states and alarms."""
         ti = context["ti"]
+        if not is_dry_run(context):
+            self._tell_of_budget()
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])
         found = {task: state for run in states.values() for task, state in run.items()}
         failed = sorted(task for task, state in found.items() if state in ("failed", "upstream_failed"))
@@ -442,6 +479,29 @@ class ReportCoverageOperator(BaseOperator):
             *alarms,
         ]
         if problems:
-            raise CoverageAlarmError("; ".join(problems))
+            broken = sorted({f"task {task.partition('[')[0]} failed" for task in failed})
+            lasting = [*broken, *([_lasting(unplanned)] if unplanned else []), *alarms]
+            raise CoverageAlarmError("; ".join(problems), "; ".join(lasting))
         text = ti.xcom_pull(task_ids=self.decide, key=PLAN) or ti.xcom_pull(task_ids=self.plan)
         return str(text)
+
+    @staticmethod
+    def _tell_of_budget() -> None:
+        """Tells people once a month that its posts are projected to exceed the budget."""
+        from include.coverage.measure import collection_start
+        from include.operators.notifications import budget_exceeded, try_once
+        from include.x.budget import LedgerError, PostsLedger, month_of, monthly_posts, projected
+        from include.x.price import dollars
+
+        if not settings().notify:
+            return
+        now, topics = _now(), _topics()
+        month, budget = month_of(now), monthly_posts(settings(), topics)
+        try:
+            used = PostsLedger(client("s3"), settings().bucket).used(month)
+        except LedgerError as error:
+            log.error("the month's posts are not known, so nobody is told of the budget: %s", error)
+            return
+        posts = projected(used, now, collection_start(settings(), topics))
+        if posts is not None and posts > budget:
+            try_once(budget_exceeded(month, posts, budget, dollars(posts)), f"budget {month}")

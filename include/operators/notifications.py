@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 from airflow.sdk import BaseNotifier
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+from botocore.exceptions import BotoCoreError, ClientError
 
 from include.operators.aws import client
 from include.settings import settings
@@ -169,6 +170,19 @@ def send_once(message: Message, key: str) -> None:
         put(s3, bucket, marker, datetime.now(UTC).isoformat().encode())
 
 
+def try_once(message: Message, key: str | None) -> None:
+    """As `send_once`, or as `send` without a ``key``; an error stands in the log and is not raised."""
+    from include.lake.storage import StorageError
+
+    try:
+        if key is None:
+            send(message)
+        else:
+            send_once(message, key)
+    except (NotificationError, StorageError, BotoCoreError, ClientError) as error:
+        log.error("%s", error)
+
+
 class Notify(BaseNotifier):
     """A callback that tells what ``compose`` makes of the context, if anything.
 
@@ -192,13 +206,7 @@ class Notify(BaseNotifier):
         message = self.compose(context)
         if message is None:
             return
-        try:
-            if self.key is None:
-                send(message)
-            else:
-                send_once(message, self.key(context))
-        except NotificationError as error:
-            log.error("%s", error)
+        try_once(message, None if self.key is None else self.key(context))
 
 
 def _base_url() -> str:
@@ -258,6 +266,12 @@ def coverage_failed(context: Context) -> Message:
         section="coverage-raises-an-alarm",
         link=run_link(ti.dag_id, ti.run_id, ti.task_id),
     )
+
+
+def coverage_key(context: Context) -> str:
+    """One message a day for the same problem."""
+    error = context.get("exception")
+    return f"coverage {datetime.now(UTC):%Y-%m-%d} {getattr(error, 'problem', None) or error}"
 
 
 def approval_waits(context: Context) -> Message:

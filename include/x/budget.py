@@ -12,7 +12,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import tweepy
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 _LONGEST_USAGE_DAYS = 90
+_FIRST_PROJECTION = timedelta(days=1)
+"""An hour's news must not be taken for a month's."""
 _ATTEMPTS = 6
 _WRITER = re.compile(r"(stream|search)-[A-Za-z0-9_.:-]+")
 
@@ -46,6 +48,19 @@ def monthly_posts(settings: Settings, topics: Topics) -> int:
 def month_of(moment: datetime) -> str:
     """The ledger's month, ``2026-11``, of an aware UTC ``moment``."""
     return f"{moment:%Y-%m}"
+
+
+def projected(used: int, now: datetime, since: datetime | None = None) -> int | None:
+    """Posts at the end of the month of ``now`` if they go on as they have so far; None in the first day.
+
+    ``used`` were bought since the month's start, or since the later ``since``, the collection's start.
+    """
+    first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    following = (first + timedelta(days=31)).replace(day=1)
+    elapsed = now - (max(first, since) if since else first)
+    if elapsed < _FIRST_PROJECTION:
+        return None
+    return used + round(used * ((following - now) / elapsed))
 
 
 def usage_of(client: tweepy.Client, month: str) -> int | None:

@@ -29,7 +29,8 @@ from local import airflow_server
 from local.airflow_server import AirflowClient
 from local.endpoints import SERVICES, Endpoints
 from local.processes import Processes
-from tests.local.support_aws import CREDENTIALS, LocalAws
+from tests.credentials import AWS_ENVIRONMENT, CREDENTIALS
+from tests.local.support_aws import LocalAws
 from tests.ports import free_ports
 from tests.receivers import Webhook, webhook
 
@@ -79,8 +80,11 @@ from include.operators.coverage import (
     DecideRerunsOperator,
     ReportCoverageOperator,
     RerunTransformOperator,
+    SelectRecoveriesOperator,
 )
-from include.operators.notifications import Notify, approval_key, approval_waits, coverage_failed
+from include.operators.notifications import (
+    Notify, approval_key, approval_waits, coverage_failed, coverage_key
+)
 
 hour = {"type": ["null", "string"]}
 params = {
@@ -98,6 +102,7 @@ def plan(**context):
 @task
 def planned(**context):
     context["ti"].xcom_push(RECOVERIES, context["params"]["recoveries"])
+    return "the plan"
 
 
 @task
@@ -113,20 +118,24 @@ with DAG(dag_id="reruns", params=params):
     rerun = RerunTransformOperator.partial(task_id="rerun", trigger_dag_id="transform", retries=0)
     report = ReportCoverageOperator(
         task_id="report", plan="plan", decide="decide", retries=0, trigger_rule=TriggerRule.ALL_DONE,
-        on_failure_callback=Notify(coverage_failed),
+        on_failure_callback=Notify(coverage_failed, coverage_key),
     )
     plan() >> decide
     rerun.expand_kwargs(decide.output) >> report
 
 with DAG(dag_id="approvals", params=params):
-    first = planned()
+    recoveries = XComArg(planned().operator, key=RECOVERIES)
+    select = SelectRecoveriesOperator(task_id="select", recoveries=recoveries)
+    report = ReportCoverageOperator(
+        task_id="report", plan="planned", decide="decide", retries=0, trigger_rule=TriggerRule.ALL_DONE
+    )
+    recover.expand(recovery=select.output) >> report
     approve = ApproveRecoveriesOperator(
-        task_id="approve", subject="May these be recovered?",
-        recoveries=XComArg(first.operator, key=RECOVERIES),
+        task_id="approve", subject="May these be recovered?", recoveries=recoveries,
         response_timeout=timedelta(minutes=10),
         notifiers=Notify(approval_waits, approval_key),
     )
-    recover.expand(recovery=approve.output)
+    recover.override(task_id="recover_approved").expand(recovery=approve.output)
 """
 
 
@@ -260,8 +269,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         "AIRFLOW__SECRETS__BACKEND": "",
         "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
         "AWS_ENDPOINT_URL": aws.endpoint,
-        "AWS_ACCESS_KEY_ID": CREDENTIALS["aws_access_key_id"],
-        "AWS_SECRET_ACCESS_KEY": CREDENTIALS["aws_secret_access_key"],
+        **AWS_ENVIRONMENT,
         "OPINION_BUCKET": BUCKET,
         "OPINION_MAX_RERUNS": "2",
         "OPINION_COLLECTION_START": (NOW.start - timedelta(days=1)).isoformat(),
@@ -394,11 +402,15 @@ ASKED = replace(FREE, topic="russia", approval="it begins before the reach")
 READING_S = 5
 
 
-def _approval(world: World, answer: str) -> list[dict[str, Any]]:
-    """Starts a run with a recovery of each kind, answers as a person, and returns what was recovered."""
-    recoveries = [FREE.to_json(), ASKED.to_json()]
-    run_id = world.airflow.trigger("approvals", {"recoveries": recoveries})
+def _asked(world: World) -> str:
+    """Starts a run with a recovery of each kind and returns its id once a person is asked."""
+    run_id = world.airflow.trigger("approvals", {"recoveries": [FREE.to_json(), ASKED.to_json()]})
     world.until(lambda: world.states("approvals", run_id).get("approve") == "awaiting_input")
+    return run_id
+
+
+def _answer(world: World, run_id: str, answer: str) -> dict[str, str]:
+    """Answers as a person; returns the states of the run's tasks at its end."""
     path = f"/dags/approvals/dagRuns/{quote(run_id, safe='')}/taskInstances/approve"
     detail = world.airflow.call("GET", f"{path}/-1/hitlDetails")
     assert "russia" in detail["body"]
@@ -412,21 +424,39 @@ def _approval(world: World, answer: str) -> list[dict[str, Any]]:
         "PATCH", f"{path}/-1/hitlDetails", json={"chosen_options": [answer], "params_input": {}}
     )
     assert world.finish("approvals", run_id) == "success"
-    return list(world.result("approvals", run_id, "approve"))
+    return world.states("approvals", run_id)
 
 
-def test_a_person_approves_what_needs_it(world: World) -> None:
-    assert _approval(world, "Approve") == [FREE.to_json(), replace(ASKED, approved=True).to_json()]
+def test_an_approval_holds_up_neither_the_other_recoveries_nor_the_next_run(world: World) -> None:
+    waiting = _asked(world)
+    world.until(lambda: world.states("approvals", waiting)["report"] == "success")
+    states = world.states("approvals", waiting)
+    assert (states["recover"], states["approve"]) == ("success", "awaiting_input")
+    assert world.result("approvals", waiting, "select") == [FREE.to_json()]
+    assert world.airflow.run("approvals", waiting)["state"] == "running"
+
+    following = world.airflow.trigger("approvals", {"recoveries": [FREE.to_json(), ASKED.to_json()]})
+    assert world.finish("approvals", following) == "success"
+    assert world.result("approvals", following, "approve") == []  # nobody is asked twice
+    states = world.states("approvals", following)
+    assert (states["recover"], states["recover_approved"]) == ("success", "skipped")
+    assert world.states("approvals", waiting)["approve"] == "awaiting_input"
+
+    assert _answer(world, waiting, "Approve")["recover_approved"] == "success"
+    assert world.result("approvals", waiting, "approve") == [replace(ASKED, approved=True).to_json()]
 
 
-def test_a_refusal_keeps_the_rest_from_nothing(world: World) -> None:
-    assert _approval(world, "Reject") == [FREE.to_json()]
+def test_what_a_person_rejects_is_not_recovered(world: World) -> None:
+    run_id = _asked(world)
+    states = _answer(world, run_id, "Reject")
+    assert (states["recover"], states["recover_approved"]) == ("success", "skipped")
+    assert world.result("approvals", run_id, "approve") == []
 
 
-def test_nobody_is_asked_where_nothing_needs_it(world: World) -> None:
+def test_nobody_is_asked_where_nothing_needs_an_approval(world: World) -> None:
     run_id = world.airflow.trigger("approvals", {"recoveries": [FREE.to_json()]})
     assert world.finish("approvals", run_id) == "success"
-    assert world.result("approvals", run_id, "approve") == [FREE.to_json()]
+    assert world.result("approvals", run_id, "approve") == []
 
 
 def _told(world: World, subject: str) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from email.message import Message as Mail
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,9 +15,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from include.operators import notifications
+from include.operators import coverage, notifications
+from include.operators.coverage import CoverageAlarmError, ReportCoverageOperator
 from include.operators.notifications import Message, NotificationError, Notify
 from include.settings import Settings, settings
+from include.x.budget import PostsLedger
 from tests.local.support_aws import CREDENTIALS, LocalAws
 from tests.receivers import Webhook, mailbox, webhook
 
@@ -166,6 +169,77 @@ def test_a_message_that_nobody_took_is_sent_again(told: Any, hook: Webhook) -> N
     hook.status = 200
     notifications.send_once(MESSAGE, "a key of its own")
     assert len(hook.received) == 2
+
+
+def _report(**xcoms: Any) -> str:
+    """Runs coverage's `report` after tasks that pushed ``xcoms`` and did not fail."""
+    ti = SimpleNamespace(
+        dag_id="coverage",
+        run_id="run",
+        get_task_states=lambda dag_id, run_ids: {"run": {"plan": "success"}},
+        xcom_pull=lambda task_ids, key="return_value": xcoms.get(key),
+    )
+    context: Any = {"ti": ti, "dag_run": SimpleNamespace(run_type="scheduled"), "params": {}}
+    return ReportCoverageOperator(task_id="report", plan="plan", decide="decide").execute(context)
+
+
+def _set(monkeypatch: pytest.MonkeyPatch, now: datetime) -> None:
+    """A collection that is older than its month, with a budget of 3,000 posts."""
+    monkeypatch.setattr(coverage, "_now", lambda: now)
+    monkeypatch.setenv("OPINION_COLLECTION_START", "2031-03-01T00:00:00Z")
+    monkeypatch.setenv("OPINION_MONTHLY_POSTS", "3000")
+
+
+def test_people_are_told_once_a_month_that_its_posts_will_exceed_the_budget(
+    told: Any, aws: LocalAws, hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _set(monkeypatch, datetime(2031, 4, 11, tzinfo=UTC))
+    ledger = PostsLedger(aws.client("s3"), BUCKET)
+    told("webhook:hook")
+    ledger.record("2031-04", "stream-a", 1000)
+    assert _report(return_value="the plan") == "the plan"
+    assert hook.received == []
+    ledger.record("2031-04", "search-b", 1)
+    for _ in range(2):
+        _report(return_value="the plan")
+    ((_, message),) = hook.received
+    assert message["subject"] == "budget: 3,003 posts projected in 2031-04, 3,000 allowed"
+    assert "($15.0" in message["happened"]
+
+
+def test_a_budget_of_which_nobody_can_be_told_fails_no_task(
+    told: Any, aws: LocalAws, hook: Webhook, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _set(monkeypatch, datetime(2031, 5, 11, tzinfo=UTC))
+    told("webhook:hook")
+    hook.status = 500
+    PostsLedger(aws.client("s3"), BUCKET).record("2031-05", "stream-a", 9000)
+    with caplog.at_level(logging.ERROR):
+        assert _report(return_value="the plan") == "the plan"
+    assert "not sent by webhook:hook" in caplog.text
+    hook.status = 200
+    _report(return_value="the plan")
+    assert len(hook.received) == 1 + 1  # the one that was refused, and the one that was taken
+
+
+def test_people_are_told_once_a_day_of_the_same_problem(told: Any, hook: Webhook) -> None:
+    """Coverage fails every quarter of an hour while X is down."""
+    told("webhook:hook")
+    ti = SimpleNamespace(dag_id="coverage", run_id="run", task_id="report")
+    callback = Notify(notifications.coverage_failed, notifications.coverage_key)
+
+    def fail(**xcoms: Any) -> None:
+        with pytest.raises(CoverageAlarmError) as raised:
+            _report(**xcoms)
+        context: Any = {"ti": ti, "exception": raised.value}
+        callback.notify(context)
+
+    fail(unplanned="X's rate limit lasts 812 s more; <Connection object at 0x7f00aa>")
+    fail(unplanned="X's rate limit lasts 33 s more; <Connection object at 0x7e1200>")
+    assert len(hook.received) == 1
+    for hour in ("2026-11-20T05", "2026-11-20T06"):
+        fail(alarms=[f"{hour} ukraine: transform was rerun 2 times"])
+    assert len(hook.received) == 3
 
 
 def test_a_failed_run_names_its_failed_tasks_and_leads_to_the_first() -> None:

@@ -295,6 +295,7 @@ class Scheduler:
         return found
 
     def finish(self, run: str, task: str, state: str = "success", **values: Any) -> None:
+        """Ends a task that has pushed ``values``."""
         for key, value in values.items():
             path = f"/{quote(run)}/taskInstances/{task}/xcomEntries"
             self._call("POST", path, json={"key": key, "value": value, "map_index": -1})
@@ -390,6 +391,8 @@ def test_a_backfill_by_keyboard_from_the_marked_hours_to_its_result(visit: Any, 
     )
     expect(hour_cell(frame, FIRST)).to_have_attribute("data-progress", "planned")
     assert visitor.page.evaluate(CONTRAST) == []
+    hour_cell(frame, FIRST).hover()
+    expect(frame.locator("#tip")).to_contain_text("To recoverabout 1,200 posts, $6.00")
     panel.get_by_role("button", name="Run it").press("Enter")
 
     expect(panel.locator("#panel-title")).to_contain_text("Backfill of")
@@ -449,7 +452,8 @@ def test_a_viewer_sees_a_plan_and_has_no_button(visit: Any, scheduler: Scheduler
     conf = {"start": HOURS[0], "end": HOURS[2], "dry_run": True}
     run = {"dag_run_id": f"plan__{HOURS[0]}__{HOURS[2]}__1", "logical_date": None, "conf": conf}
     server.session("admin").post(RUNS, json=run).raise_for_status()
-    scheduler.finish(run["dag_run_id"], "plan", proposal=PROPOSAL)
+    refused = "X says 402: the account has no credits left"
+    scheduler.finish(run["dag_run_id"], "plan", proposal={**PROPOSAL, "unplanned": refused})
     scheduler.end(run["dag_run_id"])
     visitor = visit("reader")
     frame = visitor.open("coverage")
@@ -459,6 +463,7 @@ def test_a_viewer_sees_a_plan_and_has_no_button(visit: Any, scheduler: Scheduler
     panel = frame.locator("#backfill")
     expect(panel).to_contain_text("about 2,000")
     expect(panel).to_contain_text("Your role may not start it")
+    expect(panel.get_by_role("alert")).to_have_text(f"Recoveries are not planned: {refused}")
     for name in ("Run it", "Plan a backfill", "Plan again"):
         expect(frame.get_by_role("button", name=name)).to_have_count(0)
     assert len(scheduler.runs()) == 1
@@ -527,6 +532,34 @@ def test_an_approval_that_waits_shows_the_link_that_answers_it(
     expect(panel).to_contain_text("- russia, about 800 posts")
     panel.get_by_text("Answer it in Airflow").click()
     page.wait_for_url(f"**/dags/coverage/runs/{quote(run)}/tasks/approve/required_actions")
+
+
+def test_what_was_approved_counts_in_the_result(visit: Any, scheduler: Scheduler, server: Server) -> None:
+    conf = {"start": HOURS[0], "end": HOURS[2], "dry_run": False}
+    run = f"run__{HOURS[0]}__{HOURS[2]}__1"
+    body = {"dag_run_id": run, "logical_date": None, "conf": conf}
+    server.session("admin").post(RUNS, json=body).raise_for_status()
+    scheduler.finish(run, "plan", proposal=PROPOSAL)
+    scheduler.finish(run, "decide", outcomes=OUTCOMES)
+    scheduler.end(run)
+    tasks = [
+        *({"task_id": task, "map_index": -1, "state": "success"} for task in ("plan", "decide")),
+        {"task_id": "recover_approved", "map_index": 0, "state": "success", "rendered_map_index": None},
+    ]
+    outcome = {**OUTCOMES["recovered"][0], "topic": "russia", "bought": 800, "dollars": 4.0, "kept": 700}
+    page = visit().page
+    page.route(
+        "**/taskInstances?*", lambda route: route.fulfill(json={"task_instances": tasks, "total_entries": 3})
+    )
+    page.route(
+        "**/recover_approved/xcomEntries/**map_index=0", lambda route: route.fulfill(json={"value": outcome})
+    )
+    page.goto(f"{server.url}/x-opinion/coverage#{quote(run)}")
+    panel = page.locator("#backfill")
+    for figure in ("Stretches filled2 of 2", "Posts bought1,950", "Cost$9.75", "Tweets kept1,800"):
+        expect(panel).to_contain_text(figure, timeout=15_000)
+    expect(panel).to_contain_text("transformed again by the next run of coverage")
+    expect(panel).not_to_contain_text("not recovered")
 
 
 def test_another_sites_page_starts_no_run(visit: Any, scheduler: Scheduler, server: Server) -> None:

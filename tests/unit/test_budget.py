@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 
-from include.x.budget import LedgerError, PostsLedger, month_of
+from include.x.budget import LedgerError, PostsLedger, month_of, projected
 
 
 @pytest.fixture
@@ -73,3 +73,25 @@ def test_a_lake_that_cannot_be_reached_is_an_error(s3: Any) -> None:
 
 def test_a_month_is_named_as_the_ledger_names_it() -> None:
     assert month_of(datetime(2026, 1, 31, 23, 59, tzinfo=UTC)) == "2026-01"
+
+
+MONTH = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def test_the_months_posts_are_projected_at_the_rate_so_far() -> None:
+    assert projected(1_000, MONTH + timedelta(days=10)) == 3_000
+    assert projected(1_000, MONTH + timedelta(days=20)) == 1_500
+    assert projected(0, MONTH + timedelta(days=10)) == 0
+    assert projected(310, datetime(2026, 12, 11, tzinfo=UTC)) == 961
+
+
+def test_nothing_is_projected_from_less_than_a_day() -> None:
+    assert projected(1_000, MONTH + timedelta(hours=23)) is None
+    assert projected(1_000, MONTH + timedelta(days=1)) == 30_000
+
+
+def test_a_collection_that_began_in_the_month_has_its_rate_since_then() -> None:
+    since = MONTH + timedelta(days=10)
+    assert projected(1_000, since + timedelta(hours=23), since) is None
+    assert projected(1_000, MONTH + timedelta(days=20), since) == 2_000
+    assert projected(1_000, MONTH + timedelta(days=10), MONTH - timedelta(days=100)) == 3_000

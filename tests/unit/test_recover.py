@@ -35,6 +35,8 @@ TOPICS = load(SETTINGS.topics_file)
 WINDOW = Window(Window.containing(datetime.now(UTC)).start - 2 * HOUR)
 STRETCH = Stretch(WINDOW.start + timedelta(minutes=10), WINDOW.start + timedelta(minutes=20))
 RECOVERY = Recovery("ukraine", WINDOW, STRETCH, sample=100, posts=0)
+LONGER = replace(RECOVERY, stretch=Stretch(STRETCH.start, STRETCH.end + timedelta(minutes=5)))
+"""The same gap a little later, while the hour is open."""
 CREATED_AT = "2026-11-20T05:01:00.000Z"
 KEY = recovered_key("ukraine", WINDOW, STRETCH.start, STRETCH.end)
 
@@ -121,12 +123,21 @@ def test_just_the_stretch_is_written_into_one_object_and_what_it_cost_is_recorde
     assert bought(s3) == 250
 
 
-def test_a_rerun_replaces_the_object_and_is_paid_again(s3: S3Client) -> None:
+def test_what_was_recovered_is_not_bought_again(s3: S3Client) -> None:
+    """A task that is cleared, or an approval that comes after another run has filled the gap."""
     run(s3, X(ids(5)))
-    run(s3, X(ids(7)), attempt="2")
-    assert keys(s3, raw_prefix("ukraine", WINDOW)) == [KEY]
-    assert len(written(s3)) == 7
-    assert bought(s3) == 12
+    x = X(ids(7))
+    assert run(s3, x, replace(RECOVERY, approved=True), attempt="2") == Outcome(GapState.FILLED, 0, 0)
+    assert (x.calls, bought(s3), len(written(s3))) == (0, 5, 5)
+    assert keys(s3, "work/recovery/") == []
+
+
+def test_of_a_stretch_recovered_in_part_nothing_is_bought_until_it_is_planned_anew(s3: S3Client) -> None:
+    run(s3, X(ids(5)))
+    x = X(ids(5))
+    outcome = run(s3, x, LONGER, attempt="2", owner="another run")
+    assert (outcome.state, x.calls) == (GapState.OPEN, 0)
+    assert "the next run plans the rest" in str(outcome.reason)
 
 
 def test_only_the_sample_in_force_is_kept_and_all_of_it_paid(s3: S3Client) -> None:
@@ -266,6 +277,19 @@ def test_a_run_leaves_alone_what_another_is_recovering(s3: S3Client) -> None:
         "another run is recovering it",
         calls,
     )
+
+
+def test_a_run_leaves_alone_what_another_is_recovering_a_part_of(s3: S3Client) -> None:
+    x = X(ids(300))
+    x.fails_after, x.failure = 1, Killed
+    with pytest.raises(Killed):
+        run(s3, x)
+    calls = x.calls
+    outcome = run(s3, x, LONGER, attempt="2", owner="another run")
+    assert (outcome.state, x.calls) == (GapState.FILLING, calls)
+    assert outcome.reason == "another run is recovering a part of it"
+    x.fails_after = None
+    assert run(s3, x, attempt="3").state is GapState.FILLED
 
 
 def test_four_recoveries_at_once_do_not_exceed_the_budget(s3: S3Client) -> None:

@@ -10,6 +10,7 @@ const TRANSFORM = "transform";
 const PAGE = 100;
 const AT_A_TIME = 20;
 const REASONS = 3;
+const APPROVED = "recover_approved";
 const ACTIVE = ["queued", "running"];
 export const PLAN = "plan__";
 const RUN = "run__";
@@ -77,8 +78,9 @@ async function tasksOf(id) {
   }
 }
 
-async function xcom(id, task, key) {
-  const found = await find(`${runPath(id)}/taskInstances/${task}/xcomEntries/${key}?deserialize=true`);
+async function xcom(id, task, key, index = -1) {
+  const query = new URLSearchParams({ deserialize: "true", map_index: index });
+  const found = await find(`${runPath(id)}/taskInstances/${task}/xcomEntries/${key}?${query}`);
   return found && typeof found.value === "string" ? JSON.parse(found.value) : found?.value;
 }
 
@@ -99,7 +101,7 @@ async function obstacle() {
   const others = await find(`${DAG}/dagRuns?state=running&limit=1`);
   const other = others?.dag_runs[0]?.dag_run_id;
   return other
-    ? { text: "One run of coverage is active at a time; this one waits for", path: `dags/${DAG}/runs/${encodeURIComponent(other)}`, name: other }
+    ? { text: "As many runs of coverage are active as may be at a time; this one waits, for instance, for", path: `dags/${DAG}/runs/${encodeURIComponent(other)}`, name: other }
     : { text: "It waits for the scheduler.", path: `dags/${DAG}` };
 }
 
@@ -115,6 +117,17 @@ async function transforms(outcomes) {
   return states;
 }
 
+/** What came of the recoveries that a person approved: the run decides on its other hours without them. */
+async function approved(id, tasks) {
+  const done = tasks.filter((task) => task.task_id === APPROVED && task.map_index >= 0 && task.state === "success");
+  const found = [];
+  for (let at = 0; at < done.length; at += AT_A_TIME) {
+    const some = done.slice(at, at + AT_A_TIME);
+    found.push(...await Promise.all(some.map((task) => xcom(id, APPROVED, "return_value", task.map_index))));
+  }
+  return found.filter(Boolean);
+}
+
 /** All that the page tells about a run; `before` is the snapshot of the same run before, if any. */
 export async function snapshot(id, before = null) {
   const found = await request(api(runPath(id)));
@@ -122,18 +135,22 @@ export async function snapshot(id, before = null) {
   const done = (task) => tasks.some((one) => one.task_id === task && one.state === "success");
   const broken = tasks.filter((one) => ["failed", "up_for_retry"].includes(one.state));
   const waiting = tasks.some((one) => ["awaiting_input", "deferred"].includes(one.state));
-  const [proposal, outcomes, questions, failures, blocked] = await Promise.all([
+  const [proposal, decided, approvals, questions, failures, blocked] = await Promise.all([
     before?.proposal ?? (done("plan") ? xcom(id, "plan", "proposal") : null),
-    before?.outcomes ?? (done("decide") ? xcom(id, "decide", "outcomes") : null),
+    before?.decided ?? (done("decide") ? xcom(id, "decide", "outcomes") : null),
+    approved(id, tasks),
     waiting ? find(`${runPath(id)}/hitlDetails`) : null,
     Promise.all(broken.slice(0, REASONS).map(async (task) => ({ task, reason: await reason(id, task) }))),
     found.state === "queued" ? obstacle() : null,
   ]);
+  const outcomes = decided ? { ...decided, recovered: [...decided.recovered, ...approvals] } : null;
   return {
     run: found,
     tasks,
     proposal: proposal ?? null,
-    outcomes: outcomes ?? null,
+    decided: decided ?? null,
+    approved: approvals,
+    outcomes,
     questions: (questions?.hitl_details ?? []).filter((one) => !one.response_received),
     failures,
     blocked,

@@ -3,7 +3,7 @@ import { airflowLink, airflowUrl, clearNotice, notice, openInAirflow, request } 
 import { PLAN, isActive, isOver, isPlan, mayRun, plan, progress, recent, run, runOfPlan, snapshot, standing } from "./backfill.js";
 import { byId, element } from "./dom.js";
 import { day, dayTime, duration, hourLabel, isoDay, moment, short, whole } from "./format.js";
-import { badge, panel, span } from "./panel.js";
+import { badge, panel, posts, span, total } from "./panel.js";
 
 const HOUR = 3600e3;
 const DAY = 24 * HOUR;
@@ -470,6 +470,8 @@ function showTip(cell) {
   const found = page.data.topics.find((topic) => topic.name === cell.dataset.topic);
   const hour = found.cells[index];
   const tip = byId("tip");
+  const label = hourLabel(moment(page.data.hours[index]));
+  const planned = (page.found?.proposal?.recoveries ?? []).filter((one) => one.topic === found.name && one.hour === label);
   const lines = hour
     ? [
         element("p", {}, element("span", { class: "key", "data-state": hour.states[page.layer] },
@@ -481,6 +483,7 @@ function showTip(cell) {
           .map(([name, count]) => [element("dt", {}, name), element("dd", {}, whole(count))]),
           element("dt", {}, "Stream alive"), element("dd", {}, duration(hour.alive_s)),
           hour.gap_s ? [element("dt", {}, "Gap"), element("dd", {}, duration(hour.gap_s))] : [],
+          planned.length ? [element("dt", {}, "To recover"), element("dd", {}, posts(...total(planned)))] : [],
           hour.measured_at ? [element("dt", {}, "Measured"), element("dd", {}, `${dayTime(moment(hour.measured_at))} UTC`)] : []),
       ]
     : [element("p", {}, "Not measured: before the collection began, or not yet.")];

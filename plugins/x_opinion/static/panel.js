@@ -7,7 +7,14 @@ import { day, dayTime, moment, money, time, whole } from "./format.js";
 const RUNS = "dags/coverage/runs";
 const runLink = (id, ...text) => airflowLink(`${RUNS}/${encodeURIComponent(id)}`, ...text);
 const counted = (count, one, many = `${one}s`) => `${whole(count)} ${count === 1 ? one : many}`;
-const posts = (count, dollars) => `about ${counted(count, "post")}${dollars === undefined || dollars === null ? "" : `, ${money(dollars)}`}`;
+/** A number of posts and what they cost, if that is known. */
+export const posts = (count, dollars) => `about ${counted(count, "post")}${dollars === undefined || dollars === null ? "" : `, ${money(dollars)}`}`;
+
+/** The posts and dollars of planned recoveries; null dollars where a plan names none. */
+export const total = (recoveries) => [
+  recoveries.reduce((sum, one) => sum + one.posts, 0),
+  recoveries.every((one) => one.dollars !== undefined) ? recoveries.reduce((sum, one) => sum + one.dollars, 0) : null,
+];
 
 /** The range of hours in words, from labels. */
 export function span(start, end) {
@@ -26,7 +33,7 @@ export function panel(found, titles, actions) {
   const { run, proposal } = found;
   const title = (name) => titles[name] ?? name;
   const dry = isPlan(run);
-  const nothing = proposal && !proposal.recoveries.length && !proposal.reruns.some((one) => one.run_id);
+  const nothing = proposal && !proposal.unplanned && !proposal.recoveries.length && !proposal.reruns.some((one) => one.run_id);
   const buttons = [
     dry && run.state === "success" && !nothing && actions.run &&
       element("button", { type: "button", class: "primary", id: "run-it", onclick: actions.run }, "Run it"),
@@ -43,6 +50,7 @@ export function panel(found, titles, actions) {
     found.blocked && element("p", {}, `${found.blocked.text} `, airflowLink(found.blocked.path, found.blocked.name ?? "The DAG coverage")),
     found.questions.map((one) => question(run, one)),
     found.failures.map((one) => failure(run, one)),
+    proposal?.unplanned && element("p", { class: "error", role: "alert" }, `Recoveries are not planned: ${proposal.unplanned}`),
     proposal && (dry || !found.outcomes) && proposed(proposal, nothing, title),
     dry && run.state === "success" && !nothing && !actions.run &&
       element("p", {}, "Your role may not start it: someone who may trigger the DAG coverage can, from this page."),
@@ -81,8 +89,7 @@ function proposed(proposal, nothing, title) {
         ["Hours to transform again", whole(reruns.length)],
         ["Approval", asked.length ? `needed for ${counted(asked.length, "stretch", "stretches")}` : "not needed"]]
         .filter(Boolean).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)))),
-    asked.length ? element("p", {}, `The run will ask a person to approve ${posts(asked.reduce((sum, one) => sum + one.posts, 0),
-      asked.every((one) => one.dollars !== undefined) ? asked.reduce((sum, one) => sum + one.dollars, 0) : null)}: `,
+    asked.length ? element("p", {}, `The run will ask a person to approve ${posts(...total(asked))}: `,
     `anyone who may edit runs of the DAG coverage. Why: ${[...new Set(asked.map((one) => one.approval))].join("; ")}. `,
     "The other stretches do not wait for it.") : null,
     element("details", {}, element("summary", {}, "Stretches and hours"),
@@ -102,7 +109,7 @@ function result(found, title) {
   const lines = [
     ...recovered.filter((one) => one.state !== "filled" || one.reason)
       .map((one) => `${title(one.topic)}, ${one.hour}, ${one.stretch}: ${one.state}${one.reason ? `: ${one.reason}` : ""}`),
-    ...left.map((one) => `${title(one.topic)}, ${one.hour}, ${one.stretch}: not recovered${one.approval ? ", as nobody approved it" : ""}`),
+    ...left.map((one) => `${title(one.topic)}, ${one.hour}, ${one.stretch}: not recovered${one.approval ? (isActive(found.run) ? " yet: it needs approval" : ", as nobody approved it") : ""}`),
     ...reruns.filter((one) => !one.run_id).map((one) => `${one.hour}: ${one.way}`),
   ];
   return [
@@ -113,5 +120,6 @@ function result(found, title) {
         ["Hours transformed again", `${whole(states.filter((state) => state === "success").length)} of ${whole(reruns.filter((one) => one.run_id).length)}`]]
         .filter(Boolean).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)))),
     lines.length ? element("ul", {}, lines.map((line) => element("li", {}, line))) : null,
+    found.approved.length ? element("p", {}, "The hours of approved stretches are transformed again by the next run of coverage, within a quarter of an hour.") : null,
   ];
 }
