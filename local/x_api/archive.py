@@ -49,7 +49,8 @@ class ArchiveError(ValueError):
 class Archive:
     """A `Corpus` of the posts of one file or folder.
 
-    The payloads lie in a nameless file in the state folder; in memory are some 200 bytes a post.
+    The payloads lie in a nameless file in the state folder; in memory are 32 bytes a post, and some 200 while
+    the file is read.
     """
 
     def __init__(self, path: Path, state: Path, clock: Callable[[], float] = time.time) -> None:
@@ -64,8 +65,9 @@ class Archive:
             self._payloads = tempfile.TemporaryFile(dir=state)  # noqa: SIM115 - open as long as the archive
         except OSError as error:
             raise _unwritable(state, error) from error
-        self._original_ids: dict[int, int] = {}
-        """The id in the file, and the one that agrees with the time that the post has."""
+        self._other_ids: dict[int, int] = {}
+        """By the ids in the file that disagree with their posts' times: the ids that agree."""
+        self._snowflakes, self._offsets, self._sizes = array("Q"), array("Q"), array("L")
         self._read(path, state)
         first, last = milliseconds(self._snowflakes[0]), milliseconds(self._snowflakes[-1])
         count = len(self._snowflakes)
@@ -116,14 +118,14 @@ class Archive:
             if time.monotonic() - told >= _TOLD_EVERY_SECONDS:
                 told = time.monotonic()
                 share = reading.done * 100 // max(reading.total, 1)
-                log.info("%s: %d %%, %d tweets", READING, share, len(self._original_ids))
+                log.info("%s: %d %%, %d tweets", READING, share, len(self._snowflakes))
 
         def skip(reason: str) -> None:
             self.skipped[reason] += 1
 
         try:
             reading, found = values(path, tell, skip)
-            places = self._placed(found, state)
+            self._keep(found, state)
         except ChangedError as error:
             raise ArchiveError(str(error)) from error
         except (FileError, OSError) as error:
@@ -131,14 +133,14 @@ class Archive:
         self._damaged = dict(reading.damaged)
         self._refuse_most(path)
         self._digest = reading.digest.hexdigest()
-        places.sort()
-        self._snowflakes = array("Q", (snowflake for snowflake, _, _ in places))
-        self._offsets = array("Q", (offset for _, offset, _ in places))
-        self._sizes = array("L", (size for _, _, size in places))
+        by_time = sorted(range(len(self._snowflakes)), key=self._snowflakes.__getitem__)
+        self._snowflakes = array("Q", map(self._snowflakes.__getitem__, by_time))
+        self._offsets = array("Q", map(self._offsets.__getitem__, by_time))
+        self._sizes = array("L", map(self._sizes.__getitem__, by_time))
 
-    def _placed(self, found: Iterator[Any], state: Path) -> list[tuple[int, int, int]]:
+    def _keep(self, found: Iterator[Any], state: Path) -> None:
         """Writes the payloads down: every post's id by its time, and where its payload lies."""
-        places: list[tuple[int, int, int]] = []
+        seen: set[int] = set()
         taken: set[int] = set()
         offset = 0
         for value in found:
@@ -148,25 +150,31 @@ class Archive:
                     self.skipped[original] += 1
                     continue
                 post_id, snowflake, payload = original
-                if post_id in self._original_ids:
+                if post_id in seen:
                     self.duplicates += 1
                     continue
                 while snowflake in taken:
                     low = (snowflake + 1) & _LOW_MASK
                     snowflake = (snowflake >> LOW_BITS << LOW_BITS) | low
-                taken.add(snowflake)
-                self._original_ids[post_id] = snowflake
+                seen.add(post_id)
+                if snowflake == post_id:
+                    # One object for both sets.
+                    taken.add(post_id)
+                else:
+                    taken.add(snowflake)
+                    self._other_ids[post_id] = snowflake
                 try:
                     self._payloads.write(payload)
                 except OSError as error:
                     raise _unwritable(state, error) from error
-                places.append((snowflake, offset, len(payload)))
+                self._snowflakes.append(snowflake)
+                self._offsets.append(offset)
+                self._sizes.append(len(payload))
                 offset += len(payload)
         try:
             self._payloads.flush()
         except OSError as error:
             raise _unwritable(state, error) from error
-        return places
 
     def _posts(self, value: object) -> Iterator[tuple[object, object]]:
         """Every post's object with the includes that belong to it; counts what holds none."""
@@ -189,7 +197,7 @@ class Archive:
 
     def _refuse_most(self, path: Path) -> None:
         """Raises `ArchiveError` where there are no posts, or fewer than what is none."""
-        read, skipped = len(self._original_ids) + self.duplicates, self.skipped.total()
+        read, skipped = len(self._snowflakes) + self.duplicates, self.skipped.total()
         if read and skipped <= read:
             return
         reasons = [f"{count:,} × {reason}" for reason, count in self.skipped.most_common(4)]
@@ -233,7 +241,7 @@ class Archive:
     def _moved(self, post_id: str, shift: int) -> str:
         """The id after the shift; a post that is not in the file moves by the same time."""
         number = int(post_id)
-        return str(max(1, self._original_ids.get(number, number) + (shift << LOW_BITS)))
+        return str(max(1, self._other_ids.get(number, number) + (shift << LOW_BITS)))
 
 
 def _unwritable(state: Path, error: OSError) -> ArchiveError:
