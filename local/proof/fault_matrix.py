@@ -3,7 +3,8 @@
 ``python -m local.proof.fault_matrix`` starts the real streamer against both stand-ins once per fault, lets
 the fault last for some seconds, waits until the streamer has recovered (or ended, where that is right) and
 stops it. X's journal, the lake and the streamer's own records then say what became of every post. It writes
-``.run/fault-matrix.json`` and ends with status 1 where a figure is wrong (`Row.wrong`).
+``.run/fault-matrix.json`` and ends with status 1 where a figure is wrong (`Row.wrong`). The faults of X's
+search are met by recoveries instead (`local.proof.recovery_matrix`).
 
 How often X would be asked in 15 minutes of the same fault is not waited for: the attempts that the streamer
 logged under the real fault are replayed against its own policy (`streamer.reconnect`) under a clock that
@@ -32,6 +33,7 @@ from typing import Any
 
 import requests
 
+from local.proof import recovery_matrix
 from local.proof.bench import FIREHOSE, PORTS, ROOT, Bench, BenchError, X, bench
 from local.proof.reconcile import Evidence
 from local.proof.report import save, table, write_section
@@ -43,6 +45,8 @@ SECONDS = 8.0
 CAUGHT_UP_SECONDS = 2.0
 """Whoever is no further behind than this has recovered."""
 _OFTEN = 10_000
+_RECOVERY_RATE = 12_000
+"""Synthetic posts an hour where a stretch is recovered: some pages of search."""
 _STEADY_POSTS = 50
 _RECOVERS_SECONDS = 300.0
 _POLL_SECONDS = 0.1
@@ -106,7 +110,7 @@ CASES: tuple[Case, ...] = (
     Case(X, "burst of 10,000", [{"kind": "burst", "count": 10_000}]),
     Case(X, "sizes, 1 byte to 1 MiB", [{"kind": "sizes", "times": 3, "every": 1}]),
     Case(X, "clock-skew of 5 minutes", [{"kind": "clock-skew", "seconds": SECONDS}, {"kind": "close"}]),
-    *(_refusal(status) for status in (401, 403, 409, 500, 501, 502, 503, 504)),
+    *(_refusal(status) for status in (401, 402, 403, 409, 500, 501, 502, 503, 504)),
     _refusal(429, reset=10),
     _refusal(503, on="all"),
     Case(FIREHOSE, "throttle", [_often("throttle")]),
@@ -399,6 +403,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="only the faults whose names hold this")
     given = parser.parse_args()
     cases = [case for case in CASES if given.only in case.name]
+    searches = [case for case in recovery_matrix.CASES if given.only in case.name]
+    folder = given.run_dir.resolve() / "fault-matrix"
     started = time.monotonic()
     lock, done = threading.Lock(), count(1)
 
@@ -410,20 +416,22 @@ def main() -> int:
             print(f"{next(done):3}/{len(cases)} {run.case.side:9}{run.case.name:36}{recovered}", flush=True)
 
     try:
-        rows = matrix(
-            cases, given.run_dir.resolve() / "fault-matrix", given.first_port, given.rate, given.lanes, tell
-        )
+        rows = matrix(cases, folder, given.first_port, given.rate, given.lanes, tell)
+        with bench(folder / "search", given.first_port, _RECOVERY_RATE) as this:
+            recovered = list(recovery_matrix.rows(this, searches))
     except BenchError as error:
         print(f"fault matrix: {error}", file=sys.stderr)
         return 2
     seconds = time.monotonic() - started
-    save([{**asdict(row), "wrong": row.wrong} for row in rows], given.run_dir / "fault-matrix.json")
+    every: list[Row | recovery_matrix.Row] = [*rows, *recovered]
+    save([{**asdict(row), "wrong": row.wrong} for row in every], given.run_dir / "fault-matrix.json")
     if given.page:
-        write_section(given.page, "fault-matrix", page_section(rows, seconds))
-    wrong = [row for row in rows if row.wrong]
+        sections = (page_section(rows, seconds), recovery_matrix.page_section(recovered))
+        write_section(given.page, "fault-matrix", "\n\n".join(sections))
+    wrong = [row for row in every if row.wrong]
     for row in wrong:
-        print(f"{row.side} {row.fault}: {'; '.join(row.wrong)}")
-    print(f"{len(rows)} faults, {len(wrong)} with a wrong figure, {seconds:.0f} s")
+        print(f"{row.fault}: {'; '.join(row.wrong)}")
+    print(f"{len(every)} faults, {len(wrong)} with a wrong figure, {seconds:.0f} s")
     return 1 if wrong else 0
 
 

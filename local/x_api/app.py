@@ -31,14 +31,21 @@ from local.credentials import Credentials
 from local.faults import FaultError, Faults
 from local.front_page import front_page
 from local.gate import Gate, Key
-from local.x_api import search
+from local.x_api import disturbance, search
 from local.x_api.compliance import Jobs, Redactions
 from local.x_api.faults import KINDS, strike_request
 from local.x_api.injected import Injected
 from local.x_api.limits import LIMITS, PROJECT_CAP, RateLimits
 from local.x_api.lines import Journal, written
 from local.x_api.post import Corpus, Json, instant
-from local.x_api.problems import Problem, invalid_request, plain, refused
+from local.x_api.problems import (
+    Problem,
+    credits_depleted,
+    invalid_request,
+    plain,
+    refused,
+    usage_capped,
+)
 from local.x_api.rules import CAP, Rules
 from local.x_api.selection import PARAMETERS, Selection
 from local.x_api.stream import POSTS_A_SECOND, FilteredStream, no_rules
@@ -195,9 +202,13 @@ class XApi:
         fault = strike_request(self.faults, endpoint)
         if fault is None:
             return
+        if fault.kind == "usage-cap":
+            raise usage_capped()
         status, reset = fault.options["status"], fault.options["reset"]
         if status == 409:
             raise no_rules()
+        if status == 402:
+            raise credits_depleted()
         problem = plain(status, HTTPStatus(status).phrase)
         if status == 429 and reset is not None:
             problem.headers = {
@@ -489,9 +500,13 @@ class XApi:
 
     async def _page(self, request: Request, product: search.Product, headers: dict[str, str]) -> Response:
         # Beside the event loop: a long search must not hold up the stream.
-        answer = await run_in_threadpool(self._search.page, product, _parameters(request))
-        self._searched += answer["meta"]["result_count"]
-        self._journal.searched(int(self._clock() * 1000), [post["id"] for post in answer.get("data", ())])
+        parameters = _parameters(request)
+        found = await run_in_threadpool(self._search.page, product, parameters)
+        token = parameters.get("next_token") or parameters.get("pagination_token")
+        answer = disturbance.page(self.faults, found, token)
+        sent = [post["id"] for post in answer.get("data", ()) if post]
+        self._searched += len(sent)
+        self._journal.searched(int(self._clock() * 1000), sent)
         return _answer(request, answer, headers)
 
 

@@ -1,4 +1,4 @@
-"""What the faults make of one connection's lines before they go out."""
+"""What the faults make of one connection's lines, and of a page of a search, before they go out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,28 @@ from itertools import count
 
 from local.faults import Faults
 from local.x_api.lines import END, Line
+from local.x_api.post import Json
+
+_HALF_AN_EMOJI = "\ud83d"
+_MAY_BE_ABSENT = ("geo", "entities", "referenced_tweets", "context_annotations")
+
+
+def page(faults: Faults, answer: Json, token: str | None) -> Json:
+    """A page of a search as it goes out; ``token`` is the one that it was asked for by."""
+    if not answer.get("data"):
+        return answer
+    if faults.strike("page-empty"):
+        return {"meta": {"result_count": 0}}
+    if token and faults.strike("page-repeated"):
+        return {**answer, "meta": {**answer["meta"], "next_token": token}}
+    if faults.strike("page-surrogates"):
+        texts = [{**post, "text": f"{post['text']}{_HALF_AN_EMOJI}"} for post in answer["data"]]
+        return {**answer, "data": texts}
+    if faults.strike("page-nulls"):
+        nulls = [{**post, **{name: post.get(name) for name in _MAY_BE_ABSENT}} for post in answer["data"]]
+        includes = dict.fromkeys(("users", "places", "tweets", "media"))
+        return {**answer, "data": [*nulls, None], "includes": includes}
+    return answer
 
 
 class Disturbance:

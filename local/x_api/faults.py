@@ -8,7 +8,7 @@ from typing import Any
 from local.faults import Fault, Faults, Kind, Option, is_number, number
 from local.x_api.limits import LIMITS
 
-STATUSES = (401, 403, 409, 429, 500, 501, 502, 503, 504)
+STATUSES = (401, 402, 403, 409, 429, 500, 501, 502, 503, 504)
 _PLACES = sorted({*LIMITS, *(name.partition(".")[0] for name in LIMITS), "all"})
 _GARBAGE = ["no json", "[]", "null", '{"data":5}', '{"data":{}}', '"text"']
 
@@ -92,6 +92,18 @@ KINDS: dict[str, Kind] = {
             ),
         },
     ),
+    # Requests to ``on`` are refused because the month's cap is used up: 429, as for a rate limit, and yet
+    # nothing that passes within minutes.
+    "usage-cap": Kind(
+        "request", {"on": Option("search", f"one of {', '.join(_PLACES)}", lambda value: value in _PLACES)}
+    ),
+    # A page of a search: its texts end in half an emoji; it names itself as the page that follows (of pages
+    # that were asked for by a token); it is empty and the last one, though there are posts; it has null where
+    # a field or a list may be absent.
+    "page-surrogates": Kind("request"),
+    "page-repeated": Kind("request"),
+    "page-empty": Kind("request"),
+    "page-nulls": Kind("request"),
     # X's clock is ``offset`` seconds ahead, as far as its headers tell.
     "clock-skew": Kind("period", {"offset": Option(300.0, "a number of seconds", is_number)}),
 }
@@ -99,6 +111,9 @@ KINDS: dict[str, Kind] = {
 
 
 def strike_request(faults: Faults, endpoint: str) -> Fault | None:
-    """The `http` fault that refuses a request to the endpoint."""
-    group = endpoint.partition(".")[0]
-    return faults.strike("http", lambda fault: fault.options["on"] in (endpoint, group, "all"))
+    """The `usage-cap` or `http` fault that refuses a request to the endpoint."""
+    places = (endpoint, endpoint.partition(".")[0], "all")
+    for kind in ("usage-cap", "http"):
+        if fault := faults.strike(kind, lambda fault: fault.options["on"] in places):
+            return fault
+    return None

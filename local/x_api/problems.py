@@ -54,6 +54,35 @@ def invalid_request(errors: Sequence[tuple[Mapping[str, str], str]]) -> Problem:
     )
 
 
+def credits_depleted() -> Problem:
+    """402: the account has no credits; title and type as the API's users name them (2026)."""
+    return Problem(
+        402,
+        {
+            "account_id": 1369785403853424,
+            "title": "CreditsDepleted",
+            "detail": "Your enrolled account does not have any credits to fulfill this request.",
+            "type": f"{_TYPES}credits",
+        },
+    )
+
+
+def usage_capped() -> Problem:
+    """429 because the month's cap is used up, as published in xdevplatform/xdk issue 25 (February 2026)."""
+    return Problem(
+        429,
+        {
+            "account_id": 1369785403853424,
+            "product_name": "standard-basic",
+            "title": "UsageCapExceeded",
+            "period": "Monthly",
+            "scope": "Product",
+            "detail": "Usage cap exceeded: Monthly product cap",
+            "type": f"{_TYPES}usage-capped",
+        },
+    )
+
+
 def connection(status: int, issue: str, detail: str) -> Problem:
     """A stream that cannot be connected to; ``issue`` is TooManyConnections, RuleConfigurationIssue …"""
     return Problem(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from local.proof import recovery_matrix
+from local.proof.bench import bench
 from local.proof.fault_matrix import CASES, matrix
 from tests.ports import free_ports
 
@@ -15,3 +17,9 @@ def test_under_a_fault_the_streamer_recovers_and_owes_nothing_that_it_did_not_de
     rows = matrix(cases, tmp_path, free_ports(3), rate=120_000, lanes=1, tell=lambda _: None)
     assert {row.fault: row.wrong for row in rows} == {name: [] for name in NAMES}
     assert all(row.sent == row.in_lake + row.declared_missing for row in rows)
+
+
+def test_under_a_fault_of_search_a_stretch_is_filled_and_every_post_bought_once(tmp_path: Path) -> None:
+    with bench(tmp_path, free_ports(3), rate=12_000) as this:
+        rows = list(recovery_matrix.rows(this, recovery_matrix.CASES))
+    assert {row.fault: row.wrong for row in rows} == {case.name: [] for case in recovery_matrix.CASES}

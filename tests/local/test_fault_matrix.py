@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from local.aws.firehose_faults import KINDS as FIREHOSE_KINDS
 from local.faults import Faults
+from local.proof import recovery_matrix
 from local.proof.bench import FIREHOSE, X
 from local.proof.fault_matrix import CASES, Attempt, Row, attempts_in, connects_within
 from local.x_api.faults import KINDS as X_KINDS
@@ -42,7 +44,14 @@ RIGHT = Row(
 class TestCases:
     @pytest.mark.parametrize("side", [X, FIREHOSE])
     def test_every_fault_that_a_stand_in_knows_has_its_row(self, side: str) -> None:
-        assert {case.faults[0]["kind"] for case in CASES if case.side == side} == set(KINDS[side])
+        rows = {case.faults[0]["kind"] for case in CASES if case.side == side}
+        if side == X:
+            rows |= {case.fault["kind"] for case in recovery_matrix.CASES}
+        assert rows == set(KINDS[side])
+
+    @pytest.mark.parametrize("case", recovery_matrix.CASES, ids=lambda case: case.name)
+    def test_the_stand_in_of_x_understands_a_fault_of_search(self, case: recovery_matrix.Case) -> None:
+        assert Faults(X_KINDS).add([dict(case.fault)])
 
     def test_every_status_has_its_row_and_429_has_two(self) -> None:
         refusals = [case.faults[0] for case in CASES if case.faults[0]["kind"] == "http"]
@@ -132,3 +141,20 @@ class TestVerdict:
 
     def test_who_must_end_need_not_recover(self) -> None:
         assert replace(RIGHT, exit_status=3, right_exit_status=3, recovery_seconds=None).wrong == []
+
+    @pytest.mark.parametrize(
+        "figures",
+        [
+            {"struck": 0},
+            {"state": "open"},
+            {"bought": 9},
+            {"sold": 11, "bought": 11},
+            {"in_lake": 9},
+            {"doubled": 1},
+        ],
+        ids=str,
+    )
+    def test_each_figure_of_a_recovery_can_be_wrong(self, figures: dict[str, Any]) -> None:
+        right = recovery_matrix.Row("search", 1, 1, "filled", 10, 10, 10, 10, 0)
+        assert right.wrong == []
+        assert len(replace(right, **figures).wrong) == 1

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import requests
+import tweepy
+from moto import mock_aws
 
+from include.coverage.judge import GapState
+from include.coverage.plan import Recovery
+from include.coverage.recover import Outcome, recover
+from include.coverage.stretch import Stretch
+from include.lake.layout import recovered_key
+from include.settings import Settings
+from include.window import HOUR, Window
+from include.x.budget import PostsLedger, month_of
+from include.x.client import RefusedError, api_client
+from include.x.search import search
+from include.x.topics import Collection, Topics
 from local.faults import FaultError
 from local.x_api import stream as stream_module
 from local.x_api.app import XApi
 from local.x_api.lines import Journal, Line
 from local.x_api.selection import Selection
 from tests.credentials import CONTROL, CREDENTIALS
-from tests.local.support_x_api import APPLES, CORPUS, QUIET, TOKEN, Service, clock
+from tests.local.support_x_api import APPLES, CORPUS, QUIET, TOKEN, TOPICS, Service, clock
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -420,6 +436,133 @@ class TestControl:
         assert requests.delete(f"{address}/{own}", headers=CONTROL, timeout=5).json() == {"ended": 1}
         assert requests.delete(f"{address}/{own}", headers=CONTROL, timeout=5).status_code == 404
         assert read(quiet, lambda reading: bool(reading.lines)).status == 200
+
+
+NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+WINDOW = Window(NOW - 3 * HOUR)
+SOUGHT = Topics(Collection(WINDOW.start, 10_000, 100), TOPICS)
+DAMAGED_PAGES = ("page-surrogates", "page-repeated", "page-empty", "page-nulls")
+
+
+def never(seconds: float) -> None:
+    raise AssertionError(f"waits {seconds} s for what waiting does not mend")
+
+
+def x_client(service: Service) -> tweepy.Client:
+    """As the pipeline has it, with tweepy's own requests and errors."""
+    return api_client(Settings(x_api_url=service.url), TOKEN)
+
+
+def sold(service: Service) -> int:
+    """Posts that search has sent, which X would bill."""
+    answer = requests.get(f"{service.url}/_local/journal", headers=CONTROL, timeout=5)
+    return int(answer.json()["posts"]["searched"])
+
+
+class TestSearch:
+    """What goes wrong with X's search, through `include.x.search` and its real client."""
+
+    def found(self, service: Service, **options: Any) -> dict[str, dict[str, Any]]:
+        records = search(
+            x_client(service), SOUGHT, "apples", WINDOW.start, WINDOW.end, sleep=never, **options
+        )
+        return {record["data"]["id"]: dict(record) for record in records}
+
+    @pytest.mark.parametrize("kind", DAMAGED_PAGES)
+    def test_a_damaged_page_loses_no_post_and_buys_none_twice(self, service: Service, kind: str) -> None:
+        whole = self.found(service)
+        before = sold(service)
+        assert before == len(whole) > 200
+        fault(service, kind=kind)
+        rejected: list[str] = []
+        found = self.found(service, expected=len(whole), reject=lambda reason, _post: rejected.append(reason))
+        assert states(service) == [("ended", 1)]
+        assert found.keys() == whole.keys()
+        assert sold(service) == 2 * before
+        assert rejected == []
+        json.dumps(list(found.values()), ensure_ascii=False).encode()  # what UTF-8 can hold
+
+    def test_an_empty_page_ends_a_search_that_expects_nothing(self, service: Service) -> None:
+        fault(service, kind="page-empty")
+        assert self.found(service) == {}
+
+    def test_a_page_that_repeats_itself_for_ever_is_not_bought_for_ever(self, service: Service) -> None:
+        whole = self.found(service)
+        fault(service, kind="page-repeated", seconds=60)
+        assert self.found(service).keys() == whole.keys()
+
+    @pytest.mark.parametrize(
+        ("wanted", "status", "words"),
+        [
+            ({"kind": "usage-cap", "on": "search"}, 429, "usage cap"),
+            ({"kind": "http", "status": 402, "on": "search"}, 402, "no credits"),
+        ],
+    )
+    def test_what_waiting_does_not_mend_is_refused_at_once(
+        self, service: Service, wanted: dict[str, Any], status: int, words: str
+    ) -> None:
+        fault(service, **wanted)
+        with pytest.raises(RefusedError, match=words) as refused:
+            self.found(service)
+        assert refused.value.status == status
+        assert sold(service) == 0
+        assert len(self.found(service)) > 200
+
+    def test_a_usage_cap_has_the_shape_of_x(self, service: Service) -> None:
+        fault(service, kind="usage-cap", on="counts")
+        assert service.get("/2/tweets/search/recent", query=APPLES).status_code == 200
+        answer = service.get("/2/tweets/counts/recent", query=APPLES)
+        assert answer.status_code == 429
+        body = answer.json()
+        assert (body["title"], body["period"]) == ("UsageCapExceeded", "Monthly")
+        assert body["type"].endswith("/problems/usage-capped")
+
+
+class TestRecovery:
+    """What a recovery buys, keeps and fills under the same faults, attempt after attempt."""
+
+    @pytest.fixture
+    def s3(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "test")
+        monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+        with mock_aws():
+            client = boto3.client("s3", region_name="us-east-1")
+            client.create_bucket(Bucket="lake")
+            yield client
+
+    @pytest.mark.parametrize(
+        "wanted",
+        [{"kind": kind} for kind in (*DAMAGED_PAGES, "usage-cap")],
+        ids=lambda wanted: "-".join(map(str, wanted.values())),
+    )
+    def test_every_post_is_bought_once_and_lies_in_raw_once(
+        self, service: Service, s3: Any, wanted: dict[str, Any]
+    ) -> None:
+        truth = {
+            record["data"]["id"]
+            for record in search(x_client(service), SOUGHT, "apples", WINDOW.start, WINDOW.end, sleep=never)
+        }
+        before = sold(service)
+        stretch = Stretch(WINDOW.start, WINDOW.end)
+        recovery = Recovery("apples", WINDOW, stretch, sample=100, posts=len(truth))
+        settings = Settings(x_api_url=service.url, bucket="lake")
+        fault(service, **wanted)
+
+        def attempt(name: str) -> Outcome:
+            return recover(s3, x_client(service), settings, SOUGHT, recovery, name, "a run")
+
+        try:
+            outcome = attempt("1")
+        except RefusedError:
+            outcome = attempt("2")
+        assert states(service) == [("ended", 1)]
+        assert (outcome.state, outcome.reason) == (GapState.FILLED, None)
+        assert sold(service) - before == len(truth)
+        assert PostsLedger(s3, "lake").used(month_of(datetime.now(UTC))) == len(truth)
+        key = recovered_key("apples", WINDOW, stretch.start, stretch.end)
+        lines = gzip.decompress(s3.get_object(Bucket="lake", Key=key)["Body"].read()).splitlines()
+        assert sorted(json.loads(line)["data"]["id"] for line in lines) == sorted(truth)
 
 
 class TestJournal:
