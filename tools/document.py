@@ -157,7 +157,8 @@ _COUNTS = re.compile(r"int|double|float|decimal|timestamp", re.IGNORECASE)
 
 def _unit(column: Column, former: str) -> str:
     """The unit of a number or time by its name or meaning; "Those of them" go on with the former's."""
-    if not _COUNTS.search(column.type) or "<" in column.type or column.name in ("tweet_id", "author_id"):
+    nested = "<" in column.type or column.type.startswith("array(")
+    if nested or not _COUNTS.search(column.type) or column.name in ("tweet_id", "author_id"):
         return ""
     if column.meaning.startswith("Those of them"):
         return former
