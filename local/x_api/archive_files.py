@@ -40,6 +40,8 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, UnicodeError)
 _VALUE = json.JSONDecoder()
 _BETWEEN = re.compile(r"[\s,]*")
+_NEXT = re.compile(r'\}[\s,]*\{\s*"[^"\\]*"')
+"""The end of an object, and the beginning of the next up to its first name."""
 _OPENED = re.compile(rb'(\{|\[|"[^"\\]*"\s*:\s*[\[{]?)\s*|[\[{].*,\s*')
 
 NO_JSON = "no JSON"
@@ -287,6 +289,7 @@ def _written_values(head: bytes, chunks: Iterator[bytes], skipped: Callable[[str
     """The values of one or more arrays, and values that stand one after the other outside of any."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")
     text, place, in_array = _text(decoder, head), 0, False
+    next_one, reach = None, 0
     while True:
         place = cast("re.Match[str]", _BETWEEN.match(text, place)).end()
         if place < len(text):
@@ -294,6 +297,16 @@ def _written_values(head: bytes, chunks: Iterator[bytes], skipped: Callable[[str
                 in_array = not in_array
                 place += 1
                 continue
+            if next_one and (end := text.find(next_one, place, place + reach) + 1):
+                # No value begins with another whole one: if this is one, it is the one. Much the fastest.
+                try:
+                    value = loads(text[place:end].encode("utf-8", "surrogatepass"))
+                except ValueError:
+                    pass
+                else:
+                    yield value
+                    place = end
+                    continue
             try:
                 _, end = _VALUE.raw_decode(text, place)
             except RecursionError:
@@ -313,6 +326,8 @@ def _written_values(head: bytes, chunks: Iterator[bytes], skipped: Callable[[str
                         skipped(NO_JSON)
                     else:
                         yield value
+                    if found := _NEXT.match(text, end - 1):
+                        next_one, reach = found[0], 4 * (end - place)
                     place = end
                     continue
         more, wanted = [], max(len(text) - place, 1)

@@ -10,6 +10,7 @@ import json
 import logging
 import lzma
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ import pytest
 from twarc.expansions import flatten
 
 from include.x.snowflake import lowest_id
+from include.x.text import well_formed
 from local.x_api import archive_files
 from local.x_api.archive import Archive, ArchiveError
 from local.x_api.post import Post
@@ -400,6 +402,27 @@ def test_values_longer_than_what_is_read_at_once_are_read(
         texts(read(tmp_path / "array", json.dumps(LINES, indent=1, ensure_ascii=False).encode())) == EXPECTED
     )
     assert texts(read(tmp_path / "utf16", NDJSON.decode().encode("utf-16"))) == EXPECTED
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_arrays_give_the_same_values_however_alike_and_nested_they_are(
+    tmp_path: Path, indent: int | None
+) -> None:
+    texts = ["}", '}, {"id"', '},\n {\n  "id"', "\ud83d", "𝕏", '"', "\\", ""]
+    choice = random.Random(1)
+    values: list[Any] = [
+        {
+            choice.choice(("id", "data")): choice.choice(texts),
+            "nested": [{"id": choice.choice(texts)}] * choice.randrange(4),
+            "long": choice.choice(texts) * choice.choice((0, 1, 200)),
+        }
+        for _ in range(500)
+    ] + [[], {}, 5, "x", {"id": 1}]
+    choice.shuffle(values)
+    file = tmp_path / "values"
+    file.write_text(json.dumps(values, indent=indent))
+    _, found = archive_files.values(file, lambda: None, pytest.fail)
+    assert list(found) == well_formed(values)
 
 
 def test_reading_tells_how_far_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
