@@ -43,9 +43,12 @@ _DEFAULT_PORT = 9464
 _MMAP_THRESHOLD = -3
 """M_MMAP_THRESHOLD in glibc's malloc.h."""
 _LARGE_BLOCK_BYTES = 256 * 1024
-_COUNTED, _COUNTED_UNTIL = timedelta(days=1), timedelta(minutes=1)
-"""What X's counts are asked of: a whole day, up to a minute ago."""
-_DAYS_A_MONTH = 365.25 / 12
+_COUNTED_UNTIL = timedelta(minutes=1)
+"""How long ago the posts are that X is asked to count: it finds younger ones not yet."""
+_HOURS_A_MONTH = 24 * 365.25 / 12
+_COUNTED_HOURS = 24
+"""A whole day, for there are more posts by day than by night; X counts seven days back."""
+_MOST_COUNTED_HOURS = 7 * 24 - 1
 
 
 class JsonLines(logging.Formatter):
@@ -84,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
             return _drain(options)
         if command == "check":
             return _check()
-        return _rules(apply=options.action == "apply")
+        return _rules(apply=options.action == "apply", counted_hours=options.count_hours)
     except (TopicsError, TokenError, rules.RulesError) as error:
         return _told(MISUSED, str(error))
     except (tweepy.Unauthorized, tweepy.Forbidden) as error:
@@ -152,7 +155,7 @@ def _status(options: argparse.Namespace) -> int:
     return STOPPED
 
 
-def _rules(*, apply: bool) -> int:
+def _rules(*, apply: bool, counted_hours: int) -> int:
     topics = load(settings().topics_file)
     client = api_client(settings(), _token())
     changes = rules.plan(rules.compile_rules(topics, topics.collection.sample), rules.present_rules(client))
@@ -168,25 +171,26 @@ def _rules(*, apply: bool) -> int:
                 print(f"{'':6} {refused[rule]}")
     if apply and changes:
         rules.apply(client, changes)
-    print(_expected(client, topics))
+    if counted_hours and not apply:
+        print(_expected(client, topics, counted_hours))
     print(f"rule set {rules.rule_hash(topics)}: {'applied' if apply else 'changes nothing yet, see apply'}")
     return MISUSED if any(refused.values()) else STOPPED
 
 
-def _expected(client: tweepy.Client, topics: Topics) -> str:
-    """How many posts a month the topics match, by X's counts of the last days, and what they cost."""
+def _expected(client: tweepy.Client, topics: Topics, hours: int) -> str:
+    """How many posts a month the topics match, by X's counts of the last ``hours``, and what they cost."""
     end = datetime.now(UTC) - _COUNTED_UNTIL
-    start = end - _COUNTED
+    start = end - timedelta(hours=hours)
     try:
         found = sum(count(client, topics, name, start, end) for name in topics.names)
     except (tweepy.TweepyException, requests.RequestException, RefusedError, PatienceError) as error:
         return f"posts a month: unknown, X gives no counts ({type(error).__name__})"
-    expected = round(found * _DAYS_A_MONTH)
+    expected = round(found * _HOURS_A_MONTH / hours)
     budget = monthly_posts(settings(), topics)
     sample = topics.collection.sample
     bought = round(expected * sample / 100)
     lines = [
-        f"the topics match about {priced(expected)} a month, by X's counts of the last 24 hours",
+        f"the topics match about {priced(expected)} a month, by X's counts of the last {hours} h",
         f"at a sample of {sample} percent about {priced(bought)} are bought; the budget is {priced(budget)}",
     ]
     if bought > budget:
@@ -286,6 +290,14 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("check", help="try token, clock, rules, Firehose and ledger, and say what to do")
     actions = commands.add_parser("rules", help="compare X's rules with the topics file")
     actions.add_argument("action", choices=["plan", "apply"], help="show the difference, or make it so")
+    actions.add_argument(
+        "--count-hours",
+        type=int,
+        choices=range(_MOST_COUNTED_HOURS + 1),
+        metavar="HOURS",
+        default=_COUNTED_HOURS,
+        help="past hours that X counts for the posts a month, which it bills; 0: none (default %(default)s)",
+    )
     return parser
 
 
