@@ -177,12 +177,17 @@ def _rules(*, apply: bool, counted_hours: int) -> int:
     return MISUSED if any(refused.values()) else STOPPED
 
 
+def _not_waiting(seconds: float) -> None:
+    """Instead of sleeping: an estimate is not worth a wait, which may take half an hour."""
+    raise PatienceError(f"X's rate limit lasts {seconds:.0f} s more")
+
+
 def _expected(client: tweepy.Client, topics: Topics, hours: int) -> str:
     """How many posts a month the topics match, by X's counts of the last ``hours``, and what they cost."""
     end = datetime.now(UTC) - _COUNTED_UNTIL
     start = end - timedelta(hours=hours)
     try:
-        found = sum(count(client, topics, name, start, end) for name in topics.names)
+        found = sum(count(client, topics, name, start, end, sleep=_not_waiting) for name in topics.names)
     except (tweepy.TweepyException, requests.RequestException, RefusedError, PatienceError) as error:
         return f"posts a month: unknown, X gives no counts ({type(error).__name__})"
     expected = round(found * _HOURS_A_MONTH / hours)
