@@ -28,6 +28,8 @@ ASSET_SECONDS = 10
 MOST_RUNS = 10_000
 """More than one run of the pipeline makes."""
 FINISHED = ("success", "failed")
+LAST_TASKS = {"coverage": "report"}
+"""After these only approvals are left, and nobody may be there to give them."""
 
 
 def window_of(dag_run: dict[str, Any]) -> str | None:
@@ -83,12 +85,12 @@ class DagRuns:
         return None
 
     def wait_for(self, dag_id: str, run_id: str, progress: Callable[[str], None] = lambda _: None) -> None:
-        """Waits until a run has succeeded, however long, as long as it gets on.
+        """Waits until a run has succeeded, however long, as long as it gets on, but not for an approval.
 
         Raises `AirflowError` naming the failed tasks, or where nothing has changed for `STALLED_SECONDS`.
         """
         patience = _Patience(lambda: self._signs(dag_id, run_id))
-        while (state := self.airflow.run(dag_id, run_id)["state"]) not in FINISHED:
+        while (state := self._state(dag_id, run_id)) not in FINISHED:
             self.world.processes.check()
             if patience.is_over():
                 raise AirflowError(
@@ -104,6 +106,18 @@ class DagRuns:
                 f"{dag_id} {run_id} failed in {', '.join(failed) or 'no task'}; see"
                 f" {self._page(dag_id, run_id)} or its log under {self._logs(dag_id)}"
             )
+
+    def _state(self, dag_id: str, run_id: str) -> str:
+        """A run's state; that of its last task where all that is left waits for a person."""
+        state = str(self.airflow.run(dag_id, run_id)["state"])
+        last = LAST_TASKS.get(dag_id)
+        if state in FINISHED or last is None:
+            return state
+        tasks = {task["task_id"]: task["state"] for task in self.airflow.task_instances(dag_id, run_id)}
+        if tasks.get(last) not in FINISHED or "awaiting_input" not in tasks.values():
+            return state
+        self.world.console.print(f"An approval waits: {self._page(dag_id, run_id)}")
+        return str(tasks[last])
 
     def transform(self) -> None:
         """Lets the schedule label every closed hour of the summary, and waits for it.

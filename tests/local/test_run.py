@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,6 +134,28 @@ def test_a_task_that_stands_still_is_given_up_and_its_page_named(
     with pytest.raises(AirflowError, match="http://airflow/dags/train/runs/manual"):
         wait(schedule).wait_for("train", "manual")
     assert schedule.time < 2 * STALLED_SECONDS
+
+
+@pytest.mark.parametrize("reported", ["success", "failed", None])
+def test_nobody_is_waited_for_who_may_approve(
+    wait: Callable[[Schedule], DagRuns], reported: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = Schedule(missed=1, seconds=1e6)
+    told: list[str] = []
+    states = {"approve": "awaiting_input", "recover_approved": None, "report": reported}
+    tasks = [
+        {"task_id": task, "map_index": -1, "state": state, "try_number": 1} for task, state in states.items()
+    ]
+    monkeypatch.setattr(schedule, "task_instances", lambda dag_id, run_id: tasks)
+    runs = wait(schedule)
+    runs = replace(runs, world=replace(runs.world, console=SimpleNamespace(print=told.append)))
+    if reported == "success":
+        runs.wait_for("coverage", "manual")
+        assert schedule.time == 0
+        assert told == ["An approval waits: http://airflow/dags/coverage/runs/manual"]
+    else:
+        with pytest.raises(AirflowError, match="failed" if reported else "still running"):
+            runs.wait_for("coverage", "manual")
 
 
 def test_an_earlier_run_that_failed_before_its_start_is_not_counted(tmp_path: Path) -> None:

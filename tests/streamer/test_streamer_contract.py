@@ -20,6 +20,7 @@ import boto3
 import pytest
 import requests
 
+from local.credentials import CREDENTIALS_FILE
 from tests.credentials import AWS_ENVIRONMENT, CONTROL, CREDENTIALS, written
 from tests.ports import free_ports
 
@@ -130,6 +131,20 @@ def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clouds]:
             if process.poll() is None:
                 process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="module")
+def rules_url(clouds: Clouds) -> str:
+    """An X of its own whose rules change, with few posts: it makes every post of an hour to count them."""
+    port = free_ports()
+    state = str(clouds.folder / "x_rules")
+    credentials = ("--credentials", str(clouds.folder / CREDENTIALS_FILE))
+    clouds.start(
+        "x_rules", "local.x_api", "--port", str(port), "--state", state, "--rate", "600", *credentials
+    )
+    url = f"http://127.0.0.1:{port}"
+    until(lambda: requests.get(f"{url}/_local/health", timeout=2).ok, url)
+    return url
 
 
 def streaming(clouds: Clouds, http_port: int) -> subprocess.Popen[bytes]:
@@ -267,11 +282,13 @@ def test_check_tries_everything_and_says_what_to_do(clouds: Clouds) -> None:
     assert "NTP" in skewed.stdout
 
 
-def test_rules_are_planned_with_xs_verdict_before_they_are_applied(clouds: Clouds) -> None:
+def test_rules_are_planned_with_xs_verdict_before_they_are_applied(clouds: Clouds, rules_url: str) -> None:
     text = (ROOT / "include" / "topics.yaml").read_text(encoding="utf-8")
     topics = clouds.folder / "changed.yaml"
     topics.write_text(text.replace("en: [russia,", "en: [siberia, russia,"), encoding="utf-8")
-    environment = {"OPINION_TOPICS_FILE": str(topics)}
+    former = clouds.run("streamer", "rules", "apply", "--count-hours", "0", OPINION_X_API_URL=rules_url)
+    assert former.stdout.endswith(": applied\n")
+    environment = {"OPINION_TOPICS_FILE": str(topics), "OPINION_X_API_URL": rules_url}
     planned = clouds.run("streamer", "rules", "plan", "--count-hours", "1", **environment)
     matched = r"the topics match about [0-9,]+ posts \(\$[0-9,.]+\) a month, by X's counts of the last 1 h"
     assert re.search(matched, planned.stdout)
@@ -291,14 +308,13 @@ def test_rules_are_planned_with_xs_verdict_before_they_are_applied(clouds: Cloud
     assert [line.split()[0] for line in again.splitlines()] == ["keep", "keep", "rule"]
 
 
-def test_rules_are_planned_at_once_where_x_gives_no_counts(clouds: Clouds) -> None:
+def test_rules_are_planned_at_once_where_x_gives_no_counts(clouds: Clouds, rules_url: str) -> None:
     wanted = {"kind": "http", "status": 429, "reset": 800, "on": "counts"}
-    faults = f"http://127.0.0.1:{clouds.x_port}/_local/faults"
+    faults = f"{rules_url}/_local/faults"
     requests.post(faults, json=wanted, headers=CONTROL, timeout=5).raise_for_status()
-    planned = clouds.run("streamer", "rules", "plan", "--count-hours", "1")
+    planned = clouds.run("streamer", "rules", "plan", OPINION_X_API_URL=rules_url)
     assert "posts a month: unknown, X gives no counts (PatienceError)" in planned.stdout
-    listed = requests.get(faults, headers=CONTROL, timeout=5).json()["data"]
-    (fault,) = [one for one in listed if one["kind"] == "http"]
+    (fault,) = requests.get(faults, headers=CONTROL, timeout=5).json()["data"]
     assert (fault["state"], fault["struck"]) == ("ended", 1)
 
 
