@@ -1,0 +1,95 @@
+"""What coverage's `recover` leaves in the ledger, whatever becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from include.coverage import ledger
+from include.coverage.judge import Gap, GapState, Measures
+from include.coverage.ledger import Row
+from include.coverage.plan import Recovery
+from include.coverage.stretch import Stretch
+from include.lake.verdict import Verdict
+from include.operators import coverage
+from include.operators.coverage import RecoverStretchOperator
+from include.settings import settings
+from include.window import HOUR, Window
+
+BUCKET = "lake"
+WINDOW = Window(Window.containing(datetime.now(UTC)).start - 2 * HOUR)
+STRETCH = Stretch(WINDOW.start, WINDOW.start + timedelta(minutes=10))
+APPROVED = Recovery("ukraine", WINDOW, STRETCH, 100, 10, "it begins before the reach", approved=True)
+
+
+class GoneX:
+    """X breaks every connection."""
+
+    def search_recent_tweets(self, *_: Any, **__: Any) -> None:
+        raise ConnectionError("gone")
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.setenv("OPINION_BUCKET", BUCKET)
+    monkeypatch.setenv("OPINION_MAX_RECOVERY_ATTEMPTS", "2")
+    settings.cache_clear()
+    with mock_aws():
+        made = boto3.client("s3", region_name="us-east-1")
+        made.create_bucket(Bucket=BUCKET)
+        monkeypatch.setattr(coverage, "client", lambda _: made)
+        monkeypatch.setattr(coverage, "_x_client", GoneX)
+        gap = Gap(STRETCH, GapState.OPEN, WINDOW.end, approved=False)
+        ledger.write(made, BUCKET, [_row(gap)])
+        yield made
+    settings.cache_clear()
+
+
+def _row(gap: Gap) -> Row:
+    return Row(
+        topic="ukraine",
+        window=WINDOW,
+        measures=Measures(),
+        alive_s=3000.0,
+        judged_until=WINDOW.end,
+        verdict=Verdict.OUTAGE,
+        evidence="made up",
+        evidence_digest="digest",
+        inputs_digest="digest",
+        measured_at=datetime(2026, 11, 1, tzinfo=UTC),
+        gaps=(gap,),
+    )
+
+
+def _fail(s3: Any, recovery: Recovery) -> Gap:
+    """Tries the recovery once and returns its gap."""
+    ti = SimpleNamespace(dag_id="coverage", run_id="run", try_number=1)
+    context: Any = {"ti": ti}
+    operator = RecoverStretchOperator(task_id="recover", recovery=recovery.to_json())
+    with pytest.raises(ConnectionError):
+        operator.execute(context)
+    (gap,) = ledger.read_day(s3, BUCKET, WINDOW.date)["ukraine", WINDOW].gaps
+    return gap
+
+
+def test_an_approval_lasts_until_the_attempts_are_used_up(s3: Any) -> None:
+    first = _fail(s3, APPROVED)
+    assert (first.state, first.approved) == (GapState.OPEN, True)
+    assert "what was bought is kept" in str(first.reason)
+    second = _fail(s3, APPROVED)
+    assert (second.state, second.approved) == (GapState.OPEN, False)
+    assert "2 attempts have failed; nothing more is bought until a person approves it" in str(second.reason)
+
+
+def test_a_recovery_that_needs_no_approval_has_none_in_the_ledger(s3: Any) -> None:
+    assert not _fail(s3, replace(APPROVED, approval=None, approved=False)).approved
