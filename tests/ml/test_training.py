@@ -28,6 +28,7 @@ from include.window import Window
 from include.x import snowflake
 from local.databricks import cluster
 from local.processes import dies_with_parent
+from tests.credentials import CREDENTIALS
 from tests.local.support_aws import LocalAws
 
 ROOT = Path(__file__).parents[2]
@@ -138,7 +139,10 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
     for bucket in (BUCKET, ONE_SIDED):
         s3.create_bucket(Bucket=bucket)
     environment = cluster.environment(
-        folder, aws_endpoint=aws.endpoint, mlflow_url=f"sqlite:///{folder}/mlflow.sqlite"
+        folder,
+        aws_endpoint=aws.endpoint,
+        credentials=CREDENTIALS,
+        mlflow_url=f"sqlite:///{folder}/mlflow.sqlite",
     )
     log = folder / "session.log"
     with log.open("w") as messages:
