@@ -40,7 +40,7 @@ def kill_often(this: Bench, kills: int, longest: float, dice: random.Random) -> 
         moments.append(int(time.time() * 1000))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        this.until(lambda: not this.x("health")["connections"], "X notices", this.processes[0])
+        this.until(lambda: not this.x("status")["connections"], "X notices", this.processes[0])
         this.pass_a_quarter()
     last = this.start_streamer()
     time.sleep(longest)

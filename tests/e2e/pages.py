@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -116,10 +117,13 @@ def _check_coverage(page: Page, run: Run) -> None:
     cell.focus()
     page.keyboard.press("Shift+ArrowRight")
     frame.get_by_role("button", name="Plan a backfill").click()
-    expect(frame.locator("#selection a")).to_be_visible()
+    expect(frame.locator("#panel-title")).to_contain_text("Plan for")
     [planned] = run.airflow.runs("coverage", run_type="manual", limit=1)
     assert planned["conf"]["start"] == window.label
     assert planned["conf"]["dry_run"] is True
     run.dag_runs.wait_for("coverage", planned["dag_run_id"])
-    frame.locator("#selection a").click()
+    # The page follows the run: what was planned is shown once it has ended.
+    told = re.compile(r"Nothing to do in 2 hours|Hours looked at\s*2")
+    expect(frame.locator("#backfill")).to_contain_text(told, timeout=30_000)
+    frame.locator("#backfill").get_by_text("The run in Airflow").click()
     page.wait_for_url("**/dags/coverage/runs/**")

@@ -11,6 +11,7 @@ import psutil
 import pytest
 import requests
 
+from tests.credentials import LOGIN
 from tests.local.support_databricks import (
     CLUSTER,
     VOLUME,
@@ -314,14 +315,15 @@ def test_the_run_s_page_shows_tasks_and_output_and_no_secrets(databricks: LocalD
     run = databricks.wait(
         databricks.submit(task("say", "echo", parameters=[script]), task("bad", "fail", "say"))
     )
-    page = requests.get(run["run_page_url"], timeout=5)
+    assert requests.get(run["run_page_url"], timeout=5).status_code == 401
+    page = requests.get(run["run_page_url"], auth=LOGIN, timeout=5)
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
     for text in ("say", "SUCCESS", "FAILED", "about to fail", "&lt;script&gt;"):
         assert text in page.text
     assert script not in page.text
     assert "a-token" not in page.text
-    assert requests.get(f"{databricks.url}/jobs/1/runs/2", timeout=5).status_code == 404
+    assert requests.get(f"{databricks.url}/jobs/1/runs/2", auth=LOGIN, timeout=5).status_code == 404
 
 
 def test_health_needs_no_token(databricks: LocalDatabricks) -> None:

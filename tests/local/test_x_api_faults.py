@@ -401,7 +401,7 @@ class TestControl:
         ("wanted", "complaint"),
         [
             ({"kind": "meteor"}, "there is no fault 'meteor', but bad-utf8"),
-            ({"kind": "http", "status": 418}, "status is one of 401, 403"),
+            ({"kind": "http", "status": 418}, "status is one of 401, 402, 403"),
             ({"kind": "http", "on": "nowhere"}, "on is one of all, compliance"),
             ({"kind": "silence", "times": 1}, "it lasts for seconds"),
             ({"kind": "sizes", "bytes": [0]}, "bytes is a list of whole numbers from 1 to 4194304"),
