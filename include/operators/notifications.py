@@ -31,7 +31,6 @@ _SECONDS = 10
 """How long one channel may take."""
 _SUBJECT_LENGTH = 99
 """SNS takes subjects of fewer than 100 ASCII characters (its API reference, `Publish`)."""
-_FAILED = ("failed", "upstream_failed")
 
 RUNBOOK = "docs/runbook.md"
 """Where each kind of message has its section."""
@@ -246,7 +245,7 @@ def run_failed(context: Context) -> Message:
 
 
 def _failed_tasks(context: Context, dag_id: str, run_id: str) -> list[str]:
-    """The ids of the tasks that failed, before those that only followed."""
+    """The ids of the tasks that failed, in order, without those that only followed."""
     ti: Any = context.get("ti")
     if ti is None:
         return []

@@ -13,6 +13,8 @@ from local.gate import Message
 from local.x_api.post import Json
 
 _TYPES = "https://api.twitter.com/2/problems/"
+_ACCOUNT_ID = 1234567890123456
+"""Of nobody: X names the account that it refuses."""
 
 
 class Problem(Exception):  # noqa: N818 - an answer in X's terms, not only an error
@@ -59,7 +61,7 @@ def credits_depleted() -> Problem:
     return Problem(
         402,
         {
-            "account_id": 1369785403853424,
+            "account_id": _ACCOUNT_ID,
             "title": "CreditsDepleted",
             "detail": "Your enrolled account does not have any credits to fulfill this request.",
             "type": f"{_TYPES}credits",
@@ -72,7 +74,7 @@ def usage_capped() -> Problem:
     return Problem(
         429,
         {
-            "account_id": 1369785403853424,
+            "account_id": _ACCOUNT_ID,
             "product_name": "standard-basic",
             "title": "UsageCapExceeded",
             "period": "Monthly",
