@@ -54,7 +54,7 @@ soak: setup ## Stream at X's full rate among random faults for MINUTES=30; losse
 	@$(PYTHON) -m local.proof.soak --minutes "$(or $(MINUTES),30)" --page docs/streamer-measurements.md
 
 bench: setup ## Measure against peers; a table, .run/bench.json and docs/benchmarks.md
-	@$(PYTHON) -m benchmarks --page docs/benchmarks.md $(if $(LABELLED),--labelled "$(LABELLED)")
+	@$(PYTHON) -m benchmarks --page docs/benchmarks.md $(if $(LABELLED),--labeled "$(LABELLED)")
 
 check: setup ## Lint, types and DAG policy; changes nothing
 	@$(PYTHON) -m ruff check .

@@ -24,7 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the tweets, without the full hour")
     parser.add_argument(
-        "--labelled",
+        "--labeled",
         type=Path,
         help="Parquet of text and label (0, 1, 2) to train on, not made-up tweets",
     )
@@ -40,7 +40,7 @@ def main() -> int:
         "the streamer": lambda: streamer.measure(quick),
         "the reader of archives": lambda: archive.measure(quick),
         "the pages": lambda: page.measure(quick),
-        "the student's training": lambda: training.measure(quick, chosen.labelled),
+        "the student's training": lambda: training.measure(quick, chosen.labeled),
     }
     try:
         for name, measure in parts.items():

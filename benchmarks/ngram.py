@@ -1,4 +1,4 @@
-"""Tweets labelled per CPU-second by the embedded model's handler, beside scikit-learn's usual pipeline.
+"""Tweets labeled per CPU-second by the embedded model's handler, beside scikit-learn's usual pipeline.
 
 Run ``python -m benchmarks.ngram``.
 """

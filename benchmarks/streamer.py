@@ -170,9 +170,9 @@ def twarc2(count: int) -> None:
 
     client = Twarc2(bearer_token=TOKEN, metadata=False)
     client.connect()
-    authorised = XSession(settings().x_api_url)
-    authorised.headers.update(client.client.headers)
-    client.client = authorised
+    authorized = XSession(settings().x_api_url)
+    authorized.headers.update(client.client.headers)
+    client.client = authorized
 
     def work() -> dict[str, Any]:
         for number, _ in enumerate(client.stream(), 1):

@@ -41,15 +41,15 @@ _WORDS = (
 _FILLER = ("the", "people", "in", "our", "city", "and", "this", "country", "about", "it", "again", "really")
 
 
-def measure(quick: bool = False, labelled: Path | None = None) -> list[Row]:
+def measure(quick: bool = False, labeled: Path | None = None) -> list[Row]:
     """The rows for this part; ``quick`` takes a tenth of the tweets.
 
-    ``labelled`` is a Parquet file, or a folder of them, with ``text`` and ``label`` (0 negative, 1 neutral, 2
+    ``labeled`` is a Parquet file, or a folder of them, with ``text`` and ``label`` (0 negative, 1 neutral, 2
     positive), from which the tweets are drawn.
     """
     count = 2_000 if quick else 20_000
-    ours, peer = (_in_cluster(step, count, labelled) for step in ("prepare", "peer"))
-    search, grid = (_in_cluster(step, count, labelled) for step in ("search", "grid"))
+    ours, peer = (_in_cluster(step, count, labeled) for step in ("prepare", "peer"))
+    search, grid = (_in_cluster(step, count, labeled) for step in ("search", "grid"))
     search_s = search["cpu_s"] / _SPLITS
     grid_s = grid["cpu_s"] / (_SPLITS * len(_DEPTHS)) * GRID_FITS
     count = round(ours["rows"])
@@ -73,17 +73,17 @@ def measure(quick: bool = False, labelled: Path | None = None) -> list[Row]:
             round(search["peak_mib"]),
             f"extrapolated from {len(_DEPTHS)} of the grid's {GRID_FITS} fits; macro-F1 on {_SPLITS}"
             f" hold-outs {search['macro_f1']:.3f}, the better of those fits {grid['macro_f1']:.3f}"
-            f"{'' if labelled else '; 0.93 is what made-up texts allow, LABELLED= takes real ones'}",
+            f"{'' if labeled else '; 0.93 is what made-up texts allow, LABELLED= takes real ones'}",
         ),
     ]
 
 
-def _in_cluster(step: str, count: int, labelled: Path | None = None) -> dict[str, float]:
+def _in_cluster(step: str, count: int, labeled: Path | None = None) -> dict[str, float]:
     """One step in the ml environment, set up as a cluster is; it waits for a line before what is measured."""
     from local.credentials import Credentials
     from local.databricks import cluster
 
-    source = [str(labelled.resolve())] if labelled else []
+    source = [str(labeled.resolve())] if labeled else []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         environment = cluster.environment(
@@ -133,11 +133,11 @@ def texts(count: int) -> Iterator[tuple[int, str, float]]:
         yield identifier, " ".join([*before, *words, *choice.choices(_FILLER, k=4)]), float(label)
 
 
-def drawn(labelled: Path, count: int) -> Iterator[tuple[int, str, float]]:
+def drawn(labeled: Path, count: int) -> Iterator[tuple[int, str, float]]:
     """Id, text and label of at most ``count`` rows, drawn at random but the same each time."""
     import pyarrow.parquet as pq
 
-    found = pq.read_table(labelled, columns=["text", "label"]).to_pylist()
+    found = pq.read_table(labeled, columns=["text", "label"]).to_pylist()
     choice = random.Random(20)  # noqa: S311 - no secret
     for identifier, row in enumerate(choice.sample(found, min(count, len(found)))):
         yield identifier, row["text"], float(row["label"])
@@ -265,9 +265,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("step", choices=list(steps))
     parser.add_argument("tweets", type=int)
-    parser.add_argument("labelled", type=Path, nargs="?")
+    parser.add_argument("labeled", type=Path, nargs="?")
     chosen = parser.parse_args()
-    source = drawn(chosen.labelled, chosen.tweets) if chosen.labelled else texts(chosen.tweets)
+    source = drawn(chosen.labeled, chosen.tweets) if chosen.labeled else texts(chosen.tweets)
     work = steps[chosen.step](source)
     print("ready", flush=True)
     sys.stdin.readline()

@@ -31,7 +31,7 @@ _TIMEOUT_SECONDS = 60
 
 
 class ArtifactError(Exception):
-    """An artefact could not be had; the message is one sentence that says what to do."""
+    """An artifact could not be had; the message is one sentence that says what to do."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ type Report = Callable[[str], None]
 """Takes one line of progress."""
 
 type Fetch = Callable[[Artifact, Path, Report], Path]
-"""Puts an artefact's file somewhere under a folder and returns its path."""
+"""Puts an artifact's file somewhere under a folder and returns its path."""
 
 
 def cache_directory() -> Path:
@@ -58,7 +58,7 @@ def cache_directory() -> Path:
 
 
 def read_lock(path: Path = LOCK) -> list[Artifact]:
-    """The lock's lines in order; raises `ArtifactError` naming a line that is no artefact."""
+    """The lock's lines in order; raises `ArtifactError` naming a line that is no artifact."""
     artifacts = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         words = line.split("#")[0].split()
@@ -168,7 +168,7 @@ def _verify(artifact: Artifact, file: Path) -> None:
 
 
 def download(artifact: Artifact, folder: Path, report: Report) -> Path:
-    """Has jgo fetch an artefact's file under ``folder``, telling every tenth part of the way."""
+    """Has jgo fetch an artifact's file under ``folder``, telling every tenth part of the way."""
     import requests
     from jgo.maven import MavenContext, PythonResolver
 

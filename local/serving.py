@@ -85,7 +85,7 @@ def stoppable(application: Any, **options: Any) -> uvicorn.Server:
     def stop(_signal: int, _frame: object) -> None:
         server.should_exit = True
 
-    # uvicorn handles signals while it serves and afterwards raises them once more for these handlers.
+    # uvicorn handles signals while it serves and afterward raises them once more for these handlers.
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     return server

@@ -11,7 +11,7 @@ _next = 0
 
 
 def free_ports(count: int = 1) -> int:
-    """The first of ``count`` free neighbours; never those of a test process beside this one."""
+    """The first of ``count`` free neighbors; never those of a test process beside this one."""
     global _next
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     begin = FIRST + worker * SHARE % (LAST - FIRST)

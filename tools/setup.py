@@ -135,7 +135,7 @@ def sync(uv: str, python: str, environment: Path, lock: Path) -> None:
 
 
 def fetch_artifacts(group: str) -> None:
-    """Lays out one group of Maven's artefacts in the user's cache directory."""
+    """Lays out one group of Maven's artifacts in the user's cache directory."""
     command = [str(ENVIRONMENT / "bin" / "python"), "-m", "local.artifacts", group]
     result = subprocess.run(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False

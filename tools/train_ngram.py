@@ -2,8 +2,8 @@
 
 DIR holds ``train/*.parquet`` and ``dev/*.parquet`` with the columns ``source, lang, text, label`` (0
 negative, 1 neutral, 2 positive). Hyperparameters and calibration come from cross-validation on train; dev is
-scored once, by the finished artefact, for the model card. FOLDER (default: the artefact in ``include/``)
-receives ``weights.npz`` and ``MODEL_CARD.md``; the artefact's ``code/`` is what turns text into features and
+scored once, by the finished artifact, for the model card. FOLDER (default: the artifact in ``include/``)
+receives ``weights.npz`` and ``MODEL_CARD.md``; the artifact's ``code/`` is what turns text into features and
 weights into answers, here as in the container. Same data, same result: only the folds are drawn, from a
 fixed seed.
 
@@ -36,7 +36,7 @@ from scipy.optimize import minimize  # type: ignore[import-untyped]
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
-ARTEFACT = Path(__file__).resolve().parent.parent / "include" / "labeling" / "ngram"
+ARTIFACT = Path(__file__).resolve().parent.parent / "include" / "labeling" / "ngram"
 BITS = 21
 """2**21 buckets, twice as many as train has n-grams that stand in two rows."""
 MINIMUM_ROWS = 2
@@ -66,7 +66,7 @@ class Setting:
     cost: float
     """Inverse strength of the L2 penalty."""
     ratio_power: float
-    """0: every n-gram is penalised alike; 1: the less, the more its counts in two classes differ."""
+    """0: every n-gram is penalized alike; 1: the less, the more its counts in two classes differ."""
     balance: float
     """0: every row counts alike; 1: every source of a language counts alike, whatever its size."""
 
@@ -78,12 +78,12 @@ GRID = [
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, write the artefact, print its scores."""
+    """Train, write the artifact, print its scores."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with train/*.parquet and dev/*.parquet"
     )
-    parser.add_argument("--out", type=Path, default=ARTEFACT, help="folder to write weights and card to")
+    parser.add_argument("--out", type=Path, default=ARTIFACT, help="folder to write weights and card to")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
@@ -276,7 +276,7 @@ def save(folder: Path, weights: Floats, columns: Integers, bias: Floats, metadat
 
 
 def serve(folder: Path, data: pd.DataFrame) -> Floats:
-    """Rows x 3 probabilities, as the artefact itself answers."""
+    """Rows x 3 probabilities, as the artifact itself answers."""
     handler = _serving("inference")
     records = [
         {"id": str(number), "text": text, "lang": lang}
@@ -287,8 +287,8 @@ def serve(folder: Path, data: pd.DataFrame) -> Floats:
 
 
 def _serving(module: str) -> Any:
-    """A module of the artefact's `code/`, imported by its bare name as in the container."""
-    path = str(ARTEFACT / "code")
+    """A module of the artifact's `code/`, imported by its bare name as in the container."""
+    path = str(ARTIFACT / "code")
     if path not in sys.path:
         sys.path.insert(0, path)
     return importlib.import_module(module)
@@ -329,12 +329,12 @@ _CARD = """\
 
 Gives a tweet's probabilities of being negative, neutral and positive, in its original language. It is the
 default because it needs no account, no model hub and no GPU, not because it is the best: published
-multilingual transformers reach a mean macro-F1 near 69 on the same kind of tweets. Set another artefact where
+multilingual transformers reach a mean macro-F1 near 69 on the same kind of tweets. Set another artifact where
 quality matters more.
 
 ## Quality
 
-Macro-F1 in percent. *dev* was scored by the finished artefact, through the handler that SageMaker calls, and
+Macro-F1 in percent. *dev* was scored by the finished artifact, through the handler that SageMaker calls, and
 chose nothing; its 320 rows a language leave an error of two to three points a language, one in the mean.
 *Cross-validated* is over held-out rows of train, and chose the hyperparameters.
 
@@ -355,7 +355,7 @@ Sarcasm, quotes and reported news are read by their words. A text's mood is not 
 
 ## Data and terms
 
-{total:,} labelled tweets with handles and links masked. The weights may be shipped; the texts may not, and
+{total:,} labeled tweets with handles and links masked. The weights may be shipped; the texts may not, and
 are not here.
 
 | Source and language | rows |

@@ -36,7 +36,7 @@ def _member(archive: Path, name: str) -> Any:
 
 
 def _arcs(topology: dict[str, Any]) -> list[Ring]:
-    """The arcs in degrees: they are stored as differences, quantised (TopoJSON 1.0, section 2.1.2)."""
+    """The arcs in degrees: they are stored as differences, quantized (TopoJSON 1.0, section 2.1.2)."""
     (scale_x, scale_y), (origin_x, origin_y) = (
         topology["transform"]["scale"],
         topology["transform"]["translate"],

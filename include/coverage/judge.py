@@ -97,7 +97,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """The verdict, what it rests on in words, its gaps, and a digest of what decides whether to try again."""
 
     verdict: Verdict
@@ -137,7 +137,7 @@ def _divided(stretch: Stretch, evidence: Evidence) -> Iterable[Gap]:
         yield Gap(left, GapState.OPEN, deadline(left), approved=any(gap.approved for gap in former))
 
 
-def judge(evidence: Evidence) -> Judgement:
+def judge(evidence: Evidence) -> Judgment:
     """The one verdict on an hour of a topic, with its evidence."""
     found = gaps(evidence)
     verdict, reason = _verdict(evidence, found)
@@ -153,7 +153,7 @@ def judge(evidence: Evidence) -> Judgement:
         [[str(gap.stretch), gap.state] for gap in found],
     ]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-    return Judgement(verdict, f"{reason}; {_counts(evidence)}", found, digest)
+    return Judgment(verdict, f"{reason}; {_counts(evidence)}", found, digest)
 
 
 def _verdict(evidence: Evidence, found: tuple[Gap, ...]) -> tuple[Verdict, str]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from include.coverage.evidence import Inputs, Key
-from include.coverage.judge import Evidence, Gap, GapState, Judgement, Measures
+from include.coverage.judge import Evidence, Gap, GapState, Judgment, Measures
 from include.coverage.stretch import Stretch
 from include.lake.layout import coverage_key
 from include.lake.storage import Content, ObjectMissingError, Version, compare_and_swap, read
@@ -122,21 +122,21 @@ class Row:
         )
 
 
-def row(evidence: Evidence, judgement: Judgement, inputs: Inputs, former: Row | None, now: datetime) -> Row:
+def row(evidence: Evidence, judgment: Judgment, inputs: Inputs, former: Row | None, now: datetime) -> Row:
     """The ledger's new row; the count of reruns, and its alarm, go on only on unchanged evidence."""
-    unchanged = former is not None and former.evidence_digest == judgement.digest
+    unchanged = former is not None and former.evidence_digest == judgment.digest
     return Row(
         topic=evidence.topic,
         window=evidence.window,
         measures=evidence.measures,
         alive_s=evidence.alive_s,
         judged_until=evidence.expected.end if evidence.expected else None,
-        verdict=judgement.verdict,
-        evidence=judgement.evidence,
-        evidence_digest=judgement.digest,
+        verdict=judgment.verdict,
+        evidence=judgment.evidence,
+        evidence_digest=judgment.digest,
         inputs_digest=inputs.digest,
         measured_at=now,
-        gaps=_with_reasons(judgement.gaps, former),
+        gaps=_with_reasons(judgment.gaps, former),
         reruns=former.reruns if former and unchanged else 0,
         rerun_by=former.rerun_by if former and unchanged else None,
         # On unchanged evidence the alarms of evidence are the same, and one of reruns goes on.

@@ -1,7 +1,7 @@
 """Recovers one stretch of one topic by search, into one object that is replaced on a rerun.
 
 What X was paid for is kept page by page among the work files, until the stretch is filled: whatever fails
-afterwards, the next attempt goes on behind the last page.
+afterward, the next attempt goes on behind the last page.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ FILTER_COLUMNS: Mapping[FilterName, str] = {
 """The column that each filter looks at; it leaves data sets without it as they are."""
 
 MEASURED = "measured"
-"""What the column of the filter ``unmeasured`` says where the labelling model was measured."""
+"""What the column of the filter ``unmeasured`` says where the labeling model was measured."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]*")
@@ -86,7 +86,7 @@ class Formula:
         return frozenset(columns(self.resolved))
 
     def restricted(self, conditions: tuple[Condition, ...]) -> Formula:
-        """The formula over the rows that fulfil ``conditions``."""
+        """The formula over the rows that fulfill ``conditions``."""
         return Formula(
             restricted(self.expression, conditions), interned(restricted(self.resolved, conditions))
         )
@@ -269,7 +269,7 @@ class _Reader:
         try:
             content = _File.model_validate(self._content())
         except ValidationError as error:
-            # An unknown key is often the misspelt one that is missing too.
+            # An unknown key is often the misspelled one that is missing too.
             first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
             raise self._error(first["loc"], _reason(first)) from error
         except _RefusedError as error:

@@ -68,7 +68,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """``sum`` or ``max`` of a column over a group's rows that fulfil all conditions; 0 without any."""
+    """``sum`` or ``max`` of a column over a group's rows that fulfill all conditions; 0 without any."""
 
     function: str
     column: str
@@ -317,7 +317,7 @@ def substitute(
 
 
 def restricted(expression: Expression, conditions: tuple[Condition, ...]) -> Expression:
-    """``expression`` over those rows alone that fulfil ``conditions`` too."""
+    """``expression`` over those rows alone that fulfill ``conditions`` too."""
     if not conditions:
         return expression
     return substitute(

@@ -88,9 +88,9 @@ def decide(
 ) -> Decision:
     """What to do for the data named ``wanted`` after the ingestions ``found``.
 
-    Ingestions that failed or were cancelled get the next suffix and count against ``per_day``. The first that
+    Ingestions that failed or were canceled get the next suffix and count against ``per_day``. The first that
     fails after a good one is tried again at once; from the second on they are spaced as good ones are, so
-    that a failure that lasts (SPICE is full) leaves enough of the day's ingestions. What was cancelled and
+    that a failure that lasts (SPICE is full) leaves enough of the day's ingestions. What was canceled and
     what a data set begins with are not spaced.
     """
     attempts = sorted(
@@ -201,7 +201,7 @@ class DataSet:
             if _code(error) != "InvalidParameterValueException":
                 raise
             return False
-        log.info("cancelled ingestion data_set=%s ingestion=%s", self.identity, ingestion)
+        log.info("canceled ingestion data_set=%s ingestion=%s", self.identity, ingestion)
         return True
 
 

@@ -114,7 +114,7 @@ def evaluate(
     ``tables`` are rows by data set (a table alone is the first data set's); what is shown of a data set that
     is not given is left out. ``filters`` may hold ``from`` and ``to`` (ISO times, UTC unless they say
     otherwise; ``to`` is exclusive, a day alone is included), ``topics`` and ``languages`` (none: all) and
-    ``unmeasured`` (default off: languages on which the labelling model was never measured stay out).
+    ``unmeasured`` (default off: languages on which the labeling model was never measured stay out).
 
     A tile has ``value``, ``low``, ``high`` (95 % interval) and ``n``, a visual ``columns`` with their role
     and ``rows`` in their order, a line also ``marks``: stretches ``from`` ≤ hour < ``to`` of kind ``gap`` or

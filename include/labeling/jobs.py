@@ -147,7 +147,7 @@ def describe(sagemaker: SageMakerClient, name: str) -> tuple[str, str] | None:
 
 
 def began(sagemaker: SageMakerClient, name: str) -> datetime:
-    """When a job was created; SageMaker reads the model's artefact after that."""
+    """When a job was created; SageMaker reads the model's artifact after that."""
     return sagemaker.describe_transform_job(TransformJobName=name)["CreationTime"].astimezone(UTC)
 
 
@@ -155,7 +155,7 @@ def start(sagemaker: SageMakerClient, s3: S3Client, job: Job, artifact_written: 
     """Finds the job that gives the output, or creates it.
 
     A completed job whose output is there is reused and one that is running is joined; after one that failed,
-    was stopped, lost its output or began before the model's artefact was written, the next suffix is taken.
+    was stopped, lost its output or began before the model's artifact was written, the next suffix is taken.
     Raises `CapacityError` if the account's limit is reached, and passes on every other `ClientError`.
     """
     races = 0
@@ -164,7 +164,7 @@ def start(sagemaker: SageMakerClient, s3: S3Client, job: Job, artifact_written: 
         while True:
             found = describe(sagemaker, name)
             if found is None:
-                # So that the artefact is known to be older than the job; a wait for one just uploaded only.
+                # So that the artifact is known to be older than the job; a wait for one just uploaded only.
                 young = artifact_written + 2 * S3_SECOND - datetime.now(UTC)
                 time.sleep(min(max(young.total_seconds(), 0), 2))
                 try:
@@ -191,7 +191,7 @@ def start(sagemaker: SageMakerClient, s3: S3Client, job: Job, artifact_written: 
                     return Started(name, state, created=False)
                 reason = f"{len(missing)} of its {len(job.outputs)} outputs are gone"
                 if late:
-                    reason = "its model's artefact was written after it began"
+                    reason = "its model's artifact was written after it began"
             log.info("passing over job name=%s state=%s reason=%s", name, state, reason)
             break
     raise AssertionError("count() does not end")

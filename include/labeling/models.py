@@ -1,8 +1,8 @@
 """The SageMaker models: from a folder or a ``model.tar.gz`` to a model that a transform job can name.
 
-Everything is named by a digest of what decides a model's answers, so a changed artefact is another model and
+Everything is named by a digest of what decides a model's answers, so a changed artifact is another model and
 never answers under the old one's name. Names alone prove nothing: whoever may write to the bucket can replace
-the object, and SageMaker runs what lies there. So an artefact's content is verified before a model is made
+the object, and SageMaker runs what lies there. So an artifact's content is verified before a model is made
 from it; the model keeps its checksum, which is compared before each job; and an object that was written after
 that is no longer what was compared (`check_unreplaced`).
 """
@@ -41,7 +41,7 @@ NO_ENGINE = "none"
 
 _DIGITS = 12
 _CHECKSUM = "X_OPINION_ARTIFACT_SHA256"
-"""The variable of a model's container that keeps the checksum of its artefact."""
+"""The variable of a model's container that keeps the checksum of its artifact."""
 _CHUNK = 1024 * 1024
 _ENTRY_POINT = "code/inference.py"
 _NOT_PACKED = {".md", ".pyc"}
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 
 class ModelError(Exception):
-    """A model's artefact that cannot be used; the message says what to do."""
+    """A model's artifact that cannot be used; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Model:
     """One model as SageMaker knows it.
 
     ``name`` is its name in SageMaker, ``engine`` what the labeled table says of it (``ngram-<digest>``),
-    ``artifact_uri`` the S3 address of its ``model.tar.gz``, ``digest`` the artefact's digest (hexadecimal
+    ``artifact_uri`` the S3 address of its ``model.tar.gz``, ``digest`` the artifact's digest (hexadecimal
     SHA-256) and ``folder`` where it is packed from (None: it lies in S3 already).
     """
 
@@ -76,7 +76,7 @@ class Model:
 class Ensured:
     """A model that SageMaker has, made from what its name says.
 
-    ``created`` tells whether it was made now, ``artifact_written`` when the verified artefact was written.
+    ``created`` tells whether it was made now, ``artifact_written`` when the verified artifact was written.
     """
 
     created: bool
@@ -166,7 +166,7 @@ def _container(settings: Settings, artifact_uri: str, checksum: str) -> Containe
 
 
 def _standing(s3: S3Client, uri: str) -> tuple[str, datetime]:
-    """The checksum of an artefact as it lies in S3 (see `storage.Version`), and when it was written.
+    """The checksum of an artifact as it lies in S3 (see `storage.Version`), and when it was written.
 
     An object that S3 keeps no SHA-256 of is read for it: upload it with ``--checksum-algorithm SHA256``.
     """
@@ -174,15 +174,15 @@ def _standing(s3: S3Client, uri: str) -> tuple[str, datetime]:
     try:
         found = storage.current(s3, bucket, key)
         if found is None:
-            raise ModelError(f"the model's artefact {uri} cannot be read: it is not there")
+            raise ModelError(f"the model's artifact {uri} cannot be read: it is not there")
         checksum = found.checksum or storage.read_checksum(s3, bucket, key, found.etag)
     except (ClientError, storage.StorageError) as error:
-        raise ModelError(f"the model's artefact {uri} cannot be read: {error}") from error
+        raise ModelError(f"the model's artifact {uri} cannot be read: {error}") from error
     return checksum, found.last_modified
 
 
 def _digest_of(checksum: str) -> str:
-    """What names an artefact with this checksum: its SHA-256 in hex, of one in parts that of the checksum."""
+    """What names an artifact with this checksum: its SHA-256 in hex, of one in parts that of the checksum."""
     if "-" in checksum:
         return hashlib.sha256(checksum.encode()).hexdigest()
     return base64.b64decode(checksum).hex()
@@ -192,7 +192,7 @@ def _stored(s3: S3Client, uri: str) -> tuple[str, str]:
     """Digest and engine name of an archive that lies in S3 already."""
     address = PurePosixPath(uri.removeprefix("s3://"))
     if len(address.parts) < 2 or address.is_absolute() or not uri.endswith(".tar.gz"):
-        raise ModelError(f"a model's artefact is a folder or s3://bucket/....tar.gz, not {uri!r}")
+        raise ModelError(f"a model's artifact is a folder or s3://bucket/....tar.gz, not {uri!r}")
     name = address.name.removesuffix(".tar.gz")
     if name == "model":
         name = address.parent.name
@@ -256,7 +256,7 @@ def _upload(s3: S3Client, settings: Settings, model: Model) -> None:
     if storage.current(s3, settings.bucket, key) is None:
         archive = pack(model.folder)
         storage.put(s3, settings.bucket, key, archive)
-        log.info("uploaded model artefact stage=%s key=%s bytes=%d", model.stage, key, len(archive))
+        log.info("uploaded model artifact stage=%s key=%s bytes=%d", model.stage, key, len(archive))
 
 
 def _verify(s3: S3Client, model: Model, checksum: str) -> None:
@@ -287,9 +287,9 @@ def _replaced(model: Model) -> ModelError:
 
 
 def ensure_model(sagemaker: SageMakerClient, s3: S3Client, settings: Settings, model: Model) -> Ensured:
-    """Uploads the artefact and creates the SageMaker model where missing.
+    """Uploads the artifact and creates the SageMaker model where missing.
 
-    Raises `ModelError` where the artefact in S3 is not what the model's name says, or no longer what the
+    Raises `ModelError` where the artifact in S3 is not what the model's name says, or no longer what the
     model was made from.
     """
     _upload(s3, settings, model)
@@ -317,7 +317,7 @@ def ensure_model(sagemaker: SageMakerClient, s3: S3Client, settings: Settings, m
 
 
 def check_unreplaced(s3: S3Client, uri: str, written: datetime, began: datetime) -> None:
-    """Raises `ModelError` unless a job that ``began`` then has run the artefact that was verified.
+    """Raises `ModelError` unless a job that ``began`` then has run the artifact that was verified.
 
     That is the one that was ``written`` before and still lies there: a later one has a later time, also where
     it was put back.

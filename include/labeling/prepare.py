@@ -357,7 +357,7 @@ def is_asked(lang: pa.ChunkedArray, left_out: Set[str] = UNNAMED_LANGUAGES) -> A
 def _model_input(table: pa.Table, left_out: Set[str], translations: Mapping[str, str]) -> bytearray:
     """JSON Lines for a model: the tweets whose language is known and none of ``left_out``.
 
-    They go straight into one buffer: each line by itself would hold on to the serialiser's larger one.
+    They go straight into one buffer: each line by itself would hold on to the serializer's larger one.
     """
     body = bytearray()
     columns = (table.column(name).to_pylist() for name in ("tweet_id", "text", "lang"))

@@ -222,7 +222,7 @@ def read_lines(
             if line and not line.isspace():
                 yield line[:longest].removesuffix(b"\r")
         if len(rest) > longest:
-            # Keeps the line recognisably too long without keeping all of it.
+            # Keeps the line recognizably too long without keeping all of it.
             rest = rest[: longest + 1]
     if rest and not rest.isspace():
         yield rest[:longest].removesuffix(b"\r")

@@ -18,7 +18,7 @@ without the group. A task's entry point finds its own and the group's parameters
 
 What Airflow's actions mean on Databricks:
 
-- clear ``launch``: a new run; an earlier one of this DAG run that is still going is cancelled.
+- clear ``launch``: a new run; an earlier one of this DAG run that is still going is canceled.
 - retry ``launch``: joins the run that the lost attempt has started, unless that has failed.
 - clear or retry another task: repairs the run, that is a new attempt of this task, and of those behind it
   that Airflow will rerun too; while other tasks of the run are going, after their end.
@@ -288,7 +288,7 @@ class LaunchWorkflowOperator(BaseOperator):
 
     def _cancel(self, databricks: DatabricksHook, run_id: int | None) -> None:
         if run_id is not None and not _has_ended(databricks.get_run(run_id)):
-            self.log.info("run_id=%d is cancelled: this task was cleared", run_id)
+            self.log.info("run_id=%d is canceled: this task was cleared", run_id)
             databricks.cancel_run(run_id)
 
 

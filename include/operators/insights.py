@@ -213,13 +213,13 @@ class IngestDataSetOperator(BaseOperator):
     def finish(self, context: Context, event: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
         """Tells what was read; raises `IngestionError` where the ingestion has not completed.
 
-        One that was joined and then cancelled was another task's to cancel: this one starts its own. Where
+        One that was joined and then canceled was another task's to cancel: this one starts its own. Where
         another may not be started soon, the task fails without a retry.
         """
         from include.insights.ingestion import COMPLETED, Action, IngestionError
 
         if event["state"] == "CANCELLED" and result["reused"]:
-            self.log.info("ingestion=%s was cancelled by the task that started it", result["ingestion"])
+            self.log.info("ingestion=%s was canceled by the task that started it", result["ingestion"])
             return self.execute(context)
         if event["state"] != COMPLETED:
             failure = (

@@ -149,7 +149,7 @@ class BatchTransformOperator(BaseOperator):
     ) -> dict[str, Any]:
         """Hands on the output of a completed job; raises `JobError` for any other end.
 
-        Raises `ModelError` where the job may have run another artefact than the one that was verified.
+        Raises `ModelError` where the job may have run another artifact than the one that was verified.
         A job that was joined and then stopped was another task's to stop: this one starts its own.
         """
         from include.labeling import jobs, models

@@ -170,7 +170,7 @@ class ModelServers:
         folder.mkdir(parents=True)
 
     def acquire(self, artifact: objects.StoredKey, environment: Mapping[str, str]) -> tuple[str, ModelServer]:
-        """A server for the artefact, idle or new (then not yet `wait`ed for), and what to `release` it by."""
+        """A server for the artifact, idle or new (then not yet `wait`ed for), and what to `release` it by."""
         identity = sha256(f"{artifact.etag}{sorted(environment.items())}".encode()).hexdigest()
         with self._lock:
             for index, (key, _, server) in enumerate(self._idle):

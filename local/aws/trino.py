@@ -145,7 +145,7 @@ _WARM_UP = (
       CASE WHEN coalesce(NULL, 1) BETWEEN 1 AND 2 THEN to_unixtime(try(from_iso8601_timestamp('x'))) END
     """,
 )
-"""What loads the classes of queries as sql/ has them; they name no table, for no catalogue is there then."""
+"""What loads the classes of queries as sql/ has them; they name no table, for no catalog is there then."""
 
 
 class TrinoError(Exception):

@@ -10,9 +10,9 @@ from local.databricks.cluster import ROOT, python
 
 
 def command(port: int, state: Path, options: Sequence[str] = ()) -> list[str]:
-    """What starts it; runs, registry and artefacts lie under ``state``, which must exist.
+    """What starts it; runs, registry and artifacts lie under ``state``, which must exist.
 
-    ``options`` are further ones of `local.serving.add_options`. Artefacts go through the server, so clients
+    ``options`` are further ones of `local.serving.add_options`. Artifacts go through the server, so clients
     need no access to the folder. Healthy once ``/health`` answers. Raises `ClusterError` where the ml
     environment has not been set up.
     """

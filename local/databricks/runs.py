@@ -44,7 +44,7 @@ class Live:
     ending: tuple[str, str] | None = None
     """Result and message once the whole run is to end before its time."""
     timed_out: set[int] = field(default_factory=set)
-    cancelled: set[int] = field(default_factory=set)
+    canceled: set[int] = field(default_factory=set)
     """Attempts, by their run ids, that are to end alone before their time."""
 
 
@@ -312,7 +312,7 @@ class Runs:
         live = self._live.get(run["run_id"])
         if live is None or has_ended(task):
             return
-        live.cancelled.add(task["run_id"])
+        live.canceled.add(task["run_id"])
         identity = task.get("cluster_instance", {}).get("cluster_id")
         if identity is None:
             set_state(task, "SKIPPED", "CANCELED", CANCELED)
@@ -637,7 +637,7 @@ class Runs:
             self._save(run)
         with cluster.turn():
             with self._changed:
-                if live.ending is not None or task["run_id"] in live.cancelled:
+                if live.ending is not None or task["run_id"] in live.canceled:
                     set_state(task, "TERMINATED", "CANCELED", CANCELED)
                     return
                 task["begin_time"] = now()
@@ -662,7 +662,7 @@ class Runs:
         with self._changed:
             if outcome["state"] == "SUCCESS":
                 set_state(task, "TERMINATED", "SUCCESS")
-            elif live.ending is not None or task["run_id"] in live.cancelled:
+            elif live.ending is not None or task["run_id"] in live.canceled:
                 set_state(task, "TERMINATED", "CANCELED", live.ending[1] if live.ending else CANCELED)
             elif task["run_id"] in live.timed_out:
                 set_state(task, "TERMINATED", "TIMEDOUT", f"Run timed out after {seconds} seconds.")

@@ -1,4 +1,4 @@
-"""Both stand-ins and a streamer between them: started anew, watched, and asked afterwards what they have."""
+"""Both stand-ins and a streamer between them: started anew, watched, and asked afterward what they have."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PLENTY_OF_POSTS = 10**9
 X, FIREHOSE = "X", "Firehose"
 """Whose faults there are."""
 PORTS = 3
-"""How many neighbouring ports a bench uses."""
+"""How many neighboring ports a bench uses."""
 _QUARTER_MS = 15 * 60 * 1000
 _STOPS_SECONDS = 60.0
 _DELIVERS_SECONDS = 300.0
@@ -50,7 +50,7 @@ class BenchError(RuntimeError):
 
 @dataclass
 class Bench:
-    """Both stand-ins and the streamer, on three neighbouring ports."""
+    """Both stand-ins and the streamer, on three neighboring ports."""
 
     folder: Path
     first_port: int

@@ -397,7 +397,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m local.proof.fault_matrix", description=__doc__)
     parser.add_argument("--run-dir", type=Path, default=ROOT / ".run")
     parser.add_argument("--page", type=Path, help="where the table is written to as well")
-    parser.add_argument("--first-port", type=int, default=9720, help="three neighbours a lane are used")
+    parser.add_argument("--first-port", type=int, default=9720, help="three neighbors a lane are used")
     parser.add_argument("--lanes", type=int, default=2, help="faults beside each other")
     parser.add_argument("--rate", type=float, default=180_000, help="synthetic posts an hour, all subjects")
     parser.add_argument("--only", default="", help="only the faults whose names hold this")

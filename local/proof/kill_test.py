@@ -132,7 +132,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--run-dir", type=Path, default=ROOT / ".run")
     parser.add_argument("--page", type=Path, help="where the table is written to as well")
-    parser.add_argument("--first-port", type=int, default=9700, help="three neighbours are used")
+    parser.add_argument("--first-port", type=int, default=9700, help="three neighbors are used")
     parser.add_argument("--rate", type=float, default=360_000, help="synthetic posts an hour, all subjects")
     parser.add_argument("--longest", type=float, default=2.5, help="seconds that a streamer lives at most")
     parser.add_argument("--seed", type=int, default=None, help="the same moments again")

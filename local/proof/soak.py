@@ -211,7 +211,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the faults")
     parser.add_argument("--run-dir", type=Path, default=ROOT / ".run")
     parser.add_argument("--page", type=Path, help="where the table is written to as well")
-    parser.add_argument("--first-port", type=int, default=9740, help="three neighbours are used")
+    parser.add_argument("--first-port", type=int, default=9740, help="three neighbors are used")
     given = parser.parse_args()
     if given.minutes * 60 <= 3 * WARM_UP_SECONDS:
         parser.error(f"--minutes must be more than {3 * WARM_UP_SECONDS / 60:g}")

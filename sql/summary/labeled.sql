@@ -1,4 +1,4 @@
--- Labelled rows, tweets and sentiments, by topic and hour.
+-- Labeled rows, tweets and sentiments, by topic and hour.
 SELECT
   topic,
   date_format(ts, '%Y-%m-%dT%H') AS window,

@@ -23,7 +23,7 @@ CREATE EXTERNAL TABLE IF NOT EXISTS `labeled` (
   `received_at` timestamp COMMENT 'When the tweet was received, UTC',
   `place` string COMMENT 'Full name of the place',
   `author_followers` bigint COMMENT 'Followers of the author when received',
-  `context` array<string> COMMENT 'Entities that X recognised in the text'
+  `context` array<string> COMMENT 'Entities that X recognized in the text'
 )
 COMMENT 'Labeled tweets by topic and day (UTC)'
 PARTITIONED BY (

@@ -185,7 +185,7 @@ def test_killing_a_deferred_task_cancels_its_ingestion_and_the_next_try_is_anoth
     assert trigger_of(deferred_by(name)).ingestion == f"{trigger_of(deferred).ingestion}-2"
 
 
-def test_a_run_whose_joined_ingestion_is_cancelled_starts_its_own(data_set: Callable[..., str]) -> None:
+def test_a_run_whose_joined_ingestion_is_canceled_starts_its_own(data_set: Callable[..., str]) -> None:
     name = data_set()
     first, joined = deferred_by(name), deferred_by(name)
     asyncio.run(trigger_of(first).on_kill())
@@ -383,7 +383,7 @@ def test_an_ingestion_leads_to_the_dashboard_that_shows_its_data_set(
     assert link.get_link(operator, ti_key=ti) == f"{expected}/dashboards/x_opinion-opinion-over-time"
 
 
-def test_a_query_can_be_followed_while_it_runs_and_the_one_that_failed_afterwards(
+def test_a_query_can_be_followed_while_it_runs_and_the_one_that_failed_afterward(
     aws: LocalAws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPINION_ATHENA_QUERY_URL", f"{aws.endpoint}/_local/athena/queries/{{query}}")

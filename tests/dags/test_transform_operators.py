@@ -249,7 +249,7 @@ def test_a_kill_that_is_itself_cut_off_still_stops_the_job(
 
     async def cut_off() -> None:
         killing = asyncio.ensure_future(trigger.on_kill())
-        await asyncio.sleep(0)  # begun, and cancelled before it can have done anything
+        await asyncio.sleep(0)  # begun, and canceled before it can have done anything
         killing.cancel()
         await asyncio.gather(killing, return_exceptions=True)
 
@@ -294,7 +294,7 @@ def artifact(result: dict[str, Any]) -> dict[str, str]:
     return {"Bucket": bucket, "Key": key}
 
 
-def test_a_replaced_artefact_is_run_by_no_job(aws: LocalAws, given: Callable[..., str]) -> None:
+def test_a_replaced_artifact_is_run_by_no_job(aws: LocalAws, given: Callable[..., str]) -> None:
     first = run(given("a"))
     aws.client("s3").put_object(**artifact(first), Body=b"another")
     before = job_names(aws)
@@ -303,7 +303,7 @@ def test_a_replaced_artefact_is_run_by_no_job(aws: LocalAws, given: Callable[...
     assert job_names(aws) == before
 
 
-def test_an_artefact_that_was_replaced_and_put_back_while_a_job_ran_costs_the_job_its_answers(
+def test_an_artifact_that_was_replaced_and_put_back_while_a_job_ran_costs_the_job_its_answers(
     aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3, prefix = aws.client("s3"), given("a")

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """A pipeline with six past hours recovered and labelled, and its streamer collecting.
+    """A pipeline with six past hours recovered and labeled, and its streamer collecting.
 
     It ends with its module: its environment and its load are no other test's.
     """

@@ -129,7 +129,7 @@ class Lake:
         return found
 
     def predicted(self) -> bool:
-        """Whether every labelled hour has its predictions."""
+        """Whether every labeled hour has its predictions."""
         labeled = {key.removeprefix("labeled/") for key in self.state("labeled/")}
         return labeled == {key.split("/", 2)[2] for key in self.state("predictions/")}
 
@@ -201,7 +201,7 @@ def test_training_and_insights_cleared_whole_change_nothing(lake: Lake) -> None:
             lake.run.dag_runs.wait_for(dag, run["dag_run_id"])
 
     if not lake.predicted():
-        # An hour has ended, and was labelled, since the training.
+        # An hour has ended, and was labeled, since the training.
         run_again()
     before, cleared = lake.state(*layers), datetime.now(UTC)
     run_again()

@@ -164,8 +164,8 @@ def test_what_is_malformed_or_not_offered_is_refused_at_once(
             "NOT_SUPPORTED: Iceberg tables are not offered",
         ),
         (
-            "CREATE TABLE t WITH (colour = 'red') AS SELECT 1 a",
-            "INVALID_TABLE_PROPERTY: Table property 'colour'",
+            "CREATE TABLE t WITH (color = 'red') AS SELECT 1 a",
+            "INVALID_TABLE_PROPERTY: Table property 'color'",
         ),
         (
             "CREATE TABLE t AS SELECT timestamp '2026-11-20 05:00:00 UTC' AS a",
@@ -335,7 +335,7 @@ def test_explain_validates_without_running(athena: LocalAthena, database: str) -
     assert athena.fails("EXPLAIN SELECT nope FROM posts", database).startswith("COLUMN_NOT_FOUND: line 1:16")
 
 
-def test_a_stopped_query_is_cancelled_at_trino_too(athena: LocalAthena) -> None:
+def test_a_stopped_query_is_canceled_at_trino_too(athena: LocalAthena) -> None:
     sequence = "UNNEST(sequence(1, 10000))"
     identity = athena.start(
         f"SELECT count(*) FROM {sequence} a(x), {sequence} b(y), {sequence} c(z) WHERE x*y*z%7=3"

@@ -283,7 +283,7 @@ def test_failures_have_their_type(athena: LocalAthena) -> None:
     assert ingest(athena.aws, direct)["ErrorInfo"]["Type"] == "DATA_SET_NOT_SPICE"
 
 
-def test_a_cancelled_ingestion_is_over(athena: LocalAthena) -> None:
+def test_a_canceled_ingestion_is_over(athena: LocalAthena) -> None:
     slow = (
         "SELECT count(*) AS n FROM UNNEST(sequence(1, 9000)) AS a (x), UNNEST(sequence(1, 9000)) AS b (y), "
     )

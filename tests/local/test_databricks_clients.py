@@ -153,8 +153,8 @@ def test_job_parameters_reach_a_wheel_by_name(client: WorkspaceClient) -> None:
         client.jobs.run_now(job_id, job_parameters={"c": "1"})
 
 
-def test_a_run_is_cancelled_and_repaired(client: WorkspaceClient) -> None:
-    job_id = create(client, "cancelled", sdk_task("bad", "fail"), sdk_task("after", "echo", "bad"))
+def test_a_run_is_canceled_and_repaired(client: WorkspaceClient) -> None:
+    job_id = create(client, "canceled", sdk_task("bad", "fail"), sdk_task("after", "echo", "bad"))
     run = client.jobs.run_now(job_id).result(timeout=SOON)
     client.jobs.repair_run(run.run_id or 0, rerun_all_failed_tasks=True).result(timeout=SOON)
     history = client.jobs.get_run(run.run_id or 0, include_history=True).repair_history

@@ -132,7 +132,7 @@ def test_a_driver_that_dies_is_told_with_the_last_lines(databricks: LocalDatabri
     assert results(run)["next"] == "SUCCESS"
 
 
-def test_a_cancelled_run_s_process_ends(databricks: LocalDatabricks, tmp_path: Path) -> None:
+def test_a_canceled_run_s_process_ends(databricks: LocalDatabricks, tmp_path: Path) -> None:
     run_id = databricks.submit(count(tmp_path, "slow", entry_point="slow"), count(tmp_path, "behind", "slow"))
     databricks.wait(run_id, "RUNNING", key="slow")
     wait_for(tmp_path / "slow")
@@ -149,7 +149,7 @@ def test_a_cancelled_run_s_process_ends(databricks: LocalDatabricks, tmp_path: P
     assert databricks.run(run_id)["state"] == run["state"]
 
 
-def test_one_task_is_cancelled_alone(databricks: LocalDatabricks, tmp_path: Path) -> None:
+def test_one_task_is_canceled_alone(databricks: LocalDatabricks, tmp_path: Path) -> None:
     run_id = databricks.submit(
         count(tmp_path, "slow", entry_point="slow"),
         count(tmp_path, "behind", "slow"),

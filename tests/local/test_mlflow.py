@@ -42,7 +42,7 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
         yield started
 
 
-def test_runs_models_and_artefacts_are_kept(processes: Processes, tmp_path: Path) -> None:
+def test_runs_models_and_artifacts_are_kept(processes: Processes, tmp_path: Path) -> None:
     port, state = free_ports(), tmp_path / "state"
     written(state)
     url = f"http://127.0.0.1:{port}"
@@ -55,7 +55,7 @@ def test_runs_models_and_artefacts_are_kept(processes: Processes, tmp_path: Path
         [str(cluster.python()), "-c", CLIENT], env=variables, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    # Artefacts go through the server: a cluster does not see its folder.
+    # Artifacts go through the server: a cluster does not see its folder.
     assert json.loads(done.stdout.splitlines()[-1]) == {
         "artifacts": "mlflow-artifacts",
         "children": [{"f1": 0.5}],

@@ -259,7 +259,7 @@ def test_what_a_stand_in_answers_wrongly_is_one_sentence(tmp_path: Path) -> None
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[RunOptions, list[str]]]:
-    """Options of a run whose training fails, and what is done afterwards."""
+    """Options of a run whose training fails, and what is done afterward."""
 
     def make(*, once: bool, readable: bool = True) -> tuple[RunOptions, list[str]]:
         done: list[str] = []

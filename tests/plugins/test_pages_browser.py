@@ -33,8 +33,8 @@ CONTRAST = """() => {
   };
   const background = (element) => {
     for (let at = element; at; at = at.parentElement) {
-      const colour = parse(getComputedStyle(at).backgroundColor);
-      if (colour[3] > 250) return colour;
+      const color = parse(getComputedStyle(at).backgroundColor);
+      if (color[3] > 250) return color;
     }
     return [255, 255, 255, 255];
   };
@@ -245,7 +245,7 @@ def test_without_figures_the_page_says_what_to_do(visit: Any, year: str, title: 
     assert visitor.page.evaluate(CONTRAST) == []
 
 
-def test_an_hours_verdict_is_a_colour_a_letter_and_words(visit: Any) -> None:
+def test_an_hours_verdict_is_a_color_a_letter_and_words(visit: Any) -> None:
     visitor = visit()
     frame = visitor.open("coverage")
     cell = hour_cell(frame, OUTAGE)

@@ -363,7 +363,7 @@ def test_a_line_that_drips_for_ever_is_taken_for_silence(
     running.stopped()
 
 
-def test_the_connects_of_processes_before_count_towards_the_quarters_limit(
+def test_the_connects_of_processes_before_count_toward_the_quarters_limit(
     start: Any, x: X, tmp_path: Path
 ) -> None:
     before = Spool(tmp_path / "spool", 10**9)

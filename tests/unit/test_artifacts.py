@@ -142,7 +142,7 @@ def test_a_full_disk_is_told_with_what_to_do(lock: Path) -> None:
         provide("trino", lock=lock, fetch=full)
 
 
-def test_an_artefact_that_is_not_there_is_told(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_artifact_that_is_not_there_is_told(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(*_: object) -> Path:
         raise RuntimeError("not found in remote repositories")
 

@@ -45,8 +45,8 @@ def test_after_the_first_failure_the_next_suffix_is_taken_at_once() -> None:
     failed = ingestion("lake-a", "FAILED", timedelta(seconds=5))
     assert decided(failed) == Decision(Action.START, "lake-a-2")
     assert decided(ingestion("lake-b"), failed) == Decision(Action.START, "lake-a-2")
-    cancelled = ingestion("lake-a-2", "CANCELLED", timedelta(seconds=1))
-    assert decided(failed, cancelled) == Decision(Action.START, "lake-a-3")
+    canceled = ingestion("lake-a-2", "CANCELLED", timedelta(seconds=1))
+    assert decided(failed, canceled) == Decision(Action.START, "lake-a-3")
     assert decided(failed, ingestion("lake-a-2")) == Decision(Action.REUSE, "lake-a-2")
 
 

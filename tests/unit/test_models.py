@@ -111,7 +111,7 @@ def evil(folder: Path) -> bytes:
     return models.pack(folder)
 
 
-def test_what_was_put_in_the_place_of_an_artefact_makes_no_model(
+def test_what_was_put_in_the_place_of_an_artifact_makes_no_model(
     aws: tuple[Any, Any], settings: Settings, folder: Path, tmp_path: Path
 ) -> None:
     sagemaker, s3 = aws
@@ -128,7 +128,7 @@ def test_what_was_put_in_the_place_of_an_artefact_makes_no_model(
     assert models.ensure(sagemaker, s3, settings) == [model.name], "the same content, packed elsewhere"
 
 
-def test_an_artefact_that_is_replaced_later_is_not_used(
+def test_an_artifact_that_is_replaced_later_is_not_used(
     aws: tuple[Any, Any], settings: Settings, folder: Path, tmp_path: Path
 ) -> None:
     sagemaker, s3 = aws
@@ -157,7 +157,7 @@ def test_a_job_has_run_what_was_verified_only_where_nothing_was_written_since(
             models.check_unreplaced(s3, model.artifact_uri, then, began)
 
 
-def test_a_changed_artefact_is_another_model_beside_the_old_one(
+def test_a_changed_artifact_is_another_model_beside_the_old_one(
     aws: tuple[Any, Any], settings: Settings, folder: Path
 ) -> None:
     sagemaker, s3 = aws

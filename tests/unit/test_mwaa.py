@@ -53,7 +53,7 @@ print("parsed: " + json.dumps({
 
 @dataclass(frozen=True)
 class Deployed:
-    """The artefacts as MWAA lays them out: a DAG folder, a plugins folder, a Python with the requirements."""
+    """The artifacts as MWAA lays them out: a DAG folder, a plugins folder, a Python with the requirements."""
 
     folder: Path
     python: Path
@@ -88,7 +88,7 @@ class Deployed:
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
-    """The artefacts, built, unpacked and installed as MWAA does it: by pip, under the pins that it adds."""
+    """The artifacts, built, unpacked and installed as MWAA does it: by pip, under the pins that it adds."""
     folder = tmp_path_factory.mktemp("mwaa")
     assert mwaa.main(["--target", str(folder / "mwaa")]) == 0
     with zipfile.ZipFile(folder / "mwaa" / "plugins.zip") as archive:

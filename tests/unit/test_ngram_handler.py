@@ -16,22 +16,22 @@ from include.labeling.prepare import compose_sentiment_input
 from tests.unit import support_hour as hour
 from tests.unit.support_hour import SETTINGS, tweet, tweet_id
 
-ARTEFACT = Path(__file__).parents[2] / "include" / "labeling" / "ngram"
+ARTIFACT = Path(__file__).parents[2] / "include" / "labeling" / "ngram"
 JSON_LINES = "application/jsonlines"
 FIELDS = ["id", "p_negative", "p_neutral", "p_positive"]
 
 
 @pytest.fixture(scope="module")
 def handler() -> Any:
-    """The handler as the container imports it: by its bare name, from the artefact's `code/`."""
+    """The handler as the container imports it: by its bare name, from the artifact's `code/`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ARTEFACT / "code"))
+        patch.syspath_prepend(str(ARTIFACT / "code"))
         return importlib.import_module("inference")
 
 
 @pytest.fixture(scope="module")
 def model(handler: Any) -> Any:
-    return handler.model_fn(str(ARTEFACT))
+    return handler.model_fn(str(ARTIFACT))
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ OBVIOUS = {
 
 
 @pytest.mark.parametrize("lang", OBVIOUS)
-def test_obvious_sentences_are_labelled_right(answer: Any, lang: str) -> None:
+def test_obvious_sentences_are_labeled_right(answer: Any, lang: str) -> None:
     glad, angry = answer(lines(*OBVIOUS[lang], lang=lang))
     assert max(FIELDS[1:], key=lambda name: glad[name]) == "p_positive"
     assert max(FIELDS[1:], key=lambda name: angry[name]) == "p_negative"

@@ -90,7 +90,7 @@ class Engine:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def check(self, sql: str, header: str = "") -> None:
-        """Has Trino parse a statement, without analysing it; raises `s.StatementError` if it is malformed.
+        """Has Trino parse a statement, without analyzing it; raises `s.StatementError` if it is malformed.
 
         ``header`` is put before it on a line of its own, which positions don't count. While Trino is not
         up nothing is checked: what is malformed then fails when it runs.
@@ -111,7 +111,7 @@ class Engine:
         self._pool.submit(self._run, identity, statement)
 
     def stop(self, identity: str) -> None:
-        """Has an execution cancelled, at Trino too; one that is over stays as it is."""
+        """Has an execution canceled, at Trino too; one that is over stays as it is."""
         if identity in self._stops:
             self._stops[identity].set()
         self._finish(

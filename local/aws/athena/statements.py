@@ -359,7 +359,7 @@ _DELIMITERS = {
     ("MAP", "KEYS", "TERMINATED"): "mapkey.delim",
     ("LINES", "TERMINATED"): "line.delim",
 }
-"""Hive's SerDe properties (one is misspelt in Hive itself: serdeConstants.COLLECTION_DELIM)."""
+"""Hive's SerDe properties (one is misspelled in Hive itself: serdeConstants.COLLECTION_DELIM)."""
 
 ICEBERG = "Iceberg tables are not offered by the local Athena; create a Hive table instead"
 _ROWS = "NOT_SUPPORTED: Modifying Hive table rows is only supported for transactional tables"

@@ -107,7 +107,7 @@ class Api:
         return _page(request, "UserList", self._store.all("principal"))
 
     def create_data_source(self, request: Json) -> Json:
-        """An Athena data source; its connection is tried afterwards."""
+        """An Athena data source; its connection is tried afterward."""
         self._absent("datasource", request["DataSourceId"])
         if request["Type"] != "ATHENA":
             raise _invalid(f"Data sources of type {request['Type']} are not offered by the local AWS")

@@ -38,7 +38,7 @@ class IngestionError(Exception):
         self.kind = kind
 
 
-class _CancelledError(Exception):
+class _CanceledError(Exception):
     pass
 
 
@@ -63,20 +63,20 @@ class Ingestions:
         self._store = store
         self._client = client
         self._turns: dict[str, threading.Lock] = {}
-        self._cancelled: dict[str, threading.Event] = {}
+        self._canceled: dict[str, threading.Event] = {}
         self._closing = threading.Event()
 
     def start(self, key: str, data_set: str, query: Callable[[], Query]) -> None:
         """Runs the ingestion of that key in the background; ``query`` may raise `IngestionError`."""
-        self._cancelled[key] = threading.Event()
+        self._canceled[key] = threading.Event()
         turn = self._turns.setdefault(data_set, threading.Lock())
         threading.Thread(target=self._run, args=(key, turn, query), name=key, daemon=True).start()
 
     def cancel(self, key: str) -> None:
         """Ends an ingestion that is under way."""
         self._end(key, "CANCELLED", IngestionError("INGESTION_CANCELED", "The ingestion was canceled."))
-        if key in self._cancelled:
-            self._cancelled[key].set()
+        if key in self._canceled:
+            self._canceled[key].set()
 
     def interrupt_all(self) -> None:
         """Fails what an earlier server left under way."""
@@ -92,14 +92,14 @@ class Ingestions:
         self._closing.set()
 
     def _run(self, key: str, turn: threading.Lock, query: Callable[[], Query]) -> None:
-        cancelled = self._cancelled[key]
+        canceled = self._canceled[key]
         try:
             self._change(key, IngestionStatus="QUEUED")
             with turn:
-                if cancelled.is_set() or not self._change(key, IngestionStatus="RUNNING"):
+                if canceled.is_set() or not self._change(key, IngestionStatus="RUNNING"):
                     return
                 began = time.monotonic()
-                rows, dropped, size = self._ingest(query(), cancelled)
+                rows, dropped, size = self._ingest(query(), canceled)
                 self._change(
                     key,
                     IngestionStatus="COMPLETED",
@@ -107,8 +107,8 @@ class Ingestions:
                     IngestionTimeInSeconds=round(time.monotonic() - began),
                     IngestionSizeInBytes=size,
                 )
-        except _CancelledError:
-            log.info("cancelled ingestion=%s", key)
+        except _CanceledError:
+            log.info("canceled ingestion=%s", key)
         except IngestionError as error:
             self._end(key, "FAILED", error)
         except Exception as error:
@@ -117,7 +117,7 @@ class Ingestions:
             log.exception("failed ingestion=%s", key)
             self._end(key, "FAILED", IngestionError("INTERNAL_SERVICE_ERROR", type(error).__name__))
         finally:
-            self._cancelled.pop(key, None)
+            self._canceled.pop(key, None)
 
     def _change(self, key: str, **values: Any) -> bool:
         """Changes an ingestion that is under way; tells whether it was."""
@@ -135,7 +135,7 @@ class Ingestions:
         info = {"Type": error.kind, "Message": str(error)}
         self._change(key, IngestionStatus=status, ErrorInfo=info)
 
-    def _ingest(self, query: Query, cancelled: threading.Event) -> tuple[int, int, int]:
+    def _ingest(self, query: Query, canceled: threading.Event) -> tuple[int, int, int]:
         """Rows kept, rows dropped and bytes of the SQL's result."""
         athena = self._client("athena")
         try:
@@ -147,9 +147,9 @@ class Ingestions:
                 status = execution["Status"]
                 if status["State"] not in ("QUEUED", "RUNNING"):
                     break
-                if cancelled.wait(_POLL_SECONDS):
+                if canceled.wait(_POLL_SECONDS):
                     athena.stop_query_execution(QueryExecutionId=identity)
-                    raise _CancelledError
+                    raise _CanceledError
         except ClientError as error:
             raise _failure(error.response["Error"].get("Message", "")) from error
         except BotoCoreError as error:
@@ -160,8 +160,8 @@ class Ingestions:
             execution["ResultConfiguration"]["OutputLocation"].removeprefix("s3://").partition("/")
         )
         data = self._client("s3").get_object(Bucket=bucket, Key=name)["Body"].read()
-        if cancelled.is_set():
-            raise _CancelledError
+        if canceled.is_set():
+            raise _CanceledError
         kept, dropped = _counted(data, query.columns)
         return kept, dropped, len(data)
 

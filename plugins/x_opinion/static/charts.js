@@ -4,7 +4,7 @@ import { element } from "./dom.js";
 import { country, dayTime, figure, language, moment, whole } from "./format.js";
 
 const WORLD = "world";
-const COLOURS = {
+const COLORS = {
   light: ["#1d5fae", "#b8500a", "#1f7a4d", "#8637a3", "#a52a4c", "#2b7480"],
   dark: ["#7fb8f5", "#f5a663", "#7ed6a5", "#d2a0ec", "#f495ab", "#80d0da"],
 };
@@ -53,7 +53,7 @@ const base = () => ({
   animation: !window.matchMedia("(prefers-reduced-motion: reduce)").matches,
   animationDuration: 300,
   backgroundColor: "transparent",
-  color: COLOURS[theme()],
+  color: COLORS[theme()],
   textStyle: { color: token("--fg"), fontFamily: getComputedStyle(document.body).fontFamily },
   aria: { enabled: true },
 });
@@ -67,11 +67,11 @@ const tooltip = () => ({
 });
 
 /** Value, interval and n of a row, as lines of a tooltip. */
-function figures(row, place, title, colour) {
+function figures(row, place, title, color) {
   const interval = place.low >= 0 && row[place.low] !== null
     ? `${figure(row[place.low], place.format)} to ${row[place.high] === null ? "∞" : figure(row[place.high], place.format)}` : null;
   return element("div", { class: "tip-row" },
-    element("span", { class: "dot", style: `background:${colour}` }),
+    element("span", { class: "dot", style: `background:${color}` }),
     element("span", {}, title),
     element("b", {}, figure(row[place.value], place.format)),
     element("small", {}, [interval, place.n >= 0 && row[place.n] !== null ? `n = ${whole(row[place.n])}` : null].filter(Boolean).join(", ")),
@@ -88,18 +88,18 @@ function broken(points) {
 /** A line a series over time, its interval as a band, gaps shaded, changes of method as dashed lines. */
 function line(visual, titles) {
   const place = roles(visual);
-  const colours = COLOURS[theme()];
+  const colors = COLORS[theme()];
   const drawn = [];
   const byTime = new Map();
   const names = [];
   series(visual, titles).forEach(([key, rows], position) => {
     const name = titles[key] ?? key;
-    const colour = colours[position % colours.length];
+    const color = colors[position % colors.length];
     names.push(name);
     const points = rows.map((row) => [moment(row[0]).getTime(), row]);
     for (const [at, row] of points) {
       if (!byTime.has(at)) byTime.set(at, []);
-      byTime.get(at).push({ row, name, colour });
+      byTime.get(at).push({ row, name, color });
     }
     const spaced = broken(points);
     if (rows.some((row) => row[place.low] !== null)) {
@@ -111,11 +111,11 @@ function line(visual, titles) {
       const bounded = (row) => row[place.low] !== null && row[place.high] !== null;
       drawn.push(
         band("low", (row) => (bounded(row) ? row[place.low] : null)),
-        band("high", (row) => (bounded(row) ? row[place.high] - row[place.low] : null), { color: colour, opacity: 0.16 }),
+        band("high", (row) => (bounded(row) ? row[place.high] - row[place.low] : null), { color, opacity: 0.16 }),
       );
     }
     drawn.push({
-      type: "line", name, color: colour, symbol: "circle", symbolSize: 5, showSymbol: points.length <= 60,
+      type: "line", name, color, symbol: "circle", symbolSize: 5, showSymbol: points.length <= 60,
       lineStyle: { width: 2 }, connectNulls: false, emphasis: { focus: "none" }, z: 3,
       data: spaced.map(([at, row]) => [at, row && row[place.value]]),
     });
@@ -140,7 +140,7 @@ function line(visual, titles) {
         const at = found[0].value[0];
         return element("div", {},
           element("div", { class: "tip-head" }, `${dayTime(new Date(at))} UTC`),
-          (byTime.get(at) ?? []).map(({ row, name, colour }) => figures(row, place, name, colour)),
+          (byTime.get(at) ?? []).map(({ row, name, color }) => figures(row, place, name, color)),
           visual.marks.filter((mark) => moment(mark.from) <= at && at < moment(mark.to))
             .map((mark) => element("div", { class: "tip-mark" },
               mark.kind === "gap" ? `Gap: ${titles[mark.topic] ?? mark.topic}` : `${mark.label} changed: ${titles[mark.topic] ?? mark.topic}`)));
@@ -174,16 +174,16 @@ function marked(marks) {
 /** A bar a category and series, from zero, with its interval as a whisker. */
 function bar(visual, titles) {
   const place = roles(visual);
-  const colours = COLOURS[theme()];
+  const colors = COLORS[theme()];
   const dimension = visual.columns[0].name;
   const categories = [...new Set(visual.rows.map((row) => row[0]))].reverse();
   const found = series(visual, titles);
   const drawn = found.flatMap(([key, rows], position) => {
     const name = titles[key] ?? key;
-    const colour = colours[position % colours.length];
+    const color = colors[position % colors.length];
     const byCategory = new Map(rows.map((row) => [row[0], row]));
     return [
-      { type: "bar", name, color: colour, barMaxWidth: 12, barGap: "15%", itemStyle: { borderRadius: 2, opacity: 0.85 },
+      { type: "bar", name, color, barMaxWidth: 12, barGap: "15%", itemStyle: { borderRadius: 2, opacity: 0.85 },
         data: categories.map((category) => byCategory.get(category)?.[place.value] ?? null) },
       { type: "custom", name, silent: true, z: 4, tooltip: { show: false },
         data: categories.flatMap((category, index) => {
@@ -195,7 +195,7 @@ function bar(visual, titles) {
     ];
   });
   const rows = new Map(categories.map((category) => [category, found.flatMap(([key, all], position) =>
-    all.filter((row) => row[0] === category).map((row) => ({ row, name: titles[key] ?? key, colour: colours[position % colours.length] })))]));
+    all.filter((row) => row[0] === category).map((row) => ({ row, name: titles[key] ?? key, color: colors[position % colors.length] })))]));
   return {
     ...base(),
     grid: { left: 8, right: 20, top: 34, bottom: 6, containLabel: true },
@@ -208,7 +208,7 @@ function bar(visual, titles) {
       ...tooltip(), trigger: "axis", axisPointer: { type: "shadow" },
       formatter: ([{ axisValue }]) => element("div", {},
         element("div", { class: "tip-head" }, named(dimension, axisValue, titles)),
-        (rows.get(axisValue) ?? []).map(({ row, name, colour }) => figures(row, place, name, colour))),
+        (rows.get(axisValue) ?? []).map(({ row, name, color }) => figures(row, place, name, color))),
     },
     series: drawn,
   };
@@ -224,7 +224,7 @@ function whisker(api, count, position) {
   return { type: "group", children: [segment(low[0], y, high[0], y), segment(low[0], y - 3, low[0], y + 3), segment(high[0], y - 3, high[0], y + 3)] };
 }
 
-/** Countries coloured by their value, symmetric about zero. */
+/** Countries colored by their value, symmetric about zero. */
 function map(visual, titles) {
   const place = roles(visual);
   const byCode = new Map(visual.rows.map((row) => [row[0], row]));

@@ -63,7 +63,7 @@ function drawFilters() {
       has("period") && periodFilter(),
       has("topic") && topicFilter(),
       has("language") && languageFilter(open),
-      has("unmeasured") && element("label", { class: "check", title: "Languages on which the labelling model was never measured" },
+      has("unmeasured") && element("label", { class: "check", title: "Languages on which the labeling model was never measured" },
         element("input", { type: "checkbox", id: "unmeasured", checked: filters.unmeasured, onchange: (event) => {
           filters.unmeasured = event.target.checked;
           load();

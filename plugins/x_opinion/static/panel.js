@@ -22,7 +22,7 @@ export function span(start, end) {
   return `${dayTime(first)} – ${day(first) === day(last) ? time(last) : dayTime(last)} UTC`;
 }
 
-/** A run's state in a coloured word. */
+/** A run's state in a colored word. */
 export const badge = ({ words, kind }) => element("span", { class: "badge", "data-kind": kind }, words);
 
 /**

@@ -32,7 +32,7 @@ class UnsupportedContentTypeError(ValueError):
 
 @dataclass(frozen=True)
 class Model:
-    """Quantised weights and how to read them."""
+    """Quantized weights and how to read them."""
 
     weights: npt.NDArray[np.int16]
     """Buckets x 2: negative's and positive's weight in units; neutral's is minus their sum."""
@@ -66,7 +66,7 @@ class Model:
 
 
 def model_fn(model_dir: str) -> Model:
-    """Read the artefact's weights; `FileNotFoundError` or `KeyError` where it is no such artefact."""
+    """Read the artifact's weights; `FileNotFoundError` or `KeyError` where it is no such artifact."""
     with np.load(Path(model_dir) / "weights.npz", allow_pickle=False) as weights:
         roots = weights["codes"].astype(np.int16)
         return Model(

@@ -60,7 +60,7 @@ _SPACE = np.uint64(ord(" "))
 def hashed(texts: Sequence[str], languages: Sequence[str], bits: int) -> tuple[_Integers, _Integers]:
     """The distinct hashed features of each text.
 
-    Words, pairs of words (neighbours, and next but one) and stretches of characters; words, neighbours and
+    Words, pairs of words (neighbors, and next but one) and stretches of characters; words, neighbors and
     longer stretches once more together with the text's language, unless that is "".
 
     Returns `(buckets, starts)`: text i has the buckets `buckets[starts[i]:starts[i + 1]]`, ascending, each in
@@ -95,7 +95,7 @@ def hashed(texts: Sequence[str], languages: Sequence[str], bits: int) -> tuple[_
     last = np.zeros(len(points), bool)
     last[ends - 1] = True
 
-    # Words: what lies between two neighbouring spaces of one text.
+    # Words: what lies between two neighboring spaces of one text.
     starts, stops = spaces[:-1] + 1, spaces[1:]
     within = ~last[spaces[:-1]] & (stops > starts)
     starts = starts[within]
@@ -137,7 +137,7 @@ def _join(left: _Hashes, right: _Hashes) -> _Hashes:
 
 
 def _bucket(hashes: _Hashes, kind: int, bits: int) -> _Integers:
-    """Spread one kind of feature over the buckets, by the finaliser of MurmurHash3 (fmix64)."""
+    """Spread one kind of feature over the buckets, by the finalizer of MurmurHash3 (fmix64)."""
     mixed = hashes + np.uint64(kind * 0xD6E8FEB86659FD93 & 0xFFFFFFFFFFFFFFFF)
     mixed ^= mixed >> np.uint64(33)
     mixed *= np.uint64(0xFF51AFD7ED558CCD)

@@ -1,4 +1,4 @@
-"""The artefact that is packed and shipped: small, whole, and described by the figures that it carries."""
+"""The artifact that is packed and shipped: small, whole, and described by the figures that it carries."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import pytest
 
 from include.settings import Settings
 
-ARTEFACT = Path(__file__).parents[2] / "include" / "labeling" / "ngram"
+ARTIFACT = Path(__file__).parents[2] / "include" / "labeling" / "ngram"
 MIB = 2**20
 
 
 @pytest.fixture(scope="module")
 def metadata() -> dict[str, Any]:
-    with np.load(ARTEFACT / "weights.npz", allow_pickle=False) as weights:
+    with np.load(ARTIFACT / "weights.npz", allow_pickle=False) as weights:
         return json.loads(weights["metadata"].tobytes())
 
 
-def test_the_artefact_stays_below_three_mebibytes() -> None:
-    files = [path for path in ARTEFACT.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+def test_the_artifact_stays_below_three_mebibytes() -> None:
+    files = [path for path in ARTIFACT.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert sum(path.stat().st_size for path in files) < 3 * MIB
 
 
 def test_serving_imports_only_numpy_the_standard_library_and_itself() -> None:
     allowed = {"numpy", "ngram_features"} | sys.stdlib_module_names
-    for path in (ARTEFACT / "code").glob("*.py"):
+    for path in (ARTIFACT / "code").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 imported = [alias.name for alias in node.names]
@@ -42,7 +42,7 @@ def test_serving_imports_only_numpy_the_standard_library_and_itself() -> None:
 
 
 def test_the_card_tells_the_figures_that_the_weights_carry(metadata: dict[str, Any]) -> None:
-    card = (ARTEFACT / "MODEL_CARD.md").read_text()
+    card = (ARTIFACT / "MODEL_CARD.md").read_text()
     eight = ("ar", "de", "en", "es", "fr", "hi", "it", "pt")
     for lang in (*eight, "ru", "pl"):
         assert f"| {lang} | {metadata['dev'][lang]:.2f} | {metadata['cross_validated'][lang]:.2f} |" in card
@@ -60,11 +60,11 @@ def test_the_shipped_model_reaches_its_promised_quality(metadata: dict[str, Any]
 def test_the_card_is_what_the_training_program_writes(metadata: dict[str, Any]) -> None:
     from tools.train_ngram import card
 
-    assert (ARTEFACT / "MODEL_CARD.md").read_text() == card(metadata)
+    assert (ARTIFACT / "MODEL_CARD.md").read_text() == card(metadata)
 
 
 def test_languages_that_nobody_measured_are_named_as_such() -> None:
-    card = (ARTEFACT / "MODEL_CARD.md").read_text()
+    card = (ARTIFACT / "MODEL_CARD.md").read_text()
     unmeasured = card.partition("**Unmeasured**: ")[2].partition("and every other")[0]
     assert {"uk", "tr", "tl", "nl", "cs", "zh", "ja"} <= set(unmeasured.replace(" ", "").split(","))
 
