@@ -1,7 +1,7 @@
 """What a tweet costs the streamer, from X's socket to Firehose's answer, against those who only read.
 
 All read the same bytes from one server, each in a process of its own; ours alone keeps what it reads. X and
-Firehose are doubles in processes whose CPU does not count: they answer as fast as they can and keep nothing.
+Firehose are stand-ins in processes whose CPU does not count: they answer as fast as they can and keep nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import orjson
 from benchmarks import tweets
 from benchmarks.measure import ROOT, MeasureError, Row, in_own_process, local_s3, report
 
-TOKEN = "benchmark"  # noqa: S105 - of a double
+TOKEN = "benchmark"  # noqa: S105 - of a stand-in
 LIMIT_MIB = 120
 _STREAM = "/2/tweets/search/stream"
 _RULES = f"{_STREAM}/rules"
@@ -40,7 +40,7 @@ _TWEETS_A_CHUNK = 16
 def measure(quick: bool = False) -> list[Row]:
     """The rows for this part; ``quick`` takes a tenth of the tweets."""
     count = 20_000 if quick else 200_000
-    with local_s3() as environment, _double("x", count) as x, _double("firehose", count) as firehose:
+    with local_s3() as environment, _stand_in("x", count) as x, _stand_in("firehose", count) as firehose:
         environment |= {
             "AWS_ENDPOINT_URL_FIREHOSE": firehose,
             "OPINION_X_API_URL": x,
@@ -259,10 +259,10 @@ class _Firehose(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
-def serve(double: str, count: int) -> None:
-    """Serves a double until its process is ended; prints its port."""
+def serve(service: str, count: int) -> None:
+    """Serves a stand-in until its process is ended; prints its port."""
     handler: type[BaseHTTPRequestHandler] = _Firehose
-    if double == "x":
+    if service == "x":
         handler, _X.chunks = _X, b"".join(_chunks(count))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     print(server.server_address[1], flush=True)
@@ -284,7 +284,7 @@ def _tweets(count: int) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def _double(name: str, count: int) -> Iterator[str]:
+def _stand_in(name: str, count: int) -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.streamer", "serve-" + name, str(count)],
         cwd=ROOT,
@@ -295,7 +295,7 @@ def _double(name: str, count: int) -> Iterator[str]:
         assert process.stdout
         port = process.stdout.readline().strip()
         if not port:
-            raise MeasureError(f"the double of {name} did not start")
+            raise MeasureError(f"the stand-in for {name} did not start")
         with socket.create_connection(("127.0.0.1", int(port)), _START_SECONDS):
             yield f"http://127.0.0.1:{port}"
     finally:
@@ -304,7 +304,7 @@ def _double(name: str, count: int) -> Iterator[str]:
 
 
 def main() -> None:
-    """One measured reader, or one double; see `measure`."""
+    """One measured reader, or one stand-in; see `measure`."""
     steps: dict[str, Callable[[int], None]] = {
         "ours": ours,
         "tweepy": tweepy_,

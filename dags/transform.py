@@ -2,7 +2,7 @@
 ### Transform: one hour of raw tweets becomes labeled Parquet
 
 Runs for every hour (catch-up included) and for any hour by hand: trigger it with the parameter `window`, such
-as `2026-11-20T05` (UTC). It waits until the hour is through Firehose, collapses doubles, quarantines what
+as `2026-11-20T05` (UTC). It waits until the hour is through Firehose, collapses duplicates, quarantines what
 cannot be used, has SageMaker translate (where a translator is configured) and judge the rest, and publishes
 one Parquet object per topic.
 

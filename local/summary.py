@@ -89,7 +89,7 @@ class Summary:
                 f" {training['metrics']['macro_f1']:.3f} against the teacher's labels;"
                 f" {self.figures['predictions']:,} predictions"
             )
-        for name in ("quarantine", "doubles", "posts", "streamer", "jobs"):
+        for name in ("quarantine", "duplicates", "posts", "streamer", "jobs"):
             value = self.figures[name]
             text = (
                 ", ".join(f"{k} {v:,}" for k, v in value.items()) if isinstance(value, dict) else f"{value:,}"
@@ -133,7 +133,7 @@ def collect(
     figures: dict[str, Any] = {
         "hours": hours,
         "quarantine": _quarantine(tables["quarantine"]),
-        "doubles": sum(int(row["lines"]) - int(row["ids"]) for row in tables["raw"]),
+        "duplicates": sum(int(row["lines"]) - int(row["ids"]) for row in tables["raw"]),
         "posts": {
             "streamed": ledger.get("stream", 0),
             "searched": ledger.get("search", 0),

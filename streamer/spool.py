@@ -147,7 +147,7 @@ class Spool:
             self._writer.execute(
                 "INSERT OR IGNORE INTO state VALUES ('identity', ?)", (secrets.token_hex(6),)
             )
-            # Losing an acknowledgement costs a double, no hole: that needs no sync of its own.
+            # Losing an acknowledgement costs a duplicate, no gap: that needs no sync of its own.
             self._acknowledger = _opened(path, "NORMAL")
             self._reader = _opened(path, "NORMAL")
             self._last = self._bytes = 0

@@ -2,7 +2,7 @@
 
 Two passes in bounded memory. The first streams every line, flattens it and spools it to local disk: its
 columns into slices of the hour by tweet id, the line itself into one file. The second takes one slice at a
-time: doubles collapse, what cannot be used is quarantined with its reason, the rest is sorted by id and
+time: duplicates collapse, what cannot be used is quarantined with its reason, the rest is sorted by id and
 written as a shard.
 
 Everything is written under a prefix that names its input by digest, and the same input gives the same bytes.
@@ -132,7 +132,7 @@ class Prepared:
     accepted: dict[str, int] = field(default_factory=dict)
     quarantined: dict[str, dict[str, int]] = field(default_factory=dict)
     lines_without_id: dict[str, int] = field(default_factory=dict)
-    doubles: dict[str, int] = field(default_factory=dict)
+    duplicates: dict[str, int] = field(default_factory=dict)
     """Lines beyond the first of an id."""
     to_translate: int = 0
     """Accepted tweets in a named language other than English; with 0 there is no translation input."""
@@ -229,7 +229,7 @@ def prepare(s3: S3Client, settings: Settings, topics: Sequence[str], window: Win
         accepted={topic: writer.accepted[topic] for topic in topics},
         quarantined={topic: dict(sorted(writer.quarantined[topic].items())) for topic in topics},
         lines_without_id=dict(sorted(writer.lines_without_id.items())),
-        doubles={topic: writer.doubles[topic] for topic in topics},
+        duplicates={topic: writer.duplicates[topic] for topic in topics},
         to_translate=writer.to_translate,
         to_label=writer.to_label,
     )
@@ -556,7 +556,7 @@ class _Writer:
         self.shards = 0
         self.raw: Counter[str] = Counter()
         self.accepted: Counter[str] = Counter()
-        self.doubles: Counter[str] = Counter()
+        self.duplicates: Counter[str] = Counter()
         self.quarantined: dict[str, Counter[str]] = {topic: Counter() for topic in topics}
         self.lines_without_id: Counter[str] = Counter()
         self.to_translate = 0
@@ -650,7 +650,7 @@ class _Writer:
         sizes = np.diff(np.append(np.flatnonzero(first), len(order)))
         chosen = order[first]
         for index, name in enumerate(self._topics):
-            self.doubles[name] += int((sizes - 1)[topic[chosen] == index].sum())
+            self.duplicates[name] += int((sizes - 1)[topic[chosen] == index].sum())
         starts = np.flatnonzero(_changes(tweet_id[chosen]))
         topics = np.diff(np.append(starts, len(chosen)))
         return chosen, np.repeat(topics > 1, topics)

@@ -52,7 +52,7 @@ def raw_frames(
                 "unaccounted": raw - accepted - quarantined,
                 "lost": accepted - found.get(topic, 0),
                 "quarantined_share": quarantined / raw if raw else 0.0,
-                "doubles_share": prepared.doubles.get(topic, 0) / raw if raw else 0.0,
+                "duplicates_share": prepared.duplicates.get(topic, 0) / raw if raw else 0.0,
             }
         )
     return {"rows": rows.to_pandas(), "topics": _frame(by_topic)}

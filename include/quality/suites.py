@@ -142,9 +142,9 @@ def raw(window: Window, topics: Sequence[str]) -> Suite:
                     max_value=0.05,
                 ),
                 _warns(
-                    "reconnecting brings some doubles; many mean that two streamers run",
+                    "reconnecting brings some duplicates; many mean that two streamers run",
                     "ExpectColumnValuesToBeBetween",
-                    column="doubles_share",
+                    column="duplicates_share",
                     max_value=0.5,
                 ),
             ],

@@ -222,7 +222,7 @@ class Row:
     set_aside: int
     declared_missing: int
     undeclared_missing: int
-    doubled: int
+    duplicated: int
     delivered_twice: int
 
     @classmethod
@@ -249,7 +249,7 @@ class Row:
             set_aside=settled.set_aside,
             declared_missing=settled.declared_missing,
             undeclared_missing=settled.undeclared_missing,
-            doubled=settled.doubled,
+            duplicated=settled.duplicated,
             delivered_twice=settled.delivered_twice,
         )
 
@@ -261,7 +261,7 @@ class Row:
             "the fault never struck": not self.struck,
             "nothing was sent": not self.sent,
             "posts are missing undeclared": self.undeclared_missing > 0,
-            "posts lie twice after deduplication": self.doubled > 0,
+            "posts lie twice after deduplication": self.duplicated > 0,
             f"X is asked more than {CONNECTS} times in 15 minutes": self.connects_in_quarter > CONNECTS,
             "the replay has fewer connects than there were": self.connects_replayed < self.connects,
             f"exit status {self.exit_status}": self.exit_status != self.right_exit_status,
@@ -363,7 +363,13 @@ def page_section(rows: Sequence[Row], seconds: float) -> str:
     """The matrix as it stands in the docs."""
     names = (
         *("Fault", "lasted s", "connects", "connects in 15 min", "recovers in s", "sent", "set aside"),
-        *("declared missing", "undeclared missing", "doubled", "delivered twice", "the streamer meanwhile"),
+        *(
+            "declared missing",
+            "undeclared missing",
+            "duplicated",
+            "delivered twice",
+            "the streamer meanwhile",
+        ),
     )
     parts = []
     for side in (X, FIREHOSE):
@@ -372,7 +378,7 @@ def page_section(rows: Sequence[Row], seconds: float) -> str:
                 *(f"`{row.fault}`", row.lasted_seconds, row.connects, row.connects_in_quarter),
                 _outcome(row),
                 *(row.sent, row.set_aside, row.declared_missing, row.undeclared_missing),
-                *(row.doubled, row.delivered_twice),
+                *(row.duplicated, row.delivered_twice),
                 row.state.replace("_", " "),
             )
             for row in rows

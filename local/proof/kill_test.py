@@ -94,7 +94,7 @@ def settle(this: Bench, moments: Sequence[int]) -> dict[str, Any]:
         "in_lake": result.in_lake,
         "declared_missing": result.declared_missing,
         "undeclared_missing": result.undeclared_missing,
-        "doubled": result.doubled,
+        "duplicated": result.duplicated,
         "delivered_twice": result.delivered_twice,
         "missing_after_healing": len(result.missing - at_edges - by_quote),
         "found_by_no_search": len(by_quote),
@@ -122,7 +122,7 @@ def healed(this: Bench, first_ms: int, last_ms: int) -> set[int]:
 
 def faultless(figures: dict[str, Any]) -> bool:
     """Whether nothing is missing undeclared or for good, nothing lies twice, no outage is made up."""
-    wrong = sum(figures[name] for name in ("undeclared_missing", "doubled", "missing_after_healing"))
+    wrong = sum(figures[name] for name in ("undeclared_missing", "duplicated", "missing_after_healing"))
     return not wrong and bool(figures["declared_seconds"] <= figures["allowed_seconds"])
 
 

@@ -36,7 +36,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Reconciled:
-    """Numbers of posts, each id once; ``doubled`` ones lie in more than one topic or hour of raw."""
+    """Numbers of posts, each id once; ``duplicated`` ones lie in more than one topic or hour of raw."""
 
     sent: int
     in_lake: int
@@ -44,7 +44,7 @@ class Reconciled:
     """Of those in the lake: not in raw, but in quarantine or among Firehose's errors."""
     declared_missing: int
     undeclared_missing: int
-    doubled: int
+    duplicated: int
     delivered_twice: int
     """Ids that stand more than once in one hour of raw: the transformation keeps one of them."""
     missing: frozenset[int]
@@ -161,7 +161,7 @@ def reconcile(
         set_aside=sum(not raw[post_id] for post_id in sent.keys() & lake.keys()),
         declared_missing=len(declared),
         undeclared_missing=len(missing - declared),
-        doubled=sum(len(times) > 1 for times in raw.values()),
+        duplicated=sum(len(times) > 1 for times in raw.values()),
         delivered_twice=sum(max(times, default=0) > 1 for times in raw.values()),
         missing=missing,
     )

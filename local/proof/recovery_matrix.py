@@ -67,7 +67,7 @@ class Row:
     sold: int
     bought: int
     in_lake: int
-    doubled: int
+    duplicated: int
 
     @property
     def wrong(self) -> list[str]:
@@ -79,7 +79,7 @@ class Row:
             "the ledger of posts has not what X sold": self.bought != self.sold,
             "posts are bought twice": self.sold > self.counted,
             "posts are missing": self.in_lake < self.counted,
-            "posts lie twice": self.doubled > 0,
+            "posts lie twice": self.duplicated > 0,
         }
         return [fault for fault, there in faults.items() if there]
 
@@ -126,7 +126,7 @@ def _measured(this: Bench, case: Case, stretch: Stretch) -> Row:
         sold=_sold(this) - sold,
         bought=ledger.used(month) - bought,
         in_lake=len(found),
-        doubled=found.total() - len(found),
+        duplicated=found.total() - len(found),
     )
 
 
@@ -136,7 +136,7 @@ def _sold(this: Bench) -> int:
 
 def page_section(found: Sequence[Row]) -> str:
     """The matrix as it stands in the docs."""
-    names = ("Fault", "attempts", "the stretch", "X counts", "X sells", "bought", "in the lake", "doubled")
+    names = ("Fault", "attempts", "the stretch", "X counts", "X sells", "bought", "in the lake", "duplicated")
     lines = [
         (
             f"`{row.fault}`",
@@ -146,7 +146,7 @@ def page_section(found: Sequence[Row]) -> str:
             row.sold,
             row.bought,
             row.in_lake,
-            row.doubled,
+            row.duplicated,
         )
         for row in found
     ]

@@ -162,7 +162,7 @@ def settle(this: Bench, minutes: float, seen: Soaked) -> dict[str, Any]:
         "set_aside": result.set_aside,
         "declared_missing": result.declared_missing,
         "undeclared_missing": result.undeclared_missing,
-        "doubled": result.doubled,
+        "duplicated": result.duplicated,
         "delivered_twice": result.delivered_twice,
         "connects": seen.status["connects"],
         "disconnects": seen.status["disconnects"],
@@ -178,7 +178,7 @@ def settle(this: Bench, minutes: float, seen: Soaked) -> dict[str, Any]:
 
 def faultless(figures: dict[str, Any]) -> bool:
     """Whether nothing is missing undeclared, nothing lies twice, and memory is flat."""
-    lost = figures["undeclared_missing"] or figures["doubled"] or not figures["sent"]
+    lost = figures["undeclared_missing"] or figures["duplicated"] or not figures["sent"]
     return not lost and bool(figures["memory_growth"] <= MOST_GROWTH)
 
 

@@ -36,7 +36,7 @@ def page(faults: Faults, answer: Json, token: str | None) -> Json:
 
 
 class Disturbance:
-    """Cuts, damages, doubles, delays and withholds lines as long as a fault wants it."""
+    """Cuts, damages, duplicates, delays and withholds lines as long as a fault wants it."""
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults

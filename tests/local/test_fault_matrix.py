@@ -36,7 +36,7 @@ RIGHT = Row(
     set_aside=1,
     declared_missing=2,
     undeclared_missing=0,
-    doubled=0,
+    duplicated=0,
     delivered_twice=3,
 )
 
@@ -126,7 +126,7 @@ class TestVerdict:
         "figures",
         [
             {"undeclared_missing": 1},
-            {"doubled": 1},
+            {"duplicated": 1},
             {"connects_in_quarter": CONNECTS + 1},
             {"connects_replayed": 8},
             {"exit_status": 1},
@@ -150,7 +150,7 @@ class TestVerdict:
             {"bought": 9},
             {"sold": 11, "bought": 11},
             {"in_lake": 9},
-            {"doubled": 1},
+            {"duplicated": 1},
         ],
         ids=str,
     )

@@ -144,7 +144,7 @@ def test_a_partial_failure_names_each_refused_record_and_takes_the_others(stream
     assert stream.delivered(100) == dict.fromkeys(range(100), 1)
 
 
-def test_a_time_out_after_accepting_makes_a_retry_double(stream: Stream) -> None:
+def test_a_time_out_after_accepting_makes_a_retry_deliver_twice(stream: Stream) -> None:
     stream.fault(kind="time-out", hold=3)
     with pytest.raises(ReadTimeoutError):
         stream.put(1, 2, read_timeout=0.5)

@@ -77,15 +77,15 @@ class TestReconcile:
     def test_a_post_sent_twice_must_be_there_if_one_of_the_times_was_seen(self) -> None:
         assert reconcile({1: [5_000, 15_000]}, {}, self.SPANS).undeclared_missing == 1
 
-    def test_doubles_in_an_hour_are_counted_apart_from_those_that_stay(self) -> None:
+    def test_duplicates_in_an_hour_are_counted_apart_from_those_that_stay(self) -> None:
         lake = {1: Counter({"raw/a": 2}), 2: Counter({"raw/a": 1, "raw/b": 1}), 3: Counter({"raw/a": 1})}
         result = reconcile({}, lake, self.SPANS)
-        assert (result.delivered_twice, result.doubled) == (1, 1)
+        assert (result.delivered_twice, result.duplicated) == (1, 1)
 
     def test_a_post_that_cannot_be_used_is_in_the_lake_but_set_aside(self) -> None:
         lake = {1: Counter({"quarantine/topic=a/dt=d/hour=00": 1}), **self.lake(2)}
         result = reconcile({1: [5_000], 2: [5_000]}, lake, self.SPANS)
-        assert (result.in_lake, result.set_aside, result.doubled) == (2, 1, 0)
+        assert (result.in_lake, result.set_aside, result.duplicated) == (2, 1, 0)
 
     def test_a_stretch_of_the_journal_is_settled_by_itself(self) -> None:
         sent = {1: [5_000], 2: [6_000, 50_000], 3: [25_000]}

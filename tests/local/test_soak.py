@@ -41,9 +41,9 @@ def test_a_soak_of_nothing_but_warm_up_judges_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("undeclared_missing", 1), ("doubled", 1), ("sent", 0), ("memory_growth", 1.06)]
+    ("name", "value"), [("undeclared_missing", 1), ("duplicated", 1), ("sent", 0), ("memory_growth", 1.06)]
 )
-def test_a_loss_a_double_or_growing_memory_is_a_fault(name: str, value: float) -> None:
-    figures = {"undeclared_missing": 0, "doubled": 0, "sent": 9, "memory_growth": 1.05}
+def test_a_loss_a_duplicate_or_growing_memory_is_a_fault(name: str, value: float) -> None:
+    figures = {"undeclared_missing": 0, "duplicated": 0, "sent": 9, "memory_growth": 1.05}
     assert faultless(figures)
     assert not faultless({**figures, name: value})

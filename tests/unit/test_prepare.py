@@ -300,10 +300,10 @@ def test_a_raw_object_that_is_cut_gives_its_lines_and_a_quarantined_rest(s3: S3C
     }
 
 
-# Doubles
+# Duplicates
 
 
-def double(received: float, source: str, text: str) -> bytes:
+def duplicate(received: float, source: str, text: str) -> bytes:
     at = WINDOW.start + timedelta(seconds=received)
     ingest = {"received_at": f"{at:%Y-%m-%dT%H:%M:%S}.000Z", "source": source}
     return line(tweet(tweet_id(1), text=text, ingest=ingest))
@@ -312,22 +312,24 @@ def double(received: float, source: str, text: str) -> bytes:
 @pytest.mark.parametrize(
     ("kept", "others"),
     [
-        (double(5, "search", "kept"), [double(6, "stream", "later")]),
-        (double(5, "stream", "kept"), [double(5, "search", "searched")]),
-        (double(5, "stream", "a kept"), [double(5, "stream", "b"), double(5, "stream", "c")]),
-        (double(5, "stream", "kept"), [line(tweet(tweet_id(1), text="never received", ingest=None))]),
-        (double(9, "stream", "kept"), [line(tweet(tweet_id(1), text=None))]),
+        (duplicate(5, "search", "kept"), [duplicate(6, "stream", "later")]),
+        (duplicate(5, "stream", "kept"), [duplicate(5, "search", "searched")]),
+        (duplicate(5, "stream", "a kept"), [duplicate(5, "stream", "b"), duplicate(5, "stream", "c")]),
+        (duplicate(5, "stream", "kept"), [line(tweet(tweet_id(1), text="never received", ingest=None))]),
+        (duplicate(9, "stream", "kept"), [line(tweet(tweet_id(1), text=None))]),
     ],
     ids=["the earliest", "stream before search", "by the line", "a known time", "usable before broken"],
 )
-def test_of_doubles_the_same_one_is_kept_in_any_order(s3: S3Client, kept: bytes, others: list[bytes]) -> None:
+def test_of_duplicates_the_same_one_is_kept_in_any_order(
+    s3: S3Client, kept: bytes, others: list[bytes]
+) -> None:
     for order in itertools.permutations([kept, kept, *others]):
         for number, entry in enumerate(order):
             hour.put_raw(s3, "ukraine", [entry], name=f"{number}.gz")
         prepared = hour.prepare(s3)
         assert [row["text"] for row in hour.rows(s3, prepared)] == [json.loads(kept)["data"]["text"]]
         assert prepared.raw["ukraine"] == prepared.accepted["ukraine"] == 1
-        assert prepared.doubles == {"ukraine": 1 + len(others), "russia": 0}
+        assert prepared.duplicates == {"ukraine": 1 + len(others), "russia": 0}
 
 
 # The whole
@@ -336,7 +338,7 @@ def test_of_doubles_the_same_one_is_kept_in_any_order(s3: S3Client, kept: bytes,
 def test_an_hour_without_raw_has_no_shards_and_empty_quarantines(s3: S3Client) -> None:
     prepared = hour.prepare(s3)
     assert (prepared.shards, prepared.objects, prepared.to_label, prepared.to_translate) == (0, 0, 0, 0)
-    assert prepared.raw == prepared.accepted == prepared.doubles == {"ukraine": 0, "russia": 0}
+    assert prepared.raw == prepared.accepted == prepared.duplicates == {"ukraine": 0, "russia": 0}
     assert [quarantined(s3, prepared, topic) for topic in TOPICS] == [[], []]
 
 
@@ -545,18 +547,18 @@ def test_nothing_vanishes(
             assert prepared.raw[topic] == len(ids)
             assert prepared.accepted[topic] == len(kept)
             assert sum(prepared.quarantined[topic].values()) == len(rejected)
-            with_id += prepared.raw[topic] + prepared.doubles[topic]
+            with_id += prepared.raw[topic] + prepared.duplicates[topic]
         assert with_id + sum(prepared.lines_without_id.values()) == len(lines)
 
 
 @LAWS
 @given(lines=PLACED, data=st.data())
-def test_the_order_of_objects_and_doubles_change_nothing(
+def test_the_order_of_objects_and_duplicates_change_nothing(
     s3: S3Client, lines: list[tuple[str, bytes]], data: st.DataObject
 ) -> None:
     with_ids = [entry for entry in lines if identifier_of(entry[1]) is not None]
-    doubles = data.draw(st.lists(st.sampled_from(with_ids), max_size=5)) if with_ids else []
-    shuffled = data.draw(st.permutations(lines + doubles))
+    duplicates = data.draw(st.lists(st.sampled_from(with_ids), max_size=5)) if with_ids else []
+    shuffled = data.draw(st.permutations(lines + duplicates))
     with pytest.MonkeyPatch.context() as patch:
         place(s3, lines, 1)
         first = contents(s3, hour.prepare(s3))

@@ -42,7 +42,7 @@ def s3(service: S3Client) -> S3Client:
 
 
 def prepared(s3: S3Client) -> Prepared:
-    """An hour with good tweets of both topics, a double, a broken line and one without a language."""
+    """An hour with good tweets of both topics, a duplicate, a broken line and one without a language."""
     lines = [line(tweet(tweet_id(number), text=f"{SECRET} {number}")) for number in range(20)]
     lines += [lines[0], b'{"data": {"id"', line(tweet(tweet_id(30), lang="und", text=SECRET))]
     hour.put_raw(s3, "ukraine", lines)

@@ -197,9 +197,9 @@ class Catalog:
                 _failed(f"MetaException(message:No FileSystem for scheme in {statement.location})")
             )
         names = [column.name for column in (*statement.columns, *statement.partitions)]
-        doubled = next((name for name in names if names.count(name) > 1), None)
-        if doubled:
-            raise QueryError(f"FAILED: SemanticException [Error 10036]: Duplicate column name: {doubled}")
+        duplicate = next((name for name in names if names.count(name) > 1), None)
+        if duplicate:
+            raise QueryError(f"FAILED: SemanticException [Error 10036]: Duplicate column name: {duplicate}")
         parameters = {
             "EXTERNAL": "TRUE",
             "transient_lastDdlTime": str(int(time.time())),
