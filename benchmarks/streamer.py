@@ -1,7 +1,7 @@
 """What a tweet costs the streamer, from X's socket to Firehose's answer, against those who only read.
 
 All read the same bytes from one server, each in a process of its own; ours alone keeps what it reads. X and
-Firehose are stand-ins in processes whose CPU does not count: they answer as fast as they can and keep nothing.
+Firehose are stand-ins in processes whose CPU does not count: they answer at once and keep nothing.
 """
 
 from __future__ import annotations

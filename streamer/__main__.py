@@ -27,7 +27,7 @@ from include import aws
 from include.settings import settings
 from include.x import rules
 from include.x.budget import PostsLedger, monthly_posts
-from include.x.client import RefusedError, TokenError, api_client, bearer_token
+from include.x.client import RequestRefusedError, TokenError, api_client, bearer_token
 from include.x.price import priced
 from include.x.records import iso
 from include.x.search import PatienceError, count
@@ -188,7 +188,7 @@ def _expected(client: tweepy.Client, topics: Topics, hours: int) -> str:
     start = end - timedelta(hours=hours)
     try:
         found = sum(count(client, topics, name, start, end, sleep=_not_waiting) for name in topics.names)
-    except (tweepy.TweepyException, requests.RequestException, RefusedError, PatienceError) as error:
+    except (tweepy.TweepyException, requests.RequestException, RequestRefusedError, PatienceError) as error:
         return f"posts a month: unknown, X gives no counts ({type(error).__name__})"
     expected = round(found * _HOURS_A_MONTH / hours)
     budget = monthly_posts(settings(), topics)

@@ -9,7 +9,7 @@ from collections import Counter
 import requests
 import tweepy
 
-from include.x.budget import LedgerError, PostsLedger, usage_of
+from include.x.budget import PostsLedger, PostsLedgerError, usage_of
 from streamer.spool import Spool
 
 RECOUNT = "stream-recount"
@@ -70,7 +70,7 @@ class Accounting:
                 if owned < month:
                     self._spool.forget_bought(owned)
             used = self._ledger.used(month)
-        except LedgerError as error:
+        except PostsLedgerError as error:
             log.warning("posts ledger out of reach, counting on", extra={"fields": {"error": str(error)}})
             return False
         with self._lock:
@@ -89,7 +89,7 @@ class Accounting:
             known = self._ledger.used(month) - self._ledger.entry(month, RECOUNT)
             if billed is not None:
                 self._ledger.record(month, RECOUNT, max(billed - known, 0))
-        except (LedgerError, tweepy.TweepyException, requests.RequestException, ValueError) as error:
+        except (PostsLedgerError, tweepy.TweepyException, requests.RequestException, ValueError) as error:
             log.warning("no recount", extra={"fields": {"error": type(error).__name__}})
             return
         self._spool.set_state(_RECOUNTED, month)

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from include.settings import Settings
 from include.x import rules
-from include.x.budget import LedgerError, PostsLedger, month_of, monthly_posts
+from include.x.budget import PostsLedger, PostsLedgerError, month_of, monthly_posts
 from include.x.client import api_client
 from include.x.price import priced
 from include.x.topics import Topics
@@ -29,7 +29,7 @@ MOST_SKEW_SECONDS = 5.0
 _RULES = "/2/tweets/search/stream/rules"
 
 
-class RefusedError(RuntimeError):
+class RecordRefusedError(RuntimeError):
     """Firehose did not take the record."""
 
 
@@ -112,7 +112,7 @@ def _put(firehose: FirehoseClient, settings: Settings, topics: Topics) -> str:
         DeliveryStreamName=settings.delivery_stream, Records=[{"Data": record.body}]
     )
     if answer["FailedPutCount"]:
-        raise RefusedError(answer["RequestResponses"][0].get("ErrorCode", "unknown"))
+        raise RecordRefusedError(answer["RequestResponses"][0].get("ErrorCode", "unknown"))
     return f"{settings.delivery_stream} takes records"
 
 
@@ -125,7 +125,7 @@ def _used(ledger: PostsLedger, settings: Settings, topics: Topics) -> str:
 def _tried(name: str, attempt: Callable[[], str], advice: str) -> Finding:
     try:
         return Finding(name, True, attempt())
-    except (ClientError, BotoCoreError, LedgerError, RefusedError) as error:
+    except (ClientError, BotoCoreError, PostsLedgerError, RecordRefusedError) as error:
         return Finding(name, False, str(error), advice)
 
 

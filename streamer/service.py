@@ -23,11 +23,11 @@ import tweepy
 from include.settings import Settings
 from include.x import rules
 from include.x.budget import PostsLedger, month_of, monthly_posts
-from include.x.client import RefusedError, api_client
+from include.x.client import RequestRefusedError, api_client
 from include.x.pacing import Pacer
 from include.x.price import cost
 from include.x.records import iso
-from include.x.search import SETTLED, SearchError, count
+from include.x.search import SEARCH_DELAY, SearchError, count
 from include.x.snowflake import from_milliseconds, to_milliseconds
 from include.x.topics import Topics
 from streamer.accounting import Accounting
@@ -495,14 +495,14 @@ class Streamer:
 
     def _counted(self, topic: str, seconds: float) -> int | None:
         """How many tweets X counts in the silence; None where it does not say."""
-        end = datetime.now(UTC) - SETTLED
-        start = end + SETTLED - timedelta(seconds=seconds)
+        end = datetime.now(UTC) - SEARCH_DELAY
+        start = end + SEARCH_DELAY - timedelta(seconds=seconds)
         try:
             return count(self._api, self._rulebook.topics, topic, start, end, sleep=_never_waiting)
         except (
             tweepy.TweepyException,
             requests.RequestException,
-            RefusedError,
+            RequestRefusedError,
             SearchError,
             ValueError,
             KeyError,

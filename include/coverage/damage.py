@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from include.lake import storage
-from include.lake.athena import Athena, AthenaError, Row
+from include.lake.athena import Athena, AthenaError, ResultRow
 from include.lake.layout import DAMAGED
 from include.lake.storage import Object
 
@@ -41,7 +41,7 @@ def run_all(
     s3: S3Client,
     bucket: str,
     candidates: Callable[[], Iterable[Object]],
-) -> tuple[dict[str, list[Row]], dict[str, str]]:
+) -> tuple[dict[str, list[ResultRow]], dict[str, str]]:
     """Runs statements without the objects that fail them; gives the rows, and why each object was left out.
 
     ``statements`` gives the statements that leave out the addresses that it is given, ``candidates`` the

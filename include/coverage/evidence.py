@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from include.coverage.judge import Evidence, Gap, Measures
 from include.coverage.stretch import Stretch, overlap_seconds
 from include.lake import sql
-from include.lake.athena import Row
+from include.lake.athena import ResultRow
 from include.lake.layout import (
     ALL_TOPICS,
     day_prefix,
@@ -32,7 +32,7 @@ from include.lake.layout import (
 from include.lake.storage import Object, current, list_objects, manifest
 from include.settings import Settings
 from include.window import HOUR, Window
-from include.x.search import REACH, SETTLED
+from include.x.search import REACH, SEARCH_DELAY
 from include.x.snowflake import from_milliseconds, to_milliseconds
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ SEARCH_MARGIN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class Inputs:
+class HourInputs:
     """The objects of an hour of a topic.
 
     ``digest`` is over all of them, ``raw_digest`` over those that `transform` reads; ``recovered`` is what
@@ -78,7 +78,7 @@ def _digest(objects: Iterable[Object]) -> str:
 
 def list_inputs(
     s3: S3Client, bucket: str, topics: Sequence[str], windows: Sequence[Window]
-) -> dict[Key, Inputs]:
+) -> dict[Key, HourInputs]:
     """What lies in raw, labeled and quarantine for each topic and hour; a few listings a topic and day."""
     days = {window.date: window for window in windows}.values()
     found: dict[tuple[str, str, Window], list[Object]] = defaultdict(list)
@@ -92,14 +92,14 @@ def list_inputs(
             objects = list_objects(s3, bucket, labeled_prefix(topic, day.date)).objects
             labeled |= {each.key: each for each in objects}
     edits = _list_edits(s3, bucket, windows)
-    inputs: dict[Key, Inputs] = {}
+    inputs: dict[Key, HourInputs] = {}
     for topic in topics:
         for window in windows:
             edited = edits.get(window, [])
             raw, rejected = found["raw", topic, window], found["quarantine", topic, window]
             label = labeled.get(labeled_key(topic, window))
             stretches = (recovered_stretch(each.key) for each in raw)
-            inputs[topic, window] = Inputs(
+            inputs[topic, window] = HourInputs(
                 digest=_digest([*raw, *edited, *rejected, *([label] if label else [])]),
                 raw_digest=_digest([*raw, *edited]),
                 edits=manifest(edited) if edited else "",
@@ -124,8 +124,8 @@ def _list_edits(s3: S3Client, bucket: str, windows: Sequence[Window]) -> dict[Wi
 
 
 def with_unread_edits(
-    s3: S3Client, bucket: str, inputs: Mapping[Key, Inputs], keys: Iterable[Key]
-) -> dict[Key, Inputs]:
+    s3: S3Client, bucket: str, inputs: Mapping[Key, HourInputs], keys: Iterable[Key]
+) -> dict[Key, HourInputs]:
     """``inputs`` of ``keys``, and whether labeled was made without what is known of edited posts.
 
     The labeled object names in its metadata what it was made from; only hours with edited posts are asked.
@@ -191,7 +191,7 @@ def statements(
     }
 
 
-def judged_until(heartbeats: Iterable[Row], now: datetime, settings: Settings) -> datetime:
+def judged_until(heartbeats: Iterable[ResultRow], now: datetime, settings: Settings) -> datetime:
     """How far time can be judged.
 
     Up to the watermark, less a margin for what Firehose may deliver out of order, or, where there is none so
@@ -202,10 +202,10 @@ def judged_until(heartbeats: Iterable[Row], now: datetime, settings: Settings) -
     if watermarks:
         margin = timedelta(seconds=settings.delivery_margin_seconds)
         until = max(until, from_milliseconds(max(watermarks)) - margin)
-    return from_milliseconds(to_milliseconds(min(until, now - SETTLED)))
+    return from_milliseconds(to_milliseconds(min(until, now - SEARCH_DELAY)))
 
 
-def sample_at(window: Window, heartbeats: Iterable[Row]) -> int | None:
+def sample_at(window: Window, heartbeats: Iterable[ResultRow]) -> int | None:
     """The `sample:` in force in the hour: what the streamer said last before it, else first after it."""
     said = {Window.parse(f"{row['dt']}T{row['hour']}"): row["sample"] for row in heartbeats}
     known = {hour: int(sample) for hour, sample in said.items() if sample is not None}
@@ -231,7 +231,7 @@ def with_what_was_under_way(
     return widened
 
 
-def _measures(row: Row | None, window: Window, until: datetime, overlap_elsewhere: int) -> Measures:
+def _measures(row: ResultRow | None, window: Window, until: datetime, overlap_elsewhere: int) -> Measures:
     """The row's counts; the longest silence goes on from the last tweet to where the hour can be judged.
 
     ``overlap_elsewhere`` tweets of this topic and another lie in raw of the other alone.
@@ -263,7 +263,7 @@ def _measures(row: Row | None, window: Window, until: datetime, overlap_elsewher
     )
 
 
-def _overlaps_elsewhere(rows: Iterable[Row]) -> Counter[Key]:
+def _overlaps_elsewhere(rows: Iterable[ResultRow]) -> Counter[Key]:
     """Tweets in raw of one topic whose rules name others too, for those others."""
     found: Counter[Key] = Counter()
     for row in rows:
@@ -275,9 +275,9 @@ def _overlaps_elsewhere(rows: Iterable[Row]) -> Counter[Key]:
 
 
 def gather(
-    rows: Mapping[str, Sequence[Row]],
+    rows: Mapping[str, Sequence[ResultRow]],
     keys: Iterable[Key],
-    inputs: Mapping[Key, Inputs],
+    inputs: Mapping[Key, HourInputs],
     former_gaps: Mapping[Key, tuple[Gap, ...]],
     active: Collection[Window],
     collection_start: datetime,

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.coverage.evidence import Inputs, Key
+from include.coverage.evidence import HourInputs, Key
 from include.coverage.judge import Evidence, Gap, GapState, Judgment, Measures
 from include.coverage.stretch import Stretch
 from include.lake.layout import coverage_key
-from include.lake.storage import Content, ObjectMissingError, Version, compare_and_swap, read
+from include.lake.storage import Content, ObjectMissingError, ObjectVersion, compare_and_swap, read
 from include.lake.verdict import Verdict
 from include.window import Window
 
@@ -75,12 +75,12 @@ SCHEMA = pa.schema(
 _MEASURES = tuple(measure.name for measure in fields(Measures))
 
 
-class LedgerError(RuntimeError):
+class CoverageLedgerError(RuntimeError):
     """The ledger does not hold what it is asked for."""
 
 
 @dataclass(frozen=True)
-class Row:
+class CoverageRow:
     """What is known of a topic and hour.
 
     ``reruns`` counts how often transform was rerun while ``evidence_digest`` stayed the same, ``rerun_by`` is
@@ -113,7 +113,7 @@ class Row:
         states = {gap.state for gap in self.gaps}
         return next((state for state in GapState if state in states), None)
 
-    def settled(self, inputs: Inputs) -> bool:
+    def settled(self, inputs: HourInputs) -> bool:
         """Whether nothing can have changed since the row was measured."""
         return (
             self.verdict.settled
@@ -122,10 +122,12 @@ class Row:
         )
 
 
-def row(evidence: Evidence, judgment: Judgment, inputs: Inputs, former: Row | None, now: datetime) -> Row:
+def row(
+    evidence: Evidence, judgment: Judgment, inputs: HourInputs, former: CoverageRow | None, now: datetime
+) -> CoverageRow:
     """The ledger's new row; the count of reruns, and its alarm, go on only on unchanged evidence."""
     unchanged = former is not None and former.evidence_digest == judgment.digest
-    return Row(
+    return CoverageRow(
         topic=evidence.topic,
         window=evidence.window,
         measures=evidence.measures,
@@ -153,7 +155,7 @@ def _alarm(evidence: Evidence) -> str | None:
     return "; ".join(alarms) or None
 
 
-def _with_reasons(gaps: tuple[Gap, ...], former: Row | None) -> tuple[Gap, ...]:
+def _with_reasons(gaps: tuple[Gap, ...], former: CoverageRow | None) -> tuple[Gap, ...]:
     """Open gaps keep why they were not filled so far, filled ones what they lack."""
     known = {gap.stretch: gap.reason for gap in former.gaps} if former else {}
     return tuple(
@@ -164,13 +166,13 @@ def _with_reasons(gaps: tuple[Gap, ...], former: Row | None) -> tuple[Gap, ...]:
     )
 
 
-def with_gap(found: Row, stretch: Stretch, **changes: Any) -> Row:
+def with_gap(found: CoverageRow, stretch: Stretch, **changes: Any) -> CoverageRow:
     """The row with ``changes`` (fields of `Gap`) made to the gap of that ``stretch``, if it has one."""
     gaps = tuple(replace(gap, **changes) if gap.stretch == stretch else gap for gap in found.gaps)
     return replace(found, gaps=gaps)
 
 
-def merge(former: Mapping[Key, Row], new: Iterable[Row]) -> dict[Key, Row]:
+def merge(former: Mapping[Key, CoverageRow], new: Iterable[CoverageRow]) -> dict[Key, CoverageRow]:
     """``former`` with every row of ``new`` that was not measured earlier than the one it replaces."""
     merged = dict(former)
     for found in new:
@@ -180,7 +182,7 @@ def merge(former: Mapping[Key, Row], new: Iterable[Row]) -> dict[Key, Row]:
     return merged
 
 
-def read_day(s3: S3Client, bucket: str, date: str) -> dict[Key, Row]:
+def read_day(s3: S3Client, bucket: str, date: str) -> dict[Key, CoverageRow]:
     """The rows of a day (``2026-11-20``); none where there is no ledger yet."""
     try:
         content = read(s3, bucket, coverage_key(date))
@@ -191,34 +193,34 @@ def read_day(s3: S3Client, bucket: str, date: str) -> dict[Key, Row]:
     return {found.key: found for found in rows}
 
 
-def read_days(s3: S3Client, bucket: str, windows: Iterable[Window]) -> dict[Key, Row]:
+def read_days(s3: S3Client, bucket: str, windows: Iterable[Window]) -> dict[Key, CoverageRow]:
     """The rows of every day that ``windows`` lie in."""
-    found: dict[Key, Row] = {}
+    found: dict[Key, CoverageRow] = {}
     for date in sorted({window.date for window in windows}):
         found |= read_day(s3, bucket, date)
     return found
 
 
-def write(s3: S3Client, bucket: str, rows: Sequence[Row]) -> None:
+def write(s3: S3Client, bucket: str, rows: Sequence[CoverageRow]) -> None:
     """Merges ``rows`` into their days' ledgers, each replaced by compare-and-swap."""
     for date in sorted({found.window.date for found in rows}):
         new = [found for found in rows if found.window.date == date]
 
-        def decide(_: Version | None, date: str = date, new: list[Row] = new) -> Content:
+        def decide(_: ObjectVersion | None, date: str = date, new: list[CoverageRow] = new) -> Content:
             # Whatever is read here, the write only takes effect if nothing has changed since it was decided.
             return Content(_parquet(merge(read_day(s3, bucket, date), new)))
 
         compare_and_swap(s3, bucket, coverage_key(date), decide)
 
 
-def change(s3: S3Client, bucket: str, key: Key, change: Callable[[Row], Row]) -> None:
-    """Replaces one row by what ``change`` makes of it; raises `LedgerError` if there is no such row."""
+def change(s3: S3Client, bucket: str, key: Key, change: Callable[[CoverageRow], CoverageRow]) -> None:
+    """Replaces one row by what ``change`` makes of it; raises `CoverageLedgerError` if it is missing."""
     _, window = key
 
-    def decide(_: Version | None) -> Content:
+    def decide(_: ObjectVersion | None) -> Content:
         rows = read_day(s3, bucket, window.date)
         if key not in rows:
-            raise LedgerError(
+            raise CoverageLedgerError(
                 f"the ledger of {window.date} has no row of {key[0]} {window}; measure it first"
             )
         return Content(_parquet({**rows, key: change(rows[key])}))
@@ -226,7 +228,7 @@ def change(s3: S3Client, bucket: str, key: Key, change: Callable[[Row], Row]) ->
     compare_and_swap(s3, bucket, coverage_key(window.date), decide)
 
 
-def _parquet(rows: Mapping[Key, Row]) -> bytes:
+def _parquet(rows: Mapping[Key, CoverageRow]) -> bytes:
     ordered = sorted(rows.values(), key=lambda found: (found.window, found.topic))
     table = pa.Table.from_pylist([_to_record(found) for found in ordered], schema=SCHEMA)
     sink = io.BytesIO()
@@ -243,7 +245,7 @@ def _aware(moment: datetime | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment else None
 
 
-def _to_record(found: Row) -> dict[str, Any]:
+def _to_record(found: CoverageRow) -> dict[str, Any]:
     measures = {name: getattr(found.measures, name) for name in _MEASURES}
     return {
         **{name: _naive(value) if isinstance(value, datetime) else value for name, value in measures.items()},
@@ -274,12 +276,12 @@ def _to_record(found: Row) -> dict[str, Any]:
     }
 
 
-def _from_record(record: Mapping[str, Any]) -> Row:
+def _from_record(record: Mapping[str, Any]) -> CoverageRow:
     measures: dict[str, Any] = {
         name: _aware(record[name]) if isinstance(record[name], datetime) else record[name]
         for name in _MEASURES
     }
-    return Row(
+    return CoverageRow(
         topic=record["topic"],
         window=Window.parse(record["hour"]),
         measures=Measures(**measures),

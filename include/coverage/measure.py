@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from include.coverage import damage, evidence, ledger
 from include.coverage.judge import judge
-from include.coverage.ledger import Row
+from include.coverage.ledger import CoverageRow
 from include.lake import athena
 from include.lake.athena import Athena
 from include.lake.layout import ALL_TOPICS, partition
@@ -44,8 +44,8 @@ class Measurement:
     tell of hours that have become unreadable since they were measured before.
     """
 
-    rows: tuple[Row, ...]
-    heartbeats: tuple[athena.Row, ...]
+    rows: tuple[CoverageRow, ...]
+    heartbeats: tuple[athena.ResultRow, ...]
     damaged: tuple[str, ...] = ()
     alarms: tuple[str, ...] = ()
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from include.coverage.judge import GapState
-from include.coverage.ledger import Row
+from include.coverage.ledger import CoverageRow
 from include.coverage.stretch import Stretch
 from include.window import Window
 from include.x.price import cost, priced
@@ -142,9 +142,9 @@ def way(window: Window, runs: Runs) -> Rerun:
     return Rerun(window, Way.START, window_run_id(window))
 
 
-def unlabeled(rows: Iterable[Row]) -> dict[Window, list[Row]]:
+def unlabeled(rows: Iterable[CoverageRow]) -> dict[Window, list[CoverageRow]]:
     """The rows, by hour, of closed hours with tweets that are neither labeled nor quarantined."""
-    found: dict[Window, list[Row]] = defaultdict(list)
+    found: dict[Window, list[CoverageRow]] = defaultdict(list)
     for row in rows:
         if row.measures.missing_ids and row.judged_until == row.window.end:
             found[row.window].append(row)
@@ -152,12 +152,12 @@ def unlabeled(rows: Iterable[Row]) -> dict[Window, list[Row]]:
 
 
 def reruns(
-    rows: Iterable[Row],
+    rows: Iterable[CoverageRow],
     runs: Mapping[Window, Runs],
     max_reruns: int,
     run_id: str,
     changed_since: Collection[Window] = (),
-) -> tuple[list[Rerun], list[Row]]:
+) -> tuple[list[Rerun], list[CoverageRow]]:
     """What to do about each hour that needs transform, and its rows as the ledger is to have them then.
 
     An hour that was rerun ``max_reruns`` times on the evidence that it still has raises an alarm instead. One
@@ -165,7 +165,7 @@ def reruns(
     labeled it. ``run_id`` names the run of coverage that asks: however often it decides, it counts once.
     """
     planned: list[Rerun] = []
-    changed: list[Row] = []
+    changed: list[CoverageRow] = []
     for window, needing in unlabeled(rows).items():
         step = Rerun(window, Way.CHANGED) if window in changed_since else way(window, runs[window])
         before = [row.reruns - (row.rerun_by == run_id) for row in needing]
@@ -189,7 +189,7 @@ def _joined(alarm: str | None, another: str) -> str:
 
 
 def recoveries(
-    rows: Iterable[Row],
+    rows: Iterable[CoverageRow],
     reach_start: datetime,
     posts_left: int,
     estimate: Callable[[str, Stretch], int],
@@ -252,7 +252,7 @@ def propose(windows: Sequence[Window], planned: Sequence[Recovery], steps: Seque
 
 
 def describe(
-    rows: Sequence[Row],
+    rows: Sequence[CoverageRow],
     planned: Sequence[Recovery],
     steps: Sequence[Rerun],
     dry_run: bool,

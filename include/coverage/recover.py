@@ -53,7 +53,7 @@ class LeaseError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RecoveryOutcome:
     """What became of a gap; ``bought`` posts were paid now, ``found`` in all attempts, ``kept`` written.
 
     ``reason`` says why the gap is not filled, or what a filled one lacks.
@@ -67,7 +67,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class State:
+class RecoveryState:
     """What is known of a stretch's recovery: the attempts that failed, and who is at it (until when)."""
 
     failed: int = 0
@@ -87,7 +87,7 @@ class State:
         return self.owner not in (None, owner) and self.until is not None and self.until > now
 
     @classmethod
-    def from_json(cls, content: bytes) -> State:
+    def from_json(cls, content: bytes) -> RecoveryState:
         """Reads what `to_json` gave."""
         value = json.loads(content)
         until = datetime.fromisoformat(value["until"]) if value["until"] else None
@@ -128,12 +128,12 @@ class Store:
         storage.put(self._s3, self._bucket, f"{self._prefix}page-{self._count:06}.json.gz", body)
         self._count += 1
 
-    def state(self) -> State:
+    def state(self) -> RecoveryState:
         """The state as it is kept."""
         try:
-            return State.from_json(storage.read(self._s3, self._bucket, self._state))
+            return RecoveryState.from_json(storage.read(self._s3, self._bucket, self._state))
         except storage.ObjectMissingError:
-            return State()
+            return RecoveryState()
 
     def lease(self, owner: str, now: datetime, *, begins: bool = False) -> bool:
         """Takes the recovery, or keeps it, for ``owner``; False while another's lease lasts.
@@ -146,7 +146,7 @@ class Store:
             nonlocal taken
             found = self.state()
             taken = not found.is_held(owner, now)
-            state = State(found.failed + begins, owner, now + _LEASE, self._stretch)
+            state = RecoveryState(found.failed + begins, owner, now + _LEASE, self._stretch)
             return storage.Content(state.to_json()) if taken else None
 
         storage.compare_and_swap(self._s3, self._bucket, self._state, decide)
@@ -158,7 +158,7 @@ class Store:
             self._s3,
             self._bucket,
             self._state,
-            lambda _: storage.Content(State(max(self.state().failed - (not failed), 0)).to_json()),
+            lambda _: storage.Content(RecoveryState(max(self.state().failed - (not failed), 0)).to_json()),
         )
 
     def clear(self) -> None:
@@ -201,7 +201,7 @@ def _held_in_part(s3: S3Client, bucket: str, topic: str, stretch: Stretch, owner
         if not found.key.endswith("/state.json"):
             continue
         try:
-            state = State.from_json(storage.read(s3, bucket, found.key))
+            state = RecoveryState.from_json(storage.read(s3, bucket, found.key))
         except storage.ObjectMissingError:
             continue  # filled meanwhile
         if state.stretch and state.stretch.clipped(stretch.start, stretch.end) and state.is_held(owner, now):
@@ -235,7 +235,7 @@ def recover(
     attempt: str,
     owner: str | None = None,
     now: datetime | None = None,
-) -> Outcome:
+) -> RecoveryOutcome:
     """Searches for the stretch and writes what it finds, even nothing: that shows that it was searched.
 
     ``attempt`` must be new at every attempt, ``owner`` the same for attempts that follow each other: while
@@ -247,25 +247,25 @@ def recover(
     moment = now or datetime.now(UTC)
     stretch = recovery.stretch
     if stretch.start < moment - REACH:
-        return Outcome(GapState.UNRECOVERABLE, 0, 0, f"search reaches back {REACH.days} days only")
+        return RecoveryOutcome(GapState.UNRECOVERABLE, 0, 0, f"search reaches back {REACH.days} days only")
     exhausted = too_many_attempts(s3, settings, topics, recovery.topic, stretch)
     if exhausted and not recovery.approved:
-        return Outcome(GapState.OPEN, 0, 0, exhausted)
+        return RecoveryOutcome(GapState.OPEN, 0, 0, exhausted)
     kept = store(s3, settings.bucket, topics, recovery.topic, stretch)
     if not kept.lease(owner or attempt, moment, begins=True):
-        return Outcome(GapState.FILLING, 0, 0, "another run is recovering it")
+        return RecoveryOutcome(GapState.FILLING, 0, 0, "another run is recovering it")
     # In this order: a run that ends in between has written its object.
     if _held_in_part(s3, settings.bucket, recovery.topic, stretch, owner or attempt, moment):
         kept.release(failed=False)
-        return Outcome(GapState.FILLING, 0, 0, "another run is recovering a part of it")
+        return RecoveryOutcome(GapState.FILLING, 0, 0, "another run is recovering a part of it")
     left = _left(s3, settings.bucket, recovery)
     if not left:
         kept.clear()
-        return Outcome(GapState.FILLED, 0, 0)
+        return RecoveryOutcome(GapState.FILLED, 0, 0)
     if left != [stretch]:
         kept.release(failed=False)
         reason = "a part of it was recovered since it was planned; the next run plans the rest"
-        return Outcome(GapState.OPEN, 0, 0, reason)
+        return RecoveryOutcome(GapState.OPEN, 0, 0, reason)
     month = month_of(moment)
     budget = None if recovery.approved else monthly_posts(settings, topics)
     writer = f"search-{recovery.topic}-{stretch.start:%Y%m%dT%H%M%S}-{stretch.end:%Y%m%dT%H%M%S}-{attempt}"
@@ -305,7 +305,7 @@ def recover(
     except BudgetError as error:
         kept.release(failed=False)
         reason = f"above the month's budget: {error}; what was bought is kept; a person may approve more"
-        return Outcome(GapState.OPEN, found.bought, 0, reason, found.found)
+        return RecoveryOutcome(GapState.OPEN, found.bought, 0, reason, found.found)
     except Exception:
         # If this fails too, the lease runs out by itself, and the attempt is counted already.
         with contextlib.suppress(ClientError, BotoCoreError, storage.StorageError):
@@ -322,7 +322,9 @@ def recover(
         found.kept,
         found.rejected,
     )
-    return Outcome(GapState.FILLED, found.bought, found.kept, _shortfall(recovery, found.found), found.found)
+    return RecoveryOutcome(
+        GapState.FILLED, found.bought, found.kept, _shortfall(recovery, found.found), found.found
+    )
 
 
 def _shortfall(recovery: Recovery, found: int) -> str | None:

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Inputs:
+class DayInputs:
     """What a day's aggregate is made from now.
 
     ``labeled`` counts the labeled objects of each topic; ``digest`` covers the statement and every object.
@@ -95,7 +95,7 @@ def champion(s3: S3Client, bucket: str) -> str:
     return f"v{found['version']}"
 
 
-def inputs(s3: S3Client, settings: Settings, topics: Sequence[str], day: str = "") -> dict[str, Inputs]:
+def inputs(s3: S3Client, settings: Settings, topics: Sequence[str], day: str = "") -> dict[str, DayInputs]:
     """The inputs of every day that has labeled objects, or of the one ``day``; by day, in order."""
     model = champion(s3, settings.bucket)
     partition = f"dt={day}/" if day else ""
@@ -116,7 +116,7 @@ def _inputs(
     topics: Sequence[str],
     model: str,
     settings: Settings,
-) -> Inputs:
+) -> DayInputs:
     measured = sorted(settings.measured_languages)
     statement = sql.render("insights/opinion", day=day, model=model, measured=measured)
     hours = sorted({named[1] for each in labeled if (named := layout.labeled_hour(each.key))})
@@ -124,7 +124,7 @@ def _inputs(
     counts = Counter(found["topic"] for each in labeled if (found := _DAY.search(each.key)))
     objects = sorted((each.key, each.etag) for each in (*labeled, *predictions))
     digest = hashlib.sha256(json.dumps([statement, objects]).encode()).hexdigest()[:32]
-    return Inputs(
+    return DayInputs(
         day, statement, {topic: counts[topic] for topic in topics}, digest, tuple(hours), expiring=not kept
     )
 
@@ -138,13 +138,13 @@ def changed_days(s3: S3Client, settings: Settings, topics: Sequence[str]) -> lis
     for day, now in inputs(s3, settings, topics).items():
         found = storage.current(s3, settings.bucket, layout.aggregate_key(day))
         verdict = quality.find(s3, settings.bucket, "opinion", day)
-        unproved = found is not None and verdict != quality.Verdict(blocks=False, state=found.etag)
+        unproved = found is not None and verdict != quality.CheckResult(blocks=False, state=found.etag)
         if unproved or _is_due(s3, settings, now, found):
             days.append(day)
     return days
 
 
-def _is_due(s3: S3Client, settings: Settings, now: Inputs, found: storage.Version | None) -> bool:
+def _is_due(s3: S3Client, settings: Settings, now: DayInputs, found: storage.ObjectVersion | None) -> bool:
     """Whether a day has to be aggregated, and may be: not while the check of one of its hours blocks."""
     if not now.outdates(found.metadata if found else None):
         return False
@@ -175,7 +175,7 @@ def refresh(athena: Athena, s3: S3Client, settings: Settings, topics: Sequence[s
     runs beside each other, the one that loses looks at the lake again. Raises `AthenaError`.
     """
 
-    def decide(found: storage.Version | None) -> storage.Content | None:
+    def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
         now = inputs(s3, settings, topics, day).get(day)
         if now is None or not _is_due(s3, settings, now, found):
             return None

@@ -65,7 +65,7 @@ class Ingestion:
 
 
 @dataclass(frozen=True)
-class Decision:
+class IngestionDecision:
     """What to do and by which id; where nothing may be started, until when and why."""
 
     action: Action
@@ -75,7 +75,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class IngestionStatus:
     """How an ingestion stands; ``rows`` are those that it has read."""
 
     state: str
@@ -83,9 +83,9 @@ class Outcome:
     error: str
 
 
-def decide(
+def decide_ingestion(
     wanted: str, found: Sequence[Ingestion], now: datetime, spacing: timedelta, per_day: int
-) -> Decision:
+) -> IngestionDecision:
     """What to do for the data named ``wanted`` after the ingestions ``found``.
 
     Ingestions that failed or were canceled get the next suffix and count against ``per_day``. The first that
@@ -99,9 +99,9 @@ def decide(
     )
     for attempt in reversed(attempts):
         if attempt.state == COMPLETED:
-            return Decision(Action.REUSE, attempt.identity)
+            return IngestionDecision(Action.REUSE, attempt.identity)
         if attempt.state in UNDER_WAY:
-            return Decision(Action.JOIN, attempt.identity)
+            return IngestionDecision(Action.JOIN, attempt.identity)
     taken = {each.identity for each in found}
     names = chain((wanted,), (f"{wanted}-{number}" for number in count(2)))
     identity = next(name for name in names if name not in taken)
@@ -110,21 +110,23 @@ def decide(
         (each.created for each in by_hand if each.state == COMPLETED or each.state in UNDER_WAY), default=None
     )
     if good and good + spacing > now:
-        return Decision(Action.WAIT, identity, good + spacing, "the last one is too recent")
+        return IngestionDecision(Action.WAIT, identity, good + spacing, "the last one is too recent")
     failed = [
         each.created for each in by_hand if each.state == FAILED and (good is None or each.created > good)
     ]
     if len(failed) > 1 and max(failed) + spacing > now:
-        return Decision(Action.WAIT, identity, max(failed) + spacing, f"{len(failed)} in a row have failed")
+        return IngestionDecision(
+            Action.WAIT, identity, max(failed) + spacing, f"{len(failed)} in a row have failed"
+        )
     counted = sorted(each.created for each in by_hand if each.created > now - DAY)
     if len(counted) >= per_day:
-        return Decision(
+        return IngestionDecision(
             Action.WAIT,
             identity,
             counted[len(counted) - per_day] + DAY,
             f"{per_day} were started in 24 hours",
         )
-    return Decision(Action.START, identity)
+    return IngestionDecision(Action.START, identity)
 
 
 def data_digest(s3: S3Client, settings: Settings) -> str:
@@ -137,7 +139,7 @@ def data_digest(s3: S3Client, settings: Settings) -> str:
     return hashlib.sha256(json.dumps([queries(), objects]).encode()).hexdigest()[:16]
 
 
-class DataSet:
+class SpiceDataSet:
     """One data set in QuickSight, by its id."""
 
     def __init__(self, quicksight: QuickSightClient, account: str, identity: str) -> None:
@@ -166,25 +168,27 @@ class DataSet:
                 f"QuickSight has no data set {self.identity}: run the DAG 'provision'"
             ) from error
 
-    def start(self, decision: Decision) -> Decision:
+    def start(self, decision: IngestionDecision) -> IngestionDecision:
         """Starts the ingestion that was decided on; joins where another run was faster."""
         try:
             self._quicksight.create_ingestion(**self._names, IngestionId=decision.identity)
         except ClientError as error:
             if _code(error) == "ResourceExistsException":
-                return Decision(Action.JOIN, decision.identity)
+                return IngestionDecision(Action.JOIN, decision.identity)
             if _code(error) == "LimitExceededException":
                 message = error.response["Error"].get("Message", "")
-                return Decision(Action.WAIT, decision.identity, reason=f"QuickSight refuses it: {message}")
+                return IngestionDecision(
+                    Action.WAIT, decision.identity, reason=f"QuickSight refuses it: {message}"
+                )
             raise
         log.info("started ingestion data_set=%s ingestion=%s", self.identity, decision.identity)
         return decision
 
-    def outcome(self, ingestion: str) -> Outcome:
+    def outcome(self, ingestion: str) -> IngestionStatus:
         """How an ingestion stands now."""
         answer = self._quicksight.describe_ingestion(**self._names, IngestionId=ingestion)["Ingestion"]
         error = answer.get("ErrorInfo", {})
-        return Outcome(
+        return IngestionStatus(
             answer["IngestionStatus"],
             int(answer.get("RowInfo", {}).get("RowsIngested", 0)),
             f"{error.get('Type', '')}: {error.get('Message', '')}" if error else "",

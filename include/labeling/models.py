@@ -166,7 +166,7 @@ def _container(settings: Settings, artifact_uri: str, checksum: str) -> Containe
 
 
 def _standing(s3: S3Client, uri: str) -> tuple[str, datetime]:
-    """The checksum of an artifact as it lies in S3 (see `storage.Version`), and when it was written.
+    """The checksum of an artifact as it lies in S3 (see `storage.ObjectVersion`), and when it was written.
 
     An object that S3 keeps no SHA-256 of is read for it: upload it with ``--checksum-algorithm SHA256``.
     """

@@ -44,7 +44,7 @@ REASONS = (
 _INT64 = 1 << 63
 
 
-class Row(NamedTuple):
+class TweetRow(NamedTuple):
     """One raw line. Times are X's ISO text; ``tweet_id`` is None where there is none to be read.
 
     With a ``reason`` the fields behind it may be empty.
@@ -69,7 +69,7 @@ class Row(NamedTuple):
     """The ids of the post's versions that are not its newest one, as far as the payload knows them."""
 
 
-def parse(line: bytes, topic: str, topics: Set[str]) -> Row:
+def parse(line: bytes, topic: str, topics: Set[str]) -> TweetRow:
     """The row of a raw line that lies under ``topic``, one of ``topics``.
 
     The author's location and followers come from `includes.users`, country and place from `includes.places`
@@ -80,19 +80,19 @@ def parse(line: bytes, topic: str, topics: Set[str]) -> Row:
     try:
         payload = loads(line)
     except ValueError:
-        return Row(None, MALFORMED_JSON)
+        return TweetRow(None, MALFORMED_JSON)
     try:
         data = payload["data"]
         identifier = data.get("id")
     except (KeyError, TypeError, AttributeError):
-        return Row(None, NOT_A_PAYLOAD)
+        return TweetRow(None, NOT_A_PAYLOAD)
     tweet_id = _snowflake(identifier)
     if tweet_id is None:
-        return Row(None, MISSING_ID)
+        return TweetRow(None, MISSING_ID)
     try:
         return _row(payload, data, tweet_id, topic, topics)
     except (KeyError, TypeError, AttributeError):
-        return Row(tweet_id, NOT_A_PAYLOAD)
+        return TweetRow(tweet_id, NOT_A_PAYLOAD)
 
 
 def _snowflake(identifier: Any) -> int | None:
@@ -103,7 +103,9 @@ def _snowflake(identifier: Any) -> int | None:
     return None
 
 
-def _row(payload: dict[str, Any], data: dict[str, Any], tweet_id: int, topic: str, topics: Set[str]) -> Row:
+def _row(
+    payload: dict[str, Any], data: dict[str, Any], tweet_id: int, topic: str, topics: Set[str]
+) -> TweetRow:
     reason = None
     rules = payload.get("matching_rules") or []
     if len(rules) != 1 or not rules[0] or rules[0].get("tag") != topic:
@@ -140,7 +142,7 @@ def _row(payload: dict[str, Any], data: dict[str, Any], tweet_id: int, topic: st
         raise KeyError("created_at")
     annotations = data.get("context_annotations")
     ingest = payload.get("ingest") or {}
-    return Row(
+    return TweetRow(
         tweet_id,
         reason,
         ingest.get("received_at"),

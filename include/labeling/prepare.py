@@ -426,7 +426,7 @@ class _Spool:
         names, rows = self._names, self._rows
         for line in lines:
             if line is None:
-                row, line = payload.Row(None, payload.CORRUPT_OBJECT), b""
+                row, line = payload.TweetRow(None, payload.CORRUPT_OBJECT), b""
             else:
                 row = payload.parse(line, topic, names)
             reason = _USABLE if row.reason is None else payload.REASONS.index(row.reason)
@@ -442,7 +442,7 @@ class _Spool:
             self._text.write(line)
             self._offset += len(line)
 
-    def _note_edit(self, row: payload.Row) -> None:
+    def _note_edit(self, row: payload.TweetRow) -> None:
         if row.reason in (None, payload.OVERLAP) and row.tweet_id and self._is_inside(row.tweet_id):
             for version in row.superseded:
                 named = self.edited.get(Window.containing(snowflake.moment(version)))
@@ -482,12 +482,12 @@ class _Spool:
                 yield from self._batches(rows[middle:])
             else:
                 ((number, _, place, offset, length, tweet_id, *_),) = rows
-                rejected = payload.Row(tweet_id, payload.NOT_A_PAYLOAD)
+                rejected = payload.TweetRow(tweet_id, payload.NOT_A_PAYLOAD)
                 yield self._batch([(number, _NOT_A_PAYLOAD, place, offset, length, *rejected)])
 
     def _batch(self, rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
         topic, reason, origin, offset, length, *fields = zip(*rows, strict=True)
-        columns = dict(zip(payload.Row._fields, fields, strict=True))
+        columns = dict(zip(payload.TweetRow._fields, fields, strict=True))
         tweet_id = np.array(columns["tweet_id"], dtype=np.int64)
         ts = _milliseconds(columns["created_at"])
         milliseconds = (tweet_id >> snowflake.LOW_BITS) + snowflake.EPOCH_MS

@@ -169,7 +169,7 @@ def publish(
 def _replace(s3: S3Client, bucket: str, key: str, path: Path, prepared: Prepared, engines: str) -> bool:
     """Puts the file under the key unless something newer stands there; whether it did."""
 
-    def decide(found: storage.Version | None) -> storage.Content | None:
+    def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
         listed_at = prepared.listed_at
         if found and found.metadata.keys() >= {"manifest", "listed-at", "objects"}:
             theirs = _age(found.metadata)
@@ -201,7 +201,7 @@ def _tell_edits(s3: S3Client, bucket: str, prepared: Prepared, hour: Window) -> 
     body = storage.read(s3, bucket, prepared.edits_key(hour))
     content = hashlib.sha256(body).hexdigest()
 
-    def decide(found: storage.Version | None) -> storage.Content | None:
+    def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
         if found is None:
             told = body != _NO_EDITS
         else:

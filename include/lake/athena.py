@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types_boto3_athena.client import AthenaClient
     from types_boto3_s3.client import S3Client
 
-Row = dict[str, Any]
+ResultRow = dict[str, Any]
 
 _UNDER_WAY = {"QUEUED", "RUNNING"}
 _FIRST_WAIT_S = 0.1
@@ -56,14 +56,16 @@ class Athena:
         self._settings = settings
         self._running: set[str] = set()
 
-    def run(self, statement: str, *, in_database: bool = True) -> list[Row]:
+    def run(self, statement: str, *, in_database: bool = True) -> list[ResultRow]:
         """Runs one statement; returns its rows, values typed by Athena's column types.
 
         ``in_database`` is off for a statement that makes the database. Raises `AthenaError`.
         """
         return self.run_all({"statement": statement}, in_database=in_database)["statement"]
 
-    def run_all(self, statements: Mapping[str, str], *, in_database: bool = True) -> dict[str, list[Row]]:
+    def run_all(
+        self, statements: Mapping[str, str], *, in_database: bool = True
+    ) -> dict[str, list[ResultRow]]:
         """Runs statements beside each other; returns each one's rows under its name.
 
         If one fails, the others are stopped and `AthenaError` is raised.
@@ -166,8 +168,8 @@ class Athena:
             ),
         )
 
-    def _rows(self, execution: str) -> list[Row]:
-        rows: list[Row] = []
+    def _rows(self, execution: str) -> list[ResultRow]:
+        rows: list[ResultRow] = []
         header: Sequence[str] | None = None
         for page in self._client.get_paginator("get_query_results").paginate(QueryExecutionId=execution):
             columns = page["ResultSet"]["ResultSetMetadata"]["ColumnInfo"]

@@ -43,7 +43,7 @@ class Heartbeat:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DeliveryStatus:
     """Whether to go on.
 
     ``reason`` is ``watermark`` (proved), ``grace`` (nothing proves it, but the grace time is over) or
@@ -74,34 +74,34 @@ def proves(heartbeat: Heartbeat, window: Window, lateness: timedelta) -> bool:
     return heartbeat.watermark >= window.end + lateness
 
 
-def judge(
+def assess(
     window: Window,
     now: datetime,
     proof: Heartbeat | None,
     buffering: timedelta,
     settings: Settings,
     poll: timedelta = timedelta(seconds=15),
-) -> Verdict:
+) -> DeliveryStatus:
     """Says whether ``window`` is through at ``now``.
 
     ``proof`` is a heartbeat that `proves` it and has landed, if there is one; ``buffering`` is the longest
     that Firehose holds a record back.
     """
     if now < window.end:
-        return Verdict(OPEN, now, proof)
+        return DeliveryStatus(OPEN, now, proof)
     grace = window.end + timedelta(seconds=settings.delivery_grace_seconds)
     if proof:
         due = proof.at + buffering + timedelta(seconds=settings.delivery_margin_seconds)
         if now >= due:
-            return Verdict(WATERMARK, now, proof)
+            return DeliveryStatus(WATERMARK, now, proof)
     else:
         due = now + poll
     if now >= grace:
-        return Verdict(GRACE, now, proof)
-    return Verdict("", min(due, grace), proof)
+        return DeliveryStatus(GRACE, now, proof)
+    return DeliveryStatus("", min(due, grace), proof)
 
 
-class Delivery:
+class DeliveryWatch:
     """Watches one window; remembers what it has read, so that looking again costs one listing."""
 
     def __init__(self, s3: S3Client, firehose: FirehoseClient, settings: Settings, window: Window) -> None:
@@ -113,15 +113,15 @@ class Delivery:
         self._proof: Heartbeat | None = None
         self._buffering: timedelta | None = None
 
-    def look(self, now: datetime) -> Verdict:
+    def look(self, now: datetime) -> DeliveryStatus:
         """Reads what has landed since the last look and judges; raises `DeliveryError`."""
         if now < self._window.end:
-            return judge(self._window, now, None, timedelta(), self._settings)
+            return assess(self._window, now, None, timedelta(), self._settings)
         if self._proof is None:
             self._proof = self._find_proof()
         if self._proof is not None and self._buffering is None:
             self._buffering = self._buffering_interval()
-        return judge(self._window, now, self._proof, self._buffering or timedelta(), self._settings)
+        return assess(self._window, now, self._proof, self._buffering or timedelta(), self._settings)
 
     def _find_proof(self) -> Heartbeat | None:
         """The first heartbeat in the order of the keys, which is that of time, that proves the window.

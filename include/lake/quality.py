@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckResult:
     """How a check ended: whether it blocks, and the state (an ETag, a digest) of what it looked at."""
 
     blocks: bool
@@ -21,14 +21,16 @@ class Verdict:
 
 
 def keep(
-    s3: S3Client, bucket: str, suite: str, period: Window | str, verdict: Verdict, document: bytes
+    s3: S3Client, bucket: str, suite: str, period: Window | str, verdict: CheckResult, document: bytes
 ) -> None:
     """Keeps the last result of a suite on an hour or a day, instead of the one before."""
     metadata = {"blocks": str(int(verdict.blocks)), "state": verdict.state}
     storage.put(s3, bucket, layout.quality_key(suite, period), storage.Content(document, metadata))
 
 
-def find(s3: S3Client, bucket: str, suite: str, period: Window | str) -> Verdict | None:
+def find(s3: S3Client, bucket: str, suite: str, period: Window | str) -> CheckResult | None:
     """How the last check ended; None where there was none."""
     found = storage.current(s3, bucket, layout.quality_key(suite, period))
-    return Verdict(found.metadata.get("blocks") == "1", found.metadata.get("state", "")) if found else None
+    return (
+        CheckResult(found.metadata.get("blocks") == "1", found.metadata.get("state", "")) if found else None
+    )

@@ -74,7 +74,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Version:
+class ObjectVersion:
     """What stands under a key now.
 
     ``checksum`` is the SHA-256 of the content as S3 has checked it, in base64; of an object that was uploaded
@@ -99,7 +99,7 @@ class Content:
     metadata: Mapping[str, str] = field(default_factory=dict)
     passing: frozenset[str] = frozenset()
 
-    def stands(self, found: Version | None) -> bool:
+    def stands(self, found: ObjectVersion | None) -> bool:
         """Whether just this stands there."""
         if found is None or found.checksum is None:
             return False
@@ -155,7 +155,7 @@ def manifest(objects: Iterable[Object]) -> str:
     return digest.hexdigest()
 
 
-def current(s3: S3Client, bucket: str, key: str) -> Version | None:
+def current(s3: S3Client, bucket: str, key: str) -> ObjectVersion | None:
     """What stands under ``key``, None where nothing does."""
     try:
         head = s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
@@ -163,7 +163,7 @@ def current(s3: S3Client, bucket: str, key: str) -> Version | None:
         if _code(error) in _ABSENT:
             return None
         raise
-    return Version(
+    return ObjectVersion(
         head["ETag"],
         head["ContentLength"],
         head["LastModified"].astimezone(UTC),
@@ -249,7 +249,7 @@ def compare_and_swap(
     s3: S3Client,
     bucket: str,
     key: str,
-    decide: Callable[[Version | None], Content | None],
+    decide: Callable[[ObjectVersion | None], Content | None],
     attempts: int = 10,
 ) -> Swap:
     """Replaces an object unless somebody else does so meanwhile, in which case it decides anew.

@@ -71,12 +71,12 @@ def _no_answer() -> tuple[type[Exception], ...]:
     import requests
     import tweepy
 
-    from include.x.client import RefusedError, TokenError
+    from include.x.client import RequestRefusedError, TokenError
     from include.x.search import PatienceError, SearchError
 
     return (
         *(tweepy.TweepyException, requests.RequestException),
-        *(RefusedError, TokenError, PatienceError, SearchError),
+        *(RequestRefusedError, TokenError, PatienceError, SearchError),
         *(KeyError, TypeError, ValueError),
     )
 
@@ -316,7 +316,7 @@ class RecoverStretchOperator(BaseOperator):
         from include.coverage.judge import GapState
         from include.coverage.plan import Recovery
         from include.coverage.recover import recover, too_many_attempts
-        from include.x.client import RefusedError
+        from include.x.client import RequestRefusedError
         from include.x.price import cost
 
         recovery = Recovery.from_json(self.recovery)
@@ -333,7 +333,7 @@ class RecoverStretchOperator(BaseOperator):
         owner = f"{context['ti'].dag_id} {context['ti'].run_id}"
         try:
             outcome = recover(s3, _x_client(), settings(), _topics(), recovery, attempt, owner)
-        except RefusedError as error:
+        except RequestRefusedError as error:
             mark(GapState.OPEN, str(error))
             raise AirflowFailException(str(error)) from error
         except Exception as error:
@@ -490,7 +490,7 @@ class ReportCoverageOperator(BaseOperator):
         """Tells people once a month that its posts are projected to exceed the budget."""
         from include.coverage.measure import collection_start
         from include.operators.notifications import budget_exceeded, try_once
-        from include.x.budget import LedgerError, PostsLedger, month_of, monthly_posts, projected
+        from include.x.budget import PostsLedger, PostsLedgerError, month_of, monthly_posts, projected
         from include.x.price import dollars
 
         if not settings().notify:
@@ -499,7 +499,7 @@ class ReportCoverageOperator(BaseOperator):
         month, budget = month_of(now), monthly_posts(settings(), topics)
         try:
             used = PostsLedger(client("s3"), settings().bucket).used(month)
-        except LedgerError as error:
+        except PostsLedgerError as error:
             log.error("the month's posts are not known, so nobody is told of the budget: %s", error)
             return
         posts = projected(used, now, collection_start(settings(), topics))

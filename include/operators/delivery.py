@@ -17,19 +17,19 @@ from include.window import Window
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from include.lake.delivery import Delivery, Verdict
+    from include.lake.delivery import DeliveryStatus, DeliveryWatch
 
 
 _PAUSE = 5.0
 
 
-def _delivery(window: Window) -> Delivery:
-    from include.lake.delivery import Delivery
+def _delivery(window: Window) -> DeliveryWatch:
+    from include.lake.delivery import DeliveryWatch
 
-    return Delivery(client("s3"), client("firehose"), settings(), window)
+    return DeliveryWatch(client("s3"), client("firehose"), settings(), window)
 
 
-def _result(verdict: Verdict) -> dict[str, str | None]:
+def _result(verdict: DeliveryStatus) -> dict[str, str | None]:
     return {
         "reason": verdict.reason,
         "watermark": verdict.proof.watermark.isoformat() if verdict.proof else None,

@@ -24,7 +24,7 @@ from include.settings import settings
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from include.insights.ingestion import DataSet, Decision
+    from include.insights.ingestion import IngestionDecision, SpiceDataSet
 
 _SOON = 5.0
 """Seconds that a task waits by itself: the scheduler takes one that resumes unseen for dead."""
@@ -180,7 +180,7 @@ class IngestDataSetOperator(BaseOperator):
     def __init__(self, *, data_set: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.data_set = data_set
-        self._running: tuple[DataSet, str] | None = None
+        self._running: tuple[SpiceDataSet, str] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Finds or starts the ingestion, and defers unless it ends soon."""
@@ -233,10 +233,10 @@ class IngestDataSetOperator(BaseOperator):
         self.log.info("data_set=%s ingestion=%s rows=%d", self.data_set, result["ingestion"], event["rows"])
         return {**result, "rows": event["rows"]}
 
-    def _decide(self, data_set: DataSet) -> Decision:
+    def _decide(self, data_set: SpiceDataSet) -> IngestionDecision:
         from include.insights import ingestion
 
-        return ingestion.decide(
+        return ingestion.decide_ingestion(
             f"lake-{ingestion.data_digest(client('s3'), settings())}",
             data_set.ingestions(),
             datetime.now(UTC),
@@ -258,7 +258,7 @@ class IngestDataSetOperator(BaseOperator):
         )
 
 
-def _told(decision: Decision) -> str:
+def _told(decision: IngestionDecision) -> str:
     """Why nothing is started now, and from when on it can be."""
     until = f"possible again at {decision.until:%Y-%m-%dT%H:%M:%SZ}" if decision.until else "try later"
     return f"{decision.reason}; {until}"
@@ -270,8 +270,8 @@ def _topics() -> tuple[str, ...]:
     return load(settings().topics_file).names
 
 
-def _data_set(identity: str) -> DataSet:
-    from include.insights.ingestion import DataSet
+def _data_set(identity: str) -> SpiceDataSet:
+    from include.insights.ingestion import SpiceDataSet
 
     account = client("sts").get_caller_identity()["Account"]
-    return DataSet(client("quicksight"), account, identity)
+    return SpiceDataSet(client("quicksight"), account, identity)

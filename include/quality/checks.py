@@ -72,7 +72,7 @@ def _check(
     state: str = "",
 ) -> QualityResult:
     result = run_suite(suite, found)
-    verdict = quality.Verdict(bool(result.blocking), state)
+    verdict = quality.CheckResult(bool(result.blocking), state)
     quality.keep(s3, settings.bucket, suite.name, period, verdict, document(result, str(period)))
     if result.blocking:
         raise QualityError(result, str(period))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from include.quality.suites import BLOCKS, Rule, Suite
+from include.quality.suites import BLOCKS, Expectation, Suite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExpectationResult:
     """Whether one expectation holds: how many of the rows break it, or the error it ended with.
 
     ``observed`` says in a few words what the column holds.
@@ -46,7 +46,7 @@ class QualityResult:
 
     suite: str
     rows: int
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[ExpectationResult, ...]
 
     @property
     def checked(self) -> int:
@@ -54,7 +54,7 @@ class QualityResult:
         return len(self.outcomes)
 
     @property
-    def failures(self) -> tuple[Outcome, ...]:
+    def failures(self) -> tuple[ExpectationResult, ...]:
         """Those that do not hold."""
         return tuple(outcome for outcome in self.outcomes if not outcome.success)
 
@@ -64,7 +64,7 @@ class QualityResult:
         return len(self.failures)
 
     @property
-    def blocking(self) -> tuple[Outcome, ...]:
+    def blocking(self) -> tuple[ExpectationResult, ...]:
         """The failures for which the hour must not go on."""
         return tuple(failure for failure in self.failures if failure.severity == BLOCKS)
 
@@ -135,7 +135,7 @@ def run_suite(suite: Suite, frames: Mapping[str, pd.DataFrame]) -> QualityResult
     return result
 
 
-def observed(frame: pd.DataFrame, rule: Rule) -> str:
+def observed(frame: pd.DataFrame, rule: Expectation) -> str:
     """What the rule's column holds, in words: its range, its nulls, or which of the expected values.
 
     Ids stay out of it, and so do values that nobody expects.
@@ -165,7 +165,7 @@ def _shown(value: Any) -> str:
     return f"{value:,.6g}" if isinstance(value, (int, float)) or hasattr(value, "dtype") else str(value)
 
 
-def _outcome(frame: str, rule: Rule, found: Any) -> Outcome:
+def _outcome(frame: str, rule: Expectation, found: Any) -> ExpectationResult:
     error = None
     severity = rule.severity
     for raised in found.exception_info.values():
@@ -173,7 +173,7 @@ def _outcome(frame: str, rule: Rule, found: Any) -> Outcome:
             error, severity = str(raised["exception_message"]), BLOCKS
     if found.exception_info.get("raised_exception"):
         error, severity = str(found.exception_info["exception_message"]), BLOCKS
-    return Outcome(
+    return ExpectationResult(
         frame=frame,
         subject=rule.subject,
         expectation=rule.expectation,

@@ -28,7 +28,7 @@ OPINION_SHARES = ("judged_share", "negative_share", "neutral_share", "positive_s
 
 
 @dataclass(frozen=True)
-class Rule:
+class Expectation:
     """One expectation: the name of its class, its arguments, its severity and why it is expected."""
 
     severity: str
@@ -47,18 +47,18 @@ class Suite:
     """Rules by the frame that they are about: ``rows`` (a tweet or an aggregate each) or ``topics``."""
 
     name: str
-    rules: Mapping[str, Sequence[Rule]]
+    rules: Mapping[str, Sequence[Expectation]]
 
 
-def _blocks(why: str, expectation: str, **arguments: Any) -> Rule:
-    return Rule(BLOCKS, why, expectation, arguments)
+def _blocks(why: str, expectation: str, **arguments: Any) -> Expectation:
+    return Expectation(BLOCKS, why, expectation, arguments)
 
 
-def _warns(why: str, expectation: str, **arguments: Any) -> Rule:
-    return Rule(WARNS, why, expectation, arguments)
+def _warns(why: str, expectation: str, **arguments: Any) -> Expectation:
+    return Expectation(WARNS, why, expectation, arguments)
 
 
-def _identity(window: Window, topics: Sequence[str]) -> list[Rule]:
+def _identity(window: Window, topics: Sequence[str]) -> list[Expectation]:
     """What holds of a tweet before it is labeled as well as after."""
     return [
         _blocks(

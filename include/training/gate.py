@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from pyspark.sql import DataFrame, SparkSession, functions
 
 from include.training import data, hours
-from include.training.decision import decide
+from include.training.decision import decide_promotion
 from include.training.errors import TrainingRefusedError
 from include.training.metrics import scores
 from include.training.parameters import Parameters
-from include.training.registry import CHALLENGER, CHAMPION, Registry, Version
+from include.training.registry import CHALLENGER, CHAMPION, ModelVersion, Registry
 from include.training.search import confusion
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def gate(spark: SparkSession, s3: S3Client, parameters: Parameters) -> GateResul
     else:
         ours = _judge(registry, candidate, holdout)
     holdout.unpersist()
-    decision = decide(ours, theirs, parameters.margin)
+    decision = decide_promotion(ours, theirs, parameters.margin)
     alias = CHAMPION if decision.promoted else CHALLENGER
     registry.tag(
         candidate,
@@ -87,11 +87,11 @@ def _of_holdout(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
 
 
-def _judge(registry: Registry, version: Version, holdout: DataFrame) -> dict[str, float]:
+def _judge(registry: Registry, version: ModelVersion, holdout: DataFrame) -> dict[str, float]:
     return scores(confusion(registry.load(version).transform(holdout)))
 
 
-def _kept(version: Version) -> dict[str, float]:
+def _kept(version: ModelVersion) -> dict[str, float]:
     """The scores that an earlier gate has put on a version."""
     tags = (
         (name.removeprefix("gate_"), value) for name, value in version.tags.items() if name != "gate_reason"

@@ -22,7 +22,7 @@ _ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_
 
 
 @dataclass(frozen=True)
-class Version:
+class ModelVersion:
     """A registered version and the run that trained it."""
 
     number: int
@@ -39,7 +39,7 @@ class Registry:
         found = mlflow.set_experiment(experiment)
         self.experiment_id = found.experiment_id
 
-    def aliased(self, alias: str) -> Version | None:
+    def aliased(self, alias: str) -> ModelVersion | None:
         """The version that carries an alias; None where none does."""
         try:
             found = self.client.get_model_version_by_alias(self.model, alias)
@@ -47,9 +47,9 @@ class Registry:
             if error.error_code in _ABSENT:
                 return None
             raise
-        return Version(int(found.version), str(found.run_id), dict(found.tags))
+        return ModelVersion(int(found.version), str(found.run_id), dict(found.tags))
 
-    def set_alias(self, alias: str, version: Version) -> None:
+    def set_alias(self, alias: str, version: ModelVersion) -> None:
         """Moves an alias to a version."""
         self.client.set_registered_model_alias(self.model, alias, str(version.number))
 
@@ -58,12 +58,12 @@ class Registry:
         if self.aliased(alias):
             self.client.delete_registered_model_alias(self.model, alias)
 
-    def tag(self, version: Version, tags: Mapping[str, str]) -> None:
+    def tag(self, version: ModelVersion, tags: Mapping[str, str]) -> None:
         """Puts tags on a version."""
         for key, value in tags.items():
             self.client.set_model_version_tag(self.model, str(version.number), key, value)
 
-    def trained(self, training: str) -> Version | None:
+    def trained(self, training: str) -> ModelVersion | None:
         """The version that a finished run with this ``training`` tag has registered."""
         runs = self.client.search_runs(
             [self.experiment_id],
@@ -81,16 +81,16 @@ class Registry:
                 return None  # somebody deleted it
             raise
 
-    def version(self, number: int) -> Version:
+    def version(self, number: int) -> ModelVersion:
         """A version by its number."""
         found = self.client.get_model_version(self.model, str(number))
-        return Version(int(found.version), str(found.run_id), dict(found.tags))
+        return ModelVersion(int(found.version), str(found.run_id), dict(found.tags))
 
-    def metrics(self, version: Version) -> dict[str, float]:
+    def metrics(self, version: ModelVersion) -> dict[str, float]:
         """The metrics of the run that trained a version."""
         return dict(self.client.get_run(version.run_id).data.metrics)
 
-    def load(self, version: Version) -> PipelineModel:
+    def load(self, version: ModelVersion) -> PipelineModel:
         """The version's pipeline."""
         import mlflow.spark
 

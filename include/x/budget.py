@@ -32,7 +32,7 @@ _ATTEMPTS = 6
 _WRITER = re.compile(r"(stream|search)-[A-Za-z0-9_.:-]+")
 
 
-class LedgerError(RuntimeError):
+class PostsLedgerError(RuntimeError):
     """The ledger cannot be read or written; how much was bought is unknown."""
 
 
@@ -82,7 +82,7 @@ def usage_of(client: tweepy.Client, month: str) -> int | None:
 
 
 class PostsLedger:
-    """Counts of posts under ``posts/month=YYYY-MM/<writer>.json``; raises `LedgerError`.
+    """Counts of posts under ``posts/month=YYYY-MM/<writer>.json``; raises `PostsLedgerError`.
 
     A writer is named ``stream-<spool>`` or ``search-<topic>-<from>-<to>-<attempt>``. An instance remembers
     objects by their ETag, so that asking often costs one listing.
@@ -96,13 +96,13 @@ class PostsLedger:
     def record(self, month: str, writer: str, posts: int) -> None:
         """Says how many posts ``writer`` has bought in ``month`` so far; replaces its earlier figure."""
         if not _WRITER.fullmatch(writer) or posts < 0:
-            raise LedgerError(f"'{writer}' with {posts} posts is no entry of the ledger")
+            raise PostsLedgerError(f"'{writer}' with {posts} posts is no entry of the ledger")
         key = f"{layout.posts_prefix(month)}{writer}.json"
         body = json.dumps({"posts": posts}).encode()
         try:
             self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
         except (ClientError, BotoCoreError) as error:
-            raise LedgerError(f"the posts ledger cannot be written at {key}: {error}") from error
+            raise PostsLedgerError(f"the posts ledger cannot be written at {key}: {error}") from error
 
     def entry(self, month: str, writer: str) -> int:
         """What ``writer`` has recorded in ``month``; 0 if nothing."""
@@ -111,7 +111,7 @@ class PostsLedger:
             found = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=key).get("Contents", ())
             return sum(self._posts(key, entry["ETag"]) for entry in found if entry["Key"] == key)
         except (ClientError, BotoCoreError) as error:
-            raise LedgerError(f"the posts ledger cannot be read at {key}: {error}") from error
+            raise PostsLedgerError(f"the posts ledger cannot be read at {key}: {error}") from error
 
     def used(self, month: str) -> int:
         """Posts bought in ``month`` by every writer."""
@@ -128,10 +128,10 @@ class PostsLedger:
                 for found in page.get("Contents", ()):
                     source = found["Key"].removeprefix(prefix).partition("-")[0]
                     if source not in counts:
-                        raise LedgerError(f"{found['Key']} is no entry of the posts ledger")
+                        raise PostsLedgerError(f"{found['Key']} is no entry of the posts ledger")
                     counts[source] += self._posts(found["Key"], found["ETag"])
         except (ClientError, BotoCoreError) as error:
-            raise LedgerError(f"the posts ledger of {month} cannot be read: {error}") from error
+            raise PostsLedgerError(f"the posts ledger of {month} cannot be read: {error}") from error
         return dict(counts)
 
     def _posts(self, key: str, etag: str) -> int:
@@ -142,7 +142,7 @@ class PostsLedger:
                 content = json.loads(self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read())
                 known = (etag, int(content["posts"]))
             except (ValueError, KeyError, TypeError) as error:
-                raise LedgerError(f"{key} holds {content!r} instead of a number of posts") from error
+                raise PostsLedgerError(f"{key} holds {content!r} instead of a number of posts") from error
             self._known[key] = known
         return known[1]
 

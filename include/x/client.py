@@ -37,7 +37,7 @@ class TokenError(RuntimeError):
     """There is no usable bearer token."""
 
 
-class RefusedError(RuntimeError):
+class RequestRefusedError(RuntimeError):
     """X refuses a request for a reason that waiting does not mend; ``status`` is HTTP's."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -54,7 +54,7 @@ _REFUSALS = {
 _USAGE_CAP = "the account's usage cap is reached; raise it in X's developer console, or wait for the next"
 
 
-def refusal(error: tweepy.HTTPException) -> RefusedError | None:
+def refusal(error: tweepy.HTTPException) -> RequestRefusedError | None:
     """What ``error`` means if waiting does not mend it, else None.
 
     A 429 is a rate limit, which passes within minutes, or the account's usage cap, which does not: X names it
@@ -63,9 +63,9 @@ def refusal(error: tweepy.HTTPException) -> RefusedError | None:
     """
     status = int(error.response.status_code)
     if status in _REFUSALS:
-        return RefusedError(status, f"X says {status}: {_REFUSALS[status]}")
+        return RequestRefusedError(status, f"X says {status}: {_REFUSALS[status]}")
     if status == 429 and _is_usage_cap(error.response):
-        return RefusedError(status, f"X says {status}: {_USAGE_CAP}")
+        return RequestRefusedError(status, f"X says {status}: {_USAGE_CAP}")
     return None
 
 

@@ -28,7 +28,7 @@ class RulesError(RuntimeError):
 
 
 @dataclass(frozen=True, order=True)
-class Rule:
+class StreamRule:
     """A stream rule; two rules with the same text and tag are the same rule."""
 
     tag: str
@@ -40,14 +40,14 @@ class PresentRule:
     """A rule that X has, with the id by which it is deleted."""
 
     id: str
-    rule: Rule
+    rule: StreamRule
 
 
 @dataclass(frozen=True)
 class Plan:
     """What makes X's rules the wanted ones: first ``add``, then ``delete``; ``keep`` stays untouched."""
 
-    add: tuple[Rule, ...]
+    add: tuple[StreamRule, ...]
     delete: tuple[PresentRule, ...]
     keep: tuple[PresentRule, ...]
 
@@ -56,10 +56,10 @@ class Plan:
         return bool(self.add or self.delete)
 
 
-def compile_rules(topics: Topics, sample: int) -> tuple[Rule, ...]:
+def compile_rules(topics: Topics, sample: int) -> tuple[StreamRule, ...]:
     """One rule a topic, tagged with its name, each excluding every other topic; ``sample`` in percent."""
     return tuple(
-        Rule(topic.name, query.stream_rule(topic.terms, topics.excluded(topic.name), sample))
+        StreamRule(topic.name, query.stream_rule(topic.terms, topics.excluded(topic.name), sample))
         for topic in topics.topics
     )
 
@@ -81,7 +81,7 @@ def rule_hash(topics: Topics) -> str:
     return hashlib.sha256(json.dumps(canonical, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
-def plan(wanted: Sequence[Rule], present: Iterable[PresentRule]) -> Plan:
+def plan(wanted: Sequence[StreamRule], present: Iterable[PresentRule]) -> Plan:
     """Compares rules. Whatever X has and nobody wants is deleted: it would be bought for nothing."""
     missing = dict.fromkeys(wanted)
     keep: list[PresentRule] = []
@@ -100,7 +100,7 @@ def present_rules(client: tweepy.Client) -> list[PresentRule]:
     return list(_present(client))
 
 
-def verdicts(client: tweepy.Client, added: Iterable[Rule]) -> dict[Rule, str]:
+def verdicts(client: tweepy.Client, added: Iterable[StreamRule]) -> dict[StreamRule, str]:
     """What X says to each rule when it is only tried: its reasons against it, empty if it accepts.
 
     One request a rule, for X names a refused rule by its text alone. Raises tweepy's exceptions.
@@ -137,14 +137,14 @@ def _present(client: tweepy.Client) -> Iterator[PresentRule]:
     while True:
         answer = client.request("GET", _ROUTE, params=params).json()
         for found in answer.get("data", ()):
-            yield PresentRule(str(found["id"]), Rule(found.get("tag", ""), found["value"]))
+            yield PresentRule(str(found["id"]), StreamRule(found.get("tag", ""), found["value"]))
         token = answer.get("meta", {}).get("next_token")
         if not token:
             return
         params["pagination_token"] = token
 
 
-def _add(client: tweepy.Client, rules: Sequence[Rule], *, dry_run: bool = False) -> None:
+def _add(client: tweepy.Client, rules: Sequence[StreamRule], *, dry_run: bool = False) -> None:
     for batch in batched(rules, _BATCH):
         _post(client, {"add": [{"value": rule.value, "tag": rule.tag} for rule in batch]}, dry_run=dry_run)
 

@@ -23,14 +23,14 @@ from typing import Any, Protocol
 import tweepy
 
 from include.x import snowflake
-from include.x.client import PAYLOAD_FIELDS, RefusedError, refusal
+from include.x.client import PAYLOAD_FIELDS, RequestRefusedError, refusal
 from include.x.payload import is_dated, is_payload
 from include.x.records import Ingest, iso
 from include.x.rules import rule_hash, search_queries
 from include.x.text import well_formed
 from include.x.topics import Topics
 
-SETTLED = timedelta(seconds=30)
+SEARCH_DELAY = timedelta(seconds=30)
 """How old a post must be to be found: X's own default for the end of a search."""
 
 REACH = timedelta(days=7)
@@ -148,7 +148,7 @@ class _Place:
     again: bool = False
 
 
-class Recovery:
+class Search:
     """The posts of one topic in ``[start, end)``: iterate over it once, then read the counts.
 
     ``bought`` counts the posts that X has sent now, ``found`` those and what was on kept pages, ``kept`` the
@@ -176,9 +176,9 @@ class Recovery:
         now = clock()
         if not start < end:
             raise SearchError(f"the stretch from {start.isoformat()} to {end.isoformat()} is empty")
-        if end > now - SETTLED:
+        if end > now - SEARCH_DELAY:
             raise SearchError(
-                f"posts up to {end.isoformat()} can be found from {(end + SETTLED).isoformat()} on"
+                f"posts up to {end.isoformat()} can be found from {(end + SEARCH_DELAY).isoformat()} on"
             )
         if start < now - REACH:
             raise SearchError(
@@ -293,7 +293,7 @@ class Recovery:
         try:
             page = self._asked(query, place, number)
             sent = len(page.posts)
-        except (RefusedError, PatienceError, tweepy.HTTPException):
+        except (RequestRefusedError, PatienceError, tweepy.HTTPException):
             # X has answered, and sent no post. Of a connection that broke nobody knows: it stays reserved.
             sent = 0
             raise
@@ -312,7 +312,7 @@ class Recovery:
             by_token = request | {"until_id": str(place.until), "next_token": place.token}
             try:
                 return self._page(query, by_token, place.again)
-            except RefusedError as error:
+            except RequestRefusedError as error:
                 if error.status != 400:
                     raise
                 log.warning("X no longer takes the token topic=%s query=%d", self._topic, query)
@@ -353,17 +353,17 @@ def digest(topics: Topics, topic: str, start: datetime, end: datetime) -> str:
 
 def search(
     client: tweepy.Client, topics: Topics, topic: str, start: datetime, end: datetime, **options: Any
-) -> Recovery:
+) -> Search:
     """The posts of ``topic`` in ``[start, end)`` (aware times) as records in the stream's shape, one a post.
 
     ``options``: ``sample`` (percent; the topics file's unless given), ``expected`` (posts that X counted:
     fewer are asked for once more), ``shelf`` and ``purse`` (see there), ``reject`` (is given the reason and
     the post that cannot go to raw), ``session`` (stands in ``ingest``). Waits where X's rate limit says so,
     half an hour at most (`PatienceError`). Raises `SearchError` for a stretch that search cannot reach,
-    `RefusedError` where waiting does not help, the purse's `BudgetError`, and tweepy's and requests'
+    `RequestRefusedError` where waiting does not help, the purse's `BudgetError`, and tweepy's and requests'
     exceptions.
     """
-    return Recovery(client, topics, topic, start, end, **options)
+    return Search(client, topics, topic, start, end, **options)
 
 
 def count(

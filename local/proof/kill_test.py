@@ -21,7 +21,7 @@ from typing import Any
 
 from include.settings import Settings
 from include.x.client import api_client
-from include.x.search import SETTLED, search
+from include.x.search import SEARCH_DELAY, search
 from include.x.snowflake import milliseconds
 from local.proof.bench import ROOT, SEED, Bench, BenchError, bench
 from local.proof.reconcile import UNDER_WAY_MS, outages
@@ -111,7 +111,7 @@ def healed(this: Bench, first_ms: int, last_ms: int) -> set[int]:
     client = api_client(Settings(x_api_url=this.x_url), this.credentials.x_bearer_token)
     topics = this.topics
     start, end = (datetime.fromtimestamp(at / 1000, UTC) for at in (first_ms, last_ms + 1000))
-    time.sleep(max(0.0, (end + SETTLED - datetime.now(UTC)) / timedelta(seconds=1)) + 1)
+    time.sleep(max(0.0, (end + SEARCH_DELAY - datetime.now(UTC)) / timedelta(seconds=1)) + 1)
     this.forget_limits()
     return {
         int(record["data"]["id"])

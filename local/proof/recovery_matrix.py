@@ -25,7 +25,7 @@ from include.lake.layout import recovered_key
 from include.settings import Settings
 from include.window import HOUR, Window
 from include.x.budget import PostsLedger, month_of
-from include.x.client import RefusedError, api_client
+from include.x.client import RequestRefusedError, api_client
 from include.x.search import PatienceError, count
 from local.proof.bench import Bench, X
 from local.proof.report import table
@@ -33,7 +33,7 @@ from local.proof.report import table
 ATTEMPTS = 3
 """A task and its two retries."""
 _STRETCH = timedelta(minutes=10)
-_FAILURES = (RefusedError, PatienceError, tweepy.TweepyException, requests.RequestException)
+_FAILURES = (RequestRefusedError, PatienceError, tweepy.TweepyException, requests.RequestException)
 
 
 @dataclass(frozen=True)

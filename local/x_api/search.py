@@ -30,7 +30,7 @@ _RANGE = ("start_time", "end_time", "since_id", "until_id")
 _FRESHEST = timedelta(seconds=10)
 _DEFAULT_LAG = timedelta(seconds=30)
 _RECENT = timedelta(days=7)
-_SETTLED = timedelta(minutes=1)
+_INDEX_DELAY = timedelta(minutes=1)
 """So long after its end an hour gets no more posts."""
 _COUNTED_KEPT = 20_000
 _FIRST_POST = datetime(2006, 3, 21, tzinfo=UTC)
@@ -146,7 +146,7 @@ class Search:
         """Numbers of matching posts, each with the lowest id of what it counts: a post or a minute."""
         if below <= lowest:
             return
-        settled = datetime.fromtimestamp(self._clock(), UTC) - _SETTLED
+        settled = datetime.fromtimestamp(self._clock(), UTC) - _INDEX_DELAY
         for window in Window.between(moment(lowest), moment(below - 1) + timedelta(milliseconds=1)):
             first, end = lowest_id(window.start), lowest_id(window.end)
             if first < lowest or end > below or window.end > settled:

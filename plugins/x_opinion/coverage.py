@@ -13,7 +13,7 @@ from include.window import Window
 
 
 @dataclass(frozen=True)
-class State:
+class CellState:
     """What a cell shows: its letter, its meaning, and whether it needs nobody's attention."""
 
     letter: str
@@ -23,14 +23,14 @@ class State:
 
 NOT_JUDGED = "not judged"
 
-STATES: Mapping[str, State] = {
+STATES: Mapping[str, CellState] = {
     **{
-        verdict.value: State(verdict.letter, verdict.meaning, verdict.whole and not verdict.alarming)
+        verdict.value: CellState(verdict.letter, verdict.meaning, verdict.whole and not verdict.alarming)
         for verdict in Verdict
     },
-    "predicted": State("P", "The student has judged all tweets that have a label", True),
-    "not predicted": State("S", "Labeled, but not all judged by the student yet", False),
-    NOT_JUDGED: State("?", "Coverage has not judged the hour: nobody knows what is missing", False),
+    "predicted": CellState("P", "The student has judged all tweets that have a label", True),
+    "not predicted": CellState("S", "Labeled, but not all judged by the student yet", False),
+    NOT_JUDGED: CellState("?", "Coverage has not judged the hour: nobody knows what is missing", False),
 }
 """Every state of a cell, no letter twice."""
 

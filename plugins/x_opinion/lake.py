@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import TYPE_CHECKING
 
-from include.lake.athena import Athena, AthenaError, Row
+from include.lake.athena import Athena, AthenaError, ResultRow
 from include.lake.layout import QUALITY, quality_key, quality_result
 from include.lake.sql import render
 from include.lake.storage import ObjectMissingError, list_objects, read
@@ -37,13 +37,13 @@ class LakeError(RuntimeError):
 class Lake:
     """The lake as the settings name it; every call blocks until Athena or S3 has answered."""
 
-    def coverage(self, first: date, last: date) -> list[Row]:
+    def coverage(self, first: date, last: date) -> list[ResultRow]:
         """The rows of `coverage_by_hour` of both days and those between, in the order of hours.
 
         Raises what `select` raises.
         """
         text = render("pages/coverage", first_day=first.isoformat(), last_day=last.isoformat())
-        rows: list[Row] = self.select({"coverage": text})["coverage"].to_pylist()
+        rows: list[ResultRow] = self.select({"coverage": text})["coverage"].to_pylist()
         return rows
 
     def quality(self, suite: str, label: str) -> bytes:

@@ -14,7 +14,7 @@ from moto import mock_aws
 
 from include.coverage import ledger
 from include.coverage.judge import Gap, GapState, Measures
-from include.coverage.ledger import Row
+from include.coverage.ledger import CoverageRow
 from include.coverage.plan import Recovery
 from include.coverage.stretch import Stretch
 from include.lake.verdict import Verdict
@@ -55,8 +55,8 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     settings.cache_clear()
 
 
-def _row(gap: Gap) -> Row:
-    return Row(
+def _row(gap: Gap) -> CoverageRow:
+    return CoverageRow(
         topic="ukraine",
         window=WINDOW,
         measures=Measures(),

@@ -20,7 +20,7 @@ import pytest
 
 from include.coverage import ledger
 from include.coverage.judge import Measures
-from include.coverage.ledger import Row
+from include.coverage.ledger import CoverageRow
 from include.coverage.plan import Recovery, scheduled_run_id, window_run_id
 from include.coverage.stretch import Stretch
 from include.lake.verdict import Verdict
@@ -218,7 +218,7 @@ class World:
         """Puts rows with two missing tweets into the ledger."""
         ledger.write(self.s3, BUCKET, [row(window) for window in windows])
 
-    def row(self, window: Window) -> Row:
+    def row(self, window: Window) -> CoverageRow:
         """What the ledger says of an hour."""
         return ledger.read_day(self.s3, BUCKET, window.date)["ukraine", window]
 
@@ -238,8 +238,8 @@ class World:
         return {one["task_id"]: one["state"] for one in self.airflow.task_instances(dag_id, run_id)}
 
 
-def row(window: Window) -> Row:
-    return Row(
+def row(window: Window) -> CoverageRow:
+    return CoverageRow(
         topic="ukraine",
         window=window,
         measures=Measures(raw_ids=2, missing_ids=2),

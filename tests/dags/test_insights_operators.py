@@ -20,7 +20,7 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 from airflow.serialization.serialized_objects import DagSerialization
 
-from include.insights.ingestion import UNDER_WAY, DataSet, IngestionError
+from include.insights.ingestion import UNDER_WAY, IngestionError, SpiceDataSet
 from include.lake.athena import AthenaError
 from include.operators import insights as operators
 from include.operators import provision
@@ -105,7 +105,7 @@ def data_set(aws: LocalAws, quicksight: Any) -> Callable[..., str]:
             },
         )
         for each in listed(quicksight, name):
-            DataSet(quicksight, ACCOUNT, name).cancel(each["IngestionId"])
+            SpiceDataSet(quicksight, ACCOUNT, name).cancel(each["IngestionId"])
         return name
 
     return create

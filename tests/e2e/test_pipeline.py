@@ -22,7 +22,7 @@ import requests
 
 from include.lake import layout
 from include.window import Window
-from include.x.search import SETTLED
+from include.x.search import SEARCH_DELAY
 from include.x.snowflake import lowest_id, moment
 from local.dag_runs import window_of
 from local.processes import answers
@@ -411,7 +411,7 @@ def test_a_streamer_that_was_killed_leaves_an_outage_that_is_healed(
     until(lambda: answers(f"{pipeline.world.endpoints.url('streamer')}/readyz"))
     connected = datetime.now(UTC)
     # Judged is up to the watermark less a margin, and recovered what X's search finds already.
-    margin = max(SETTLED, timedelta(seconds=pipeline.world.settings.delivery_margin_seconds))
+    margin = max(SEARCH_DELAY, timedelta(seconds=pipeline.world.settings.delivery_margin_seconds))
     until(lambda: datetime.fromisoformat(lake.heartbeats(killed_at)[-1]["watermark"]) >= connected + margin)
     lake.cover()
     hours = list(Window.between(killed_at, connected))

@@ -109,7 +109,7 @@ class Lake:
             self.s3,
             self.settings.bucket,
             [
-                ledger.Row(
+                ledger.CoverageRow(
                     topic=topic,
                     window=hour,
                     measures=Measures(raw_ids=7, labeled_ids=4, missing_ids=2, quarantined=1, recovered=3),
@@ -139,7 +139,7 @@ class Lake:
         return aggregate.refresh(self.athena, self.s3, self.settings, TOPICS, day)
 
     def note(self, suite: str, period: Window | str, *, blocks: bool = False, state: str = "") -> None:
-        quality.keep(self.s3, self.settings.bucket, suite, period, quality.Verdict(blocks, state), b"{}")
+        quality.keep(self.s3, self.settings.bucket, suite, period, quality.CheckResult(blocks, state), b"{}")
 
     def refresh_all(self) -> None:
         self.refresh(*self.changed())

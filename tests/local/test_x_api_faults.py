@@ -20,13 +20,13 @@ from moto import mock_aws
 
 from include.coverage.judge import GapState
 from include.coverage.plan import Recovery
-from include.coverage.recover import Outcome, recover
+from include.coverage.recover import RecoveryOutcome, recover
 from include.coverage.stretch import Stretch
 from include.lake.layout import recovered_key
 from include.settings import Settings
 from include.window import HOUR, Window
 from include.x.budget import PostsLedger, month_of
-from include.x.client import RefusedError, api_client
+from include.x.client import RequestRefusedError, api_client
 from include.x.search import search
 from include.x.topics import Collection, Topics
 from local.faults import FaultError
@@ -502,7 +502,7 @@ class TestSearch:
         self, service: Service, wanted: dict[str, Any], status: int, words: str
     ) -> None:
         fault(service, **wanted)
-        with pytest.raises(RefusedError, match=words) as refused:
+        with pytest.raises(RequestRefusedError, match=words) as refused:
             self.found(service)
         assert refused.value.status == status
         assert sold(service) == 0
@@ -549,12 +549,12 @@ class TestRecovery:
         settings = Settings(x_api_url=service.url, bucket="lake")
         fault(service, **wanted)
 
-        def attempt(name: str) -> Outcome:
+        def attempt(name: str) -> RecoveryOutcome:
             return recover(s3, x_client(service), settings, SOUGHT, recovery, name, "a run")
 
         try:
             outcome = attempt("1")
-        except RefusedError:
+        except RequestRefusedError:
             outcome = attempt("2")
         assert states(service) == [("ended", 1)]
         assert (outcome.state, outcome.reason) == (GapState.FILLED, None)

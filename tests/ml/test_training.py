@@ -226,11 +226,11 @@ def test_an_hour_whose_check_blocks_stays_as_it_was(lake: Lake, first: dict[str,
     lake.put("ukraine", FIRST, rows("ukraine", FIRST, ROWS)[50:])
     lake.put("ukraine", new, rows("ukraine", new, ROWS))
     for window in (FIRST, new):
-        quality.keep(lake.s3, BUCKET, "labeled", window, quality.Verdict(blocks=True), b"{}")
+        quality.keep(lake.s3, BUCKET, "labeled", window, quality.CheckResult(blocks=True), b"{}")
     synced = lake.step("sync")
     assert (synced["changed"], synced["gone"]) == (0, 0)
     assert lake.ask(f"table {BUCKET}") == before
-    quality.keep(lake.s3, BUCKET, "labeled", FIRST, quality.Verdict(blocks=False), b"{}")
+    quality.keep(lake.s3, BUCKET, "labeled", FIRST, quality.CheckResult(blocks=False), b"{}")
     assert lake.step("sync")["changed"] == 1
     lake.put("ukraine", FIRST, rows("ukraine", FIRST, ROWS))
     lake.s3.delete_object(Bucket=BUCKET, Key=layout.labeled_key("ukraine", new))

@@ -10,7 +10,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from include.x.budget import LedgerError, PostsLedger, month_of, projected
+from include.x.budget import PostsLedger, PostsLedgerError, month_of, projected
 
 
 @pytest.fixture
@@ -47,27 +47,27 @@ def test_what_another_writer_changes_is_seen(s3: Any) -> None:
 
 @pytest.mark.parametrize("writer", ["", "streamer", "other-x", "stream-a/b"])
 def test_an_unknown_kind_of_writer_is_refused(s3: Any, writer: str) -> None:
-    with pytest.raises(LedgerError, match="is no entry of the ledger"):
+    with pytest.raises(PostsLedgerError, match="is no entry of the ledger"):
         PostsLedger(s3, "lake").record("2026-11", writer, 1)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"posts": "many"}', b"[1]"])
 def test_an_object_that_is_no_figure_is_an_error_and_never_a_zero(s3: Any, body: bytes) -> None:
     s3.put_object(Bucket="lake", Key="posts/month=2026-11/stream-a.json", Body=body)
-    with pytest.raises(LedgerError, match=r"stream-a\.json holds"):
+    with pytest.raises(PostsLedgerError, match=r"stream-a\.json holds"):
         PostsLedger(s3, "lake").used("2026-11")
 
 
 def test_a_foreign_object_in_the_ledger_is_an_error(s3: Any) -> None:
     s3.put_object(Bucket="lake", Key="posts/month=2026-11/notes.txt", Body=b"hello")
-    with pytest.raises(LedgerError, match="no entry of the posts ledger"):
+    with pytest.raises(PostsLedgerError, match="no entry of the posts ledger"):
         PostsLedger(s3, "lake").used("2026-11")
 
 
 def test_a_lake_that_cannot_be_reached_is_an_error(s3: Any) -> None:
-    with pytest.raises(LedgerError, match="cannot be read"):
+    with pytest.raises(PostsLedgerError, match="cannot be read"):
         PostsLedger(s3, "absent").used("2026-11")
-    with pytest.raises(LedgerError, match="cannot be written"):
+    with pytest.raises(PostsLedgerError, match="cannot be written"):
         PostsLedger(s3, "absent").record("2026-11", "stream-a", 1)
 
 

@@ -16,11 +16,11 @@ from include.lake.delivery import (
     GRACE,
     OPEN,
     WATERMARK,
-    Delivery,
     DeliveryError,
+    DeliveryWatch,
     Heartbeat,
+    assess,
     heartbeats,
-    judge,
 )
 from include.lake.layout import heartbeats_prefix
 from include.settings import Settings
@@ -39,23 +39,23 @@ def seconds(count: float) -> timedelta:
 
 
 def test_an_open_hour_is_taken_as_it_is() -> None:
-    assert judge(WINDOW, END - seconds(1), None, BUFFERING, SETTINGS).reason == OPEN
+    assert assess(WINDOW, END - seconds(1), None, BUFFERING, SETTINGS).reason == OPEN
 
 
 def test_without_proof_there_is_waited_until_the_grace_time_is_over() -> None:
     grace = END + seconds(1800)
-    assert not judge(WINDOW, grace - seconds(1), None, BUFFERING, SETTINGS).through
-    assert judge(WINDOW, grace - seconds(1), None, BUFFERING, SETTINGS).look_again == grace
-    assert judge(WINDOW, grace, None, BUFFERING, SETTINGS).reason == GRACE
+    assert not assess(WINDOW, grace - seconds(1), None, BUFFERING, SETTINGS).through
+    assert assess(WINDOW, grace - seconds(1), None, BUFFERING, SETTINGS).look_again == grace
+    assert assess(WINDOW, grace, None, BUFFERING, SETTINGS).reason == GRACE
 
 
 def test_a_proof_counts_once_its_buffering_interval_and_the_margin_have_passed() -> None:
     proof = Heartbeat(at=END + seconds(45), watermark=END + seconds(30))
     due = proof.at + BUFFERING + seconds(10)
-    early = judge(WINDOW, due - seconds(1), proof, BUFFERING, SETTINGS)
+    early = assess(WINDOW, due - seconds(1), proof, BUFFERING, SETTINGS)
     assert not early.through
     assert early.look_again == due
-    assert judge(WINDOW, due, proof, BUFFERING, SETTINGS).reason == WATERMARK
+    assert assess(WINDOW, due, proof, BUFFERING, SETTINGS).reason == WATERMARK
 
 
 @given(elapsed=st.integers(0, 7200), sent=st.none() | st.integers(30, 7200), buffering=st.integers(0, 900))
@@ -64,9 +64,9 @@ def test_a_window_once_through_stays_through_and_is_looked_at_in_time(
 ) -> None:
     proof = None if sent is None else Heartbeat(END + seconds(sent), END + seconds(30))
     now = END + seconds(elapsed)
-    verdict = judge(WINDOW, now, proof, seconds(buffering), SETTINGS)
+    verdict = assess(WINDOW, now, proof, seconds(buffering), SETTINGS)
     if verdict.through:
-        assert judge(WINDOW, now + seconds(1), proof, seconds(buffering), SETTINGS).through
+        assert assess(WINDOW, now + seconds(1), proof, seconds(buffering), SETTINGS).through
     else:
         assert now < verdict.look_again <= END + seconds(1800)
     assert verdict.through or elapsed < 1800
@@ -108,7 +108,7 @@ def land(s3: Any, at: datetime, watermark: datetime) -> None:
 
 def test_only_a_watermark_past_the_end_and_its_lateness_proves_a_window(aws: tuple[Any, Any]) -> None:
     s3, firehose = aws
-    delivery = Delivery(s3, firehose, SETTINGS, WINDOW)
+    delivery = DeliveryWatch(s3, firehose, SETTINGS, WINDOW)
     now = END + seconds(600)
     land(s3, END + seconds(60), END - seconds(1))  # sent after the end, but lines of the window are pending
     land(s3, END + seconds(75), END + seconds(29))  # may still miss late ones
@@ -124,19 +124,19 @@ def test_a_heartbeat_of_any_later_hour_proves_an_hour_that_was_never_collected(a
     land(s3, WINDOW.start + seconds(5), WINDOW.start + seconds(5))
     land(s3, later, later)
     patient = SETTINGS.model_copy(update={"delivery_grace_seconds": 10**9})
-    verdict = Delivery(s3, firehose, patient, WINDOW).look(later + seconds(70))
+    verdict = DeliveryWatch(s3, firehose, patient, WINDOW).look(later + seconds(70))
     assert verdict.reason == WATERMARK
     assert verdict.proof == Heartbeat(later, later)
 
 
 def test_without_any_heartbeat_the_grace_time_ends_the_wait(aws: tuple[Any, Any]) -> None:
-    assert Delivery(*aws, SETTINGS, WINDOW).look(END + seconds(1800)).reason == GRACE
+    assert DeliveryWatch(*aws, SETTINGS, WINDOW).look(END + seconds(1800)).reason == GRACE
 
 
 def test_unreadable_heartbeats_prove_nothing_and_hide_no_later_ones(aws: tuple[Any, Any]) -> None:
     s3, firehose = aws
     s3.put_object(Bucket="lake", Key=f"{heartbeats_prefix(WINDOW.next)}a.gz", Body=b"no gzip")
-    delivery = Delivery(s3, firehose, SETTINGS, WINDOW)
+    delivery = DeliveryWatch(s3, firehose, SETTINGS, WINDOW)
     assert not delivery.look(END + seconds(600)).through
     land(s3, END + seconds(90), END + seconds(30))
     assert delivery.look(END + seconds(600)).reason == WATERMARK
@@ -145,7 +145,7 @@ def test_unreadable_heartbeats_prove_nothing_and_hide_no_later_ones(aws: tuple[A
 def test_looking_again_reads_only_what_is_new(aws: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     s3, firehose = aws
     land(s3, END + seconds(60), END)
-    delivery = Delivery(s3, firehose, SETTINGS, WINDOW)
+    delivery = DeliveryWatch(s3, firehose, SETTINGS, WINDOW)
     delivery.look(END + seconds(61))
     monkeypatch.setattr(s3, "get_object", lambda **_: pytest.fail("read again"))
     assert not delivery.look(END + seconds(76)).through
@@ -156,7 +156,7 @@ def test_a_stream_that_is_missing_is_no_proof(aws: tuple[Any, Any]) -> None:
     land(s3, END + seconds(90), END + seconds(30))
     elsewhere = SETTINGS.model_copy(update={"delivery_stream": "another"})
     with pytest.raises(firehose.exceptions.ResourceNotFoundException):
-        Delivery(s3, firehose, elsewhere, WINDOW).look(END + seconds(600))
+        DeliveryWatch(s3, firehose, elsewhere, WINDOW).look(END + seconds(600))
 
 
 def test_a_stream_without_buffering_hints_is_refused(
@@ -167,7 +167,7 @@ def test_a_stream_without_buffering_hints_is_refused(
     answer = {"DeliveryStreamDescription": {"Destinations": [{"RedshiftDestinationDescription": {}}]}}
     monkeypatch.setattr(firehose, "describe_delivery_stream", lambda **_: answer)
     with pytest.raises(DeliveryError, match="buffering"):
-        Delivery(s3, firehose, SETTINGS, WINDOW).look(END + seconds(600))
+        DeliveryWatch(s3, firehose, SETTINGS, WINDOW).look(END + seconds(600))
 
 
 def test_moments_are_utc() -> None:

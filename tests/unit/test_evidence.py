@@ -142,7 +142,7 @@ def test_only_hours_whose_objects_have_changed_are_measured_again(s3: S3Client) 
     engine: Any = Engine()
     hours = [TEN, ELEVEN]
 
-    def look() -> tuple[ledger.Row, ...]:
+    def look() -> tuple[ledger.CoverageRow, ...]:
         rows = measure(engine, s3, SETTINGS, TOPICS, hours, (), NOW).rows
         ledger.write(s3, SETTINGS.bucket, rows)
         return rows

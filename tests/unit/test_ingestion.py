@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.insights.ingestion import COMPLETED, DAY, UNDER_WAY, Action, Decision, Ingestion, decide
+from include.insights.ingestion import (
+    COMPLETED,
+    DAY,
+    UNDER_WAY,
+    Action,
+    Ingestion,
+    IngestionDecision,
+    decide_ingestion,
+)
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -22,32 +30,32 @@ def ingestion(
     return Ingestion(name, state, NOW - ago, by_hand)
 
 
-def decided(*found: Ingestion, per_day: int = 32) -> Decision:
-    return decide("lake-a", found, NOW, HOUR, per_day)
+def decided(*found: Ingestion, per_day: int = 32) -> IngestionDecision:
+    return decide_ingestion("lake-a", found, NOW, HOUR, per_day)
 
 
 def test_new_data_is_read() -> None:
-    assert decided() == Decision(Action.START, "lake-a")
-    assert decided(ingestion("lake-b")) == Decision(Action.START, "lake-a")
+    assert decided() == IngestionDecision(Action.START, "lake-a")
+    assert decided(ingestion("lake-b")) == IngestionDecision(Action.START, "lake-a")
 
 
 def test_data_that_was_read_is_not_read_again_however_long_ago() -> None:
-    assert decided(ingestion("lake-a", ago=30 * DAY)) == Decision(Action.REUSE, "lake-a")
+    assert decided(ingestion("lake-a", ago=30 * DAY)) == IngestionDecision(Action.REUSE, "lake-a")
     assert decided(ingestion("lake-a", ago=timedelta(seconds=1))).action is Action.REUSE
 
 
 def test_a_cleared_task_joins_the_ingestion_that_it_has_started() -> None:
     for state in UNDER_WAY:
-        assert decided(ingestion("lake-a", state)) == Decision(Action.JOIN, "lake-a")
+        assert decided(ingestion("lake-a", state)) == IngestionDecision(Action.JOIN, "lake-a")
 
 
 def test_after_the_first_failure_the_next_suffix_is_taken_at_once() -> None:
     failed = ingestion("lake-a", "FAILED", timedelta(seconds=5))
-    assert decided(failed) == Decision(Action.START, "lake-a-2")
-    assert decided(ingestion("lake-b"), failed) == Decision(Action.START, "lake-a-2")
+    assert decided(failed) == IngestionDecision(Action.START, "lake-a-2")
+    assert decided(ingestion("lake-b"), failed) == IngestionDecision(Action.START, "lake-a-2")
     canceled = ingestion("lake-a-2", "CANCELLED", timedelta(seconds=1))
-    assert decided(failed, canceled) == Decision(Action.START, "lake-a-3")
-    assert decided(failed, ingestion("lake-a-2")) == Decision(Action.REUSE, "lake-a-2")
+    assert decided(failed, canceled) == IngestionDecision(Action.START, "lake-a-3")
+    assert decided(failed, ingestion("lake-a-2")) == IngestionDecision(Action.REUSE, "lake-a-2")
 
 
 def test_from_the_second_failure_in_a_row_on_they_are_spaced() -> None:
@@ -58,7 +66,7 @@ def test_from_the_second_failure_in_a_row_on_they_are_spaced() -> None:
     assert decision.reason == "2 in a row have failed"
     assert decided(*failed, ingestion("lake-b", ago=HOUR)).action is Action.WAIT
     old = [ingestion(each.identity, "FAILED", HOUR + timedelta(minutes=n)) for n, each in enumerate(failed)]
-    assert decided(*old) == Decision(Action.START, "lake-a-3")
+    assert decided(*old) == IngestionDecision(Action.START, "lake-a-3")
     assert (
         decided(ingestion("lake-z", "FAILED", 3 * HOUR), ingestion("lake-b"), failed[1]).action
         is Action.START
@@ -74,7 +82,7 @@ def test_nine_hours_of_a_full_spice_leave_the_day_its_ingestions(every: timedelt
     for run in range(int(DAY / every)):
         for retry in range(4):
             now = begin + run * every + retry * timedelta(seconds=20)
-            decision = decide(f"lake-{run}", found, now, spacing, 32)
+            decision = decide_ingestion(f"lake-{run}", found, now, spacing, 32)
             if decision.action is not Action.START:
                 assert first_good or "24 hours" not in decision.reason
                 break
@@ -124,7 +132,7 @@ lists = st.lists(
 def test_what_is_started_keeps_both_limits_and_what_waits_may_start_then(
     found: Sequence[Ingestion], per_day: int
 ) -> None:
-    decision = decide("lake-a", found, NOW, HOUR, per_day)
+    decision = decide_ingestion("lake-a", found, NOW, HOUR, per_day)
     by_hand = [each for each in found if each.by_hand]
     if decision.action is Action.START:
         assert decision.identity not in {each.identity for each in found}
@@ -134,6 +142,6 @@ def test_what_is_started_keeps_both_limits_and_what_waits_may_start_then(
     if decision.action is Action.WAIT:
         assert decision.until
         assert NOW < decision.until <= NOW + DAY
-        later = decide("lake-a", found, decision.until, HOUR, per_day)
+        later = decide_ingestion("lake-a", found, decision.until, HOUR, per_day)
         # The other limit may still hold it up, but never the same one again.
         assert later.action is Action.START or later.reason != decision.reason

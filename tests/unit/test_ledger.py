@@ -13,9 +13,9 @@ from moto import mock_aws
 from types_boto3_s3 import S3Client
 
 from include.coverage import ledger
-from include.coverage.evidence import Inputs
+from include.coverage.evidence import HourInputs
 from include.coverage.judge import Evidence, Gap, GapState, Measures, deadline, judge
-from include.coverage.ledger import Row
+from include.coverage.ledger import CoverageRow
 from include.coverage.plan import Runs, reruns
 from include.coverage.stretch import Stretch
 from include.lake import sql
@@ -27,9 +27,9 @@ BUCKET = "lake"
 HOUR = Window.parse("2026-11-20T23")
 NOW = datetime(2026, 11, 21, 0, 30, tzinfo=UTC)
 SILENCE = Stretch(HOUR.start, HOUR.start + timedelta(minutes=3))
-INPUTS = Inputs("all", "raw", NOW, NOW, ())
+INPUTS = HourInputs("all", "raw", NOW, NOW, ())
 
-ROW = Row(
+ROW = CoverageRow(
     topic="ukraine",
     window=HOUR,
     measures=Measures(raw_ids=3, labeled_ids=1, missing_ids=2, first_ts=HOUR.start, longest_silence_s=2.5),
@@ -103,7 +103,7 @@ def test_a_gap_is_changed_alone(s3: S3Client) -> None:
 
 
 def test_a_row_that_was_never_measured_cannot_be_changed(s3: S3Client) -> None:
-    with pytest.raises(ledger.LedgerError, match="measure it first"):
+    with pytest.raises(ledger.CoverageLedgerError, match="measure it first"):
         ledger.change(s3, BUCKET, ROW.key, lambda row: row)
 
 
@@ -124,13 +124,15 @@ many = st.lists(rows, max_size=6)
 
 
 @given(many, many)
-def test_merging_again_changes_nothing(former: list[Row], new: list[Row]) -> None:
+def test_merging_again_changes_nothing(former: list[CoverageRow], new: list[CoverageRow]) -> None:
     once = ledger.merge(ledger.merge({}, former), new)
     assert ledger.merge(once, new) == once
 
 
 @given(many, many)
-def test_the_later_measure_stands_in_whichever_order_they_come(first: list[Row], second: list[Row]) -> None:
+def test_the_later_measure_stands_in_whichever_order_they_come(
+    first: list[CoverageRow], second: list[CoverageRow]
+) -> None:
     one = ledger.merge(ledger.merge({}, first), second)
     other = ledger.merge(ledger.merge({}, second), first)
     assert {key: row.measured_at for key, row in one.items()} == {

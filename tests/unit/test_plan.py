@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from include.coverage import plan
 from include.coverage.judge import Gap, GapState, Measures, deadline
-from include.coverage.ledger import Row
+from include.coverage.ledger import CoverageRow
 from include.coverage.measure import RangeError, windows
 from include.coverage.plan import Recovery, Rerun, Runs, Way
 from include.coverage.stretch import Stretch
@@ -23,7 +23,7 @@ TEN = Window.parse("2026-11-20T10")
 NOW = datetime(2026, 11, 20, 12, 20, tzinfo=UTC)
 NOTHING = Runs(scheduled=False, active=False, next_scheduled=None)
 
-COMPLETE = Row(
+COMPLETE = CoverageRow(
     topic="ukraine",
     window=TEN,
     measures=Measures(raw_ids=10, labeled_ids=10),
@@ -45,11 +45,11 @@ def gap(window: Window, state: GapState = GapState.OPEN, approved: bool = False)
     return Gap(stretch, state, deadline(stretch), approved)
 
 
-def outage(window: Window, **options: bool) -> Row:
+def outage(window: Window, **options: bool) -> CoverageRow:
     return replace(COMPLETE, window=window, verdict=Verdict.OUTAGE, gaps=(gap(window, **options),))
 
 
-def recoveries(rows: list[Row], left: int = 1_000_000, posts: int = 100) -> list[Recovery]:
+def recoveries(rows: list[CoverageRow], left: int = 1_000_000, posts: int = 100) -> list[Recovery]:
     return plan.recoveries(rows, TEN.start - HOUR, left, lambda *_: posts, lambda _: 50)
 
 

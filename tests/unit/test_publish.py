@@ -550,7 +550,7 @@ def test_what_an_hour_knows_of_edits_is_told_once(s3: S3Client) -> None:
     put_versions(s3, {FIRST: 1, SECOND: 2, THIRD: 3})
     key = layout.edits_key(WINDOW, NEXT)
 
-    def told() -> storage.Version | None:
+    def told() -> storage.ObjectVersion | None:
         return storage.current(s3, BUCKET, key)
 
     transform(s3)

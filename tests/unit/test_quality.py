@@ -21,7 +21,7 @@ from include.lake.schemas import LABELED
 from include.quality import suites
 from include.quality.checks import check_labeled, check_predictions, check_raw
 from include.quality.runner import QualityError, QualityResult, run_suite
-from include.quality.suites import BLOCKS, Rule, Suite
+from include.quality.suites import BLOCKS, Expectation, Suite
 from include.training import hours
 from tests.unit import support_hour as hour
 from tests.unit.support_hour import BUCKET, SETTINGS, TOPICS, WINDOW, line, tweet, tweet_id
@@ -159,7 +159,7 @@ def test_an_object_that_is_replaced_while_it_is_checked_is_no_result(
 ) -> None:
     this, current = published(s3, prepared(s3)), storage.current
 
-    def found_before_it_is_replaced(*arguments: Any) -> storage.Version | None:
+    def found_before_it_is_replaced(*arguments: Any) -> storage.ObjectVersion | None:
         version = current(*arguments)
         return version and replace(version, etag='"of the object before"')
 
@@ -260,7 +260,7 @@ def test_a_few_unanswered_tweets_are_no_warning() -> None:
 
 def test_a_rule_that_cannot_be_evaluated_blocks_whatever_its_severity() -> None:
     suite = suites.labeled(WINDOW, TOPICS)
-    rule = Rule(suites.WARNS, "why", "ExpectColumnValuesToNotBeNull", {"column": "no_such_column"})
+    rule = Expectation(suites.WARNS, "why", "ExpectColumnValuesToNotBeNull", {"column": "no_such_column"})
     other = Suite("labeled", {"rows": [rule]})
     [failure] = run_suite(other, rows(suite)).failures
     assert failure.severity == BLOCKS

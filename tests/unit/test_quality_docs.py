@@ -9,16 +9,16 @@ import pandas as pd
 
 from include.quality.docs import render
 from include.quality.runner import document, observed, run_suite
-from include.quality.suites import BLOCKS, WARNS, Rule, Suite
+from include.quality.suites import BLOCKS, WARNS, Expectation, Suite
 
 SUITE = Suite(
     "raw",
     {
         "rows": [
-            Rule(BLOCKS, "ids are ids", "ExpectColumnValuesToBeUnique", {"column": "n"}),
-            Rule(BLOCKS, "a < b", "ExpectColumnValuesToBeBetween", {"column": "n", "max_value": 1}),
-            Rule(WARNS, "odd", "ExpectColumnValuesToBeInSet", {"column": "n", "value_set": ["<b>"]}),
-            Rule(WARNS, "gone", "ExpectColumnValuesToNotBeNull", {"column": "missing"}),
+            Expectation(BLOCKS, "ids are ids", "ExpectColumnValuesToBeUnique", {"column": "n"}),
+            Expectation(BLOCKS, "a < b", "ExpectColumnValuesToBeBetween", {"column": "n", "max_value": 1}),
+            Expectation(WARNS, "odd", "ExpectColumnValuesToBeInSet", {"column": "n", "value_set": ["<b>"]}),
+            Expectation(WARNS, "gone", "ExpectColumnValuesToNotBeNull", {"column": "missing"}),
         ]
     },
 )
@@ -58,11 +58,13 @@ def test_observed_values_are_ranges_nulls_and_expected_values_never_ids_or_other
     seen = {
         rule.subject + rule.expectation.removeprefix("ExpectColumnValues"): observed(rows, rule)
         for rule in (
-            Rule(WARNS, "", "ExpectColumnValuesToNotBeNull", {"column": "n"}),
-            Rule(WARNS, "", "ExpectColumnValuesToBeUnique", {"column": "tweet_id"}),
-            Rule(WARNS, "", "ExpectColumnValuesToBeBetween", {"column": "tweet_id", "max_value": 1}),
-            Rule(WARNS, "", "ExpectColumnValuesToBeBetween", {"column": "share", "max_value": 1}),
-            Rule(WARNS, "", "ExpectColumnValuesToBeInSet", {"column": "tag", "value_set": ["a", "b", "c"]}),
+            Expectation(WARNS, "", "ExpectColumnValuesToNotBeNull", {"column": "n"}),
+            Expectation(WARNS, "", "ExpectColumnValuesToBeUnique", {"column": "tweet_id"}),
+            Expectation(WARNS, "", "ExpectColumnValuesToBeBetween", {"column": "tweet_id", "max_value": 1}),
+            Expectation(WARNS, "", "ExpectColumnValuesToBeBetween", {"column": "share", "max_value": 1}),
+            Expectation(
+                WARNS, "", "ExpectColumnValuesToBeInSet", {"column": "tag", "value_set": ["a", "b", "c"]}
+            ),
         )
     }
     assert seen == {

@@ -19,7 +19,7 @@ from types_boto3_s3 import S3Client
 
 from include.coverage.judge import GapState
 from include.coverage.plan import Recovery
-from include.coverage.recover import Outcome, recover
+from include.coverage.recover import RecoveryOutcome, recover
 from include.coverage.stretch import Stretch
 from include.lake import storage
 from include.lake.layout import quarantine_prefix, raw_prefix, recovered_key, recovered_stretch
@@ -89,7 +89,7 @@ def run(
     topics: Topics = TOPICS,
     attempt: str = "1",
     owner: str = "a run",
-) -> Outcome:
+) -> RecoveryOutcome:
     return recover(s3, x, SETTINGS, one_query(topics), recovery, attempt, owner)
 
 
@@ -118,7 +118,7 @@ def budget(posts: int) -> Topics:
 def test_just_the_stretch_is_written_into_one_object_and_what_it_cost_is_recorded(s3: S3Client) -> None:
     inside = ids(250)
     before, after = lowest_id(STRETCH.start) - 1, lowest_id(STRETCH.end)
-    assert run(s3, X([*inside, before, after])) == Outcome(GapState.FILLED, 250, 250, None, 250)
+    assert run(s3, X([*inside, before, after])) == RecoveryOutcome(GapState.FILLED, 250, 250, None, 250)
     assert sorted(written(s3)) == inside
     assert bought(s3) == 250
 
@@ -127,7 +127,7 @@ def test_what_was_recovered_is_not_bought_again(s3: S3Client) -> None:
     """A task that is cleared, or an approval that comes after another run has filled the gap."""
     run(s3, X(ids(5)))
     x = X(ids(7))
-    assert run(s3, x, replace(RECOVERY, approved=True), attempt="2") == Outcome(GapState.FILLED, 0, 0)
+    assert run(s3, x, replace(RECOVERY, approved=True), attempt="2") == RecoveryOutcome(GapState.FILLED, 0, 0)
     assert (x.calls, bought(s3), len(written(s3))) == (0, 5, 5)
     assert keys(s3, "work/recovery/") == []
 
@@ -149,7 +149,7 @@ def test_only_the_sample_in_force_is_kept_and_all_of_it_paid(s3: S3Client) -> No
 
 
 def test_nothing_found_is_written_too_since_it_shows_that_it_was_searched(s3: S3Client) -> None:
-    assert run(s3, X([])) == Outcome(GapState.FILLED, 0, 0)
+    assert run(s3, X([])) == RecoveryOutcome(GapState.FILLED, 0, 0)
     assert written(s3) == []
     assert bought(s3) == 0
 
@@ -172,7 +172,7 @@ def test_a_stretch_that_does_not_fit_into_the_budget_is_not_written_in_part(s3: 
 
 def test_what_a_person_has_approved_may_cost_more_than_the_budget(s3: S3Client) -> None:
     outcome = run(s3, X(ids(300)), replace(RECOVERY, approved=True), topics=budget(150))
-    assert outcome == Outcome(GapState.FILLED, 300, 300, None, 300)
+    assert outcome == RecoveryOutcome(GapState.FILLED, 300, 300, None, 300)
 
 
 class Killed(BaseException):
@@ -299,7 +299,7 @@ def test_four_recoveries_at_once_do_not_exceed_the_budget(s3: S3Client) -> None:
     ]
     found = [number for stretch in stretches for number in ids(300, stretch.start)]
 
-    def one(number: int) -> Outcome:
+    def one(number: int) -> RecoveryOutcome:
         recovery = replace(RECOVERY, stretch=stretches[number])
         return run(s3, X(found), recovery, budget(500), attempt=str(number), owner=str(number))
 
@@ -312,7 +312,7 @@ def test_four_recoveries_at_once_do_not_exceed_the_budget(s3: S3Client) -> None:
 def test_what_search_no_longer_reaches_is_given_up(s3: S3Client) -> None:
     old = Stretch(STRETCH.start - timedelta(days=8), STRETCH.end - timedelta(days=8))
     outcome = run(s3, X([]), replace(RECOVERY, stretch=old))
-    assert outcome == Outcome(GapState.UNRECOVERABLE, 0, 0, "search reaches back 7 days only")
+    assert outcome == RecoveryOutcome(GapState.UNRECOVERABLE, 0, 0, "search reaches back 7 days only")
 
 
 moments = st.integers(to_milliseconds(WINDOW.start), to_milliseconds(WINDOW.end)).map(from_milliseconds)

@@ -15,8 +15,8 @@ from include.settings import Settings
 from include.x.query import RULE_LENGTH, SEARCH_LENGTH, stream_rule
 from include.x.rules import (
     PresentRule,
-    Rule,
     RulesError,
+    StreamRule,
     apply,
     compile_rules,
     plan,
@@ -113,11 +113,11 @@ def test_the_hash_names_the_keywords_and_nothing_else() -> None:
     assert rule_hash(topics(("tea", "te"), ("cafe",))) != same
 
 
-rule_lists = st.lists(st.builds(Rule, st.sampled_from("abc"), st.sampled_from("uvwxyz")), unique=True)
+rule_lists = st.lists(st.builds(StreamRule, st.sampled_from("abc"), st.sampled_from("uvwxyz")), unique=True)
 
 
 @given(rule_lists, rule_lists)
-def test_a_plan_carried_out_leaves_nothing_to_do(wanted: list[Rule], had: list[Rule]) -> None:
+def test_a_plan_carried_out_leaves_nothing_to_do(wanted: list[StreamRule], had: list[StreamRule]) -> None:
     present = [PresentRule(str(number), rule) for number, rule in enumerate(had)]
     changes = plan(wanted, present)
     left = [existing for existing in present if existing not in changes.delete]
@@ -151,7 +151,9 @@ class RecordingX:
             if added["value"] in {rule.value for rule in self.rules.values()}:
                 return Answer({"errors": [{"title": "DuplicateRule", "value": added["value"]}]})
             if not params.get("dry_run"):
-                self.rules[f"id{len(self.calls)}-{len(self.rules)}"] = Rule(added["tag"], added["value"])
+                self.rules[f"id{len(self.calls)}-{len(self.rules)}"] = StreamRule(
+                    added["tag"], added["value"]
+                )
         return Answer({"meta": {}})
 
     def _page(self, params: Any) -> Any:
@@ -169,12 +171,12 @@ class Answer:
         return self.body
 
 
-OLD = [PresentRule(str(number), Rule("tea", f"old{number}")) for number in range(5)]
+OLD = [PresentRule(str(number), StreamRule("tea", f"old{number}")) for number in range(5)]
 
 
 def test_rules_are_added_before_others_are_deleted_and_wanted_ones_stay() -> None:
     x = RecordingX(OLD)
-    wanted = [OLD[3].rule, Rule("coffee", "new")]
+    wanted = [OLD[3].rule, StreamRule("coffee", "new")]
     apply(x, plan(wanted, present_rules(x)))
     assert x.calls == ["try 1", "add 1", "delete 4"]
     assert set(x.rules.values()) == set(wanted)
@@ -185,16 +187,16 @@ def test_rules_are_added_before_others_are_deleted_and_wanted_ones_stay() -> Non
 def test_a_rule_that_x_refuses_changes_nothing_and_says_why() -> None:
     x = RecordingX(OLD, refused="bad")
     with pytest.raises(RulesError, match="Invalid Rule: no viable alternative"):
-        apply(x, plan([Rule("tea", "bad")], present_rules(x)))
+        apply(x, plan([StreamRule("tea", "bad")], present_rules(x)))
     assert x.calls == ["try 1"]
     assert len(x.rules) == 5
 
 
 def test_a_tag_that_changes_makes_room_first_because_x_takes_no_text_twice() -> None:
     x = RecordingX(OLD[:1])
-    apply(x, plan([Rule("coffee", "old0")], present_rules(x)))
+    apply(x, plan([StreamRule("coffee", "old0")], present_rules(x)))
     assert x.calls == ["delete 1", "add 1"]
-    assert list(x.rules.values()) == [Rule("coffee", "old0")]
+    assert list(x.rules.values()) == [StreamRule("coffee", "old0")]
 
 
 def test_a_bad_request_tells_xs_reasons() -> None:
@@ -210,4 +212,4 @@ def test_a_bad_request_tells_xs_reasons() -> None:
             raise tweepy.BadRequest(Response())
 
     with pytest.raises(RulesError, match="Invalid Request: too long"):
-        apply(Refusing(), plan([Rule("tea", "x")], []))
+        apply(Refusing(), plan([StreamRule("tea", "x")], []))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from include.settings import Settings
 from include.x import snowflake
 from include.x.budget import BudgetError
-from include.x.client import RefusedError
+from include.x.client import RequestRefusedError
 from include.x.records import iso
 from include.x.rules import rule_hash
 from include.x.search import Counts, Memory, PatienceError, SearchError, count, sampled, search
@@ -378,7 +378,7 @@ def test_what_waiting_does_not_mend_is_never_waited_for(
     x.failures = [error]
     x.get_recent_tweets_count = x.search_recent_tweets
     slept: list[float] = []
-    with pytest.raises(RefusedError, match=f"X says {error.response.status_code}"):
+    with pytest.raises(RequestRefusedError, match=f"X says {error.response.status_code}"):
         ask(x, topics, "ukraine", START, END, clock=lambda: NOW, sleep=slept.append)
     assert slept == []
 
@@ -402,7 +402,7 @@ def test_a_page_is_reserved_before_it_is_asked_for_and_stays_so_where_x_may_have
     assert purse.left == 400
     purse = Purse(500)
     x.failures = [refused(402)]
-    with pytest.raises(RefusedError):
+    with pytest.raises(RequestRefusedError):
         list(recovered(x, topics, purse=purse))
     assert purse.left == 500
 

@@ -183,7 +183,7 @@ def test_a_lost_race_is_decided_anew_on_what_stands_there_now(s3: S3Client, ther
         storage.put(s3, BUCKET, "k", b"0")
     seen: list[bytes | None] = []
 
-    def decide(found: storage.Version | None) -> storage.Content:
+    def decide(found: storage.ObjectVersion | None) -> storage.Content:
         seen.append(storage.read(s3, BUCKET, "k", found.etag) if found else None)
         if len(seen) == 1:
             storage.put(s3, BUCKET, "k", b"intruder")
@@ -198,7 +198,7 @@ def test_an_object_deleted_between_reading_and_writing_is_decided_anew(s3: S3Cli
     storage.put(s3, BUCKET, "k", b"0")
     seen = []
 
-    def decide(found: storage.Version | None) -> storage.Content:
+    def decide(found: storage.ObjectVersion | None) -> storage.Content:
         seen.append(found is not None)
         if found:
             s3.delete_object(Bucket=BUCKET, Key="k")
@@ -211,7 +211,7 @@ def test_an_object_deleted_between_reading_and_writing_is_decided_anew(s3: S3Cli
 def test_a_race_that_is_lost_each_time_ends_with_an_error(s3: S3Client) -> None:
     count = iter(range(100))
 
-    def decide(_: storage.Version | None) -> storage.Content:
+    def decide(_: storage.ObjectVersion | None) -> storage.Content:
         storage.put(s3, BUCKET, "k", f"intruder {next(count)}".encode())
         return storage.Content(b"mine")
 
@@ -222,7 +222,7 @@ def test_a_race_that_is_lost_each_time_ends_with_an_error(s3: S3Client) -> None:
 def test_an_error_that_is_no_race_is_not_retried(s3: S3Client) -> None:
     decided = []
 
-    def decide(_: storage.Version | None) -> storage.Content:
+    def decide(_: storage.ObjectVersion | None) -> storage.Content:
         decided.append(True)
         return storage.Content(b"")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from include.lake import layout
 from include.training import hours, wheel
-from include.training.decision import decide
+from include.training.decision import decide_promotion
 from include.training.metrics import scores
 from include.training.parameters import ParameterError, Parameters
 from include.window import Window
@@ -132,7 +132,7 @@ class TestScores:
 
 class TestGate:
     def test_without_a_champion_the_first_becomes_it(self) -> None:
-        decision = decide({"macro_f1": 0.1, "rows": 100.0}, None, 0.01)
+        decision = decide_promotion({"macro_f1": 0.1, "rows": 100.0}, None, 0.01)
         assert decision.promoted
         assert "first champion" in decision.reason
 
@@ -149,7 +149,9 @@ class TestGate:
     def test_only_what_is_better_by_the_margin_is_promoted(
         self, candidate: float, champion: float, margin: float, promoted: bool
     ) -> None:
-        decision = decide({"macro_f1": candidate, "rows": 9.0}, {"macro_f1": champion, "rows": 9.0}, margin)
+        decision = decide_promotion(
+            {"macro_f1": candidate, "rows": 9.0}, {"macro_f1": champion, "rows": 9.0}, margin
+        )
         assert decision.promoted == promoted
         assert f"{champion:.4f}" in decision.reason
 

@@ -159,7 +159,7 @@ export async function snapshot(id, before = null) {
 }
 
 const recoveries = (found) => found.tasks.filter((task) => task.task_id.startsWith("recover") && task.map_index >= 0);
-const SETTLED = ["success", "failed", "skipped", "upstream_failed", "removed"];
+const FINISHED = ["success", "failed", "skipped", "upstream_failed", "removed"];
 
 /** Whether nothing more will change: the run is over, and so are those of transform that it asked for. */
 export const isOver = (found) => !isActive(found.run) && ![...found.transforms.values()].some((state) => ACTIVE.includes(state));
@@ -178,9 +178,9 @@ export function standing(found) {
     if (states.includes("failed")) return { words: "Transforming again failed", kind: "bad" };
     return { words: dry ? "Planned; nothing was changed" : "Done", kind: "good" };
   }
-  if (!tasks.some((task) => task.task_id === "plan" && SETTLED.includes(task.state))) return { words: "Measuring and planning", kind: "active" };
+  if (!tasks.some((task) => task.task_id === "plan" && FINISHED.includes(task.state))) return { words: "Measuring and planning", kind: "active" };
   const mapped = recoveries(found);
-  const settled = mapped.filter((task) => SETTLED.includes(task.state)).length;
+  const settled = mapped.filter((task) => FINISHED.includes(task.state)).length;
   if (settled < mapped.length) return { words: `Recovering: ${settled} of ${mapped.length} stretches`, kind: "active" };
   return { words: dry ? "Ending" : "Deciding what to transform again", kind: "active" };
 }
@@ -199,7 +199,7 @@ export function progress(found) {
   const started = recoveries(found).filter((task) => task.rendered_map_index);
   for (const task of started) marks.delete(task.rendered_map_index);
   for (const task of started) {
-    add(task.rendered_map_index, task.state === "success" ? "done" : SETTLED.includes(task.state) ? "failed" : "active");
+    add(task.rendered_map_index, task.state === "success" ? "done" : FINISHED.includes(task.state) ? "failed" : "active");
   }
   for (const one of found.outcomes?.recovered ?? []) if (one.state !== "filled") marks.set(`${one.topic} ${one.hour}`, "failed");
   for (const one of found.outcomes?.reruns ?? []) {
