@@ -71,7 +71,10 @@ with DAG(
     },
     params={
         "start": Param(
-            None, title="First hour", description="Such as 2026-11-20T05; empty: what search reaches", **HOUR
+            None,
+            title="First hour",
+            description="Such as 2026-11-20T05; empty: what search reaches",
+            **HOUR,
         ),
         "end": Param(None, title="End", description="The hour before which it ends; empty: now", **HOUR),
         "dry_run": Param(True, type="boolean", title="Only plan", description="A scheduled run is never dry"),
@@ -100,7 +103,7 @@ with DAG(
         retries=0,
         trigger_rule=TriggerRule.ALL_DONE,
         # It fails where any task did, so people are told once.
-        on_failure_callback=told.Notify(told.coverage_failed, told.coverage_key),
+        on_failure_callback=told.Notify(told.coverage_failed, told.coverage_alarm_key),
     )
     [plan, recover] >> decide
     rerun >> report

@@ -28,7 +28,7 @@ import pendulum
 from airflow.sdk import DAG
 
 from include.operators import insights as tasks
-from include.operators.assets import LABELED, PREDICTED
+from include.operators.assets import LABELED_ASSET, PREDICTED_ASSET
 from include.operators.links import AthenaLink, give
 from include.operators.notifications import Notify, run_failed
 from include.operators.quality import QualityLink
@@ -37,7 +37,7 @@ with DAG(
     dag_id="insights",
     description="Aggregates the lake for the dashboards",
     doc_md=__doc__,
-    schedule=LABELED | PREDICTED,
+    schedule=LABELED_ASSET | PREDICTED_ASSET,
     catchup=False,
     max_active_runs=1,
     on_failure_callback=Notify(run_failed),

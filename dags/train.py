@@ -30,7 +30,7 @@ import pendulum
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 
 from include.operators import training as tasks
-from include.operators.assets import PREDICTED
+from include.operators.assets import PREDICTED_ASSET
 from include.operators.databricks import DatabricksWorkflow
 from include.operators.links import give
 from include.operators.notifications import Notify, run_failed
@@ -79,7 +79,7 @@ with DAG(
     predicted: Any = predict.output
     gated: Any = gate.output
     checked: Any = tasks.check()
-    reported: Any = tasks.report.override(outlets=[PREDICTED])(predicted, gated, checked)
+    reported: Any = tasks.report.override(outlets=[PREDICTED_ASSET])(predicted, gated, checked)
     predict >> checked
     give(QualityLink(), checked)
     give(tasks.ModelLink(), reported)

@@ -32,7 +32,7 @@ import pendulum
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 
 from include.operators import transform as tasks
-from include.operators.assets import LABELED
+from include.operators.assets import LABELED_ASSET
 from include.operators.delivery import DeliveryWatermarkSensor
 from include.operators.links import give
 from include.operators.notifications import Notify, late_alert, run_failed
@@ -92,7 +92,7 @@ with DAG(
     )
     sentiment: Any = label.output
     published = tasks.publish(hour["prepared"], sentiment, translation)
-    checked = tasks.check_labeled.override(outlets=[LABELED])(hour["prepared"])
+    checked = tasks.check_labeled.override(outlets=[LABELED_ASSET])(hour["prepared"])
 
     delivered >> hour
     give(QualityLink(), raw_checked, checked)

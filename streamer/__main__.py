@@ -159,7 +159,7 @@ def _rules(*, apply: bool, counted_hours: int) -> int:
     topics = load(settings().topics_file)
     client = api_client(settings(), _token())
     changes = rules.plan(rules.compile_rules(topics, topics.collection.sample), rules.present_rules(client))
-    refused = rules.verdicts(client, changes.add)
+    refused = rules.rejections(client, changes.add)
     for sign, listed in (
         ("keep", [existing.rule for existing in changes.keep]),
         ("add", changes.add),

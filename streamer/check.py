@@ -93,7 +93,7 @@ def _rules(client: tweepy.Client, topics: Topics) -> Iterator[Finding]:
     try:
         wanted = rules.compile_rules(topics, topics.collection.sample)
         changes = rules.plan(wanted, rules.present_rules(client))
-        refused = {rule.tag: said for rule, said in rules.verdicts(client, changes.add).items() if said}
+        refused = {rule.tag: said for rule, said in rules.rejections(client, changes.add).items() if said}
     except (tweepy.TweepyException, requests.RequestException, rules.RulesError) as error:
         yield Finding("rules", False, _told(error), "try again; see `streamer rules plan`")
         return

@@ -316,7 +316,7 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
         beats = _heartbeats(identity, window, until)
         put(f"{layout.heartbeats_prefix(window)}{settings.delivery_stream}-1.gz", beats)
     prepared = prepare.prepare(s3, settings, topics.names, HOUR, b"the key of the documentation")
-    answered = _judge(s3, settings, prepare.compose_sentiment_input(s3, settings, prepared, None))
+    answered = _answer(s3, settings, prepare.compose_sentiment_input(s3, settings, prepared, None))
     engine = models.resolve(settings, s3).sentiment.engine
     published = publish.publish(s3, settings, prepared, answered, engine, None, models.NO_ENGINE)
     _predict(s3, settings, published.keys)
@@ -341,7 +341,7 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
     return samples
 
 
-def _judge(s3: Any, settings: Settings, prefix: str) -> str:
+def _answer(s3: Any, settings: Settings, prefix: str) -> str:
     """What SageMaker would write of a job with this input; gives the output's key prefix."""
     handler = _inference()
     model = handler.model_fn(str(ROOT / "include" / "labeling" / "ngram"))

@@ -137,8 +137,8 @@ def changed_days(s3: S3Client, settings: Settings, topics: Sequence[str]) -> lis
     days = []
     for day, now in inputs(s3, settings, topics).items():
         found = storage.current(s3, settings.bucket, layout.aggregate_key(day))
-        verdict = quality.find(s3, settings.bucket, "opinion", day)
-        unproved = found is not None and verdict != quality.CheckResult(blocks=False, state=found.etag)
+        checked = quality.find(s3, settings.bucket, "opinion", day)
+        unproved = found is not None and checked != quality.CheckResult(blocks=False, state=found.etag)
         if unproved or _is_due(s3, settings, now, found):
             days.append(day)
     return days
@@ -148,8 +148,8 @@ def _is_due(s3: S3Client, settings: Settings, now: DayInputs, found: storage.Obj
     """Whether a day has to be aggregated, and may be: not while the check of one of its hours blocks."""
     if not now.outdates(found.metadata if found else None):
         return False
-    verdicts = {hour: quality.find(s3, settings.bucket, "labeled", hour) for hour in now.hours}
-    blocked = [hour.label for hour, verdict in verdicts.items() if verdict and verdict.blocks]
+    checks = {hour: quality.find(s3, settings.bucket, "labeled", hour) for hour in now.hours}
+    blocked = [hour.label for hour, check in checks.items() if check and check.blocks]
     if blocked:
         log.warning("aggregate day=%s waits for hours whose check blocks: %s", now.day, ", ".join(blocked))
     return not blocked

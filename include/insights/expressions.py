@@ -24,7 +24,7 @@ import numpy.typing as npt
 type Numbers = npt.NDArray[np.float64]
 """One number a group; NaN stands for null."""
 
-AGGREGATES = ("sum", "max")
+AGGREGATE_FUNCTIONS = ("sum", "max")
 COMPARISONS = ("=", "<>", "<", "<=", ">", ">=")
 
 _TOKEN = re.compile(
@@ -137,7 +137,7 @@ def parse_head(text: str) -> tuple[str, tuple[str, ...]]:
     if not found:
         raise ExpressionError(f"'{text}' is no head of a function; write it like low(p, n)")
     name, names = found[1], tuple(part.strip() for part in found[2].split(","))
-    if name in (*AGGREGATES, "sqrt", "ifelse"):
+    if name in (*AGGREGATE_FUNCTIONS, "sqrt", "ifelse"):
         raise ExpressionError(f"'{name}' is a function of the language itself")
     if len(set(names)) != len(names):
         raise ExpressionError(f"two parameters of '{name}' have the same name")
@@ -220,7 +220,7 @@ class _Parser:
         if not self._peek("("):
             return Reference(text)
         self._at += 1
-        if text in AGGREGATES:
+        if text in AGGREGATE_FUNCTIONS:
             return self._aggregate(text)
         if text == "sqrt":
             result = Root(self._sum())
@@ -274,7 +274,7 @@ class _Parser:
 
     def _call(self, name: str, position: int) -> Expression:
         if name not in self._functions:
-            known = ", ".join([*AGGREGATES, "sqrt", "ifelse", *self._functions])
+            known = ", ".join([*AGGREGATE_FUNCTIONS, "sqrt", "ifelse", *self._functions])
             self._refuse(f"there is no function '{name}'; there are {known}", position)
         function = self._functions[name]
         arguments = [self._sum()]

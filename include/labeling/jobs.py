@@ -33,7 +33,7 @@ ENDED = frozenset({COMPLETED, STOPPED, "Failed"})
 CONTENT_TYPE = "application/jsonlines"
 
 _MAX_PAYLOAD_MB = 1
-LONGEST_LINE = _MAX_PAYLOAD_MB * 1_000_000
+LONGEST_INPUT_LINE = _MAX_PAYLOAD_MB * 1_000_000
 """Bytes of one line of input: a line beyond SageMaker's MaxPayloadInMB fails the whole job."""
 
 # "ValidationException" is what SageMaker answers, "ResourceNotFound" what its API reference promises.
@@ -81,7 +81,7 @@ class Started:
     created: bool
 
 
-def list_inputs(s3: S3Client, bucket: str, prefix: str) -> list[tuple[str, str]]:
+def list_job_objects(s3: S3Client, bucket: str, prefix: str) -> list[tuple[str, str]]:
     """Key and ETag of every object under ``prefix``, sorted."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     return sorted((each["Key"], each["ETag"]) for page in pages for each in page.get("Contents", []))
@@ -132,7 +132,7 @@ def plan(
 
 def missing_outputs(s3: S3Client, job: Job) -> list[str]:
     """The keys that the job should have left and that are not there (any more)."""
-    return sorted(job.outputs - {key for key, _ in list_inputs(s3, job.bucket, job.output_prefix)})
+    return sorted(job.outputs - {key for key, _ in list_job_objects(s3, job.bucket, job.output_prefix)})
 
 
 def describe(sagemaker: SageMakerClient, name: str) -> tuple[str, str] | None:

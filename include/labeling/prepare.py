@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from include.labeling import payload
-from include.labeling.jobs import LONGEST_LINE
+from include.labeling.jobs import LONGEST_INPUT_LINE
 from include.lake import layout, storage
 from include.lake.schemas import LABELED, UNNAMED_LANGUAGES
 from include.settings import Settings
@@ -376,7 +376,7 @@ def _line(tweet_id: int | str, text: str, lang: str) -> bytes:
 def _fits(tweet_id: int | str, text: str, lang: str) -> bool:
     """Whether a model can be asked about a tweet at all."""
     # A character takes at most 12 bytes of JSON, so that most texts need no look.
-    return len(text) < LONGEST_LINE // 16 or len(_line(tweet_id, text, lang)) <= LONGEST_LINE
+    return len(text) < LONGEST_INPUT_LINE // 16 or len(_line(tweet_id, text, lang)) <= LONGEST_INPUT_LINE
 
 
 def _lines(s3: S3Client, bucket: str, entry: storage.Object) -> Iterator[bytes | None]:
@@ -622,11 +622,11 @@ class _Writer:
             pc.binary_length(table.column(name)).fill_null(0).to_numpy()[chosen] for name in ("text", "lang")
         ]
         for index in np.flatnonzero(
-            (reason == _USABLE) & (sum(sizes) > LONGEST_LINE // _ESCAPED - 100)
+            (reason == _USABLE) & (sum(sizes) > LONGEST_INPUT_LINE // _ESCAPED - 100)
         ).tolist():
             row = int(chosen[index])
             tweet_id, text, lang = (table.column(name)[row].as_py() for name in _ASKED)
-            if len(_line(tweet_id, text, lang or "")) > LONGEST_LINE:
+            if len(_line(tweet_id, text, lang or "")) > LONGEST_INPUT_LINE:
                 reason[index] = _TOO_LARGE
 
     def _collapse(self, table: pa.Table) -> tuple[Any, Any]:

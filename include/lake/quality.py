@@ -21,10 +21,10 @@ class CheckResult:
 
 
 def keep(
-    s3: S3Client, bucket: str, suite: str, period: Window | str, verdict: CheckResult, document: bytes
+    s3: S3Client, bucket: str, suite: str, period: Window | str, result: CheckResult, document: bytes
 ) -> None:
     """Keeps the last result of a suite on an hour or a day, instead of the one before."""
-    metadata = {"blocks": str(int(verdict.blocks)), "state": verdict.state}
+    metadata = {"blocks": str(int(result.blocks)), "state": result.state}
     storage.put(s3, bucket, layout.quality_key(suite, period), storage.Content(document, metadata))
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from airflow.sdk import Asset
 
-LABELED = Asset(name="labeled", uri="x-opinion://lake/labeled")
+LABELED_ASSET = Asset(name="labeled", uri="x-opinion://lake/labeled")
 """Labeled hours; an event's extra holds the ``window``."""
 
-PREDICTED = Asset(name="predicted", uri="x-opinion://lake/predicted")
+PREDICTED_ASSET = Asset(name="predicted", uri="x-opinion://lake/predicted")
 """The predictions of the champion."""

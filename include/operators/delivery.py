@@ -29,10 +29,10 @@ def _delivery(window: Window) -> DeliveryWatch:
     return DeliveryWatch(client("s3"), client("firehose"), settings(), window)
 
 
-def _result(verdict: DeliveryStatus) -> dict[str, str | None]:
+def _result(status: DeliveryStatus) -> dict[str, str | None]:
     return {
-        "reason": verdict.reason,
-        "watermark": verdict.proof.watermark.isoformat() if verdict.proof else None,
+        "reason": status.reason,
+        "watermark": status.proof.watermark.isoformat() if status.proof else None,
     }
 
 
@@ -48,7 +48,7 @@ class DeliveryTrigger(BaseTrigger):
         return f"{__name__}.{type(self).__name__}", {"window": self.window}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Looks again when the verdict says so: at a known time once the proof has landed.
+        """Looks again when the status says: at a known time once the proof has landed.
 
         Waits before the first look: the scheduler takes a task that resumes before it was seen to defer for
         dead, and the sensor has just looked.
@@ -57,11 +57,11 @@ class DeliveryTrigger(BaseTrigger):
         await asyncio.sleep(_PAUSE)
         while True:
             now = datetime.now(UTC)
-            verdict = await asyncio.to_thread(delivery.look, now)
-            if verdict.through:
-                yield TriggerEvent(_result(verdict))  # type: ignore[no-untyped-call]
+            status = await asyncio.to_thread(delivery.look, now)
+            if status.through:
+                yield TriggerEvent(_result(status))  # type: ignore[no-untyped-call]
                 return
-            await asyncio.sleep(max((verdict.look_again - now).total_seconds(), 0.1))
+            await asyncio.sleep(max((status.look_again - now).total_seconds(), 0.1))
 
 
 class DeliveryWatermarkSensor(BaseOperator):
@@ -80,11 +80,11 @@ class DeliveryWatermarkSensor(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, str | None]:
         """Looks once and goes on, or defers."""
-        verdict = _delivery(Window.parse(self.window)).look(datetime.now(UTC))
-        if not verdict.through:
+        status = _delivery(Window.parse(self.window)).look(datetime.now(UTC))
+        if not status.through:
             self.log.info("window=%s is not through yet, waiting", self.window)
             self._wait()
-        return self.go_on(context, _result(verdict))
+        return self.go_on(context, _result(status))
 
     def go_on(self, _context: Context, event: dict[str, str | None]) -> dict[str, str | None]:
         """Says on what evidence the window is worked on."""

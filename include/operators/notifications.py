@@ -267,7 +267,7 @@ def coverage_failed(context: Context) -> Message:
     )
 
 
-def coverage_key(context: Context) -> str:
+def coverage_alarm_key(context: Context) -> str:
     """One message a day for the same problem."""
     error = context.get("exception")
     return f"coverage {datetime.now(UTC):%Y-%m-%d} {getattr(error, 'problem', None) or error}"

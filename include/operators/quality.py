@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowFailException
 
-PAGES = "x-opinion/quality"
+RESULT_PAGES = "x-opinion/quality"
 """Where the plugin shows results, below Airflow's own address."""
 
 _FOUND = "quality_result"
@@ -44,4 +44,4 @@ class QualityLink(BaseOperatorLink):
 
         found = ti_key.xcom_pull(task_ids=operator.task_id, key=_FOUND)
         base = str(conf.get("api", "base_url", fallback="")).rstrip("/")
-        return f"{base}/{PAGES}/{found}" if found else ""
+        return f"{base}/{RESULT_PAGES}/{found}" if found else ""

@@ -112,7 +112,7 @@ class BatchTransformOperator(BaseOperator):
             )
         if not self.input_prefix:
             raise AirflowSkipException(f"there is nothing to ask the {self.stage} model")
-        inputs = jobs.list_inputs(s3, settings().bucket, self.input_prefix)
+        inputs = jobs.list_job_objects(s3, settings().bucket, self.input_prefix)
         if not inputs:
             raise jobs.JobError(
                 f"{self.input_prefix} is empty: work files expire; clear this run from the task 'prepare' on"
@@ -167,7 +167,7 @@ class BatchTransformOperator(BaseOperator):
         models.check_unreplaced(
             client("s3"), result["artifact"], written, jobs.began(client("sagemaker"), name)
         )
-        there = {key for key, _ in jobs.list_inputs(client("s3"), settings().bucket, result["output"])}
+        there = {key for key, _ in jobs.list_job_objects(client("s3"), settings().bucket, result["output"])}
         missing = sorted(set(outputs) - there)
         if missing:
             raise jobs.JobError(f"job {name} has completed without {len(missing)} outputs, as {missing[0]}")

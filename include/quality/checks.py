@@ -72,8 +72,8 @@ def _check(
     state: str = "",
 ) -> QualityResult:
     result = run_suite(suite, found)
-    verdict = quality.CheckResult(bool(result.blocking), state)
-    quality.keep(s3, settings.bucket, suite.name, period, verdict, document(result, str(period)))
+    kept = quality.CheckResult(bool(result.blocking), state)
+    quality.keep(s3, settings.bucket, suite.name, period, kept, document(result, str(period)))
     if result.blocking:
         raise QualityError(result, str(period))
     return result

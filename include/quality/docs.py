@@ -82,7 +82,7 @@ def render(content: bytes, neighbors: Neighbors | None = None) -> str:
     """The HTML page of a result as `runner.document` has written it, with links to its ``neighbors``."""
     result: dict[str, Any] = json.loads(content)
     title = f"Suite {result['suite']} of {result['window']}"
-    verdict = (
+    summary = (
         f"{result['checked']} expectations on {result['rows']:,} rows: {result['failed']} fail, "
         f"{result['blocking']} of them block"
     )
@@ -98,7 +98,7 @@ def render(content: bytes, neighbors: Neighbors | None = None) -> str:
         ("../../coverage", "Coverage"),
     ]
     navigation = "".join(f'<a href="{address}">{text}</a>' for address, text in links if address)
-    return _html(title, f'<nav aria-label="Results">{navigation}</nav>', f"<p>{escape(verdict)}</p>{tables}")
+    return _html(title, f'<nav aria-label="Results">{navigation}</nav>', f"<p>{escape(summary)}</p>{tables}")
 
 
 def _html(title: str, navigation: str, body: str) -> str:

@@ -203,7 +203,7 @@ def _labeled(batch: pa.RecordBatch) -> Facts:
     return {
         **_identity(batch),
         "sentiment": batch["sentiment"],
-        "verdicts": _total((judged, pc.is_valid(reason))),
+        "answers": _total((judged, pc.is_valid(reason))),
         **{name: batch[name] for name in _PROBABILITIES},
         "p_sum": pc.add(pc.add(batch["p_negative"], batch["p_neutral"]), batch["p_positive"]),
         "probabilities_missing": pc.if_else(judged, pc.subtract(3, known), known),

@@ -92,7 +92,7 @@ class QualityError(Exception):
 
 
 def run_suite(suite: Suite, frames: Mapping[str, pd.DataFrame]) -> QualityResult:
-    """Checks every rule of ``suite`` on its frame; a rule that cannot be evaluated counts as blocking."""
+    """Checks every expectation of ``suite`` on its frame; one that cannot be evaluated counts as blocking."""
     import great_expectations as gx  # seconds of CPU: only a task that checks pays for it
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
@@ -100,12 +100,15 @@ def run_suite(suite: Suite, frames: Mapping[str, pd.DataFrame]) -> QualityResult
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
     source = context.data_sources.add_pandas("lake")
     outcomes = []
-    for frame, rules in suite.rules.items():
-        expectations = gx.ExpectationSuite(f"{suite.name}.{frame}")
-        for number, rule in enumerate(rules):
-            expectations.add_expectation(
-                getattr(gx.expectations, rule.expectation)(
-                    **rule.arguments, severity=rule.severity, notes=rule.why, meta={"rule": number}
+    for frame, expectations in suite.expectations.items():
+        gx_suite = gx.ExpectationSuite(f"{suite.name}.{frame}")
+        for number, wanted in enumerate(expectations):
+            gx_suite.add_expectation(
+                getattr(gx.expectations, wanted.kind)(
+                    **wanted.arguments,
+                    severity=wanted.severity,
+                    notes=wanted.why,
+                    meta={"number": number},
                 )
             )
         batch = (
@@ -113,14 +116,14 @@ def run_suite(suite: Suite, frames: Mapping[str, pd.DataFrame]) -> QualityResult
             .add_batch_definition_whole_dataframe("hour")
             .get_batch({"dataframe": frames[frame]})
         )
-        # Values that break a rule stay out of the result: it is logged and stored.
+        # Values that break an expectation stay out of the result: it is logged and stored.
         validation = batch.validate(
-            expectations, result_format={"result_format": "SUMMARY", "partial_unexpected_count": 0}
+            gx_suite, result_format={"result_format": "SUMMARY", "partial_unexpected_count": 0}
         )
-        found = {each.expectation_config.meta["rule"]: each for each in validation.results}  # type: ignore[union-attr]
+        found = {each.expectation_config.meta["number"]: each for each in validation.results}  # type: ignore[union-attr]
         outcomes += [
-            replace(_outcome(frame, rule, found[number]), observed=observed(frames[frame], rule))
-            for number, rule in enumerate(rules)
+            replace(_outcome(frame, wanted, found[number]), observed=observed(frames[frame], wanted))
+            for number, wanted in enumerate(expectations)
         ]
     result = QualityResult(suite.name, len(frames["rows"]), tuple(outcomes))
     for failure in result.failures:
@@ -135,25 +138,27 @@ def run_suite(suite: Suite, frames: Mapping[str, pd.DataFrame]) -> QualityResult
     return result
 
 
-def observed(frame: pd.DataFrame, rule: Expectation) -> str:
-    """What the rule's column holds, in words: its range, its nulls, or which of the expected values.
+def observed(frame: pd.DataFrame, wanted: Expectation) -> str:
+    """What the expectation's column holds, in words: its range, its nulls, or which of the expected values.
 
     Ids stay out of it, and so do values that nobody expects.
     """
-    columns = [rule.arguments["column"]] if "column" in rule.arguments else rule.arguments["column_list"]
+    columns = (
+        [wanted.arguments["column"]] if "column" in wanted.arguments else wanted.arguments["column_list"]
+    )
     if not set(columns) <= set(frame.columns):
         return "no such column"
     found = frame[columns[0]]
-    match rule.expectation:
+    match wanted.kind:
         case "ExpectColumnValuesToNotBeNull":
             return f"{int(found.isna().sum()):,} null"
         case "ExpectColumnValuesToBeUnique" | "ExpectCompoundColumnsToBeUnique":
             return f"{len(frame.drop_duplicates(subset=columns)):,} different in {len(frame):,}"
         case "ExpectColumnValuesToBeInSet":
-            wanted = rule.arguments["value_set"]
+            values = wanted.arguments["value_set"]
             there = set(found.dropna().unique())
-            known = [str(value) for value in wanted if value in there]
-            others = len(there - set(wanted))
+            known = [str(value) for value in values if value in there]
+            others = len(there - set(values))
             return ", ".join([*known, *([f"{others:,} others"] if others else [])]) or "nothing"
     if columns[0].endswith("_id"):
         return ""
@@ -165,9 +170,9 @@ def _shown(value: Any) -> str:
     return f"{value:,.6g}" if isinstance(value, (int, float)) or hasattr(value, "dtype") else str(value)
 
 
-def _outcome(frame: str, rule: Expectation, found: Any) -> ExpectationResult:
+def _outcome(frame: str, wanted: Expectation, found: Any) -> ExpectationResult:
     error = None
-    severity = rule.severity
+    severity = wanted.severity
     for raised in found.exception_info.values():
         if isinstance(raised, dict) and raised.get("raised_exception"):
             error, severity = str(raised["exception_message"]), BLOCKS
@@ -175,14 +180,14 @@ def _outcome(frame: str, rule: Expectation, found: Any) -> ExpectationResult:
         error, severity = str(found.exception_info["exception_message"]), BLOCKS
     return ExpectationResult(
         frame=frame,
-        subject=rule.subject,
-        expectation=rule.expectation,
+        subject=wanted.subject,
+        expectation=wanted.kind,
         expected=", ".join(
-            f"{name} {value}" for name, value in rule.arguments.items() if not name.startswith("column")
+            f"{name} {value}" for name, value in wanted.arguments.items() if not name.startswith("column")
         ),
         success=bool(found.success),
         severity=severity,
-        why=rule.why,
+        why=wanted.why,
         checked=int(found.result.get("element_count") or 0),
         failed=int(found.result.get("unexpected_count") or 0),
         error=error,

@@ -1,7 +1,7 @@
 """What must hold of an hour, before it is labeled (suite ``raw``) and after (suite ``labeled``), and of a
 day's aggregates before QuickSight reads them (suite ``opinion``).
 
-Each rule is an expectation of Great Expectations with its severity and its reason. A rule *blocks* where only
+Each expectation names a class of Great Expectations, with a severity and a reason. It *blocks* where only
 a fault of the pipeline can break it: the task fails, the lake would be wrong. It *warns* where what comes
 from outside can break it: that is logged and counted, as one odd tweet must not hold up an hour.
 The columns are those of `include.quality.frames`: facts about tweets, never their text.
@@ -33,7 +33,7 @@ class Expectation:
 
     severity: str
     why: str
-    expectation: str
+    kind: str
     arguments: Mapping[str, Any]
 
     @property
@@ -44,10 +44,10 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Suite:
-    """Rules by the frame that they are about: ``rows`` (a tweet or an aggregate each) or ``topics``."""
+    """Expectations by the frame that they check: ``rows`` (a tweet or an aggregate each) or ``topics``."""
 
     name: str
-    rules: Mapping[str, Sequence[Expectation]]
+    expectations: Mapping[str, Sequence[Expectation]]
 
 
 def _blocks(why: str, expectation: str, **arguments: Any) -> Expectation:
@@ -178,7 +178,7 @@ def labeled(window: Window, topics: Sequence[str]) -> Suite:
                 _blocks(
                     "a tweet has a sentiment or the reason why it has none, never both or neither",
                     "ExpectColumnValuesToBeBetween",
-                    column="verdicts",
+                    column="answers",
                     min_value=1,
                     max_value=1,
                 ),

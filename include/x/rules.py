@@ -64,7 +64,7 @@ def compile_rules(topics: Topics, sample: int) -> tuple[StreamRule, ...]:
     )
 
 
-def search_queries(topics: Topics, name: str) -> tuple[str, ...]:
+def topic_queries(topics: Topics, name: str) -> tuple[str, ...]:
     """The queries that together find what the unsampled rule of one topic matches."""
     return query.search_queries(topics.topic(name).terms, topics.excluded(name))
 
@@ -100,7 +100,7 @@ def present_rules(client: tweepy.Client) -> list[PresentRule]:
     return list(_present(client))
 
 
-def verdicts(client: tweepy.Client, added: Iterable[StreamRule]) -> dict[StreamRule, str]:
+def rejections(client: tweepy.Client, added: Iterable[StreamRule]) -> dict[StreamRule, str]:
     """What X says to each rule when it is only tried: its reasons against it, empty if it accepts.
 
     One request a rule, for X names a refused rule by its text alone. Raises tweepy's exceptions.

@@ -26,7 +26,7 @@ from include.x import snowflake
 from include.x.client import PAYLOAD_FIELDS, RequestRefusedError, refusal
 from include.x.payload import is_dated, is_payload
 from include.x.records import Ingest, iso
-from include.x.rules import rule_hash, search_queries
+from include.x.rules import rule_hash, topic_queries
 from include.x.text import well_formed
 from include.x.topics import Topics
 
@@ -186,7 +186,7 @@ class Search:
             )
         self.bought = self.found = self.kept = self.rejected = 0
         self._client = client
-        self._queries = search_queries(topics, topic)
+        self._queries = topic_queries(topics, topic)
         self._topic = topic
         self._bounds = (snowflake.lowest_id(start), snowflake.lowest_id(end))
         self._sample = topics.collection.sample if sample is None else sample
@@ -347,7 +347,7 @@ def _by_id(items: Any) -> dict[str, dict[str, Any]]:
 
 def digest(topics: Topics, topic: str, start: datetime, end: datetime) -> str:
     """Names what a recovery of ``[start, end)`` asks X for: pages kept under it belong to it."""
-    asked = [snowflake.lowest_id(start), snowflake.lowest_id(end), list(search_queries(topics, topic))]
+    asked = [snowflake.lowest_id(start), snowflake.lowest_id(end), list(topic_queries(topics, topic))]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 
@@ -387,7 +387,7 @@ def count(
     )
     return sum(
         _total(_patiently(partial(ask, query), clock, sleep)["meta"])
-        for query in search_queries(topics, topic)
+        for query in topic_queries(topics, topic)
     )
 
 
@@ -424,7 +424,7 @@ class Counts:
     def _asked(self, topic: str) -> list[tuple[datetime, datetime, int]]:
         low, high = self._bounds
         minutes: list[tuple[datetime, datetime, int]] = []
-        for query in search_queries(self._topics, topic):
+        for query in topic_queries(self._topics, topic):
             token: str | None = None
             while True:
                 more = {"next_token": token} if token else {}

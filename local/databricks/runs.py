@@ -572,15 +572,15 @@ class Runs:
                         continue
                     progress = True
                     key = task["task_key"]
-                    verdict = decide(settings[key]["run_if"], (result_of(other) for other in upstream))
-                    if verdict is None:
+                    outcome = decide(settings[key]["run_if"], (result_of(other) for other in upstream))
+                    if outcome is None:
                         started.add(key)
                         threading.Thread(
                             target=self._run_task, args=(run, live, settings[key]), name=key, daemon=True
                         ).start()
                     else:
-                        life = "TERMINATED" if verdict == "EXCLUDED" else "SKIPPED"
-                        set_state(task, life, verdict, "An upstream task failed.")
+                        life = "TERMINATED" if outcome == "EXCLUDED" else "SKIPPED"
+                        set_state(task, life, outcome, "An upstream task failed.")
                         self._save(run)
                 if progress:
                     continue

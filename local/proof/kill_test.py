@@ -3,7 +3,7 @@
 ``python -m local.proof.kill_test --kills 100`` runs the streamer against both stand-ins in a folder of its
 own, kills it with SIGKILL at random moments, starts it again each time, and then reconciles X's journal with
 the lake and with the outages that the streamer declares (`local.proof.reconcile`). It prints a table, writes
-``.run/kill-test.json``, and ends with status 1 where a post is missing undeclared or after healing, where one
+``.run/kill-test.json``, and ends with status 1 where a post is missing undeclared or after recovery, or
 lies twice, or where the declared outages are longer than 1.2 times the true ones and 2 seconds each.
 """
 
@@ -50,9 +50,9 @@ def kill_often(this: Bench, kills: int, longest: float, dice: random.Random) -> 
 
 
 def settle(this: Bench, moments: Sequence[int]) -> dict[str, Any]:
-    """Reconciles journal, lake and session records, heals the outages by search, and counts.
+    """Reconciles journal, lake and session records, recovers the outages by search, and counts.
 
-    ``healed_at_edges`` are posts that search brings back only where it looks a little beyond the outage:
+    ``recovered_at_edges`` are posts that search brings back only where it looks a little beyond the outage:
     they were under way when the streamer died. ``found_by_no_search`` are those that only a quoted text made
     match: X's stream looks into it, its search does not.
     """
@@ -72,7 +72,7 @@ def settle(this: Bench, moments: Sequence[int]) -> dict[str, Any]:
     declared_seconds = sum(after - before for before, after in dark) / 1000
     allowed = LONGEST_FACTOR * sum(true) / 1000 + LONGEST_MORE * len(moments)
 
-    found = healed(this, start - UNDER_WAY_MS, end)
+    found = found_by_search(this, start - UNDER_WAY_MS, end)
     recovered, at_edges = (
         {
             post_id
@@ -96,9 +96,9 @@ def settle(this: Bench, moments: Sequence[int]) -> dict[str, Any]:
         "undeclared_missing": result.undeclared_missing,
         "duplicated": result.duplicated,
         "delivered_twice": result.delivered_twice,
-        "missing_after_healing": len(result.missing - at_edges - by_quote),
+        "missing_after_recovery": len(result.missing - at_edges - by_quote),
         "found_by_no_search": len(by_quote),
-        "healed_at_edges": len(at_edges - recovered),
+        "recovered_at_edges": len(at_edges - recovered),
         "outages": len(dark),
         "declared_seconds": round(declared_seconds, 1),
         "true_seconds": round(sum(true) / 1000, 1),
@@ -106,7 +106,7 @@ def settle(this: Bench, moments: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def healed(this: Bench, first_ms: int, last_ms: int) -> set[int]:
+def found_by_search(this: Bench, first_ms: int, last_ms: int) -> set[int]:
     """The ids that the search of coverage brings back from the time of the test."""
     client = api_client(Settings(x_api_url=this.x_url), this.credentials.x_bearer_token)
     topics = this.topics
@@ -122,7 +122,7 @@ def healed(this: Bench, first_ms: int, last_ms: int) -> set[int]:
 
 def faultless(figures: dict[str, Any]) -> bool:
     """Whether nothing is missing undeclared or for good, nothing lies twice, no outage is made up."""
-    wrong = sum(figures[name] for name in ("undeclared_missing", "duplicated", "missing_after_healing"))
+    wrong = sum(figures[name] for name in ("undeclared_missing", "duplicated", "missing_after_recovery"))
     return not wrong and bool(figures["declared_seconds"] <= figures["allowed_seconds"])
 
 

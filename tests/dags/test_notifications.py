@@ -226,7 +226,7 @@ def test_people_are_told_once_a_day_of_the_same_problem(told: Any, hook: Webhook
     """Coverage fails every quarter of an hour while X is down."""
     told("webhook:hook")
     ti = SimpleNamespace(dag_id="coverage", run_id="run", task_id="report")
-    callback = Notify(notifications.coverage_failed, notifications.coverage_key)
+    callback = Notify(notifications.coverage_failed, notifications.coverage_alarm_key)
 
     def fail(**xcoms: Any) -> None:
         with pytest.raises(CoverageAlarmError) as raised:

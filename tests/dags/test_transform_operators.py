@@ -478,7 +478,7 @@ def test_names_fit_sagemaker_with_room_for_suffixes(aws: LocalAws, given: Callab
     assert translator
     prefix = given("a")
     job = jobs.plan(
-        configured, Window.parse(WINDOW), translator, prefix, jobs.list_inputs(s3, BUCKET, prefix)
+        configured, Window.parse(WINDOW), translator, prefix, jobs.list_job_objects(s3, BUCKET, prefix)
     )
     assert re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", f"{job.name}-999")
 

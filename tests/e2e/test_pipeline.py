@@ -341,7 +341,7 @@ def utc(naive: datetime) -> datetime:
     return naive.replace(tzinfo=UTC)
 
 
-def test_a_deleted_labeled_object_is_found_and_healed(lake: Lake, hours: list[Window]) -> None:
+def test_a_deleted_labeled_object_is_found_and_replaced(lake: Lake, hours: list[Window]) -> None:
     window, topic = hours[1], lake.run.world.topics[0]
     before = lake.labeled(topic, window)
     lake.s3.delete_object(Bucket=lake.bucket, Key=layout.labeled_key(topic, window))
@@ -397,7 +397,7 @@ def test_two_runs_of_one_hour_beside_each_other_lose_nothing(lake: Lake, hours: 
     conserved(lake, hours)
 
 
-def test_a_streamer_that_was_killed_leaves_an_outage_that_is_healed(
+def test_a_streamer_that_was_killed_leaves_an_outage_that_is_recovered(
     pipeline: Run, lake: Lake, killed_at: datetime
 ) -> None:
     time.sleep(max(0.0, 70 - (datetime.now(UTC) - killed_at).total_seconds()))

@@ -20,7 +20,7 @@ from types_boto3_s3 import S3Client
 from include.coverage import evidence
 from include.labeling import prepare as preparing
 from include.labeling import publish as publishing
-from include.labeling.jobs import LONGEST_LINE
+from include.labeling.jobs import LONGEST_INPUT_LINE
 from include.labeling.prepare import Prepared, compose_sentiment_input
 from include.labeling.publish import Published, publish
 from include.lake import layout, storage
@@ -594,11 +594,11 @@ def test_coverage_reruns_an_hour_whose_posts_were_edited_after_it_was_labeled(s3
 
 
 def test_a_text_that_fits_into_no_request_is_quarantined_and_the_hour_goes_on(s3: S3Client) -> None:
-    fits = tweet(tweet_id(1), text="x" * (LONGEST_LINE - 100))
+    fits = tweet(tweet_id(1), text="x" * (LONGEST_INPUT_LINE - 100))
     raw = [
         fits,
-        tweet(tweet_id(2), text="x" * LONGEST_LINE),
-        tweet(tweet_id(3), text="\\" * (LONGEST_LINE // 2)),
+        tweet(tweet_id(2), text="x" * LONGEST_INPUT_LINE),
+        tweet(tweet_id(3), text="\\" * (LONGEST_INPUT_LINE // 2)),
     ]
     hour.put_raw(s3, "ukraine", [line(each) for each in raw])
     prepared, _ = transform(s3)
@@ -607,7 +607,7 @@ def test_a_text_that_fits_into_no_request_is_quarantined_and_the_hour_goes_on(s3
     prefix = compose_sentiment_input(s3, SETTINGS, prepared, None)
     for found in storage.list_objects(s3, BUCKET, prefix).objects:
         lines = storage.read(s3, BUCKET, found.key).splitlines(keepends=True)
-        assert max(map(len, lines)) <= LONGEST_LINE
+        assert max(map(len, lines)) <= LONGEST_INPUT_LINE
 
 
 def test_a_translation_that_fits_into_no_request_counts_as_failed(s3: S3Client) -> None:
@@ -615,7 +615,7 @@ def test_a_translation_that_fits_into_no_request_counts_as_failed(s3: S3Client) 
     run(
         s3,
         hour.prepare(s3),
-        translator=lambda entry: {"id": entry["id"], "translated_text": "x" * LONGEST_LINE},
+        translator=lambda entry: {"id": entry["id"], "translated_text": "x" * LONGEST_INPUT_LINE},
     )
     (row,) = table(s3)
     assert (row["translated_text"], row["sentiment"]) == (None, "Positive")

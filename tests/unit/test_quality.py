@@ -72,7 +72,7 @@ def rows(suite: Suite, **columns: Any) -> dict[str, Any]:
         "source": ["stream"],
         "text_length": [5],
         "sentiment": ["Neutral"],
-        "verdicts": [1],
+        "answers": [1],
         "p_negative": [0.2],
         "p_neutral": [0.5],
         "p_positive": [0.3],
@@ -85,7 +85,7 @@ def rows(suite: Suite, **columns: Any) -> dict[str, Any]:
     table = {name: values * height for name, values in good.items()} | {
         name: values if len(values) == height else values * height for name, values in columns.items()
     }
-    counts = {rule.arguments["column"]: 0 for rule in suite.rules["topics"]} | {"topic": "ukraine"}
+    counts = {each.arguments["column"]: 0 for each in suite.expectations["topics"]} | {"topic": "ukraine"}
     counts |= {"objects": 1} if "objects" in counts else {}
     return {
         "rows": pa.Table.from_pydict(table).to_pandas(),
@@ -105,7 +105,7 @@ def test_a_good_hour_passes_before_and_after_labeling(s3: S3Client) -> None:
         assert not result.blocking
         assert result.rows == sum(this.accepted.values()) == 22
         assert result.checked == sum(
-            len(rules) for rules in getattr(suites, result.suite)(WINDOW, TOPICS).rules.values()
+            len(group) for group in getattr(suites, result.suite)(WINDOW, TOPICS).expectations.values()
         )
 
 
@@ -220,8 +220,8 @@ def test_other_columns_than_the_tables_block(s3: S3Client) -> None:
         ({"text_length": [0]}, "text_length"),
         ({"text_length": pa.array([None], pa.int32())}, "text_length"),
         ({"sentiment": ["Angry"]}, "sentiment"),
-        ({"verdicts": [0]}, "verdicts"),
-        ({"verdicts": [2]}, "verdicts"),
+        ({"answers": [0]}, "answers"),
+        ({"answers": [2]}, "answers"),
         ({"p_negative": [-0.1]}, "p_negative"),
         ({"p_positive": [1.1]}, "p_positive"),
         ({"p_sum": [0.9]}, "p_sum"),
@@ -258,18 +258,18 @@ def test_a_few_unanswered_tweets_are_no_warning() -> None:
     assert result.failed == 0
 
 
-def test_a_rule_that_cannot_be_evaluated_blocks_whatever_its_severity() -> None:
+def test_an_expectation_that_cannot_be_evaluated_blocks_whatever_its_severity() -> None:
     suite = suites.labeled(WINDOW, TOPICS)
-    rule = Expectation(suites.WARNS, "why", "ExpectColumnValuesToNotBeNull", {"column": "no_such_column"})
-    other = Suite("labeled", {"rows": [rule]})
+    wanted = Expectation(suites.WARNS, "why", "ExpectColumnValuesToNotBeNull", {"column": "no_such_column"})
+    other = Suite("labeled", {"rows": [wanted]})
     [failure] = run_suite(other, rows(suite)).failures
     assert failure.severity == BLOCKS
     assert "no_such_column" in (failure.error or "")
 
 
-def test_every_rule_says_its_severity_and_a_reason_of_its_own_words() -> None:
+def test_every_expectation_says_its_severity_and_a_reason_of_its_own_words() -> None:
     for suite in (suites.raw(WINDOW, TOPICS), suites.labeled(WINDOW, TOPICS)):
-        for rule in (rule for rules in suite.rules.values() for rule in rules):
-            assert rule.severity in (suites.BLOCKS, suites.WARNS)
-            assert len(rule.why.split()) >= 4
-            assert rule.subject
+        for each in (each for group in suite.expectations.values() for each in group):
+            assert each.severity in (suites.BLOCKS, suites.WARNS)
+            assert len(each.why.split()) >= 4
+            assert each.subject

@@ -56,8 +56,8 @@ def test_observed_values_are_ranges_nulls_and_expected_values_never_ids_or_other
         {"n": [1, 1, None], "tweet_id": [7, 8, 9], "tag": ["a", "b", "secret"], "share": [0.25, 0.5, 1]}
     )
     seen = {
-        rule.subject + rule.expectation.removeprefix("ExpectColumnValues"): observed(rows, rule)
-        for rule in (
+        each.subject + each.kind.removeprefix("ExpectColumnValues"): observed(rows, each)
+        for each in (
             Expectation(WARNS, "", "ExpectColumnValuesToNotBeNull", {"column": "n"}),
             Expectation(WARNS, "", "ExpectColumnValuesToBeUnique", {"column": "tweet_id"}),
             Expectation(WARNS, "", "ExpectColumnValuesToBeBetween", {"column": "tweet_id", "max_value": 1}),

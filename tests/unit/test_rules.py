@@ -22,7 +22,7 @@ from include.x.rules import (
     plan,
     present_rules,
     rule_hash,
-    search_queries,
+    topic_queries,
 )
 from include.x.topics import Collection, Topic, Topics, load
 
@@ -70,7 +70,7 @@ def test_no_text_matches_the_rules_of_two_topics(topics: Topics, words: list[str
 def test_the_queries_of_a_topic_find_what_its_rule_matches(topics: Topics, words: list[str]) -> None:
     text = " ".join(words)
     for rule in compile_rules(topics, 100):
-        found = any(matches(query, text) for query in search_queries(topics, rule.tag))
+        found = any(matches(query, text) for query in topic_queries(topics, rule.tag))
         assert found == matches(rule.value, text)
 
 
@@ -89,7 +89,7 @@ def test_the_projects_rules_and_queries_fit_xs_limits() -> None:
     topics = load(Settings().topics_file)
     for rule in compile_rules(topics, 99):
         assert len(rule.value) <= RULE_LENGTH
-        queries = search_queries(topics, rule.tag)
+        queries = topic_queries(topics, rule.tag)
         assert len(queries) > 1, "the file is meant to exercise split queries"
         for query in queries:
             assert len(query) <= SEARCH_LENGTH
