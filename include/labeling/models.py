@@ -10,12 +10,9 @@ that is no longer what was compared (`check_unreplaced`).
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
-import io
 import json
 import logging
-import tarfile
 import tempfile
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +21,8 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
+from include.labeling import archive
+from include.labeling.archive import ModelError as ModelError
 from include.lake import storage
 from include.lake.layout import model_key
 from include.settings import Settings
@@ -42,17 +41,10 @@ NO_ENGINE = "none"
 _DIGITS = 12
 _CHECKSUM = "X_OPINION_ARTIFACT_SHA256"
 """The variable of a model's container that keeps the checksum of its artifact."""
-_CHUNK = 1024 * 1024
-_ENTRY_POINT = "code/inference.py"
-_NOT_PACKED = {".md", ".pyc"}
 # SageMaker answers ValidationException for a model that is not there (its API reference promises nothing).
 _ABSENT = "ValidationException"
 
 log = logging.getLogger(__name__)
-
-
-class ModelError(Exception):
-    """A model's artifact that cannot be used; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -95,70 +87,13 @@ class Models:
         return {SENTIMENT: self.sentiment, TRANSLATION: self.translation}[stage]
 
 
-def _packed_files(folder: Path) -> list[tuple[str, Path]]:
-    """The files that go into the archive, with their names there, sorted."""
-    files = []
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder)
-        hidden = any(part.startswith(".") or part == "__pycache__" for part in name.parts)
-        if path.is_file() and not hidden and path.suffix not in _NOT_PACKED:
-            files.append((name.as_posix(), path))
-    if _ENTRY_POINT not in {name for name, _ in files}:
-        raise ModelError(f"{folder} is no model: it has no {_ENTRY_POINT}")
-    return sorted(files)
-
-
-def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of what `pack` packs: the model card is no part of a model."""
-    digest = hashlib.sha256()
-    for name, path in _packed_files(folder):
-        content = path.read_bytes()
-        digest.update(f"{name}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()
-
-
-def archive_digest(path: Path) -> str:
-    """As `folder_digest`, of a packed archive; raises `ModelError` for what `pack` never makes."""
-    digest = hashlib.sha256()
-    try:
-        with gzip.open(path) as plain, tarfile.open(fileobj=plain, mode="r:") as archive:
-            for entry in sorted(archive.getmembers(), key=lambda entry: entry.name):
-                content = archive.extractfile(entry)
-                if content is None or not entry.isreg():
-                    raise ModelError(f"it holds {entry.name!r}, which is no file")
-                digest.update(f"{entry.name}\0{entry.size}\0".encode())
-                digest.update(content.read())
-            # Nothing may lie behind the last file, and the gzip stream must be whole.
-            plain.seek(archive.offset)
-            while chunk := plain.read(_CHUNK):
-                if chunk.strip(b"\0"):
-                    raise ModelError("something lies behind its last file")
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise ModelError(f"it is no archive: {error}") from error
-    return digest.hexdigest()
-
-
-def pack(folder: Path) -> bytes:
-    """The folder as a ``model.tar.gz``, the same bytes for the same content on every machine."""
-    plain = io.BytesIO()
-    with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for name, path in _packed_files(folder):
-            content = path.read_bytes()
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            entry.mode = 0o644
-            archive.addfile(entry, io.BytesIO(content))
-    return gzip.compress(plain.getvalue(), mtime=0)
-
-
 def _container(settings: Settings, artifact_uri: str, checksum: str) -> ContainerDefinitionTypeDef:
     return {
         "Image": settings.sagemaker_image,
         "ModelDataUrl": artifact_uri,
         # Where SageMaker's inference toolkit looks for the handlers.
         "Environment": {
-            "SAGEMAKER_PROGRAM": PurePosixPath(_ENTRY_POINT).name,
+            "SAGEMAKER_PROGRAM": PurePosixPath(archive.ENTRY_POINT).name,
             "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
             _CHECKSUM: checksum,
         },
@@ -209,7 +144,7 @@ def _resolve(settings: Settings, s3: S3Client, stage: str, artifact: str) -> Mod
             raise ModelError(
                 f"the {stage} model's folder {folder} does not exist; set OPINION_{stage.upper()}_ARTIFACT"
             )
-        digest, name = folder_digest(folder), folder.resolve().name
+        digest, name = archive.folder_digest(folder), folder.resolve().name
         uri = settings.s3(model_key(stage, digest))
     container = _container(settings, uri, _CHECKSUM)
     definition = json.dumps(
@@ -254,9 +189,12 @@ def _upload(s3: S3Client, settings: Settings, model: Model) -> None:
         return
     key = model_key(model.stage, model.digest)
     if storage.current(s3, settings.bucket, key) is None:
-        archive = pack(model.folder)
-        storage.put(s3, settings.bucket, key, archive)
-        log.info("uploaded model artifact stage=%s key=%s bytes=%d", model.stage, key, len(archive))
+        with tempfile.TemporaryDirectory(prefix="artifact-") as folder:
+            path = Path(folder) / "model.tar.gz"
+            archive.pack(model.folder, path)
+            storage.put(s3, settings.bucket, key, path)
+            size = path.stat().st_size
+        log.info("uploaded model artifact stage=%s key=%s bytes=%d", model.stage, key, size)
 
 
 def _verify(s3: S3Client, model: Model, checksum: str) -> None:
@@ -271,7 +209,7 @@ def _verify(s3: S3Client, model: Model, checksum: str) -> None:
             if storage.checksum(path) != checksum:
                 raise ModelError(f"{model.artifact_uri} was replaced just now: run the task again")
             try:
-                found = archive_digest(path)
+                found = archive.archive_digest(path)
             except ModelError as error:
                 raise _replaced(model) from error
     if found != model.digest:

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import gzip
-import io
-import os
 import shutil
-import tarfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +11,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from include.labeling import models
+from include.labeling import archive, models
 from include.lake import storage
 from include.settings import Settings
 
@@ -29,6 +26,12 @@ def folder(tmp_path: Path) -> Path:
     (folder / "weights.npz").write_bytes(b"\x00\x01")
     (folder / "README.md").write_text("the card")
     return folder
+
+
+def packed(folder: Path) -> bytes:
+    path = folder.with_suffix(".tar.gz")
+    archive.pack(folder, path)
+    return path.read_bytes()
 
 
 @pytest.fixture
@@ -46,45 +49,6 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
         yield boto3.client("sagemaker"), s3
 
 
-def members(archive: bytes) -> dict[str, bytes]:
-    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
-        return {member.name: tar.extractfile(member).read() for member in tar}
-
-
-def test_an_archive_holds_the_model_without_its_card_and_caches(folder: Path) -> None:
-    (folder / "code" / "__pycache__").mkdir()
-    (folder / "code" / "__pycache__" / "inference.cpython-312.pyc").write_bytes(b"x")
-    (folder / ".cache").write_text("x")
-    assert members(models.pack(folder)) == {
-        "code/inference.py": b"def model_fn(folder): ...\n",
-        "weights.npz": b"\x00\x01",
-    }
-
-
-def test_the_same_content_is_the_same_archive_wherever_it_lies(folder: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "elsewhere"
-    shutil.copytree(folder, copy)
-    os.utime(copy / "weights.npz", (1, 1))
-    (copy / "weights.npz").chmod(0o600)
-    assert models.pack(copy) == models.pack(folder)
-    assert models.folder_digest(copy) == models.folder_digest(folder)
-
-
-def test_changed_weights_or_names_are_another_digest_and_a_changed_card_is_not(folder: Path) -> None:
-    before = models.folder_digest(folder)
-    (folder / "README.md").write_text("another card")
-    assert models.folder_digest(folder) == before
-    (folder / "weights.npz").write_bytes(b"\x00\x02")
-    changed = models.folder_digest(folder)
-    (folder / "weights.npz").rename(folder / "weight.npz")
-    assert len({before, changed, models.folder_digest(folder)}) == 3
-
-
-def test_a_folder_without_handlers_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(models.ModelError, match=r"code/inference\.py"):
-        models.folder_digest(tmp_path)
-
-
 def test_a_missing_folder_names_the_setting_to_change(aws: tuple[Any, Any], tmp_path: Path) -> None:
     with pytest.raises(models.ModelError, match="OPINION_SENTIMENT_ARTIFACT"):
         models.resolve(Settings(sentiment_artifact=str(tmp_path / "gone")), aws[1])
@@ -99,7 +63,7 @@ def test_ensuring_uploads_and_creates_once(aws: tuple[Any, Any], settings: Setti
     assert created["PrimaryContainer"]["Image"] == settings.sagemaker_image
     key = model.artifact_uri.removeprefix(f"s3://{BUCKET}/")
     before = s3.head_object(Bucket=BUCKET, Key=key)
-    assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == models.pack(folder)
+    assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == packed(folder)
     assert models.ensure(sagemaker, s3, settings) == []
     assert s3.head_object(Bucket=BUCKET, Key=key)["LastModified"] == before["LastModified"]
     assert len(sagemaker.list_models()["Models"]) == 1
@@ -108,7 +72,7 @@ def test_ensuring_uploads_and_creates_once(aws: tuple[Any, Any], settings: Setti
 def evil(folder: Path) -> bytes:
     """The archive of a model that does something else."""
     (folder / "code" / "inference.py").write_text("import os\n")
-    return models.pack(folder)
+    return packed(folder)
 
 
 def test_what_was_put_in_the_place_of_an_artifact_makes_no_model(
@@ -119,12 +83,12 @@ def test_what_was_put_in_the_place_of_an_artifact_makes_no_model(
     _, key = storage.split_address(model.artifact_uri)
     other = tmp_path / "other"
     shutil.copytree(folder, other)
-    for body in (evil(other), b"no archive", models.pack(folder)[:-20]):
+    for body in (evil(other), b"no archive", packed(folder)[:-20]):
         s3.put_object(Bucket=BUCKET, Key=key, Body=body)
         with pytest.raises(models.ModelError, match="somebody has replaced it"):
             models.ensure_model(sagemaker, s3, settings, model)
         assert sagemaker.list_models()["Models"] == []
-    s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(gzip.decompress(models.pack(folder)), 1))
+    s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(gzip.decompress(packed(folder)), 1))
     assert models.ensure(sagemaker, s3, settings) == [model.name], "the same content, packed elsewhere"
 
 

@@ -1,0 +1,93 @@
+"""A model's folder as a ``model.tar.gz``: packed in bounded memory, to the same bytes on every machine.
+
+Needs the standard library alone: what packs models (`tools/models`) has another environment than Airflow.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import tarfile
+from pathlib import Path
+from typing import IO
+
+ENTRY_POINT = "code/inference.py"
+"""Where a model's handlers lie; SageMaker's inference toolkit looks for them there."""
+_NOT_PACKED = {".md", ".pyc"}
+_CHUNK = 1024 * 1024
+
+
+class ModelError(Exception):
+    """A model's artifact that cannot be used; the message says what to do."""
+
+
+def packed_files(folder: Path) -> list[tuple[str, Path]]:
+    """The files that go into the archive, with their names there, sorted; raises `ModelError`.
+
+    Cards, caches and hidden files are no part of a model.
+    """
+    files = []
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in name.parts)
+        if path.is_file() and not hidden and path.suffix not in _NOT_PACKED:
+            files.append((name.as_posix(), path))
+    if ENTRY_POINT not in {name for name, _ in files}:
+        raise ModelError(f"{folder} is no model: it has no {ENTRY_POINT}")
+    return sorted(files)
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of what `pack` packs: the model card is no part of a model."""
+    digest = hashlib.sha256()
+    for name, path in packed_files(folder):
+        digest.update(f"{name}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            _feed(digest, file)
+    return digest.hexdigest()
+
+
+def archive_digest(path: Path) -> str:
+    """As `folder_digest`, of a packed archive; raises `ModelError` for what `pack` never makes."""
+    digest = hashlib.sha256()
+    last = ""
+    try:
+        with gzip.open(path) as plain, tarfile.open(fileobj=plain, mode="r:") as archive:
+            for entry in archive:
+                content = archive.extractfile(entry) if entry.isreg() else None
+                if content is None:
+                    raise ModelError(f"it holds {entry.name!r}, which is no file")
+                if entry.name <= last:
+                    raise ModelError(f"{entry.name!r} does not stand in order")
+                last = entry.name
+                digest.update(f"{entry.name}\0{entry.size}\0".encode())
+                _feed(digest, content)
+            # Nothing may lie behind the last file, and the gzip stream must be whole.
+            plain.seek(archive.offset)
+            while chunk := plain.read(_CHUNK):
+                if chunk.strip(b"\0"):
+                    raise ModelError("something lies behind its last file")
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ModelError(f"it is no archive: {error}") from error
+    return digest.hexdigest()
+
+
+def pack(folder: Path, path: Path) -> None:
+    """Writes the folder as a ``model.tar.gz``; raises `ModelError` where it is no model."""
+    files = packed_files(folder)
+    with (
+        path.open("wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+    ):
+        for name, source in files:
+            entry = tarfile.TarInfo(name)
+            entry.size = source.stat().st_size
+            entry.mode = 0o644
+            with source.open("rb") as content:
+                archive.addfile(entry, content)
+
+
+def _feed(digest: hashlib._Hash, file: IO[bytes]) -> None:
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
