@@ -70,6 +70,14 @@ class Settings(BaseSettings):
     measured_languages: tuple[str, ...] = ("ar", "de", "en", "es", "fr", "it", "pl", "pt", "ru")
     """The languages on which the sentiment model was measured and is better than chance, a JSON list; these
     are the embedded one's. All others stay out of the default ratios."""
+    audit_tweets: int = Field(200, ge=1)
+    """Tweets of a topic and month that are drawn for people to judge."""
+    audit_language_tweets: int = Field(20, ge=1)
+    """At least so many of them are in each language that makes up `audit_language_share` of the topic."""
+    audit_language_share: float = Field(0.02, gt=0, le=1)
+    """The share of a topic's tweets from which on a language is a stratum of its own."""
+    audit_twice: float = Field(0.2, ge=0, le=1)
+    """The share of the drawn tweets that two people judge, so that it is known how far people agree."""
     gather_seconds: int = Field(300, ge=0)
     """How long insights lets further changes of the lake gather after the first."""
 

@@ -1,4 +1,4 @@
-"""The program behind ``make run`` and ``make stand-ins``: ``python -m local run | stand-ins``."""
+"""The program behind ``make run`` and ``make stand-ins``: ``python -m local run | stand-ins | audit``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,18 @@ def main(arguments: list[str] | None = None) -> int:
     whole.add_argument("--once", action="store_true", help="end after the summary")
     _add_options(whole)
     _add_options(commands.add_parser("stand-ins", help="run the stand-ins alone, for an Airflow elsewhere"))
+    audit = commands.add_parser("audit", help="judge the drawn tweets of a run as a file's labels say")
+    audit.add_argument(
+        "--labels",
+        type=_path,
+        required=True,
+        help="a CSV, NDJSON or Parquet file, or a folder of them: tweet_id or text, and judgment or label",
+    )
+    audit.add_argument("--person", default="labels", help="who has judged; kept as a pseudonym")
+    audit.add_argument("--run-dir", type=Path, default=Path(".run"), help="the run directory")
     given = parser.parse_args(arguments)
+    if given.command == "audit":
+        return _audit(given)
     options = RunOptions(
         once=getattr(given, "once", False),
         hours=given.hours,
@@ -46,6 +57,17 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
+
+
+def _audit(given: argparse.Namespace) -> int:
+    from local.audit import AuditError, run
+
+    try:
+        print(run(given.run_dir, given.labels, given.person))
+    except AuditError as error:
+        print(f"The audit stopped: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:

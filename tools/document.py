@@ -31,6 +31,8 @@ import pyarrow.parquet as pq
 import sqlglot
 from sqlglot import exp
 
+from include.audit import records
+from include.audit.wave import Wave
 from include.coverage import ledger
 from include.coverage.measure import measure
 from include.insights import aggregate
@@ -109,6 +111,8 @@ _WRITERS = {
     "heartbeats": "the streamer through Firehose",
     "quarantine": "the streamer through Firehose, and `transform`",
     "labeled": "`transform`",
+    "audit_drawn": "`audit`",
+    "audit_judged": "whoever judges: `python -m local audit`",
     "coverage": "`coverage`",
     "predictions": "`train`",
     "opinion_hourly": "`insights`",
@@ -330,6 +334,7 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
     views.create_views(database)
     measured = measure(database, s3, settings, topics, [HOUR], (), NOW)
     ledger.write(s3, settings.bucket, measured.rows)
+    _audit(s3, settings, topics)
     aggregate.refresh(database, s3, settings, topics.names, HOUR.date)
     samples = {}
     for layer in view_layers():
@@ -367,6 +372,16 @@ def _predict(s3: Any, settings: Settings, labeled: Mapping[str, str]) -> None:
         rows[hours.name(topic, HOUR)] = judged.num_rows
     there = hours.labeled(s3, settings.bucket)
     hours.write_predicted(s3, settings.bucket, hours.Predicted("x_opinion_student", 1, there, rows))
+
+
+def _audit(s3: Any, settings: Settings, topics: Topics) -> None:
+    """Draws the sample's wave; a person who knows no more than the model judges some of it."""
+    wave = Wave.of(HOUR.start.date())
+    key = b"the key of the documentation"
+    records.draw(s3, settings, topics.names, wave, key, NOW)
+    drawn = records.read_drawn(s3, settings.bucket, wave).to_pylist()
+    given = {row["tweet_id"]: row["sentiment"] for row in drawn}
+    records.judge(s3, settings.bucket, records.pseudonym(key, "a person"), given, NOW)
 
 
 def _first(s3: Any, bucket: str, prefix: str) -> Sample | None:

@@ -206,3 +206,20 @@ def outcome_key(step: str) -> str:
 def predictions_key(version: str, topic: str, window: Window) -> str:
     """What the student's ``version`` (``v3``) says of one topic and hour."""
     return f"predictions/model={version}/topic={topic}/dt={window.date}/tweets-{window.hour}.parquet"
+
+
+AUDIT_DRAWN = "audit/drawn/"
+"""The table `audit_drawn`: one object a wave."""
+
+AUDIT_JUDGED = "audit/judged/"
+"""The table `audit_judged`: one object a wave and person."""
+
+
+def audit_drawn_key(wave: str) -> str:
+    """The tweets drawn for the audit of a wave, which its first day names (``2026-11-16``)."""
+    return f"{AUDIT_DRAWN}dt={wave}/drawn.parquet"
+
+
+def audit_judged_key(wave: str, person: str) -> str:
+    """What a person (a pseudonym) has judged of a wave."""
+    return f"{AUDIT_JUDGED}dt={wave}/{person}.parquet"

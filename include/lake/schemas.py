@@ -72,8 +72,43 @@ OPINION_HOURLY = pa.schema(
 AGGREGATE_KEYS = tuple(OPINION_HOURLY.names[: OPINION_HOURLY.get_field_index("tweets")])
 """What no two rows of the aggregates share."""
 
+AUDIT_DRAWN = pa.schema(
+    [
+        ("tweet_id", pa.int64()),
+        ("topic", pa.string()),
+        ("lang", pa.string()),
+        ("country_code", pa.string()),
+        ("stratum", pa.string()),
+        ("chance", pa.float64()),
+        ("people", pa.int32()),
+        ("sample", pa.int32()),
+        ("engine", pa.string()),
+        ("sentiment", pa.string()),
+        ("p_negative", pa.float64()),
+        ("p_neutral", pa.float64()),
+        ("p_positive", pa.float64()),
+    ]
+)
+"""One row a tweet that was drawn for the audit, sorted by id: no text, no author."""
+
+AUDIT_JUDGED = pa.schema(
+    [
+        ("tweet_id", pa.int64()),
+        ("person", pa.string()),
+        ("judgment", pa.string()),
+        ("judged_at", pa.timestamp("ms")),
+    ]
+)
+"""One row a tweet and person, sorted by id."""
+
 SENTIMENTS = ("Negative", "Neutral", "Positive")
 """The values of `sentiment`, in the order of the model's probabilities."""
+
+CANNOT_TELL = "Cannot tell"
+"""The judgment of who cannot say which sentiment a tweet has; it counts as none."""
+
+JUDGMENTS = (*SENTIMENTS, CANNOT_TELL)
+"""What a person can judge."""
 
 UNNAMED_LANGUAGES = frozenset({"und", "qam", "qct", "qht", "qme", "qst", "zxx", "art", ""})
 """Codes by which X says that it cannot name the language (X's documentation of `lang`)."""

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from datetime import datetime
+from datetime import UTC, date
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from include.audit.wave import Wave
 from include.lake import sql
 from include.lake.athena import Athena
-from include.lake.layout import AGGREGATES, ALL_TOPICS, NO_TOPIC
+from include.lake.layout import AGGREGATES, ALL_TOPICS, AUDIT_DRAWN, AUDIT_JUDGED, NO_TOPIC
 from include.lake.views import create_view, queries
 from include.settings import Settings
 from include.x.topics import Topics
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 RESULTS = "athena-results/"
 """Where the workgroup puts results; they expire (a lifecycle rule of the bucket)."""
 
-_PREFIXES = {"opinion_hourly": AGGREGATES}
+_PREFIXES = {
+    "audit_drawn": AUDIT_DRAWN,
+    "audit_judged": AUDIT_JUDGED,
+    "opinion_hourly": AGGREGATES,
+}
 """Where a table lies whose prefix is not its name."""
 
 log = logging.getLogger(__name__)
@@ -43,7 +48,7 @@ def definitions(settings: Settings, topics: Topics) -> dict[str, tuple[str, str]
         values = {
             "location": settings.s3(_PREFIXES.get(table, f"{table}/")),
             "topics": ",".join(_partitions(table, topics.names)),
-            "days": f"{_first_day(settings, topics):%Y-%m-%d},NOW+1DAY",
+            "days": f"{_first_day(table, settings, topics):%Y-%m-%d},NOW+1DAY",
         }
         given = {key: value for key, value in values.items() if key in sql.parameters(name)}
         digest = hashlib.sha256(sql.render(name, **given, definition="").encode()).hexdigest()[:16]
@@ -59,9 +64,12 @@ def _partitions(table: str, topics: tuple[str, ...]) -> tuple[str, ...]:
     return topics
 
 
-def _first_day(settings: Settings, topics: Topics) -> datetime:
+def _first_day(table: str, settings: Settings, topics: Topics) -> date:
     """The earlier of the two starts: moving the collection's start forward must not hide what lies there."""
-    return min(topics.collection.start, settings.collection_start or topics.collection.start)
+    start = min(topics.collection.start, settings.collection_start or topics.collection.start)
+    day = start.astimezone(UTC).date()
+    # The audit's partitions are named by a wave's first day, which may lie before the collection's start.
+    return Wave.of(day).first if table.startswith("audit_") else day
 
 
 def _absent(error: ClientError, code: str) -> bool:

@@ -1,0 +1,363 @@
+"""What was drawn and what was judged: whole objects under ``audit/``, replaced by compare-and-swap.
+
+A tweet's id alone says in which objects it may stand (`Wave.of_tweet`), so one id is easily removed.
+"""
+
+from __future__ import annotations
+
+import hmac
+import io
+import json
+import logging
+import math
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from include.audit.draw import Drawn, Plan, Urn
+from include.audit.wave import Wave
+from include.lake import layout, quality, storage
+from include.lake.schemas import AUDIT_DRAWN, AUDIT_JUDGED, JUDGMENTS
+from include.settings import Settings
+from include.window import Window
+from include.x.snowflake import moment
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
+_READ = (
+    "tweet_id",
+    "lang",
+    "country_code",
+    "sample",
+    "sentiment_engine",
+    "sentiment",
+    "p_negative",
+    "p_neutral",
+    "p_positive",
+)
+
+log = logging.getLogger(__name__)
+
+
+class JudgmentError(ValueError):
+    """Judgments of which none was taken; ``problems`` says of each bad one what is wrong with it."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        shown = "; ".join(self.problems[:10])
+        more = f"; and {len(self.problems) - 10} more" if len(self.problems) > 10 else ""
+        super().__init__(f"no judgment was taken, as {len(self.problems)} cannot be: {shown}{more}")
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What became of a draw: how many tweets of each topic, and how many hours a check blocks."""
+
+    wave: str
+    written: bool
+    drawn: Mapping[str, int]
+    blocked_hours: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dict of JSON's types."""
+        return {
+            "wave": self.wave,
+            "written": self.written,
+            "drawn": dict(self.drawn),
+            "blocked_hours": self.blocked_hours,
+        }
+
+
+def plan(settings: Settings, wave: Wave, tweets: int | None = None) -> Plan:
+    """How many tweets of a topic are drawn in a wave: its share of the month, or ``tweets`` where given."""
+    month = Plan(
+        settings.audit_tweets,
+        settings.audit_language_tweets,
+        settings.audit_language_share,
+        settings.audit_twice,
+    )
+    if tweets is not None:
+        return replace(month, tweets=tweets, language_tweets=min(tweets, month.language_tweets))
+    return replace(
+        month,
+        tweets=math.ceil(month.tweets * wave.share_of_month),
+        language_tweets=math.ceil(month.language_tweets * wave.share_of_month),
+    )
+
+
+def draw(
+    s3: S3Client,
+    settings: Settings,
+    topics: Sequence[str],
+    wave: Wave,
+    key: bytes,
+    now: datetime,
+    tweets: int | None = None,
+) -> Draw:
+    """Draws a wave from its closed hours that no check blocks, and replaces what was drawn of it.
+
+    What was drawn stays where the lake has fewer hours of the wave than then, as tweets expire and the audit
+    does not; and it is never replaced by a smaller draw, as people may have judged it. Raises
+    `ObjectChangedError` if an hour is replaced meanwhile: draw again.
+    """
+    blocked: set[str] = set()
+
+    def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
+        former = json.loads(found.metadata.get("draw", "{}")) if found else {}
+        hours = _hours(s3, settings, topics, wave, now)
+        if len(hours) < former.get("hours", 0) or not hours:
+            return None
+        wanted = plan(settings, wave, tweets)
+        wanted = replace(
+            wanted,
+            tweets=max(wanted.tweets, former.get("tweets", 0)),
+            language_tweets=max(wanted.language_tweets, former.get("language_tweets", 0)),
+        )
+        blocked.clear()
+        blocked.update(_blocked(s3, settings.bucket, hours))
+        chosen = [hour for hour in hours if _window(hour) not in blocked]
+        rows = [
+            row
+            for topic in topics
+            for row in _of_topic(s3, settings.bucket, [h for h in chosen if _topic(h) == topic], wanted, key)
+        ]
+        design = {
+            "hours": len(hours),
+            "tweets": wanted.tweets,
+            "language_tweets": wanted.language_tweets,
+        }
+        content = _parquet(pa.Table.from_pylist(rows, schema=AUDIT_DRAWN))
+        return storage.Content(content, {"draw": json.dumps(design, sort_keys=True)})
+
+    swap = storage.compare_and_swap(s3, settings.bucket, layout.audit_drawn_key(wave.label), decide)
+    counts = Counter(read_drawn(s3, settings.bucket, wave)["topic"].to_pylist())
+    log.info("audit wave=%s drawn=%s blocked_hours=%d", wave.label, dict(counts), len(blocked))
+    return Draw(wave.label, swap.written, {topic: counts[topic] for topic in topics}, len(blocked))
+
+
+def read_drawn(s3: S3Client, bucket: str, wave: Wave) -> pa.Table:
+    """What was drawn of a wave; without rows where nothing was."""
+    return _read(s3, bucket, layout.audit_drawn_key(wave.label), AUDIT_DRAWN)
+
+
+def read_judged(s3: S3Client, bucket: str, wave: Wave) -> pa.Table:
+    """What all people have judged of a wave."""
+    prefix = layout.audit_judged_key(wave.label, "").removesuffix(".parquet")
+    found = storage.list_objects(s3, bucket, prefix).objects
+    tables = [_read(s3, bucket, each.key, AUDIT_JUDGED) for each in found]
+    return pa.concat_tables([AUDIT_JUDGED.empty_table(), *tables])
+
+
+def judge(
+    s3: S3Client, bucket: str, person: str, judgments: Mapping[int, str | None], at: datetime
+) -> dict[str, int]:
+    """Keeps what a person (a pseudonym) says of drawn tweets; None takes a judgment back.
+
+    Judging again replaces what the same person said of the tweet; the same judgment again changes nothing,
+    its time included. Returns how many judgments of each kind were given. Raises `JudgmentError`, and takes
+    none, where a tweet was not drawn or a judgment is none of `JUDGMENTS`.
+    """
+    waves: dict[Wave, dict[int, str | None]] = defaultdict(dict)
+    problems = []
+    for tweet_id, judgment in judgments.items():
+        if judgment is not None and judgment not in JUDGMENTS:
+            problems.append(f"tweet {tweet_id}: {judgment!r} is none of {', '.join(JUDGMENTS)}")
+        elif not 0 < tweet_id < 1 << 63:
+            problems.append(f"{tweet_id} is no id of a tweet")
+        else:
+            waves[Wave.of_tweet(tweet_id)][tweet_id] = judgment
+    for wave, given in waves.items():
+        known = set(read_drawn(s3, bucket, wave)["tweet_id"].to_pylist())
+        problems += [f"tweet {tweet_id} was not drawn" for tweet_id in given if tweet_id not in known]
+    if problems:
+        raise JudgmentError(problems)
+    for wave, given in sorted(waves.items()):
+        _replace(s3, bucket, wave, person, given, at)
+    return dict(Counter(judgment for judgment in judgments.values() if judgment is not None))
+
+
+def drawn_waves(s3: S3Client, bucket: str) -> list[Wave]:
+    """The waves of which something was drawn, in order."""
+    found = storage.list_objects(s3, bucket, layout.AUDIT_DRAWN).objects
+    return [Wave.of(date.fromisoformat(each.key.split("dt=")[1][:10])) for each in found]
+
+
+def texts(s3: S3Client, bucket: str, drawn: pa.Table) -> dict[int, str]:
+    """The texts of drawn tweets by id, as far as the lake still holds them."""
+    hours: dict[str, list[int]] = defaultdict(list)
+    for tweet_id, topic in zip(drawn["tweet_id"].to_pylist(), drawn["topic"].to_pylist(), strict=True):
+        hours[layout.labeled_key(topic, Window.containing(moment(tweet_id)))].append(tweet_id)
+    found: dict[int, str] = {}
+    for key, ids in sorted(hours.items()):
+        try:
+            content = storage.read(s3, bucket, key)
+        except storage.ObjectMissingError:
+            continue
+        table = pq.read_table(io.BytesIO(content), columns=["tweet_id", "text"])
+        table = table.filter(pc.is_in(table["tweet_id"], value_set=pa.array(ids, pa.int64())))
+        found.update(zip(table["tweet_id"].to_pylist(), table["text"].to_pylist(), strict=True))
+    return found
+
+
+def pseudonym(key: bytes, name: str) -> str:
+    """What stands for a person in the lake: without the key it leads back to nobody."""
+    return hmac.digest(key, b"audit:person:" + name.encode(), "sha256")[:8].hex()
+
+
+def remove(s3: S3Client, bucket: str, tweet_ids: Collection[int]) -> int:
+    """Removes tweets from all that was drawn and judged; how many rows that were. Twice changes nothing."""
+    waves: dict[Wave, list[int]] = defaultdict(list)
+    for tweet_id in tweet_ids:
+        waves[Wave.of_tweet(tweet_id)].append(tweet_id)
+    removed = 0
+    for wave, ids in sorted(waves.items()):
+        prefix = layout.audit_judged_key(wave.label, "").removesuffix(".parquet")
+        keys = [found.key for found in storage.list_objects(s3, bucket, prefix).objects]
+        for key, schema in [
+            (layout.audit_drawn_key(wave.label), AUDIT_DRAWN),
+            *((key, AUDIT_JUDGED) for key in keys),
+        ]:
+            removed += _without(s3, bucket, key, schema, ids)
+    return removed
+
+
+def _without(s3: S3Client, bucket: str, key: str, schema: pa.Schema, ids: Sequence[int]) -> int:
+    removed = 0
+
+    def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
+        nonlocal removed
+        removed = 0
+        if found is None:
+            return None
+        table = _read(s3, bucket, key, schema)
+        kept = table.filter(pc.invert(pc.is_in(table["tweet_id"], value_set=pa.array(ids, pa.int64()))))
+        removed = table.num_rows - kept.num_rows
+        return storage.Content(_parquet(kept), found.metadata) if removed else None
+
+    storage.compare_and_swap(s3, bucket, key, decide)
+    return removed
+
+
+def _replace(
+    s3: S3Client, bucket: str, wave: Wave, person: str, given: Mapping[int, str | None], at: datetime
+) -> None:
+    key = layout.audit_judged_key(wave.label, person)
+    judged_at = at.astimezone(UTC).replace(tzinfo=None)
+
+    def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
+        table = _read(s3, bucket, key, AUDIT_JUDGED)
+        rows = {row["tweet_id"]: row for row in table.to_pylist()}
+        for tweet_id, judgment in given.items():
+            if judgment is None:
+                rows.pop(tweet_id, None)
+            elif rows.get(tweet_id, {}).get("judgment") != judgment:
+                rows[tweet_id] = {
+                    "tweet_id": tweet_id,
+                    "person": person,
+                    "judgment": judgment,
+                    "judged_at": judged_at,
+                }
+        if found is None and not rows:
+            return None
+        ordered = [rows[tweet_id] for tweet_id in sorted(rows)]
+        return storage.Content(_parquet(pa.Table.from_pylist(ordered, schema=AUDIT_JUDGED)))
+
+    storage.compare_and_swap(s3, bucket, key, decide)
+
+
+def _hours(
+    s3: S3Client, settings: Settings, topics: Sequence[str], wave: Wave, now: datetime
+) -> list[storage.Object]:
+    """The labeled objects of the wave's hours that have ended."""
+    return [
+        found
+        for topic in topics
+        for day in wave.days
+        for found in storage.list_objects(
+            s3, settings.bucket, layout.labeled_prefix(topic, day.isoformat())
+        ).objects
+        if (named := layout.labeled_hour(found.key)) and named[1].end <= now
+    ]
+
+
+def _topic(hour: storage.Object) -> str:
+    return hour.key.split("topic=")[1].split("/")[0]
+
+
+def _window(hour: storage.Object) -> str:
+    named = layout.labeled_hour(hour.key)
+    return named[1].label if named else ""
+
+
+def _blocked(s3: S3Client, bucket: str, hours: Sequence[storage.Object]) -> Iterator[str]:
+    """The labels of the hours whose check blocks."""
+    for label in sorted({_window(hour) for hour in hours}):
+        verdict = quality.find(s3, bucket, "labeled", label)
+        if verdict and verdict.blocks:
+            yield label
+
+
+def _of_topic(
+    s3: S3Client, bucket: str, hours: Sequence[storage.Object], wanted: Plan, key: bytes
+) -> list[dict[str, Any]]:
+    """The drawn rows of one topic: its hours are read twice, as only the second time it is known which."""
+    urn = Urn(key, wanted)
+    for hour in hours:
+        table = _judged(s3, bucket, hour, ("tweet_id", "lang", "sentiment"))
+        for language in sorted(set(table["lang"].to_pylist())):
+            urn.add(language, table.filter(pc.equal(table["lang"], language))["tweet_id"].to_pylist())
+    drawn = {each.tweet_id: each for each in urn.draw()}
+    ids = pa.array(list(drawn), pa.int64())
+    rows = []
+    for hour in hours:
+        table = _judged(s3, bucket, hour, _READ)
+        chosen = table.filter(pc.is_in(table["tweet_id"], value_set=ids)).to_pylist()
+        rows += [_row(row, _topic(hour), drawn[row["tweet_id"]]) for row in chosen]
+    return rows
+
+
+def _row(row: Mapping[str, Any], topic: str, drawn: Drawn) -> dict[str, Any]:
+    # A row without a usable sample stands for itself only, as in sql/insights/opinion.sql.
+    sample = row["sample"] if row["sample"] and 1 <= row["sample"] <= 100 else 100
+    return {
+        **{name: row[name] for name in ("tweet_id", "lang", "sentiment")},
+        **{name: row[name] for name in ("p_negative", "p_neutral", "p_positive")},
+        "topic": topic,
+        "country_code": row["country_code"] or "--",
+        "stratum": drawn.stratum,
+        "chance": drawn.chance,
+        "people": drawn.people,
+        "sample": sample,
+        "engine": row["sentiment_engine"] or "none",
+    }
+
+
+def _judged(s3: S3Client, bucket: str, hour: storage.Object, columns: Sequence[str]) -> pa.Table:
+    """The rows of a labeled object that have a sentiment; a nameless language is ``und``."""
+    content = storage.read(s3, bucket, hour.key, hour.etag)
+    table = pq.read_table(io.BytesIO(content), columns=list(columns))
+    table = table.filter(pc.is_valid(table["sentiment"]))
+    language = pc.if_else(pc.equal(pc.fill_null(table["lang"], ""), ""), "und", table["lang"])
+    return table.set_column(table.schema.get_field_index("lang"), "lang", language)
+
+
+def _read(s3: S3Client, bucket: str, key: str, schema: pa.Schema) -> pa.Table:
+    """The rows of an object as it stands now; a swap that was decided on an older one looks again."""
+    try:
+        content = storage.read(s3, bucket, key)
+    except storage.ObjectMissingError:
+        return schema.empty_table()
+    return pq.read_table(io.BytesIO(content), schema=schema)
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table.sort_by("tweet_id").combine_chunks(), sink, compression="zstd")
+    return sink.getvalue()

@@ -1,0 +1,416 @@
+"""The audit: which tweets are drawn, with which chance, and what people say of them."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from types_boto3_s3 import S3Client
+
+from include.audit import judgments, records
+from include.audit.draw import OTHER, Drawn, Plan, Urn
+from include.audit.records import JudgmentError
+from include.audit.wave import PeriodError, Wave, requested
+from include.lake import layout, quality
+from include.lake.schemas import LABELED
+from include.settings import Settings
+from include.window import Window
+from include.x.snowflake import lowest_id
+from local import audit
+from tests.unit.support_hour import lake
+
+KEY = b"a key of the tests"
+PLAN = Plan(tweets=100, language_tweets=20, language_share=0.02, twice=0.2)
+TOPICS = ("ukraine", "russia")
+HOUR = Window.parse("2026-11-20T05")
+WAVE = Wave.of(HOUR.start.date())
+NOW = datetime(2026, 11, 24, 5, tzinfo=UTC)
+SETTINGS = Settings(bucket="lake", audit_tweets=300, audit_language_tweets=20)
+LATER = NOW + timedelta(hours=1)
+
+
+def drawn(languages: Mapping[str, int], plan: Plan = PLAN, key: bytes = KEY, first: int = 1) -> list[Drawn]:
+    urn = Urn(key, plan)
+    for language, count in languages.items():
+        urn.add(language, range(first, first + count))
+        first += count
+    return urn.draw()
+
+
+# --- Waves
+
+
+@given(st.dates(date(2020, 1, 1), date(2030, 12, 31)))
+def test_every_day_lies_in_one_wave_of_its_week_and_month(day: date) -> None:
+    wave = Wave.of(day)
+    assert day in wave.days
+    assert {Wave.of(each) for each in wave.days} == {wave}
+    assert {each.month for each in wave.days} == {day.month}
+    assert {each.isocalendar()[:2] for each in wave.days} == {day.isocalendar()[:2]}
+
+
+def test_the_waves_of_a_month_share_it_out() -> None:
+    waves = list(Wave.between(date(2026, 11, 1), date(2026, 11, 30)))
+    assert [wave.label for wave in waves] == [
+        "2026-11-01",
+        "2026-11-02",
+        "2026-11-09",
+        "2026-11-16",
+        "2026-11-23",
+        "2026-11-30",
+    ]
+    assert sum(wave.share_of_month for wave in waves) == pytest.approx(1)
+
+
+def test_a_scheduled_run_draws_the_week_before_and_one_by_hand_up_to_now() -> None:
+    monday = date(2026, 11, 23)
+    assert requested(None, None, monday, 30, scheduled=True) == [Wave.of(date(2026, 11, 16))]
+    assert requested(None, None, monday, 30, scheduled=False)[-1] == Wave.of(monday)
+    assert requested("2026-11-20", "2026-11-20", monday, 30, scheduled=False) == [Wave.of(date(2026, 11, 20))]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "reason"),
+    [
+        ("2026-11-31", None, "no such day"),
+        ("2026-11-22", "2026-11-20", "no period"),
+        (None, "2026-11-24", "no period"),
+        ("2026-10-01", None, "expired"),
+        (None, "2026-10-01", "expired"),
+    ],
+)
+def test_days_that_cannot_be_drawn_from_are_refused(first: str | None, last: str | None, reason: str) -> None:
+    with pytest.raises(PeriodError, match=reason):
+        requested(first, last, date(2026, 11, 23), 30, scheduled=False)
+
+
+# --- The draw
+
+
+def test_each_language_has_its_share_and_small_ones_enough() -> None:
+    found = Counter(each.stratum for each in drawn({"en": 9_000, "de": 700, "pl": 250, "tl": 30, "ja": 20}))
+    assert found == {"en": 90, "de": 20, "pl": 20, OTHER: 1}
+
+
+def test_what_is_drawn_stands_for_all_there_are() -> None:
+    found = drawn({"en": 9_000, "de": 700, "pl": 250, "tl": 30, "ja": 20})
+    assert sum(1 / each.chance for each in found) == pytest.approx(10_000)
+    assert all(0 < each.chance <= 1 for each in found)
+
+
+def test_where_there_are_few_all_are_drawn() -> None:
+    assert [each.chance for each in drawn({"en": 7})] == [1.0] * 7
+    assert drawn({}) == []
+
+
+def test_the_same_tweets_are_drawn_again_in_whatever_order_they_come() -> None:
+    once, again = Urn(KEY, PLAN), Urn(KEY, PLAN)
+    once.add("en", range(1, 2_001))
+    for number in range(2_000, 0, -1):
+        again.add("en", [number])
+    assert once.draw() == again.draw()
+    assert once.draw() != drawn({"en": 2_000}, key=b"another")
+
+
+def test_a_tweet_more_changes_one_of_the_drawn_at_most() -> None:
+    former = {each.tweet_id for each in drawn({"en": 2_000})}
+    assert len(former - {each.tweet_id for each in drawn({"en": 2_001})}) <= 1
+
+
+def test_a_larger_draw_holds_the_smaller() -> None:
+    small = {each.tweet_id for each in drawn({"en": 2_000})}
+    assert small < {each.tweet_id for each in drawn({"en": 2_000}, replace(PLAN, tweets=200))}
+
+
+def test_a_share_is_judged_by_two_people() -> None:
+    found = drawn({"en": 50_000}, replace(PLAN, tweets=5_000))
+    assert sum(each.people == 2 for each in found) / 5_000 == pytest.approx(0.2, abs=0.03)
+
+
+def test_every_tweet_is_as_likely_as_any_other() -> None:
+    """Over many keys each of 50 tweets is drawn as often, within four standard deviations."""
+    counts = Counter(
+        each.tweet_id
+        for key in range(2_000)
+        for each in drawn({"en": 50}, Plan(10, 10, 0.02, 0.2), key=b"%d" % key)
+    )
+    assert all(abs(counts[number] - 400) < 4 * (2_000 * 0.2 * 0.8) ** 0.5 for number in range(1, 51))
+
+
+# --- In the lake
+
+
+@pytest.fixture
+def s3() -> Iterator[S3Client]:
+    with lake() as client:
+        yield client
+
+
+def label(
+    s3: S3Client, topic: str = "ukraine", hour: Window = HOUR, count: int = 400, **columns: Any
+) -> None:
+    first = lowest_id(hour.start) + TOPICS.index(topic) * 1_000_000
+    rows = [
+        {
+            "tweet_id": first + number,
+            "text": f"Text {number} of {topic} &amp; more https://t.co/{number}",
+            "lang": "en" if number % 4 else "de",
+            "sentiment": "Positive",
+            "sentiment_engine": "ngram-1",
+            "p_negative": 0.1,
+            "p_neutral": 0.2,
+            "p_positive": 0.7,
+            "sample": 50,
+            **columns,
+        }
+        for number in range(count)
+    ]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=LABELED), sink)
+    s3.put_object(Bucket="lake", Key=layout.labeled_key(topic, hour), Body=sink.getvalue())
+
+
+def draw(s3: S3Client, **changes: Any) -> records.Draw:
+    given: dict[str, Any] = {"now": NOW, "tweets": None, **changes}
+    return records.draw(s3, SETTINGS, TOPICS, WAVE, KEY, given["now"], given["tweets"])
+
+
+def rows(s3: S3Client) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = records.read_drawn(s3, "lake", WAVE).to_pylist()
+    return found
+
+
+def test_a_wave_is_drawn_with_all_that_rectifying_needs(s3: S3Client) -> None:
+    label(s3)
+    label(s3, "russia", country_code="DE", lang="", sample=None)
+    found = draw(s3)
+    assert (found.written, found.blocked_hours) == (True, 0)
+    assert found.drawn == {"ukraine": 71, "russia": 70}
+    by_topic = {row["topic"]: row for row in rows(s3)}
+    ours, theirs = by_topic["ukraine"], by_topic["russia"]
+    assert ours["stratum"] == ours["lang"]
+    assert (ours["country_code"], ours["sample"], ours["engine"]) == ("--", 50, "ngram-1")
+    assert (ours["sentiment"], ours["p_negative"], ours["p_positive"]) == ("Positive", 0.1, 0.7)
+    assert (theirs["lang"], theirs["country_code"], theirs["sample"]) == ("und", "DE", 100)
+    assert "text" not in ours
+    assert "author_id" not in ours
+
+
+def test_drawn_twice_nothing_changes(s3: S3Client) -> None:
+    label(s3)
+    draw(s3)
+    first = s3.get_object(Bucket="lake", Key=layout.audit_drawn_key(WAVE.label))
+    draw(s3)
+    again = s3.get_object(Bucket="lake", Key=layout.audit_drawn_key(WAVE.label))
+    assert first["Body"].read() == again["Body"].read()
+    assert first["LastModified"] == again["LastModified"]
+
+
+def test_what_has_no_sentiment_and_hours_that_go_on_are_not_drawn(s3: S3Client) -> None:
+    label(s3, sentiment=None)
+    label(s3, hour=HOUR.next)
+    assert draw(s3, now=HOUR.end).drawn["ukraine"] == 0
+    assert draw(s3, now=HOUR.next.end).drawn["ukraine"] == 71
+
+
+def test_an_hour_whose_check_blocks_is_not_drawn(s3: S3Client) -> None:
+    label(s3)
+    label(s3, hour=HOUR.next, count=10)
+    quality.keep(s3, "lake", "labeled", HOUR, quality.Verdict(blocks=True), b"{}")
+    found = draw(s3)
+    assert (found.drawn["ukraine"], found.blocked_hours) == (10, 1)
+
+
+def test_what_was_drawn_outlasts_the_tweets(s3: S3Client) -> None:
+    label(s3)
+    label(s3, hour=HOUR.next)
+    draw(s3)
+    former = rows(s3)
+    s3.delete_object(Bucket="lake", Key=layout.labeled_key("ukraine", HOUR))
+    assert not draw(s3).written
+    assert rows(s3) == former
+
+
+def test_a_larger_draw_is_not_replaced_by_a_smaller(s3: S3Client) -> None:
+    label(s3)
+    assert draw(s3, tweets=200).drawn["ukraine"] == 200
+    assert draw(s3).drawn["ukraine"] == 200
+
+
+def test_labeled_by_another_model_the_same_tweets_are_drawn_with_its_labels(s3: S3Client) -> None:
+    label(s3)
+    draw(s3)
+    former = rows(s3)
+    label(s3, sentiment_engine="xlm-2", sentiment="Negative", p_negative=0.9, p_positive=0.0)
+    draw(s3)
+    changed = rows(s3)
+    assert [row["tweet_id"] for row in changed] == [row["tweet_id"] for row in former]
+    assert {(row["engine"], row["sentiment"], row["p_negative"]) for row in changed} == {
+        ("xlm-2", "Negative", 0.9)
+    }
+
+
+def test_nothing_is_drawn_of_an_empty_lake(s3: S3Client) -> None:
+    assert draw(s3) == records.Draw(WAVE.label, False, {"ukraine": 0, "russia": 0}, 0)
+    assert records.drawn_waves(s3, "lake") == []
+
+
+# --- Judgments
+
+
+def judged(s3: S3Client) -> dict[tuple[int, str], str]:
+    return {
+        (row["tweet_id"], row["person"]): row["judgment"]
+        for row in records.read_judged(s3, "lake", WAVE).to_pylist()
+    }
+
+
+def test_a_judgment_is_kept_once_a_tweet_and_person(s3: S3Client) -> None:
+    label(s3)
+    draw(s3)
+    one, two = (row["tweet_id"] for row in rows(s3)[:2])
+    records.judge(s3, "lake", "ann", {one: "Positive", two: "Cannot tell"}, NOW)
+    records.judge(s3, "lake", "ann", {one: "Negative"}, LATER)
+    records.judge(s3, "lake", "bob", {one: "Neutral"}, NOW)
+    assert judged(s3) == {(one, "ann"): "Negative", (two, "ann"): "Cannot tell", (one, "bob"): "Neutral"}
+    records.judge(s3, "lake", "ann", {one: None}, LATER)
+    assert (one, "ann") not in judged(s3)
+
+
+def test_the_same_judgment_again_changes_nothing(s3: S3Client) -> None:
+    label(s3)
+    draw(s3)
+    given_ = {rows(s3)[0]["tweet_id"]: "Positive"}
+    records.judge(s3, "lake", "ann", given_, NOW)
+    first = records.read_judged(s3, "lake", WAVE)
+    records.judge(s3, "lake", "ann", given_, LATER)
+    assert records.read_judged(s3, "lake", WAVE) == first
+
+
+def test_of_bad_judgments_each_is_named_and_none_taken(s3: S3Client) -> None:
+    label(s3)
+    draw(s3)
+    known = rows(s3)[0]["tweet_id"]
+    never = lowest_id(HOUR.start) + 999_999
+    with pytest.raises(JudgmentError) as error:
+        records.judge(s3, "lake", "ann", {known: "Positive", never: "Neutral", -1: "Neutral", 7: "Good"}, NOW)
+    assert len(error.value.problems) == 3
+    assert f"tweet {never} was not drawn" in str(error.value)
+    assert judged(s3) == {}
+
+
+def test_a_removed_tweet_leaves_what_was_drawn_and_what_was_judged(s3: S3Client) -> None:
+    label(s3)
+    draw(s3)
+    one, two = (row["tweet_id"] for row in rows(s3)[:2])
+    for person in ("ann", "bob"):
+        records.judge(s3, "lake", person, {one: "Positive", two: "Neutral"}, NOW)
+    assert records.remove(s3, "lake", [one, lowest_id(HOUR.start) + 5]) >= 3
+    assert one not in {row["tweet_id"] for row in rows(s3)}
+    assert set(judged(s3)) == {(two, "ann"), (two, "bob")}
+    assert records.remove(s3, "lake", [one]) == 0
+
+
+def test_a_person_is_a_pseudonym() -> None:
+    assert records.pseudonym(KEY, "ann") == records.pseudonym(KEY, "ann") != records.pseudonym(KEY, "bob")
+    assert "ann" not in records.pseudonym(KEY, "ann")
+
+
+# --- Judgments of a file
+
+
+def test_texts_are_one_whatever_a_collection_makes_of_handles_links_and_entities() -> None:
+    assert judgments.plain("RT @Ann:  Good &amp; GREAT\nhttps://t.co/abc") == judgments.plain(
+        "rt @user: good & great http"
+    )
+
+
+def test_a_label_is_a_word_or_a_number() -> None:
+    found = judgments.read(
+        [
+            {"tweet_id": "7", "judgment": "cannot tell"},
+            {"text": "Good", "label": 2},
+            {"text": "Bad", "label": "0"},
+        ]
+    )
+    assert (found.of(7, ""), found.of(1, "good"), found.of(1, "BAD")) == (
+        "Cannot tell",
+        "Positive",
+        "Negative",
+    )
+    assert found.of(1, "unknown") is None
+
+
+def test_a_text_with_two_labels_counts_for_none() -> None:
+    found = judgments.read([{"text": "Well", "label": 0}, {"text": "well", "label": 2}])
+    assert (found.by_text, found.contradicted) == ({}, 1)
+
+
+def test_every_bad_row_is_named() -> None:
+    with pytest.raises(JudgmentError) as error:
+        judgments.read(
+            [
+                {"tweet_id": "7", "judgment": "Great"},
+                {"tweet_id": "x7", "judgment": "Neutral"},
+                {"label": 1},
+                {"tweet_id": "8", "label": 1},
+                {"tweet_id": "8", "label": 2},
+                {"text": "ok"},
+            ]
+        )
+    assert [problem.split(":")[0].split(" has")[0] for problem in error.value.problems] == [
+        f"row {number}" for number in (1, 2, 3, 5, 6)
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".ndjson", ".parquet"])
+def test_a_file_of_labels_judges_by_texts(s3: S3Client, tmp_path: Path, suffix: str) -> None:
+    import boto3
+
+    secrets = boto3.client("secretsmanager")
+    secrets.create_secret(Name=SETTINGS.pseudonym_secret, SecretString="a key")
+    label(s3, count=50)
+    draw(s3)
+    file = tmp_path / f"labels{suffix}"
+    texts = pa.table(
+        {
+            "text": [f"text {n} of ukraine & more http://t.co/x" for n in range(40)],
+            "label": [n % 3 for n in range(40)],
+        }
+    )
+    if suffix == ".parquet":
+        pq.write_table(texts, file)
+    elif suffix == ".csv":
+        file.write_text("text,label\n" + "".join(f"{r['text']},{r['label']}\n" for r in texts.to_pylist()))
+    else:
+        file.write_text(
+            "\n".join(f'{{"text": "{r["text"]}", "label": {r["label"]}}}' for r in texts.to_pylist())
+        )
+    clients = {"s3": s3, "secretsmanager": secrets}
+    first = audit.judge(clients.__getitem__, SETTINGS, file, "labels")
+    assert (first.drawn, first.known) == (50, 40)
+    assert first.given == {"Negative": 14, "Neutral": 13, "Positive": 13}
+    assert str(first).startswith("40 of 50 drawn tweets judged: 14 Negative, 13 Neutral, 13 Positive")
+    assert audit.judge(clients.__getitem__, SETTINGS, file, "labels") == first
+    assert len(judged(s3)) == 40
+
+
+def test_what_holds_no_labels_is_refused(s3: S3Client, tmp_path: Path) -> None:
+    with pytest.raises(audit.AuditError, match="holds no labels"):
+        list(audit.rows(tmp_path))
+    broken = tmp_path / "labels.parquet"
+    broken.write_bytes(b"no parquet")
+    with pytest.raises(audit.AuditError, match="cannot be read"):
+        list(audit.rows(broken))
+    with pytest.raises(audit.AuditError, match="start it by `make run`"):
+        audit.run(tmp_path, broken, "labels")
