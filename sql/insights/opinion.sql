@@ -1,6 +1,6 @@
 -- One day of opinion_hourly. ${measured} are the languages that the sentiment model was measured on, ${model} is
 -- the champion whose predictions are compared with the labels; where there is none, no partition has its name.
--- Scores are added up as decimals: a sum of doubles would depend on the order in which the engine reads them.
+-- Scores are added up as decimals: a floating-point sum would depend on the order in which the engine reads them.
 SELECT
   date_trunc('hour', labeled.ts) AS hour,
   labeled.topic,
