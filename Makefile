@@ -39,10 +39,8 @@ run: setup ## Set up and run the whole pipeline on this machine, until Ctrl-C
 stand-ins: setup ## Run the stand-ins alone, for containers
 	@exec $(PYTHON) -m local stand-ins $(run_options)
 
-test: setup ## Set up and run the tests; what fails is tried once more, alone
-	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder || { [ $$? -eq 1 ] && \
-	echo "What failed beside the other process, once more and alone:" && \
-	$(PYTHON) -m pytest --last-failed --last-failed-no-failures none --maxfail 3; }
+test: setup ## Set up, lint, check types and run the tests
+	@$(PYTHON) -m tools.suite
 
 kill-test: setup ## Kill the streamer 100 times under load and settle what became of every post
 	@$(PYTHON) -m local.proof.kill_test --kills 100 --page docs/streamer-measurements.md

@@ -10,15 +10,19 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import requests
+from starlette.routing import Mount
 
 from local.airflow_server import EMPTY_DATABASE, environment
 from local.endpoints import SERVICES, Endpoints
 from local.processes import Processes, answers
 from tests.credentials import CREDENTIALS
 from tests.ports import free_ports
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = "/x-opinion"
@@ -73,8 +77,8 @@ class _Session(requests.Session):
         super().__init__()
         self._url = url
 
-    def request(self, method: Any, url: Any, *arguments: Any, **options: Any) -> requests.Response:
-        return super().request(method, f"{self._url}{url}", *arguments, timeout=30, **options)
+    def request(self, method: Any, url: Any, **options: Any) -> requests.Response:  # type: ignore[override]
+        return super().request(method, f"{self._url}{url}", **{"timeout": 30, **options})
 
 
 def create_database() -> None:
@@ -129,7 +133,11 @@ def main() -> None:
     from airflow.api_fastapi.app import create_app
 
     app = create_app()
-    [plugin] = [route.app for route in app.routes if getattr(route, "path", None) == "/x-opinion"]
+    [plugin] = [
+        cast("FastAPI", route.app)
+        for route in app.routes
+        if isinstance(route, Mount) and route.path == PLUGIN
+    ]
     from x_opinion.access import starts
     from x_opinion.app import DAGS, get_lake, get_now
 

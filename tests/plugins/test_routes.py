@@ -195,9 +195,9 @@ def test_the_figures_are_those_of_the_rows(client: TestClient) -> None:
                     expected[topic][0] += weight * positive
                     expected[topic][1] += weight * negative
     tiles = {tile["id"]: tile for tile in shown(client)["tiles"]}
-    for topic, (positive, negative) in expected.items():
+    for topic, (for_it, against) in expected.items():
         tile = tiles[f"positive_to_negative-{topic}"]
-        assert tile["value"] == pytest.approx(positive / negative)
+        assert tile["value"] == pytest.approx(for_it / against)
         assert tile["low"] < tile["value"] < tile["high"]
         assert tile["n"] > 0
 

@@ -10,6 +10,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ from include.lake import layout, storage
 from include.window import Window
 from tests.unit import support_hour as hour
 from tests.unit.support_hour import BUCKET, KEY, SETTINGS, TOPICS, WINDOW, line, tweet, tweet_id
+
+
+def translated(text: str, entry: dict[str, Any]) -> dict[str, Any]:
+    return {"id": entry["id"], "translated_text": text}
 
 
 @pytest.fixture(scope="module")
@@ -454,7 +459,7 @@ def test_the_sentiment_inputs_prefix_says_what_is_in_it(s3: S3Client) -> None:
             s3,
             prepared.translation_input,
             name,
-            lambda entry, text=text: {"id": entry["id"], "translated_text": text},
+            partial(translated, text),
         )
         for name, text in (("a", "one"), ("b", "one"), ("c", "two"))
     ]
