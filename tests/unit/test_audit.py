@@ -226,7 +226,7 @@ def test_what_has_no_sentiment_and_hours_that_go_on_are_not_drawn(s3: S3Client) 
 def test_an_hour_whose_check_blocks_is_not_drawn(s3: S3Client) -> None:
     label(s3)
     label(s3, hour=HOUR.next, count=10)
-    quality.keep(s3, "lake", "labeled", HOUR, quality.Verdict(blocks=True), b"{}")
+    quality.keep(s3, "lake", "labeled", HOUR, quality.CheckResult(blocks=True), b"{}")
     found = draw(s3)
     assert (found.drawn["ukraine"], found.blocked_hours) == (10, 1)
 
