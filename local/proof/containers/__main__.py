@@ -39,6 +39,7 @@ from local.proof.containers.pipeline import (
 from local.proof.report import named_table, save, table, write_section
 
 FAILURES = (AirflowError, BotoCoreError, ClientError, EngineError, PipelineError, requests.RequestException)
+ASTRO = "x-opinion-astro:containers-test"
 _BUILD_SECONDS = 3600.0
 _UP_SECONDS = 1800.0
 
@@ -71,6 +72,10 @@ def build(this: Engine, logs: Path, figures: Figures) -> None:
     for name in ("streamer", "stand-ins", "init"):
         with figures.step(f"image of {name}"):
             images.compose("build", name, log=logs / f"build-{name}.log", seconds=_BUILD_SECONDS)
+    with figures.step("image for Astro"):
+        log = logs / "build-astro.log"
+        file = ("--file", str(ROOT / "Dockerfile"))
+        this.run("build", *file, "--tag", ASTRO, str(ROOT), log=log, seconds=_BUILD_SECONDS)
 
 
 def follow(this: Pipeline, figures: Figures) -> None:

@@ -342,7 +342,7 @@ def weaknesses(containers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         # The server of PostgreSQL changes its user itself.
         if each["Config"]["User"].split(":")[0] in ("", "0", "root") and name != "postgres":
             yield f"{name} runs as root"
-        if not host["ReadonlyRootfs"] and name != "postgres":
+        if not host["ReadonlyRootfs"]:
             yield f"{name} may write to its image"
         if host["CapDrop"] != ["ALL"]:
             yield f"{name} keeps capabilities"
