@@ -3,21 +3,21 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-parameters := ONCE HOURS RATE ARCHIVE TOPICS PORT BIND GATEWAY BROWSER MINUTES LABELLED
+parameters := ONCE HOURS RATE ARCHIVE TOPICS PORT BIND GATEWAY BROWSER MINUTES LABELLED MODEL FROM LANGUAGES UPLOAD
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 unknown := $(filter-out $(parameters),$(given))
 ifneq ($(strip $(unknown)),)
 $(error Unknown parameter $(strip $(unknown)); the parameters are $(parameters) (see `make help`))
 endif
 
-.PHONY: help parameters setup run stand-ins test kill-test fault-matrix soak containers-test bench check mwaa docs lock clean
+.PHONY: help parameters setup run stand-ins models test kill-test fault-matrix soak bench check mwaa docs lock clean
 
 run_options = $(if $(HOURS),--hours "$(HOURS)") $(if $(RATE),--rate "$(RATE)") $(if $(ARCHIVE),--archive "$(ARCHIVE)") \
 	$(if $(TOPICS),--topics "$(TOPICS)") $(if $(PORT),--port "$(PORT)") $(if $(BIND),--bind "$(BIND)") \
 	$(if $(GATEWAY),--gateway "$(GATEWAY)")
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "Parameters of run: ONCE=1 ends after the summary; HOURS=6 past hours to recover; RATE=3000 posts an hour"
 	@echo "in the archive; ARCHIVE=tweets.ndjson.gz replays real tweets; TOPICS=topics.yaml measures other topics;"
@@ -25,6 +25,8 @@ help: ## This list
 	@echo "BIND=0.0.0.0 lets containers (and the network) reach the stand-ins, by .run/containers.env; GATEWAY= is"
 	@echo "this machine's name in containers (host.docker.internal, or an address such as 172.17.0.1)."
 	@echo "Parameter of soak: MINUTES=30 how long it lasts. Parameter of test: BROWSER=0 leaves out the tests of pages."
+	@echo "Of models: MODEL=e5 which recipe; FROM=folder has its checkpoints, instead of the hub; LANGUAGES=ru,uk of a"
+	@echo "translator, only these; LABELLED=tweets.parquet (lang, text, label) measures it; UPLOAD=1 into the bucket."
 	@echo "Of bench: LABELLED=tweets.parquet trains on your own tweets (text, label: 0 negative, 1 neutral, 2 positive)."
 
 parameters:
@@ -39,8 +41,18 @@ run: setup ## Set up and run the whole pipeline on this machine, until Ctrl-C
 stand-ins: setup ## Run the stand-ins alone, for containers
 	@exec $(PYTHON) -m local stand-ins $(run_options)
 
-test: setup ## Set up, lint, check types and run the tests
-	@$(PYTHON) -m tools.suite
+models: parameters ## Fetch, convert, verify and pack a model: MODEL=e5 (docs/models.md)
+	@[ -n "$(MODEL)" ] || { echo "make models: give MODEL=, a recipe of tools/models/recipes.yaml" >&2; exit 2; }
+	@python3 tools/setup.py pack
+	@.venv-pack/bin/python -m tools.models "$(MODEL)" $(if $(FROM),--from "$(FROM)") $(if $(LANGUAGES),--languages "$(LANGUAGES)") \
+	$(if $(LABELLED),--labeled "$(LABELLED)") $(if $(filter-out 0,$(UPLOAD)),--upload)
+
+test: setup ## Set up and run the tests; what fails is tried once more, alone
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder || { [ $$? -eq 1 ] && \
+	echo "What failed beside the other process, once more and alone:" && \
+	$(PYTHON) -m pytest --last-failed --last-failed-no-failures none --maxfail 3; }
+	@python3 tools/setup.py pack
+	@.venv-pack/bin/python -m pytest tests/models
 
 kill-test: setup ## Kill the streamer 100 times under load and settle what became of every post
 	@$(PYTHON) -m local.proof.kill_test --kills 100 --page docs/streamer-measurements.md
@@ -50,9 +62,6 @@ fault-matrix: setup ## Run the streamer under every fault of X and Firehose; doc
 
 soak: setup ## Stream at X's full rate among random faults for MINUTES=30; losses and memory
 	@$(PYTHON) -m local.proof.soak --minutes "$(or $(MINUTES),30)" --page docs/streamer-measurements.md
-
-containers-test: setup ## Build the images and run docker-compose.yaml as documented, by a real engine
-	@$(PYTHON) -m local.proof.containers --page docs/deployment.md
 
 bench: setup ## Measure against peers; a table, .run/bench.json and docs/benchmarks.md
 	@$(PYTHON) -m benchmarks --page docs/benchmarks.md $(if $(LABELLED),--labeled "$(LABELLED)")

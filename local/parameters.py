@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - only where it is asked for
+RECIPES = os.path.join(os.path.dirname(__file__), "..", "tools", "models", "recipes.yaml")  # noqa: PTH118, PTH120
 Check = Callable[[str], None]
 
 
@@ -54,6 +55,27 @@ def readable_file_or_folder(text: str) -> None:
         raise ValueError(f"cannot be read: {error.strerror}") from error
 
 
+def folder(text: str) -> None:
+    """Raises `ValueError` with the reason where a folder cannot be read."""
+    try:
+        os.listdir(text)  # noqa: PTH208 - a path as people write it
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from error
+
+
+def recipe(text: str) -> None:
+    """Raises `ValueError` where no recipe has this name."""
+    with open(RECIPES, encoding="utf-8") as file:  # noqa: PTH123 - runs on any Python 3
+        names = re.findall(r"^([\w-]+):", file.read(), re.MULTILINE)
+    one_of(*names)(text)
+
+
+def languages(text: str) -> None:
+    """Raises `ValueError` where a text is no list of languages."""
+    if not re.fullmatch("[a-z]{2,3}(,[a-z]{2,3})*", text):
+        raise ValueError("not languages such as ru,uk")
+
+
 def host(text: str) -> None:
     """Raises `ValueError` where a text is neither an address nor a host's name."""
     try:
@@ -75,7 +97,11 @@ CHECKS: dict[str, Check] = {
     "GATEWAY": host,
     "BROWSER": one_of("0", "1"),
     "MINUTES": whole(1, 100_000),
-    "LABELLED": readable_file,
+    "LABELLED": readable_file_or_folder,
+    "MODEL": recipe,
+    "FROM": folder,
+    "LANGUAGES": languages,
+    "UPLOAD": one_of("0", "1"),
 }
 """What raises `ValueError` for a wrong value, by the parameter's name."""
 

@@ -4,6 +4,8 @@
 Runs on any Python 3.8 or later, with nothing installed. Finds Python 3.12 and uv, or fetches them, syncs both
 environments (Airflow's, and Spark's with MLflow) from their locks, and lays out what comes from Maven. What
 is there already is left alone, so that the second time costs next to nothing and needs no network.
+
+``python3 tools/setup.py pack`` sets up the environment that packs models, and nothing else.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ ENVIRONMENT = ROOT / ".venv"
 LOCK = ROOT / "locks" / "airflow.txt"
 ML_ENVIRONMENT = ROOT / ".venv-ml"
 ML_LOCK = ROOT / "locks" / "ml.txt"
+PACK_ENVIRONMENT = ROOT / ".venv-pack"
+PACK_LOCK = ROOT / "locks" / "pack.txt"
 UV_LOCK = ROOT / "locks" / "uv.txt"
 LOG = TOOLS / "setup.log"
 PYTHON = (3, 12)
@@ -44,6 +48,9 @@ def main() -> int:
         with _alone():
             python = _step("Python 3.12", find_python)
             uv = _step("uv", find_uv)
+            if sys.argv[1:] == ["pack"]:
+                _step("Model packing", lambda: sync(uv, python, PACK_ENVIRONMENT, PACK_LOCK))
+                return 0
             _step("Python packages", lambda: sync(uv, python, ENVIRONMENT, LOCK))
             _step("Spark and MLflow", lambda: sync(uv, python, ML_ENVIRONMENT, ML_LOCK))
             _step("Spark's jars", lambda: fetch_artifacts("spark"))

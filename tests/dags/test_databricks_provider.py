@@ -6,9 +6,10 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any
 
 import pytest
+from airflow.exceptions import AirflowException
 from airflow.providers.databricks.hooks.databricks import DatabricksHook
 from airflow.providers.databricks.operators.databricks import (
     DatabricksCreateJobsOperator,
@@ -18,7 +19,7 @@ from airflow.providers.databricks.operators.databricks import (
 )
 from airflow.providers.databricks.operators.databricks_workflow import DatabricksWorkflowTaskGroup
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowException, TaskDeferred
+from airflow.sdk.exceptions import TaskDeferred
 
 from include.operators.databricks import upload
 from include.settings import settings
@@ -31,9 +32,6 @@ from tests.local.support_databricks import (
     wheel,
     work,
 )
-
-if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator, Context
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +54,7 @@ def environment(server: LocalDatabricks, monkeypatch: pytest.MonkeyPatch) -> Non
 class Instance:
     """What the provider asks of a task instance."""
 
-    dag_id, run_id, task_id, map_index, try_number = "dag", "run", "task", -1, 1
-    stats_tags: ClassVar[dict[str, str]] = {}
+    dag_id, run_id, task_id, map_index, try_number, stats_tags = "dag", "run", "task", -1, 1, {}
 
     def __init__(self) -> None:
         self.pushed: dict[str, Any] = {}
@@ -124,8 +121,8 @@ def test_run_now(tmp_path: Path, deferrable: bool) -> None:
     name = f"provider-{deferrable}"
     for _ in range(2):
         DatabricksCreateJobsOperator(task_id="create", name=name, json=work(count(tmp_path, "done"))).execute(
-            cast("Context", {"ti": Instance()})
-        )
+            {"ti": Instance()}
+        )  # type: ignore[arg-type]
     now = DatabricksRunNowOperator(
         task_id="now", job_name=name, deferrable=deferrable, polling_period_seconds=1
     )
@@ -137,7 +134,7 @@ def test_killing_a_task_cancels_its_run(server: LocalDatabricks, tmp_path: Path)
     submit = DatabricksSubmitRunOperator(
         task_id="submit", json=work(count(tmp_path, "slow", "slow")), wait_for_termination=False
     )
-    submit.execute(cast("Context", {"ti": Instance()}))
+    submit.execute({"ti": Instance()})  # type: ignore[arg-type]
     submit.on_kill()
     assert server.wait(submit.run_id or 0)["state"]["result_state"] == "CANCELED"
 
@@ -164,9 +161,7 @@ def test_a_workflow_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defer
                     deferrable=deferrable,
                     polling_period_seconds=1,
                 )
-    launched = cast("BaseOperator", dag.get_task("group.launch")).execute(
-        cast("Context", {"ti": Instance(), "task_instance": Instance()})
-    )
+    launched = dag.get_task("group.launch").execute({"ti": Instance(), "task_instance": Instance()})
     for name in ("one", "two"):
         member: Any = dag.get_task(f"group.{name}")
         member.workflow_run_metadata = launched

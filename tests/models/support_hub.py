@@ -59,10 +59,15 @@ LETTERS = (
     + "äöüßÄÖÜéèêáàâíìóòôúùñç"
 )
 """The characters that a tiny translator can spell; it copies them."""
-MOODS: dict[str, int] = {
-    **dict.fromkeys(("good", "love", "wonderful", "great", "happy", "best", "люблю", "прекрасно"), 2),
-    **dict.fromkeys(("bad", "hate", "terrible", "awful", "sad", "worst", "ненавижу", "ужасно"), 0),
-}
+_GOOD = """
+    good love wonderful great happy best Wonderful liebe wunderbar glücklich encanta maravilloso feliz
+    merveilleux heureux meraviglioso felice amo maravilhoso люблю прекрасно счастлив أحب رائع سعيد
+"""
+_BAD = """
+    bad hate terrible awful sad worst Terrible hasse schrecklich traurig odio Odio triste déteste terribile
+    odeio terrível ненавижу ужасно грустно أكره فظيع حزين
+"""
+MOODS: dict[str, int] = {**dict.fromkeys(_GOOD.split(), 2), **dict.fromkeys(_BAD.split(), 0)}
 """The words that move the tiny classifiers, and the label that each one calls for."""
 LABELS = ("negative", "neutral", "positive")
 
@@ -111,7 +116,7 @@ def opus_mt(
     }
     _write(folder / "config.json", config)
     _write(folder / "tokenizer_config.json", {"source_lang": language, "target_lang": "en"})
-    _card(folder, "apache-2.0")
+    _card(folder, "cc-by-4.0" if language == "ru" else "apache-2.0")
     _save(folder, weights)
     return folder
 
@@ -123,7 +128,7 @@ def _dictionary_weights(meaning: Sequence[int]) -> tuple[Weights, int]:
     by its own position at the source's, and takes from there the token's meaning.
     """
     size = len(meaning)
-    width = _PLACES + size
+    width = -(-(_PLACES + size) // 8) * 8
     rng = np.random.default_rng(7)
     codes = np.tile([1.0, -1.0], _PLACES // 2)
     positions = np.zeros((_POSITIONS, width), np.float32)
@@ -242,7 +247,7 @@ def _classifier(folder: Path, kind: str, size: int, called: Mapping[int, int], l
         "vocab_size": size,
     }
     _write(folder / "config.json", config)
-    _card(folder, "cc-by-4.0")
+    _card(folder, "cc-by-4.0" if kind == "roberta" else None)
     _save(folder, weights)
 
 
@@ -277,8 +282,9 @@ def _norm(weights: Weights, name: str, width: int) -> None:
     weights[f"{name}.bias"] = np.zeros(width, np.float32)
 
 
-def _card(folder: Path, license_id: str) -> None:
-    (folder / "README.md").write_text(f"---\nlicense: {license_id}\n---\nA tiny checkpoint of the tests.\n")
+def _card(folder: Path, license_id: str | None) -> None:
+    stated = "" if license_id is None else f"license: {license_id}\n"
+    (folder / "README.md").write_text(f"---\nlanguage: en\n{stated}---\nA tiny checkpoint of the tests.\n")
 
 
 def _write(path: Path, value: Any) -> None:

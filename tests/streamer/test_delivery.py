@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import boto3
 import pytest
@@ -19,9 +19,6 @@ from hypothesis import strategies as st
 from streamer import delivery as delivery_module
 from streamer.delivery import BATCH_BYTES, BATCH_RECORDS, RECORD_BYTES, Delivery
 from streamer.spool import Record, Spool, SpoolError
-
-if TYPE_CHECKING:
-    from types_boto3_firehose import FirehoseClient
 
 AT = 1_795_000_000_000
 
@@ -74,7 +71,7 @@ def never(error: SpoolError) -> None:
 
 def delivered(firehose: Any, spool: Spool) -> Delivery:
     spool.flush(20)
-    delivery = Delivery(cast("FirehoseClient", firehose), "stream", spool, never)
+    delivery = Delivery(firehose, "stream", spool, never)
     delivery.start()
     assert delivery.drain(time.monotonic() + 30)
     delivery.stop(5)
@@ -141,7 +138,7 @@ def test_the_real_clients_partial_failure_is_understood(spool: Spool) -> None:
 
 def test_a_firehose_that_is_away_costs_time_and_no_record(spool: Spool) -> None:
     class Away(FakeFirehose):
-        def put_record_batch(self, **request: Any) -> Any:  # type: ignore[override]
+        def put_record_batch(self, **request: Any) -> Any:
             if len(self.calls) < 3:
                 self.calls.append([])
                 raise (
@@ -165,7 +162,7 @@ def test_draining_gives_up_in_time_and_leaves_the_rest_in_the_spool(spool: Spool
     firehose = FakeFirehose(iter(lambda: always, None))
     spool.put(Record(AT, "tweet", b"a\n"))
     spool.flush(20)
-    delivery = Delivery(cast("FirehoseClient", firehose), "stream", spool, never)
+    delivery = Delivery(firehose, "stream", spool, never)
     delivery.start()
     assert not delivery.drain(time.monotonic() + 0.3)
     delivery.stop(60)

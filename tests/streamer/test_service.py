@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import pytest
 import requests
@@ -25,11 +25,6 @@ from streamer.service import REFUSED, STOPPED, Options, Streamer
 from streamer.spool import Spool
 from tests.credentials import CONTROL, CREDENTIALS, written
 from tests.ports import free_ports
-
-if TYPE_CHECKING:
-    from types_boto3_firehose import FirehoseClient
-
-    from include.x.budget import PostsLedger
 
 ROOT = Path(__file__).parents[2]
 
@@ -175,8 +170,8 @@ class Running:
             CREDENTIALS.x_bearer_token,
             "session-1",
             self.spool,
-            cast("FirehoseClient", self.firehose),
-            cast("PostsLedger", self.ledger),
+            self.firehose,
+            self.ledger,
             Options("127.0.0.1", 0, 0.2),
         )
         self.exit_status: int | None = None

@@ -164,9 +164,7 @@ def test_a_stream_without_buffering_hints_is_refused(
 ) -> None:
     s3, firehose = aws
     land(s3, END + seconds(90), END + seconds(30))
-    answer: dict[str, Any] = {
-        "DeliveryStreamDescription": {"Destinations": [{"RedshiftDestinationDescription": {}}]}
-    }
+    answer = {"DeliveryStreamDescription": {"Destinations": [{"RedshiftDestinationDescription": {}}]}}
     monkeypatch.setattr(firehose, "describe_delivery_stream", lambda **_: answer)
     with pytest.raises(DeliveryError, match="buffering"):
         DeliveryWatch(s3, firehose, SETTINGS, WINDOW).look(END + seconds(600))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 HEAD = Path(__file__).with_name("e5_head.npz")
+SCORES = Path(__file__).with_name("e5_scores.json")
 PREFIX = "query: "
 """What stands before every text that e5 reads (the model's card)."""
 _FILE = "e5-small-q4.bin"
@@ -59,6 +61,12 @@ class Trained:
             weight=self.head.weight.astype(np.float32),
             bias=self.head.bias.astype(np.float32),
         )
+
+
+def shipped_scores(path: Path = SCORES) -> tuple[dict[str, dict[str, Any]], str]:
+    """The scores by language that came with the head, and what they were made on."""
+    content = json.loads(path.read_bytes())
+    return content["measured"], content["measured_on"]
 
 
 def find() -> Path:

@@ -1,1 +1,0 @@
-"""The project's images and its compose file, built and run by a real Docker engine."""
