@@ -225,6 +225,11 @@ class _X(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        gone = set(body.get("delete", {}).get("ids", ()))
+        self.rules[:] = [rule for rule in self.rules if rule["id"] not in gone]
+        if gone:
+            self._answer({"meta": {"summary": {"deleted": len(gone), "not_deleted": 0}}})
+            return
         added = [{"id": str(number), **rule} for number, rule in enumerate(body["add"], 1526235282076483585)]
         self.rules.extend(added)
         self._answer({"data": added, "meta": {"summary": {"created": len(added), "not_created": 0}}})
@@ -240,6 +245,26 @@ class _X(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
+_DESCRIPTION = {
+    "Destinations": [
+        {
+            "ExtendedS3DestinationDescription": {
+                "ProcessingConfiguration": {
+                    "Enabled": True,
+                    "Processors": [
+                        {
+                            "Type": "RecordDeAggregation",
+                            "Parameters": [{"ParameterName": "SubRecordType", "ParameterValue": "JSON"}],
+                        },
+                        {"Type": "AppendDelimiterToRecord"},
+                    ],
+                }
+            }
+        }
+    ]
+}
+
+
 class _Firehose(BaseHTTPRequestHandler):
     """Firehose: takes every record."""
 
@@ -247,8 +272,14 @@ class _Firehose(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         request = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.headers["X-Amz-Target"].endswith(".DescribeDeliveryStream"):
+            self._answer({"DeliveryStreamDescription": _DESCRIPTION})
+            return
         taken = [{"RecordId": f"{number:0214}"} for number in range(len(request["Records"]))]
-        body = orjson.dumps({"FailedPutCount": 0, "Encrypted": False, "RequestResponses": taken})
+        self._answer({"FailedPutCount": 0, "Encrypted": False, "RequestResponses": taken})
+
+    def _answer(self, content: Any) -> None:
+        body = orjson.dumps(content)
         self.send_response(200)
         self.send_header("Content-Type", "application/x-amz-json-1.1")
         self.send_header("Content-Length", str(len(body)))

@@ -18,6 +18,7 @@ from include.x.budget import PostsLedger, PostsLedgerError, month_of, monthly_po
 from include.x.client import api_client
 from include.x.price import priced
 from include.x.topics import Topics
+from streamer.firehose import lines_a_record
 from streamer.lines import Identity, control
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def findings(
 
 _FIREHOSE_ADVICE = (
     "set OPINION_DELIVERY_STREAM to a stream that exists (infra/delivery_stream.yaml makes it), and allow "
-    "the streamer's role firehose:PutRecordBatch on it"
+    "the streamer's role firehose:PutRecordBatch and firehose:DescribeDeliveryStream on it"
 )
 _LEDGER_ADVICE = (
     "set OPINION_BUCKET to the lake's bucket, and allow the streamer's role s3:ListBucket on it, and "
@@ -107,13 +108,16 @@ def _rules(client: tweepy.Client, topics: Topics) -> Iterator[Finding]:
 
 def _put(firehose: FirehoseClient, settings: Settings, topics: Topics) -> str:
     identity = Identity("check", rules.rule_hash(topics), topics.collection.sample)
-    record = control("session", identity, datetime.now(UTC), {"event": "check", "reason": None})
+    pack = control("session", identity, datetime.now(UTC), {"event": "check", "reason": None})
     answer = firehose.put_record_batch(
-        DeliveryStreamName=settings.delivery_stream, Records=[{"Data": record.body}]
+        DeliveryStreamName=settings.delivery_stream, Records=[{"Data": pack.lines}]
     )
     if answer["FailedPutCount"]:
         raise RecordRefusedError(answer["RequestResponses"][0].get("ErrorCode", "unknown"))
-    return f"{settings.delivery_stream} takes records"
+    lines = lines_a_record(firehose, settings.delivery_stream, datetime.now(UTC))
+    return (
+        f"{settings.delivery_stream} takes records of {'one line' if lines == 1 else f'up to {lines} lines'}"
+    )
 
 
 def _used(ledger: PostsLedger, settings: Settings, topics: Topics) -> str:

@@ -8,35 +8,50 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from itertools import islice
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from streamer.spool import Spool, Spooled, SpoolError, SpoolUnwritableError
+from streamer.firehose import lines_a_record
+from streamer.packs import Group, kinds, records
+from streamer.spool import Spool, SpoolError, SpoolUnwritableError
 
 if TYPE_CHECKING:
     from types_boto3_firehose import FirehoseClient
 
 BATCH_RECORDS = 500
-RECORD_BYTES = 1000 * 1024
-"""Limits of PutRecordBatch (Firehose's API reference); a larger record must not reach the spool."""
-BATCH_BYTES = 1024 * 1024
-"""A quarter of what PutRecordBatch takes: 500 tweets are seldom more, and memory stays low if they are."""
+"""A limit of PutRecordBatch (Firehose's API reference)."""
+BATCH_BYTES = 2 * 1024 * 1024
+"""Half of what PutRecordBatch takes: larger requests cost memory and save next to nothing."""
+
+ASK_SECONDS = 60.0
+"""How often the stream is asked how many lines a record may hold."""
 
 FAILING_SECONDS = 30.0
 """A failure that lasts longer is no passing one."""
 
 _FIRST_DELAY_SECONDS = 0.1
 _LONGEST_DELAY_SECONDS = 30.0
+_UNSENT = "unsent"
 
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Sending:
+    """A group under way, and its records that Firehose has not taken yet."""
+
+    group: Group
+    left: list[bytes]
 
 
 class Delivery:
     """Delivers in a thread of its own until `stop`; ``on_failure`` is called if the spool lets it down.
 
-    ``delivered`` counts acknowledged records by kind, ``failures`` counts failed entries by error code.
+    ``delivered`` counts the lines of delivered groups by kind, ``failures`` counts failed records by error
+    code. A group leaves the spool when Firehose has taken all of it: after a crash lines may arrive twice.
     """
 
     def __init__(
@@ -54,9 +69,13 @@ class Delivery:
         self._spool = spool
         self._on_failure = on_failure
         self._jitter = jitter
+        # One line a record is right for any stream.
+        self._most_lines = 1
+        self._ask_at = 0.0
+        self._unanswered: str | None = None
         self._taken = 0
-        self._failed: list[Spooled] = []
-        self._done: list[Spooled] = []
+        self._sending: list[_Sending] = []
+        self._done: list[Group] = []
         self._failing: tuple[str, float] | None = None
         self._stop = threading.Event()
         self._attempts = 0
@@ -101,25 +120,100 @@ class Delivery:
 
     def _deliver(self) -> None:
         while not self._stop.is_set():
+            self._ask()
             batch = self._batch()
             if not batch:
+                self._settle([])
                 self._acknowledge()
                 self._spool.wait_beyond(self._taken, 0.25)
                 continue
-            done, self._failed = self._sent(batch)
-            # Counted first, so that no record is ever neither delivered nor pending.
-            for records in done:
-                self.delivered.update(records.kinds)
-            self._done += done
+            refused = self._put(batch)
+            self._settle(refused)
             self._acknowledge()
-            if self._failed:
+            if any(refused):
                 self._stop.wait(self._delay())
             else:
                 self._attempts = 0
                 self._failing = None
 
+    def _ask(self) -> None:
+        """Asks the stream from time to time how many lines a record may hold."""
+        if time.monotonic() < self._ask_at:
+            return
+        self._ask_at = time.monotonic() + ASK_SECONDS
+        try:
+            most_lines = lines_a_record(self._firehose, self._stream, datetime.now(UTC))
+        except (ClientError, BotoCoreError) as error:
+            code = _code(error)
+            if code != self._unanswered:
+                log.warning(
+                    "stream does not say how many lines a record may hold",
+                    extra={"fields": {"code": code, "lines": self._most_lines}},
+                )
+            self._unanswered = code
+            return
+        self._unanswered = None
+        if most_lines != self._most_lines:
+            log.info("lines a record", extra={"fields": {"lines": most_lines}})
+            self._most_lines = most_lines
+            for sending in self._sending:
+                sending.left = records(b"".join(sending.left), most_lines)
+
+    def _batch(self) -> list[bytes]:
+        """What was left before and what is new, as far as there is room in a request."""
+        count = sum(len(sending.left) for sending in self._sending)
+        size = sum(len(record) for sending in self._sending for record in sending.left)
+        while count < BATCH_RECORDS and size < BATCH_BYTES and (group := self._spool.take(self._taken)):
+            self._taken = group.number
+            self._sending.append(_Sending(group, records(group.lines, self._most_lines)))
+            count += len(self._sending[-1].left)
+            size += len(group.lines)
+        batch: list[bytes] = []
+        size = 0
+        for sending in self._sending:
+            for record in sending.left:
+                size += len(record)
+                if len(batch) == BATCH_RECORDS or (batch and size > BATCH_BYTES):
+                    return batch
+                batch.append(record)
+        return batch
+
+    def _put(self, batch: list[bytes]) -> list[str | None]:
+        """Sends records; returns for each the code of its error, None where Firehose took it."""
+        try:
+            answer = self._firehose.put_record_batch(
+                DeliveryStreamName=self._stream, Records=[{"Data": record} for record in batch]
+            )
+        except (ClientError, BotoCoreError) as error:
+            codes: list[str | None] = [_code(error)] * len(batch)
+        else:
+            if not answer["FailedPutCount"]:
+                return [None] * len(batch)
+            codes = [entry.get("ErrorCode") for entry in answer["RequestResponses"]]
+        refusals = [code for code in codes if code is not None]
+        told = ",".join(sorted(set(refusals)))
+        self.failures[told] += len(refusals)
+        self._failing = (told, self._failing[1] if self._failing else time.monotonic())
+        log.warning(
+            "firehose refused records",
+            extra={"fields": {"records": len(batch), "failed": len(refusals), "code": told}},
+        )
+        return codes
+
+    def _settle(self, refused: list[str | None]) -> None:
+        """Notes what Firehose took of the last batch."""
+        told = iter(refused)
+        for sending in self._sending:
+            sending.left = [record for record in sending.left if next(told, _UNSENT) is not None]
+        done = [sending.group for sending in self._sending if not sending.left]
+        self._sending = [sending for sending in self._sending if sending.left]
+        # Counted before they leave the spool, so that no line is ever neither delivered nor pending.
+        for group in done:
+            self.delivered.update(kinds(group.marks))
+        self._done += done
+
     def _acknowledge(self) -> None:
-        """Takes what is delivered out of the spool; later, where the disk does not play along now."""
+        """Takes what is delivered out of the spool; later, where the disk cannot be written now."""
         try:
             if self._done:
                 self._spool.acknowledge(self._done)
@@ -128,61 +222,14 @@ class Delivery:
             log.warning("not acknowledged yet", extra={"fields": {"error": str(error)}})
             self._stop.wait(_FIRST_DELAY_SECONDS)
 
-    def _batch(self) -> list[Spooled]:
-        """What failed before, and what is new as far as there is room.
-
-        Only the first new group may be cut: the spool writes the rest of a cut group once more.
-        """
-        room = BATCH_RECORDS - sum(len(records.bodies) for records in self._failed)
-        size = BATCH_BYTES - sum(sum(map(len, records.bodies)) for records in self._failed)
-        fresh: list[Spooled] = []
-        while room and (more := self._spool.take(self._taken, room, size, whole=bool(fresh))):
-            fresh.append(more)
-            self._taken = more.numbers[-1]
-            room -= len(more.bodies)
-            size -= sum(map(len, more.bodies))
-        return [*self._failed, *fresh]
-
-    def _sent(self, batch: list[Spooled]) -> tuple[list[Spooled], list[Spooled]]:
-        """Sends a batch; returns the records that Firehose took, and those that it did not take."""
-        count = sum(len(records.bodies) for records in batch)
-        try:
-            answer = self._firehose.put_record_batch(
-                DeliveryStreamName=self._stream,
-                Records=[{"Data": body} for records in batch for body in records.bodies],
-            )
-        except ClientError as error:
-            self._refused(count, count, error.response.get("Error", {}).get("Code", "unknown"))
-            return [], batch
-        except BotoCoreError as error:
-            self._refused(count, count, type(error).__name__)
-            return [], batch
-        if not answer["FailedPutCount"]:
-            return batch, []
-        entries = iter(answer["RequestResponses"])
-        codes = [
-            [entry.get("ErrorCode") for entry in islice(entries, len(records.bodies))] for records in batch
-        ]
-        done, failed = (
-            [
-                records.only(places)
-                for records, told in zip(batch, codes, strict=True)
-                if (places := [place for place, code in enumerate(told) if (code is not None) == refused])
-            ]
-            for refused in (False, True)
-        )
-        refusals = [code for told in codes for code in told if code is not None]
-        self._refused(count, len(refusals), ",".join(sorted(set(refusals))))
-        return done, failed
-
-    def _refused(self, count: int, failed: int, code: str) -> None:
-        self.failures[code] += failed
-        self._failing = (code, self._failing[1] if self._failing else time.monotonic())
-        log.warning(
-            "firehose refused records", extra={"fields": {"records": count, "failed": failed, "code": code}}
-        )
-
     def _delay(self) -> float:
         longest = min(_FIRST_DELAY_SECONDS * 2.0**self._attempts, _LONGEST_DELAY_SECONDS)
         self._attempts = min(self._attempts + 1, 16)
         return longest * (0.5 + self._jitter() / 2)
+
+
+def _code(error: ClientError | BotoCoreError) -> str:
+    """What AWS calls the error, or how the request failed."""
+    if isinstance(error, ClientError):
+        return error.response.get("Error", {}).get("Code", "unknown")
+    return type(error).__name__

@@ -1,4 +1,4 @@
-"""A boto3 client of Firehose whose PutRecordBatch spends no time on each of its records.
+"""A boto3 client of Firehose whose PutRecordBatch spends little time, and what a stream does with records.
 
 botocore 1.43 checks, encodes and reads back record by record in Python, which costs more than all else that
 happens to a tweet. Its events let the body be written at once, and the answer about a batch that was
@@ -8,13 +8,15 @@ taken whole be shortened; addresses, credentials, signature and errors stay boto
 from __future__ import annotations
 
 import re
-from binascii import b2a_base64
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import pybase64
 from botocore.config import Config
 
 from include import aws
+from streamer.packs import RECORD_LINES
 
 if TYPE_CHECKING:
     from types_boto3_firehose import FirehoseClient
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 _OPERATION = "firehose.PutRecordBatch"
 _BATCH = "x_opinion_batch"
 _NONE = re.compile(rb'"FailedPutCount": ?0[,}]')
+
+_IN_EFFECT = timedelta(minutes=10)
+"""A change to a stream "normally takes effect within a few minutes" (Firehose's developer guide)."""
 
 
 def firehose_client() -> FirehoseClient:
@@ -45,6 +50,32 @@ def firehose_client() -> FirehoseClient:
     return client
 
 
+def lines_a_record(firehose: FirehoseClient, stream: str, now: datetime) -> int:
+    """How many lines a record of the stream may hold: `RECORD_LINES` where it de-aggregates them, else 1.
+
+    It must also put a newline behind each of them, for Firehose says nowhere whether it keeps theirs, and
+    both must have been so for a while. Raises botocore's errors.
+    """
+    description = firehose.describe_delivery_stream(DeliveryStreamName=stream, Limit=1)[
+        "DeliveryStreamDescription"
+    ]
+    updated = description.get("LastUpdateTimestamp")
+    if updated is not None and now - updated < _IN_EFFECT:
+        return 1
+    destination: Any = description["Destinations"][0].get("ExtendedS3DestinationDescription", {})
+    processing = destination.get("ProcessingConfiguration", {})
+    processors = {
+        processor["Type"]: {
+            parameter["ParameterName"]: parameter["ParameterValue"]
+            for parameter in processor.get("Parameters", ())
+        }
+        for processor in processing.get("Processors", ())
+        if processing.get("Enabled")
+    }
+    parted = processors.get("RecordDeAggregation", {}).get("SubRecordType") == "JSON"
+    return RECORD_LINES if parted and "AppendDelimiterToRecord" in processors else 1
+
+
 def _set_aside(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
     context[_BATCH] = params["DeliveryStreamName"], params["Records"]
     params["Records"] = []
@@ -52,7 +83,7 @@ def _set_aside(params: dict[str, Any], context: dict[str, Any], **_: Any) -> Non
 
 def _write(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
     stream, records = context[_BATCH]
-    lines = b'"},{"Data":"'.join([b2a_base64(record["Data"], newline=False) for record in records])
+    lines = b'"},{"Data":"'.join([pybase64.b64encode(record["Data"]) for record in records])
     params["body"] = b'{"DeliveryStreamName":%b,"Records":[{"Data":"%b"}]}' % (orjson.dumps(stream), lines)
 
 

@@ -153,7 +153,7 @@ class Intake(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no typ
     def on_data(self, raw_data: bytes) -> None:
         """Called by tweepy with what `_blocks` yields."""
         self._heard = time.monotonic()
-        lines = [line for line in raw_data.splitlines() if line]
+        lines = [line for each in raw_data.split(b"\n") if (line := each.strip())]
         if not lines:
             return
         try:

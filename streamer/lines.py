@@ -1,4 +1,4 @@
-"""What a line of X's stream is, and the records that are made of it.
+"""What the lines of X's stream are, and the packs that are made of them.
 
 Everything travels through one delivery stream: tweets as X sent them plus ``ingest``; what is no usable
 tweet, heartbeats and session events with a ``kind``.
@@ -6,9 +6,11 @@ tweet, heartbeats and session events with a ``kind``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,16 +23,15 @@ from include.x.records import Ingest, iso
 from include.x.snowflake import to_milliseconds
 from include.x.text import loads, may_escape_surrogates
 from include.x.topics import Topics
-from streamer.delivery import RECORD_BYTES
-from streamer.spool import Record
+from streamer.packs import MARKS, RECORD_BYTES, RECORD_LINES, Pack, records
 
 
-class _Rule(Struct):
+class _Rule(Struct, gc=False):
     tag: str
     id: str | None = None
 
 
-class _Usual(Shape, forbid_unknown_fields=True):
+class _Usual(Shape, forbid_unknown_fields=True, gc=False):
     """A payload as X sends it but for rare cases."""
 
     matching_rules: list[_Rule | None] | None = None
@@ -38,6 +39,10 @@ class _Usual(Shape, forbid_unknown_fields=True):
 
 
 _USUAL = msgspec.json.Decoder(_Usual)
+
+
+_TWEET, _QUARANTINE = MARKS["tweet"], MARKS["quarantine"]
+_CARRIAGE_RETURN, _BACKSLASH = 0x0D, 0x5C
 
 
 @dataclass(frozen=True)
@@ -48,18 +53,33 @@ class StreamError:
 
 
 class Tweet(NamedTuple):
-    """A tweet's record, with what is counted of it: its topic, and whether that comes from our own rules."""
+    """A tweet's line, with what is counted of it: its topic, and whether that comes from our own rules."""
 
-    record: Record
+    body: bytes
     topic: str
     evaluated: bool
 
 
 class Rejected(NamedTuple):
-    """The record of a line that is no usable tweet, and why it is none."""
+    """The line in the place of one that is no usable tweet, the reason, and whether X bills it as a post."""
 
-    record: Record
+    body: bytes
     reason: str
+    bought: bool
+
+
+class Read(NamedTuple):
+    """What lines hold: packs to deliver, mostly one, and what is counted of them.
+
+    ``tweets`` by topic, of which ``evaluated`` have it from our own rules; ``rejected`` has the reasons of
+    lines that are no usable tweets, ``announced`` what X reports instead of sending tweets.
+    """
+
+    packs: list[Pack]
+    tweets: Counter[str]
+    evaluated: int
+    rejected: list[str]
+    announced: list[str]
 
 
 @dataclass(frozen=True)
@@ -91,30 +111,21 @@ class _Reading:
         self.rule_set = rule_set
         self.matcher = Matcher(rule_set.topics)
         self.tags = frozenset(rule_set.topics.names)
-        self._received: datetime | None = None
-        self._received_ms = 0
-        self._ends: dict[str, bytes] = {}
 
-    def ingest(self, rule_id: str, received: datetime) -> tuple[int, bytes]:
-        """The time of receipt in milliseconds, and what stands at the end of a tweet of that rule.
+    def ingest(self, rule_id: str | None, received: datetime) -> bytes:
+        """What stands at the end of a tweet's line in the place of the payload's last brace.
 
-        The payload's own bytes stay as they are: `ingest` goes in before the last brace.
+        So the payload's own bytes stay as they are.
         """
-        if received is not self._received:
-            # Lines come by chunk, and all of a chunk have one time.
-            self._received, self._received_ms, self._ends = received, to_milliseconds(received), {}
-        end = self._ends.get(rule_id)
-        if end is None:
-            identity = self.rule_set.identities.get(rule_id, self.rule_set.identity)
-            ingest = Ingest(
-                received_at=iso(received),
-                session=identity.session,
-                rule_hash=identity.rule_hash,
-                sample=identity.sample,
-                source="stream",
-            )
-            end = self._ends[rule_id] = b"," + _line({"ingest": ingest})[1:]
-        return self._received_ms, end
+        identity = self.rule_set.identities.get(rule_id or "", self.rule_set.identity)
+        ingest = Ingest(
+            received_at=iso(received),
+            session=identity.session,
+            rule_hash=identity.rule_hash,
+            sample=identity.sample,
+            source="stream",
+        )
+        return b"," + _line({"ingest": ingest})[1:]
 
     def loosest(self, rules: list[dict[str, Any]]) -> str:
         """The id of the rule, of several of one topic, that leaves out least: that one counts."""
@@ -129,40 +140,67 @@ class _Reading:
 
 
 class Reader:
-    """Turns lines into records, by the rule set that was last `adopt`-ed."""
+    """Turns lines into packs, by the rule set that was last `adopt`-ed."""
 
     def __init__(self, rule_set: RuleSet) -> None:
         self.adopt(rule_set)
 
     def adopt(self, rule_set: RuleSet) -> None:
-        """Reads by another rule set from the next line on; any thread may say so."""
+        """Reads by another rule set from the next lines on; any thread may say so."""
         self._reading = _Reading(rule_set)
 
-    def read(self, line: bytes, received: datetime) -> Tweet | Rejected | StreamError:
-        """What a line that is not empty holds; a `StreamError` if X reports a problem. Never raises."""
+    def read(self, lines: Sequence[bytes], received: datetime) -> Read:
+        """What lines hold that are not empty and have no newline. Never raises, whatever X sends."""
         reading = self._reading
-        line = line.strip()
-        try:
-            if not line.isascii():
-                # The decoder does not look into texts that it passes over.
-                line.decode()
-            payload = _USUAL.decode(line)
-            (rule,) = payload.matching_rules or []
-        except (ValueError, RecursionError):
-            return self._read_thoroughly(reading, line, received)
-        created_at = payload.data.created_at
-        if (
-            rule
-            and rule.tag in reading.tags
-            and created_at
-            and CREATED_AT.fullmatch(created_at)
-            and not may_escape_surrogates(line)
-        ):
-            received_ms, ingest = reading.ingest(rule.id or "", received)
-            body = line[:-1] + ingest
-            if len(body) <= RECORD_BYTES:
-                return Tweet(Record(received_ms, "tweet", body, True), rule.tag, False)
-        return self._read_thoroughly(reading, line, received)
+        tags, decode, dated = reading.tags, _USUAL.decode, CREATED_AT.fullmatch
+        ingests: dict[str | None, bytes] = {}
+        marks: list[str] = []
+        bodies: list[bytes] = []
+        topics: list[str] = []
+        rejected: list[Rejected] = []
+        announced: list[str] = []
+        evaluated = 0
+        for line in lines:
+            try:
+                if not line.isascii():
+                    # The decoder does not look into texts that it passes over.
+                    line.decode()
+                payload = decode(line)
+                (rule,) = payload.matching_rules or []
+            except (ValueError, RecursionError):
+                rule = None
+            if (
+                rule
+                and rule.tag in tags
+                and payload.data.created_at
+                and dated(payload.data.created_at)
+                and _CARRIAGE_RETURN not in line
+                and (_BACKSLASH not in line or not may_escape_surrogates(line))
+            ):
+                ingest = ingests.get(rule.id)
+                if ingest is None:
+                    ingest = ingests[rule.id] = reading.ingest(rule.id, received)
+                body = line[:-1] + ingest
+                if len(body) <= RECORD_BYTES:
+                    marks.append(_TWEET)
+                    bodies.append(body)
+                    topics.append(rule.tag)
+                    continue
+            found = self._read_thoroughly(reading, line, received)
+            if isinstance(found, StreamError):
+                announced.append(found.reason)
+                continue
+            bodies.append(found.body)
+            if isinstance(found, Tweet):
+                marks.append(_TWEET)
+                topics.append(found.topic)
+                evaluated += found.evaluated
+            else:
+                marks.append(_QUARANTINE)
+                rejected.append(found)
+        bought = len(topics) + sum(line.bought for line in rejected)
+        packs = _packs(to_milliseconds(received), marks, bodies, bought)
+        return Read(packs, Counter(topics), evaluated, [line.reason for line in rejected], announced)
 
     def _read_thoroughly(
         self, reading: _Reading, line: bytes, received: datetime
@@ -170,7 +208,10 @@ class Reader:
         """What any line holds: a usual tweet too, at several times the cost."""
         try:
             payload: Any = orjson.loads(line)
-        except orjson.JSONDecodeError:
+            if _CARRIAGE_RETURN in line:
+                # To JSON it is a blank; who reads raw by line would see two.
+                line = orjson.dumps(payload)
+        except (orjson.JSONDecodeError, TypeError):
             try:
                 payload = loads(line)
                 line = orjson.dumps(payload)
@@ -202,10 +243,9 @@ class Reader:
                     line = orjson.dumps(payload)
                 except TypeError:
                     return self._rejected(line, received, "malformed_json", bought=True)
-            received_ms, ingest = reading.ingest(reading.loosest(rules), received)
-            body = line[:-1] + ingest
+            body = line[:-1] + reading.ingest(reading.loosest(rules), received)
             if len(body) <= RECORD_BYTES:
-                return Tweet(Record(received_ms, "tweet", body, True), topic, not topics)
+                return Tweet(body, topic, not topics)
             problem = "too_large"
         # Under its topic a rejected tweet lies in its own hour, as it would in raw.
         at = data["created_at"] if topic is not None and dated else None
@@ -236,11 +276,11 @@ class Reader:
         }
         if len(topics) > 1:
             content["topics"] = topics
-        return Rejected(Record(to_milliseconds(received), "quarantine", _line(content), bought), reason)
+        return Rejected(_line(content), reason, bought)
 
 
-def control(kind: str, identity: Identity, at: datetime, content: Mapping[str, Any]) -> Record:
-    """A record about the streamer: ``kind`` is heartbeat or session; times in ``content`` become text."""
+def control(kind: str, identity: Identity, at: datetime, content: Mapping[str, Any]) -> Pack:
+    """A line about the streamer: ``kind`` is heartbeat or session; times in ``content`` become text."""
     texts = {name: iso(value) if isinstance(value, datetime) else value for name, value in content.items()}
     whole = {
         "kind": kind,
@@ -250,7 +290,17 @@ def control(kind: str, identity: Identity, at: datetime, content: Mapping[str, A
         "rule_hash": identity.rule_hash,
         "sample": identity.sample,
     }
-    return Record(to_milliseconds(at), kind, _line(whole))
+    return Pack(to_milliseconds(at), MARKS[kind], _line(whole))
+
+
+def _packs(received_ms: int, marks: Sequence[str], bodies: Sequence[bytes], bought: int) -> list[Pack]:
+    """Lines as packs, in order; what X bills for all of them is counted with the first pack."""
+    packs: list[Pack] = []
+    letters = iter(marks)
+    for record in records(b"".join(bodies), RECORD_LINES):
+        of_record = "".join(islice(letters, record.count(b"\n")))
+        packs.append(Pack(received_ms, of_record, record, 0 if packs else bought))
+    return packs
 
 
 def _dicts(rules: Any) -> list[dict[str, Any]]:

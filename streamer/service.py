@@ -34,11 +34,11 @@ from streamer.accounting import Accounting
 from streamer.delivery import Delivery
 from streamer.health import HealthServer, Watched, embedded_metrics
 from streamer.intake import SILENCE_SECONDS, Intake
-from streamer.lines import Identity, Reader, StreamError, Tweet, control
+from streamer.lines import Identity, Reader, control
 from streamer.quiet import Quiet
 from streamer.reconnect import CONNECTS_SECONDS, BackOff, Cause, Ended, connect_delay
 from streamer.rulebook import Rulebook
-from streamer.spool import Record, Spool, SpoolError, SpoolUnwritableError
+from streamer.spool import Spool, SpoolError, SpoolUnwritableError
 from streamer.zombies import free_own
 
 if TYPE_CHECKING:
@@ -387,32 +387,23 @@ class Streamer:
         log.info("connected")
 
     def _on_lines(self, lines: list[bytes], received: datetime) -> str | None:
-        records: list[Record] = []
-        tweets: Counter[str] = Counter()
-        announced = None
-        for line in lines:
-            read = self._reader.read(line, received)
-            if isinstance(read, Tweet):
-                tweets[read.topic] += 1
-                self._evaluated += read.evaluated
-            elif isinstance(read, StreamError):
-                log.warning("x reports a problem", extra={"fields": {"reason": read.reason}})
-                announced = read.reason
-                continue
-            else:
-                self._quarantined[read.reason] += 1
-            records.append(read.record)
-        for topic, came in tweets.items():
+        read = self._reader.read(lines, received)
+        for topic, came in read.tweets.items():
             self._last_tweet_at[topic] = received
             self._quiet.tweets(topic, came)
-        bought = sum(record.bought for record in records)
+        self._evaluated += read.evaluated
+        self._quarantined.update(read.rejected)
+        for reason in read.announced:
+            log.warning("x reports a problem", extra={"fields": {"reason": reason}})
+        bought = sum(pack.bought for pack in read.packs)
         within_budget = self._accounting.buy(month_of(received), bought) if bought else True
-        self._spool.put(*records)
-        self._received += len(records)
+        for pack in read.packs:
+            self._spool.put(pack)
+            self._received += len(pack.marks)
         obstacle = None if within_budget else "budget_exhausted"
         if obstacle or (obstacle := self._spool.obstacle()):
             self._intake.cut(obstacle)
-        return announced
+        return read.announced[-1] if read.announced else None
 
     def _event(self, event: str, reason: str | None = None, last_byte_at: datetime | None = None) -> None:
         """A session record; for a connect the last byte is that of the connection before."""

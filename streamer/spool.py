@@ -1,8 +1,8 @@
-"""The durable queue between X and Firehose: SQLite in WAL mode, a row a group, acknowledged record by record.
+"""The durable queue between X and Firehose: SQLite in WAL mode, a row a group of lines.
 
 What is committed here survives `kill -9` and a power cut (synchronous=FULL). One process may write: a lock on
-the folder refuses a second. A disk that is full or cannot be written costs no record that was put: it waits
-in memory until the disk plays along, and `Spool.obstacle` says that no more should come.
+the folder refuses a second. A disk that is full or cannot be written costs no line that was put: it waits
+in memory until the disk can be written again, and `Spool.obstacle` says that no more should come.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
-from itertools import accumulate
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import orjson
 
-GROUP_RECORDS = 500
-GROUP_BYTES = 1024**2
+from streamer.packs import MARKS, RECORD_BYTES, RECORD_LINES, Group, Pack, kinds, split
+
 GROUP_SECONDS = 0.5
-"""A group is committed at so many records or bytes or after so long, whichever comes first."""
+"""A group is committed when it is as large as a record of Firehose may be, or after so long."""
 
 MOST_BYTES = 1024**3
 """What may wait in a spool unless said otherwise."""
@@ -42,7 +41,7 @@ RESERVE_BYTES = 64 * 1024**2
 SPOOL_FULL, DISK_FULL, UNWRITABLE = "spool_full", "disk_full", "spool_unwritable"
 
 _MOST_WAITING = 2_000
-"""Records in memory at which `Spool.put` waits for the disk."""
+"""Lines in memory at which `Spool.put` waits for the disk."""
 
 _HOUR_MS = 3_600_000
 _RETRY_SECONDS = 1.0
@@ -54,13 +53,10 @@ _PAGE_BYTES = 16_384
 _LOG_BYTES = 4 * 1024**2
 """How far SQLite's write-ahead log grows before it goes over into the database."""
 
-_KINDS = {"tweet": "t", "quarantine": "q", "heartbeat": "h", "session": "s"}
-_NAMES = {mark: kind for kind, mark in _KINDS.items()}
 _ACKNOWLEDGED = "."
+"""The mark of a line that an earlier version acknowledged by itself; it left an empty line in its place."""
 
-# A row is a group of records, whose numbers end with `last`: their lines, and a mark for the kind of each. A
-# record that is acknowledged before its group's last leaves an empty line. A row a record costs twice as
-# much.
+# A row is a group of lines, whose numbers end with `last`, and a mark for the kind of each.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS record_group (
     last INTEGER PRIMARY KEY,
@@ -89,47 +85,16 @@ class SpoolInUseError(SpoolError):
 
 
 class SpoolUnwritableError(SpoolError):
-    """The disk does not play along at the moment; nothing was changed, and trying again may help."""
-
-
-class Record(NamedTuple):
-    """What is to be delivered: one line, not empty, with its newline and no other.
-
-    ``received_ms`` is milliseconds since 1970, ``kind`` is tweet, quarantine, heartbeat or session, and
-    ``bought`` says whether X bills it as a post.
-    """
-
-    received_ms: int
-    kind: str
-    body: bytes
-    bought: bool = False
-
-
-class Spooled(NamedTuple):
-    """Committed records of one group: their numbers, the group's (its last record's), kinds and lines."""
-
-    numbers: Sequence[int]
-    group: int
-    kinds: Sequence[str]
-    bodies: list[bytes]
-
-    def only(self, places: Sequence[int]) -> Spooled:
-        """Those of the records that stand at ``places``, from 0 on."""
-        return Spooled(
-            [self.numbers[place] for place in places],
-            self.group,
-            [self.kinds[place] for place in places],
-            [self.bodies[place] for place in places],
-        )
+    """The disk cannot be written at the moment; nothing was changed, and trying again may help."""
 
 
 class Spool:
     """A folder with the queue, the count of posts bought, the times of past connects and what is to be kept.
 
     Every method may be called from any thread. ``most_bytes`` is what may wait in it: a limit for those who
-    put, who ask `obstacle`, not for `put`. Raises `SpoolUnwritableError` where the disk does not play along,
+    put, who ask `obstacle`, not for `put`. Raises `SpoolUnwritableError` where the disk cannot be written,
     `SpoolError` where waiting does not help. A corrupt database is moved aside at the opening, and what can
-    be read of it goes into a new one: ``salvaged`` is the number of records, None if all was well.
+    be read of it goes into a new one: ``salvaged`` is the number of lines, None if all was well.
     """
 
     def __init__(
@@ -152,18 +117,19 @@ class Spool:
             self._reader = _opened(path, "NORMAL")
             self._last = self._bytes = 0
             self._counts: Counter[str] = Counter()
-            for last, size, kinds in self._reader.execute("SELECT last, size, kinds FROM record_group"):
+            for last, size, marks in self._reader.execute("SELECT last, size, kinds FROM record_group"):
                 self._last = max(self._last, last)
                 self._bytes += size
-                self._counts.update(_named(kinds))
+                self._counts.update(kinds(marks))
         except (sqlite3.Error, OSError) as error:
             self._lock_file.close()
             raise SpoolError(f"the spool in {folder} cannot be opened: {error}") from error
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
         self._changed = threading.Condition(threading.RLock())
-        self._incoming: list[Record] = []
-        self._committing: list[Record] = []
+        self._incoming: list[Pack] = []
+        self._incoming_lines = 0
+        self._committing: list[Pack] = []
         self._entering_ms: int | None = None
         self._trouble: str | None = None
         self._full = False
@@ -174,24 +140,22 @@ class Spool:
         self._committer = threading.Thread(target=self._commit_groups, name="spool", daemon=True)
         self._committer.start()
 
-    def put(self, *records: Record) -> None:
-        """Hands records over to the next groups; waits while too many are waiting already."""
-        if not records:
-            return
-        size = sum(len(record.body) for record in records)
+    def put(self, pack: Pack) -> None:
+        """Hands lines over to the next group; waits while too many are waiting already."""
         with self._changed:
-            if len(self._incoming) >= _MOST_WAITING:
-                self._entering_ms = min(record.received_ms for record in records)
+            if self._incoming_lines >= _MOST_WAITING:
+                self._entering_ms = pack.received_ms
                 self._changed.wait_for(
-                    lambda: len(self._incoming) < _MOST_WAITING or self._failure or self._closing
+                    lambda: self._incoming_lines < _MOST_WAITING or self._failure or self._closing
                 )
                 self._entering_ms = None
             if self._failure:
                 raise self._failure
-            before = len(self._incoming)
-            self._incoming.extend(records)
-            self._bytes += size
-            if not before or before < GROUP_RECORDS <= len(self._incoming):
+            before = self._incoming_lines
+            self._incoming.append(pack)
+            self._incoming_lines += len(pack.marks)
+            self._bytes += len(pack.lines)
+            if not before or before < RECORD_LINES <= self._incoming_lines:
                 self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
@@ -217,96 +181,50 @@ class Spool:
                 self._free = (now, _free_bytes(self._folder))
             return DISK_FULL if self._free[1] < self._reserve_bytes else None
 
-    def take(self, after: int, records: int, size: int, *, whole: bool = False) -> Spooled | None:
-        """The next records behind number ``after``, of one group: at most so many, of at most ``size`` bytes.
-
-        None where the next one does not fit, or none is committed; with ``whole`` also where not all that
-        the group still has would fit.
-        """
-        while (row := self._group_behind(after)) is not None:
-            last, kinds, lines = row
-            first = last - len(kinds) + 1
-            found = Spooled(
-                range(first, last + 1),
-                last,
-                [_NAMES.get(mark, "") for mark in kinds],
-                lines.splitlines(keepends=True),
-            )
-            if after < first and len(kinds) <= records and len(lines) <= size and _ACKNOWLEDGED not in kinds:
-                return found
-            there = [
-                place
-                for place in range(max(after + 1 - first, 0), len(kinds))
-                if kinds[place] != _ACKNOWLEDGED
-            ]
-            if there:
-                sizes = accumulate(len(found.bodies[place]) for place in there)
-                fitting = min(sum(so_far <= size for so_far in sizes), records)
-                too_few = fitting < (len(there) if whole else 1)
-                return None if too_few else found.only(there[:fitting])
-            after = last
-        return None
-
-    def _group_behind(self, after: int) -> tuple[int, str, bytes] | None:
+    def take(self, after: int) -> Group | None:
+        """The next group behind the one of number ``after``; None where none is committed."""
         with self._reading():
             row: tuple[int, str, bytes] | None = self._reader.execute(
                 "SELECT last, kinds, lines FROM record_group WHERE last > ? ORDER BY last LIMIT 1", (after,)
             ).fetchone()
-        return row
+        return None if row is None else _unacknowledged(*row)
 
     def wait_beyond(self, after: int, timeout: float) -> None:
-        """Waits until a record behind number ``after`` is committed, at most ``timeout`` seconds."""
+        """Waits until a group behind number ``after`` is committed, at most ``timeout`` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: self._last > after, timeout)
 
-    def acknowledge(self, delivered: Sequence[Spooled]) -> None:
-        """Forgets delivered records."""
+    def acknowledge(self, delivered: Sequence[Group]) -> None:
+        """Forgets delivered groups."""
         with self._write_lock, _transaction(self._acknowledger):
-            for records in delivered:
-                self._acknowledge(records)
+            self._acknowledger.executemany(
+                "DELETE FROM record_group WHERE last = ?", [(group.number,) for group in delivered]
+            )
         with self._changed:
-            for records in delivered:
-                self._counts.subtract(records.kinds)
-                self._bytes -= sum(map(len, records.bodies))
-
-    def _acknowledge(self, records: Spooled) -> None:
-        """Takes records out of their group, and the group away with its last record."""
-        key = (records.group,)
-        (kinds,) = self._acknowledger.execute("SELECT kinds FROM record_group WHERE last = ?", key).fetchone()
-        if len(records.numbers) == len(kinds) - kinds.count(_ACKNOWLEDGED):
-            self._acknowledger.execute("DELETE FROM record_group WHERE last = ?", key)
-            return
-        (lines,) = self._acknowledger.execute("SELECT lines FROM record_group WHERE last = ?", key).fetchone()
-        marks, bodies = list(kinds), lines.splitlines(keepends=True)
-        for number in records.numbers:
-            place = number - records.group - 1
-            marks[place], bodies[place] = _ACKNOWLEDGED, b"\n"
-        size = sum(len(body) for body, mark in zip(bodies, marks, strict=True) if mark != _ACKNOWLEDGED)
-        self._acknowledger.execute(
-            "UPDATE record_group SET size = ?, kinds = ?, lines = ? WHERE last = ?",
-            (size, "".join(marks), b"".join(bodies), records.group),
-        )
+            for group in delivered:
+                self._counts.subtract(kinds(group.marks))
+                self._bytes -= len(group.lines)
 
     def waiting(self) -> Counter[str]:
-        """Records put and not yet committed, by kind."""
+        """Lines put and not yet committed, by kind."""
         with self._changed:
-            return Counter(record.kind for record in (*self._committing, *self._incoming))
+            return kinds("".join(pack.marks for pack in (*self._committing, *self._incoming)))
 
     def pending(self) -> Counter[str]:
-        """Records put and not yet acknowledged, by kind."""
+        """Lines put and not yet acknowledged, by kind."""
         with self._changed:
             return self._counts + self.waiting()
 
     def pending_bytes(self) -> int:
-        """Bytes of the records put and not yet acknowledged."""
+        """Bytes of the lines put and not yet acknowledged."""
         with self._changed:
             return self._bytes
 
     def watermark(self, now_ms: int) -> int:
-        """The receive time of the oldest record not yet acknowledged, else ``now_ms``; in milliseconds."""
-        # Memory before disk: a record that is committed in between is then seen on the disk.
+        """The receive time of the oldest line not yet acknowledged, else ``now_ms``; in milliseconds."""
+        # Memory before disk: a line that is committed in between is then seen on the disk.
         with self._changed:
-            waiting = [record.received_ms for record in (*self._committing, *self._incoming)]
+            waiting = [pack.received_ms for pack in (*self._committing, *self._incoming)]
             if self._entering_ms is not None:
                 waiting.append(self._entering_ms)
         with self._reading():
@@ -378,32 +296,32 @@ class Spool:
                 if not self._incoming:
                     return
                 full = time.monotonic() + GROUP_SECONDS
-                while len(self._incoming) < GROUP_RECORDS and not (self._closing or self._hurried):
+                while self._incoming_lines < RECORD_LINES and not (self._closing or self._hurried):
                     left = full - time.monotonic()
                     if left <= 0:
                         break
                     self._changed.wait(left)
-                self._committing = _group(self._incoming)
+                self._committing = _next_group(self._incoming)
+                self._incoming_lines -= sum(len(pack.marks) for pack in self._committing)
             last = self._committed_at_last(self._committing)
             if last is None:
                 return
             with self._changed:
-                self._counts.update([record.kind for record in self._committing])
+                self._counts.update(kinds("".join(pack.marks for pack in self._committing)))
                 self._committing = []
                 self._last = last
                 self._changed.notify_all()
 
-    def _committed_at_last(self, group: Sequence[Record]) -> int | None:
-        """Commits, again and again while the disk does not play along; None where that does not help."""
+    def _committed_at_last(self, group: Sequence[Pack]) -> int | None:
+        """Commits, again and again while the disk cannot be written; None where that does not help."""
         while True:
             try:
                 last = self._commit(group)
             except SpoolError as error:
                 with self._changed:
                     if self._closing or not isinstance(error, SpoolUnwritableError):
-                        log.error(
-                            "records are lost", extra={"fields": {"records": len(group), "error": str(error)}}
-                        )
+                        lost = sum(len(pack.marks) for pack in group)
+                        log.error("lines are lost", extra={"fields": {"lines": lost, "error": str(error)}})
                         self._failure = error
                         self._changed.notify_all()
                         return None
@@ -418,17 +336,20 @@ class Spool:
                     self._trouble = None
                 return last
 
-    def _commit(self, group: Sequence[Record]) -> int:
-        last = self._last + len(group)
-        lines = b"".join([record.body for record in group])
-        kinds = "".join([_KINDS[record.kind] for record in group])
-        oldest = min([record.received_ms for record in group])
-        hours = Counter([record.received_ms // _HOUR_MS for record in group if record.bought])
+    def _commit(self, group: Sequence[Pack]) -> int:
+        marks = "".join([pack.marks for pack in group])
+        lines = b"".join([pack.lines for pack in group])
+        last = self._last + len(marks)
+        oldest = min([pack.received_ms for pack in group])
+        hours: Counter[int] = Counter()
+        for pack in group:
+            hours[pack.received_ms // _HOUR_MS] += pack.bought
         bought: Counter[str] = Counter()
         for hour, posts in hours.items():
-            bought[_month(hour * _HOUR_MS)] += posts
+            if posts:
+                bought[_month(hour * _HOUR_MS)] += posts
         with self._write_lock, _transaction(self._writer):
-            self._writer.execute(_INSERT, (last, oldest, len(lines), kinds, lines))
+            self._writer.execute(_INSERT, (last, oldest, len(lines), marks, lines))
             self._writer.executemany(
                 "INSERT INTO bought VALUES (?, ?) "
                 "ON CONFLICT (month) DO UPDATE SET posts = posts + excluded.posts",
@@ -541,10 +462,10 @@ def _salvage(path: Path) -> int:
     salvaged = 0
     with closing(_opened(path, "FULL")) as new, closing(sqlite3.connect(aside)) as old:
         new.executescript(_SCHEMA)
-        for last, oldest, kinds, lines in _readable_groups(old):
+        for last, oldest, marks, lines in _readable_groups(old):
             with _transaction(new):
-                new.execute(_INSERT, (last, oldest, len(lines), kinds, lines))
-            salvaged += len(kinds)
+                new.execute(_INSERT, (last, oldest, len(lines), marks, lines))
+            salvaged += len(marks)
         for table, columns in (("bought", 2), ("connect", 1), ("state", 2)):
             try:
                 found = old.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - our own names
@@ -559,7 +480,7 @@ def _salvage(path: Path) -> int:
 
 
 def _readable_groups(old: sqlite3.Connection) -> Iterator[tuple[int, int, str, bytes]]:
-    """What a corrupt database still gives, in order: last number, oldest time, kinds and lines of a group.
+    """What a corrupt database still gives, in order: last number, oldest time, marks and lines of a group.
 
     Jumps further each time it fails. A line that is no JSON any more is left out.
     """
@@ -567,12 +488,12 @@ def _readable_groups(old: sqlite3.Connection) -> Iterator[tuple[int, int, str, b
     statement = "SELECT last, oldest_ms, kinds, lines FROM record_group WHERE last > ? ORDER BY last"
     while after < most:
         try:
-            for last, oldest, kinds, lines in old.execute(statement, (after,)):
+            for last, oldest, marks, lines in old.execute(statement, (after,)):
                 after, jump = last, 1
-                if isinstance(oldest, int) and isinstance(kinds, str) and isinstance(lines, bytes):
-                    marks, bodies = _readable(kinds, lines.splitlines(keepends=True))
-                    if marks:
-                        yield last, oldest, marks, b"".join(bodies)
+                if isinstance(oldest, int) and isinstance(marks, str) and isinstance(lines, bytes):
+                    readable, whole = _readable(marks, lines)
+                    if readable:
+                        yield last, oldest, readable, whole
         except sqlite3.Error:
             after += jump
             jump *= 2
@@ -580,16 +501,16 @@ def _readable_groups(old: sqlite3.Connection) -> Iterator[tuple[int, int, str, b
             return
 
 
-def _readable(kinds: str, bodies: Sequence[bytes]) -> tuple[str, list[bytes]]:
-    """The marks and lines of a group's records that are still whole; none where they do not fit together."""
-    if len(bodies) != len(kinds):
-        return "", []
+def _readable(marks: str, lines: bytes) -> tuple[str, bytes]:
+    """The marks and lines of a group that are still whole; none where they do not fit together."""
+    found = split(lines)
+    if len(found) != len(marks):
+        return "", b""
+    known = MARKS.values()
     whole = [
-        (mark, body)
-        for mark, body in zip(kinds, bodies, strict=True)
-        if mark in _NAMES and body.endswith(b"\n") and _is_json(body)
+        (mark, line) for mark, line in zip(marks, found, strict=True) if mark in known and _is_json(line)
     ]
-    return "".join(mark for mark, _ in whole), [body for _, body in whole]
+    return "".join(mark for mark, _ in whole), b"".join(line for _, line in whole)
 
 
 def _is_json(line: bytes) -> bool:
@@ -600,16 +521,23 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _group(incoming: list[Record]) -> list[Record]:
-    """Takes the next group out of what is waiting."""
-    group = incoming[:GROUP_RECORDS]
-    sizes = accumulate(len(record.body) for record in group)
-    fitting = sum(size <= GROUP_BYTES for size in sizes)
-    group = group[: max(fitting, 1)]
+def _next_group(incoming: list[Pack]) -> list[Pack]:
+    """Takes the packs of the next group out of what is waiting."""
+    lines = size = fitting = 0
+    for pack in incoming:
+        lines += len(pack.marks)
+        size += len(pack.lines)
+        if lines > RECORD_LINES or size > RECORD_BYTES:
+            break
+        fitting += 1
+    group = incoming[: max(fitting, 1)]
     del incoming[: len(group)]
     return group
 
 
-def _named(kinds: str) -> Counter[str]:
-    """How many records of each kind a group's marks stand for."""
-    return Counter({_NAMES[mark]: count for mark, count in Counter(kinds).items() if mark != _ACKNOWLEDGED})
+def _unacknowledged(number: int, marks: str, lines: bytes) -> Group:
+    """A group as it lies in the database, without what an earlier version acknowledged of it."""
+    if _ACKNOWLEDGED in marks:
+        lines = b"".join(line for line in split(lines) if line != b"\n")
+        marks = marks.replace(_ACKNOWLEDGED, "")
+    return Group(number, marks, lines)

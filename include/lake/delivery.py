@@ -62,8 +62,10 @@ class DeliveryStatus:
 
 
 def heartbeats(lines: bytes) -> Iterator[Heartbeat]:
-    """The heartbeats among NDJSON records; session records have no watermark and are passed over."""
+    """The heartbeats among NDJSON lines; session records, without watermarks, and blank lines are skipped."""
     for line in lines.splitlines():
+        if not line.strip():
+            continue
         record = orjson.loads(line)
         if record["kind"] == "heartbeat":
             yield Heartbeat(_moment(record["at"]), _moment(record["watermark"]))

@@ -21,22 +21,22 @@ QUARANTINED_CHARACTERS = 65_536
 _INTEGER = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 
 
-class _Geo(Struct):
+class _Geo(Struct, gc=False):
     place_id: str | None = None
 
 
-class _TweetMetrics(Struct):
+class _TweetMetrics(Struct, gc=False):
     retweet_count: _INTEGER | None = None
     reply_count: _INTEGER | None = None
     like_count: _INTEGER | None = None
     quote_count: _INTEGER | None = None
 
 
-class _Note(Struct):
+class _Note(Struct, gc=False):
     text: str | None = None
 
 
-class _Data(Struct):
+class _Data(Struct, gc=False):
     id: str | None = None
     text: str | None = None
     note_tweet: _Note | None = None
@@ -48,28 +48,28 @@ class _Data(Struct):
     public_metrics: _TweetMetrics | None = None
 
 
-class _UserMetrics(Struct):
+class _UserMetrics(Struct, gc=False):
     followers_count: _INTEGER | None = None
 
 
-class _User(Struct):
+class _User(Struct, gc=False):
     id: str | None = None
     location: str | None = None
     public_metrics: _UserMetrics | None = None
 
 
-class _Place(Struct):
+class _Place(Struct, gc=False):
     id: str | None = None
     full_name: str | None = None
     country_code: str | None = None
 
 
-class _Includes(Struct):
+class _Includes(Struct, gc=False):
     users: list[_User | None] | None = None
     places: list[_Place | None] | None = None
 
 
-class Shape(Struct):
+class Shape(Struct, gc=False):
     """The columns of raw that X fills; a null is as good as an absent field."""
 
     data: _Data

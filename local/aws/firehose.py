@@ -21,9 +21,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jq
+import orjson
 from moto.firehose import models
 from moto.firehose.exceptions import (
     InvalidArgumentException,
@@ -39,6 +40,8 @@ from local.aws.firehose_faults import FAULTS, UnavailableError, decide
 MAX_RECORDS = 500
 MAX_BATCH_BYTES = 4 * 2**20
 MAX_RECORD_BYTES = 1_024_000
+MAX_SUBRECORDS = 500
+"""Beyond so many a record stays whole: "de-aggregation doesn't work as expected" (PutRecord's reference)."""
 MAX_PARTITIONS = 500
 MIN_DYNAMIC_MEBIBYTES = 64
 RETENTION_SECONDS = 24 * 3600
@@ -109,6 +112,7 @@ class Destination:
         self.error_prefix: str = configuration.get("ErrorOutputPrefix") or ""
         self.dynamic = bool((configuration.get("DynamicPartitioningConfiguration") or {}).get("Enabled"))
         self.delimiter = b""
+        self.deaggregates = False
         self._query: Any = None
         self._extracted: set[str] = set()
         self._keys: set[str] = set()
@@ -126,6 +130,10 @@ class Destination:
             if processor["Type"] == "AppendDelimiterToRecord":
                 delimiter = parameters.get("Delimiter", "\\n")
                 self.delimiter = delimiter.encode().decode("unicode_escape").encode()
+            elif processor["Type"] == "RecordDeAggregation":
+                if parameters.get("SubRecordType") != "JSON":
+                    raise InvalidArgumentException("Only the SubRecordType JSON is offered by the local AWS")
+                self.deaggregates = True
             elif processor["Type"] == "MetadataExtraction":
                 if parameters.get("JsonParsingEngine") != "JQ-1.6":
                     raise InvalidArgumentException("MetadataExtraction needs the JsonParsingEngine JQ-1.6")
@@ -164,6 +172,8 @@ class Destination:
         if not self.dynamic:
             if keys:
                 raise InvalidArgumentException("Partition keys in Prefix need dynamic partitioning")
+            if self.deaggregates:
+                raise InvalidArgumentException("RecordDeAggregation needs dynamic partitioning")
             return
         if not keys or self._query is None:
             raise InvalidArgumentException(
@@ -180,6 +190,18 @@ class Destination:
             )
         if self.interval == 0:
             raise InvalidArgumentException("Zero buffering is not supported with dynamic partitioning")
+
+    def parts(self, record: bytes) -> list[bytes]:
+        """What a record is de-aggregated into: its JSON objects, and lines that are none.
+
+        Firehose says nowhere whether a newline between them stays: it does while `newline-kept` is on.
+        """
+        if not self.deaggregates:
+            return [record]
+        parts = _objects(record)
+        if len(parts) > MAX_SUBRECORDS:
+            return [record]
+        return [part + b"\n" for part in parts] if FAULTS.present("newline-kept") else parts
 
     def partition(self, data: bytes) -> dict[str, str]:
         """The record's partition keys, {} without dynamic partitioning; raises `RecordError`."""
@@ -215,6 +237,37 @@ class Destination:
 
         evaluated = _EXPRESSION.sub(evaluate, template)
         return evaluated if _expressions(template) else f"{evaluated}{arrived:%Y/%m/%d/%H}/"
+
+
+def _objects(record: bytes) -> list[bytes]:
+    """The JSON objects of a record, consecutive or one a line; what is none goes up to the line's end."""
+    lines = [line for line in record.split(b"\n") if line.strip()]
+    if all(map(_is_object, lines)):
+        return lines
+    text = record.decode("utf-8", "surrogateescape")
+    decoder = json.JSONDecoder()
+    parts: list[str] = []
+    start = 0
+    while start < len(text):
+        if text[start].isspace():
+            start += 1
+            continue
+        try:
+            end = decoder.raw_decode(text, start)[1] if text[start] == "{" else -1
+        except ValueError:
+            end = -1
+        if end < 0:
+            end = (text.find("\n", start) + 1 or len(text) + 1) - 1
+        parts.append(text[start:end])
+        start = end
+    return [part.encode("utf-8", "surrogateescape") for part in parts]
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(line), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def _expressions(prefix: str) -> list[tuple[str, str]]:
@@ -327,27 +380,13 @@ class Delivery:
     def put(self, stream: str, version: str, destination: Destination, records: Sequence[bytes]) -> None:
         """Takes records; they are on disk when it returns. Raises `OSError` where the disk takes no more."""
         now = datetime.now(UTC)
-        groups: dict[tuple[str, str], tuple[dict[str, str], list[bytes]]] = {}
+        groups: dict[tuple[str, str], tuple[Mapping[str, str], list[bytes]]] = {}
         with self._changed:
             partitions = {key[2] for key in self._open if key[0] == stream and key[1] == ""}
             for record in records:
-                error_type, keys, data = "", {}, record + destination.delimiter
-                try:
-                    if FAULTS.strike("jq-failure"):
-                        raise _not_extracted("JQ expression failed: on purpose")
-                    keys = destination.partition(record)
-                    identity = json.dumps(keys, sort_keys=True)
-                    if identity not in partitions and len(partitions) >= MAX_PARTITIONS:
-                        raise RecordError(
-                            "DynamicPartitioning.ActivePartitionsLimitExceeded",
-                            "active-partitions-limit-exceeded",
-                            f"The limit of {MAX_PARTITIONS} active partitions is exceeded",
-                        )
-                    partitions.add(identity)
-                except RecordError as error:
-                    error_type, keys, identity = error.output_type, {}, "{}"
-                    data = _envelope(record, error, now)
-                groups.setdefault((error_type, identity), (keys, []))[1].append(data)
+                for placed in _placed(record, destination, partitions, now):
+                    group = groups.setdefault((placed.error_type, placed.partition), (placed.keys, []))
+                    group[1].append(placed.data)
             for (error_type, identity), (keys, group) in groups.items():
                 self._append((stream, error_type, identity), version, destination, keys, group, now)
             self._changed.notify()
@@ -435,6 +474,43 @@ class Delivery:
         with self._changed:
             self._closing = True
             self._changed.notify()
+
+
+class _Placed(NamedTuple):
+    """Where something goes: a partition, or the error prefix of a type."""
+
+    error_type: str
+    partition: str
+    keys: Mapping[str, str]
+    data: bytes
+
+
+def _placed(record: bytes, destination: Destination, partitions: set[str], now: datetime) -> list[_Placed]:
+    """Where the parts of a record go; ``partitions`` are those in use, and gain new ones.
+
+    Firehose says nowhere whether a bad part goes to the error prefix alone or with its whole record: the
+    record does while `whole-record-fails` is on.
+    """
+    placed: list[_Placed] = []
+    for part in destination.parts(record):
+        try:
+            if FAULTS.strike("jq-failure"):
+                raise _not_extracted("JQ expression failed: on purpose")
+            keys = destination.partition(part)
+            partition = json.dumps(keys, sort_keys=True)
+            if partition not in partitions and len(partitions) >= MAX_PARTITIONS:
+                raise RecordError(
+                    "DynamicPartitioning.ActivePartitionsLimitExceeded",
+                    "active-partitions-limit-exceeded",
+                    f"The limit of {MAX_PARTITIONS} active partitions is exceeded",
+                )
+            partitions.add(partition)
+            placed.append(_Placed("", partition, keys, part + destination.delimiter))
+        except RecordError as error:
+            if FAULTS.present("whole-record-fails"):
+                return [_Placed(error.output_type, "{}", {}, _envelope(record, error, now))]
+            placed.append(_Placed(error.output_type, "{}", {}, _envelope(part, error, now)))
+    return placed
 
 
 def _envelope(record: bytes, error: RecordError, now: datetime) -> bytes:

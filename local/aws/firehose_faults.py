@@ -42,6 +42,10 @@ KINDS: dict[str, Kind] = {
     "time-out": Kind("request", {"hold": number(30.0, high=600)}),
     # JQ gives no keys for a record: it goes to the error prefix.
     "jq-failure": Kind("line"),
+    # De-aggregated records keep the newline that stood behind them: documented nowhere.
+    "newline-kept": Kind("period"),
+    # What cannot be partitioned takes its whole record to the error prefix: documented nowhere.
+    "whole-record-fails": Kind("period"),
     # S3 takes no objects: buffers grow, and are delivered later.
     "s3-down": Kind("period"),
 }

@@ -117,6 +117,12 @@ CASES: tuple[Case, ...] = (
     Case(FIREHOSE, "internal-failure", [_often("internal-failure")]),
     Case(FIREHOSE, "partial", [_often("partial")]),
     Case(FIREHOSE, "jq-failure", [_often("jq-failure")]),
+    Case(FIREHOSE, "newline-kept", [{"kind": "newline-kept", "seconds": SECONDS}]),
+    Case(
+        FIREHOSE,
+        "whole-record-fails, by jq-failure",
+        [{"kind": "whole-record-fails", "seconds": SECONDS}, _often("jq-failure", every=0.5)],
+    ),
     Case(FIREHOSE, "s3-down", [{"kind": "s3-down", "seconds": SECONDS}]),
 )
 

@@ -93,7 +93,8 @@ def lake_lines(s3: S3Client, bucket: str, prefix: str) -> Iterator[tuple[str, di
             key = found["Key"]
             content = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
             for line in gzip.decompress(content).splitlines():
-                yield key.rpartition("/")[0], json.loads(line)
+                if line.strip():
+                    yield key.rpartition("/")[0], json.loads(line)
 
 
 def lake_posts(s3: S3Client, bucket: str) -> dict[int, Counter[str]]:
@@ -105,9 +106,10 @@ def lake_posts(s3: S3Client, bucket: str) -> dict[int, Counter[str]]:
         if line["tweet_id"]:
             found[int(line["tweet_id"])][folder] += 1
     for folder, line in lake_lines(s3, bucket, "delivery-errors/"):
-        record = json.loads(base64.b64decode(line["rawData"]))
-        if "data" in record:
-            found[int(record["data"]["id"])][folder] += 1
+        # A record of the streamer holds many lines, and Firehose may set aside all or one of them.
+        for record in map(json.loads, base64.b64decode(line["rawData"]).splitlines()):
+            if "data" in record:
+                found[int(record["data"]["id"])][folder] += 1
     return found
 
 

@@ -39,3 +39,4 @@ SELECT
   try_cast(json_extract_scalar(line, '$$.sample') AS integer) AS sample,
   "$$path" AS object
 FROM heartbeats
+WHERE trim(line) <> ''

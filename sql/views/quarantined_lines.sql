@@ -23,3 +23,4 @@ SELECT
   coalesce(try(CAST(json_extract(line, '$$.topics') AS array(varchar))), ARRAY[]) AS topics,
   "$$path" AS object
 FROM quarantine
+WHERE trim(line) <> ''

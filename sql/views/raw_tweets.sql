@@ -30,6 +30,7 @@ WITH lines AS (
     -- Fields are found without looking at the rest of the line: a cut one must not count as a tweet.
     CASE WHEN json_size(line, '$$') > 0 AND regexp_like(line, '\}\s*$$') THEN line END AS payload
   FROM raw
+  WHERE trim(line) <> ''
 )
 SELECT
   dt,

@@ -123,9 +123,10 @@ def test_a_record_without_a_key_goes_to_the_error_prefix_in_firehoses_envelope(
     assert (folder, more) == ("delivery-errors/metadata-extraction-failed", [])
     errors = [json.loads(entry) for entry in lines]
     assert [base64.b64decode(error["rawData"]) for error in errors] == [
-        b"not json\n",
-        line(1, None),
-        b'{"a":1}{"a":2}\n',
+        b"not json",
+        line(1, None).rstrip(),
+        b'{"a":1}',
+        b'{"a":2}',
     ]
     assert {error["errorCode"] for error in errors} == {"DynamicPartitioning.MetadataExtractionFailed"}
     for error in errors:
@@ -228,6 +229,17 @@ def test_an_unknown_stream_is_refused(aws: LocalAws) -> None:
     assert error.value.response["Error"]["Code"] == "ResourceNotFoundException"
 
 
+def processing(sub_record_type: str) -> dict[str, Any]:
+    parameters = [{"ParameterName": "SubRecordType", "ParameterValue": sub_record_type}]
+    return {
+        "Enabled": True,
+        "Processors": [{"Type": "RecordDeAggregation", "Parameters": parameters}],
+    }
+
+
+DELIMITED, DEAGGREGATED = processing("DELIMITED"), processing("JSON")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -242,6 +254,12 @@ def test_an_unknown_stream_is_refused(aws: LocalAws) -> None:
         {"ProcessingConfiguration": None},
         {"DynamicPartitioningConfiguration": None},
         {"CompressionFormat": "Snappy"},
+        {"ProcessingConfiguration": DELIMITED},
+        {
+            "ProcessingConfiguration": DEAGGREGATED,
+            "Prefix": "plain/",
+            "DynamicPartitioningConfiguration": None,
+        },
         {"S3BackupMode": "Enabled"},
     ],
     ids=str,
@@ -258,7 +276,7 @@ def test_a_query_that_is_no_jq_is_refused(
     stream: Callable[..., tuple[str, str]], template: dict[str, Any]
 ) -> None:
     processing = json.loads(json.dumps(template["ProcessingConfiguration"]))
-    processing["Processors"][0]["Parameters"][1]["ParameterValue"] = "{topic: .a | |}"
+    processing["Processors"][-1]["Parameters"][1]["ParameterValue"] = "{topic: .a | |}"
     with pytest.raises(ClientError, match="no JQ"):
         stream(ProcessingConfiguration=processing)
 
@@ -274,8 +292,86 @@ def test_more_than_500_partitions_at_once_go_to_the_error_prefix(
     errors = [buffer for buffer in buffers if buffer and buffer.key.startswith("delivery-errors/")]
     assert len(buffers) == 501
     assert [base64.b64decode(json.loads(record)["rawData"]) for record in errors[0].records()] == [
-        line(500, "t500")
+        line(500, "t500").rstrip()
     ]
+
+
+@pytest.fixture
+def manner() -> Iterator[Callable[[str], None]]:
+    """Switches on what Firehose may or may not do."""
+    yield lambda kind: firehose.FAULTS.add([{"kind": kind, "seconds": 600}]) and None
+    firehose.FAULTS.clear(None)
+
+
+def placed(folder: Path) -> dict[str, list[bytes]]:
+    """What lies in the buffers, by the folder that it will go to."""
+    buffers = [firehose.Buffer.load(path) for path in folder.iterdir()]
+    return {buffer.key.rpartition("/")[0]: list(buffer.records()) for buffer in buffers if buffer}
+
+
+UKRAINE, RUSSIA = ("raw/topic=ukraine/dt=2026-11-22/hour=05", "raw/topic=russia/dt=2026-11-22/hour=06")
+ERRORS = "delivery-errors/metadata-extraction-failed"
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("between", [b"\n", b"", b" "])
+def test_the_lines_of_a_record_go_each_where_its_content_says(
+    template: dict[str, Any],
+    tmp_path: Path,
+    manner: Callable[[str], None],
+    between: bytes,
+    kept: bool,
+) -> None:
+    if kept:
+        manner("newline-kept")
+    record = between.join([line(1).rstrip(), line(2, "russia", "2026-11-22T06").rstrip(), line(3).rstrip()])
+    firehose.Delivery(tmp_path).put("s", "1", firehose.Destination(template), [record + b"\n", line(4)])
+    blank = b"\n" if kept else b""
+    assert placed(tmp_path) == {
+        UKRAINE: [line(1) + blank, line(3) + blank, line(4) + blank],
+        RUSSIA: [line(2, "russia", "2026-11-22T06") + blank],
+    }
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_bad_line_goes_to_the_error_prefix_alone_or_with_its_record(
+    template: dict[str, Any], tmp_path: Path, manner: Callable[[str], None], whole: bool
+) -> None:
+    if whole:
+        manner("whole-record-fails")
+    record = line(1) + b"no json\n" + line(2)
+    firehose.Delivery(tmp_path).put("s", "1", firehose.Destination(template), [record, line(3)])
+    found = placed(tmp_path)
+    errors = [base64.b64decode(json.loads(envelope)["rawData"]) for envelope in found[ERRORS]]
+    if whole:
+        assert (errors, found[UKRAINE]) == ([record], [line(3)])
+    else:
+        assert (errors, found[UKRAINE]) == ([b"no json"], [line(1), line(2), line(3)])
+
+
+def test_a_record_of_more_lines_than_firehose_de_aggregates_stays_whole_and_has_no_place(
+    template: dict[str, Any], tmp_path: Path
+) -> None:
+    within, beyond = (b"".join(map(line, range(count))) for count in (500, 501))
+    firehose.Delivery(tmp_path).put("s", "1", firehose.Destination(template), [within, beyond])
+    found = placed(tmp_path)
+    assert len(found[UKRAINE]) == 500
+    assert [base64.b64decode(json.loads(envelope)["rawData"]) for envelope in found[ERRORS]] == [beyond]
+
+
+def test_what_is_no_object_is_a_line_of_its_own() -> None:
+    record = b'[1, 2]\n{"a": {"b": "}\\n"}}\n\n {"c"\n:1}{"d":1} garbage\n\xff\n{"e":1}'
+    assert firehose._objects(record) == [
+        *(b"[1, 2]", b'{"a": {"b": "}\\n"}}', b'{"c"\n:1}', b'{"d":1}', b"garbage", b"\xff", b'{"e":1}')
+    ]
+
+
+@given(
+    st.binary(max_size=60) | st.lists(st.sampled_from(['{"a":1}', "{", "[1]", "x", " ", "\n"])).map("".join)
+)
+def test_whatever_a_record_holds_nothing_but_blanks_is_lost_by_taking_it_apart(record: bytes | str) -> None:
+    text = record if isinstance(record, bytes) else record.encode()
+    assert b"".join(b"".join(firehose._objects(text)).split()) == b"".join(text.split())
 
 
 @given(records=st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=10), cut=st.integers(1, 60))

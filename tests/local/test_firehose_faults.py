@@ -168,7 +168,7 @@ def test_a_record_that_jq_fails_on_goes_to_the_error_prefix(stream: Stream) -> N
     assert stream.delivered(1) == {3: 1}
     (errors,) = [data for key, data in stream.objects().items() if key.startswith("delivery-errors/")]
     entries = [json.loads(entry) for entry in errors.splitlines()]
-    assert [base64.b64decode(entry["rawData"]) for entry in entries] == [line(1), line(2)]
+    assert [base64.b64decode(entry["rawData"]) for entry in entries] == [line(1).rstrip(), line(2).rstrip()]
     assert entries[0]["errorCode"] == "DynamicPartitioning.MetadataExtractionFailed"
 
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import io
+import json
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from local.proof.reconcile import Evidence, Span, alive, journal, outages, reconcile, sent_posts
+from local.proof.reconcile import (
+    Evidence,
+    Span,
+    alive,
+    journal,
+    lake_posts,
+    outages,
+    reconcile,
+    sent_posts,
+)
 
 
 def at(ms: int) -> str:
@@ -106,3 +119,38 @@ def test_only_whole_posts_of_the_stream_are_owed(tmp_path: Path) -> None:
         '{"at":6,"connec'
     )
     assert sent_posts(journal(path)) == {11: [2, 5]}
+
+
+class Bucket:
+    """Objects as an S3 client gives them."""
+
+    def __init__(self, contents: dict[str, bytes]) -> None:
+        self.contents = contents
+
+    def get_paginator(self, _: str) -> Any:
+        return self
+
+    def paginate(self, Bucket: str, Prefix: str) -> Any:  # noqa: N803
+        yield {"Contents": [{"Key": key} for key in self.contents if key.startswith(Prefix)]}
+
+    def get_object(self, Bucket: str, Key: str) -> Any:  # noqa: N803
+        return {"Body": io.BytesIO(gzip.compress(self.contents[Key]))}
+
+
+def test_a_post_is_found_in_raw_in_quarantine_and_in_a_whole_record_that_firehose_set_aside() -> None:
+    one, two, three = (json.dumps({"data": {"id": str(number)}}).encode() for number in (1, 2, 3))
+    record = two + b"\n" + b'{"kind":"heartbeat"}\n' + three + b"\n"
+    envelope = json.dumps({"rawData": base64.b64encode(record).decode()}).encode()
+    bucket: Any = Bucket(
+        {
+            "raw/a/x.gz": one + b"\n\n" + two + b"\n\n",
+            "quarantine/a/x.gz": b'{"tweet_id":"4"}\n{"tweet_id":null}\n',
+            "delivery-errors/a/x.gz": envelope + b"\n",
+        }
+    )
+    assert lake_posts(bucket, "lake") == {
+        1: {"raw/a": 1},
+        2: {"raw/a": 1, "delivery-errors/a": 1},
+        3: {"delivery-errors/a": 1},
+        4: {"quarantine/a": 1},
+    }

@@ -13,7 +13,8 @@ from moto import mock_aws
 
 from include.x.budget import PostsLedger
 from streamer.accounting import Accounting
-from streamer.spool import Record, Spool
+from streamer.packs import Pack
+from streamer.spool import Spool
 
 AT = 1_795_000_000_000
 MONTH = "2026-11"
@@ -32,7 +33,7 @@ def buy(spool: Spool, accounting: Accounting, count: int) -> list[bool]:
     answers = []
     for _ in range(count):
         answers.append(accounting.buy(MONTH))
-        spool.put(Record(AT, "tweet", b"{}\n", bought=True))
+        spool.put(Pack(AT, "t", b"{}\n", bought=1))
     spool.flush(20)
     return answers
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -12,7 +13,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from streamer.firehose import firehose_client
+from streamer.firehose import firehose_client, lines_a_record
+from tests.streamer.support_firehose import DEAGGREGATING, ONE_BY_ONE, PROCESSORS, described
 
 RECORDS = [{"Data": b'{"text":"caf\xc3\xa9"}\n'}, {"Data": bytes(range(256))}, {"Data": b"x" * 5000}]
 
@@ -90,3 +92,44 @@ def test_a_refusal_is_raised_with_its_code_and_not_tried_again(firehose: Firehos
         put(firehose_client())
     assert raised.value.response["Error"]["Code"] == "ResourceNotFoundException"
     assert len(firehose.requests) == 1
+
+
+NOW = datetime(2026, 11, 20, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("description", "lines"),
+    [
+        (DEAGGREGATING, 500),
+        ({**DEAGGREGATING, "LastUpdateTimestamp": NOW - timedelta(minutes=11)}, 500),
+        ({**DEAGGREGATING, "LastUpdateTimestamp": NOW - timedelta(minutes=9)}, 1),
+        (ONE_BY_ONE, 1),
+        (described(*PROCESSORS, enabled=False), 1),
+        (described(PROCESSORS[0], PROCESSORS[2]), 1),
+        ({"Destinations": [{"ExtendedS3DestinationDescription": {}}]}, 1),
+        ({"Destinations": [{"S3DestinationDescription": {}}]}, 1),
+    ],
+    ids=["yes", "for long", "since just now", "no", "off", "without delimiter", "nothing", "plain S3"],
+)
+def test_a_record_holds_many_lines_only_where_the_stream_surely_parts_them(
+    firehose: Firehose, description: dict[str, Any], lines: int
+) -> None:
+    answer = dict(description)
+    if "LastUpdateTimestamp" in answer:
+        answer["LastUpdateTimestamp"] = answer["LastUpdateTimestamp"].timestamp()
+    firehose.answer = {"DeliveryStreamDescription": answer}
+    assert lines_a_record(firehose_client(), "stream", NOW) == lines
+
+
+def test_a_stream_that_parts_records_otherwise_than_by_json_gets_one_line_a_record(
+    firehose: Firehose,
+) -> None:
+    delimited = {
+        **PROCESSORS[0],
+        "Parameters": [
+            {"ParameterName": "SubRecordType", "ParameterValue": "DELIMITED"},
+            {"ParameterName": "Delimiter", "ParameterValue": "Cg=="},
+        ],
+    }
+    firehose.answer = {"DeliveryStreamDescription": described(delimited, *PROCESSORS[1:])}
+    assert lines_a_record(firehose_client(), "stream", NOW) == 1

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from include.x.snowflake import to_milliseconds
 from include.x.topics import Collection, Topic, Topics
-from streamer.delivery import RECORD_BYTES
 from streamer.lines import Identity, Reader, Rejected, RuleSet, StreamError, Tweet, control
+from streamer.packs import RECORD_BYTES, RECORD_LINES, kinds
 
 AT = datetime(2026, 11, 20, 5, 0, 1, 234_567, tzinfo=UTC)
 IDENTITY = Identity("session-1", "0123456789abcdef", 40)
@@ -33,14 +34,27 @@ def payload(**changes: Any) -> dict[str, Any]:
     return whole
 
 
+def one(line: bytes, reader: Reader = READER) -> Tweet | Rejected | StreamError:
+    """What a line alone is read as."""
+    read = reader.read([line], AT)
+    if read.announced:
+        assert not read.packs
+        return StreamError(*read.announced)
+    (pack,) = read.packs
+    assert pack.received_ms == to_milliseconds(AT)
+    if pack.marks == "q":
+        return Rejected(pack.lines, *read.rejected, bool(pack.bought))
+    assert (pack.marks, pack.bought, read.tweets.total()) == ("t", 1, 1)
+    return Tweet(pack.lines, *read.tweets, bool(read.evaluated))
+
+
 def read(content: Any) -> Tweet | Rejected | StreamError:
-    return READER.read(json.dumps(content).encode(), AT)
+    return one(json.dumps(content).encode())
 
 
 def quarantined(read: Tweet | Rejected | StreamError) -> dict[str, Any]:
     assert isinstance(read, Rejected)
-    assert read.record.kind == "quarantine"
-    content: dict[str, Any] = json.loads(read.record.body)
+    content: dict[str, Any] = json.loads(read.body)
     assert content["kind"] == "quarantine"
     assert content["stage"] == "streamer"
     assert content["reason"] == read.reason
@@ -52,16 +66,13 @@ def test_a_tweet_keeps_its_bytes_and_gains_ingest_and_one_newline() -> None:
         '{ "data":{"id":"1","text":"чай \\u0442 😀","created_at":"2026-11-20T05:00:00.000Z"} ,'
         ' "matching_rules":[{"tag":"tea"}] }'
     )
-    read = READER.read(line.encode() + b"\r", AT)
+    read = one(line.encode())
     assert isinstance(read, Tweet)
     assert (read.topic, read.evaluated) == ("tea", False)
-    record = read.record
-    assert (record.kind, record.bought) == ("tweet", True)
-    assert record.received_ms == int(AT.timestamp() * 1000)
-    assert record.body.startswith(line[:-1].encode())
-    assert record.body.count(b"\n") == 1
-    assert record.body.endswith(b"\n")
-    assert json.loads(record.body)["ingest"] == {
+    assert read.body.startswith(line[:-1].encode())
+    assert read.body.count(b"\n") == 1
+    assert read.body.endswith(b"\n")
+    assert json.loads(read.body)["ingest"] == {
         "received_at": "2026-11-20T05:00:01.234Z",
         "session": "session-1",
         "rule_hash": "0123456789abcdef",
@@ -123,7 +134,7 @@ def test_a_tweet_that_has_no_place_in_the_lake_is_quarantined_and_was_still_boug
     content = quarantined(rejected)
     assert (content["reason"], content["topic"]) == (reason, topic)
     assert isinstance(rejected, Rejected)
-    assert rejected.record.bought
+    assert rejected.bought
 
 
 @pytest.mark.parametrize(
@@ -144,7 +155,7 @@ def test_a_tweet_that_names_no_topic_of_ours_gets_the_one_whose_rule_it_meets(ru
     found = read(payload(matching_rules=rules, text="A GREEN leaf!"))
     assert isinstance(found, Tweet)
     assert (found.topic, found.evaluated) == ("tea", True)
-    line = json.loads(found.record.body)
+    line = json.loads(found.body)
     assert line["matching_rules"] == [{"tag": "tea"}]
     assert line["data"]["text"] == "A GREEN leaf!"
     assert line["ingest"]["session"] == "session-1"
@@ -154,7 +165,7 @@ def test_a_rule_of_ours_counts_beside_one_that_raw_could_not_read() -> None:
     found = read(payload(matching_rules=[{"tag": "milk", "id": 5}, {"tag": "coffee", "id": "8"}]))
     assert isinstance(found, Tweet)
     assert (found.topic, found.evaluated) == ("coffee", False)
-    assert json.loads(found.record.body)["matching_rules"] == [{"tag": "coffee", "id": "8"}]
+    assert json.loads(found.body)["matching_rules"] == [{"tag": "coffee", "id": "8"}]
 
 
 def test_a_tweet_of_two_topics_is_quarantined_once_in_its_own_hour() -> None:
@@ -177,11 +188,11 @@ def test_a_tweet_carries_hash_and_sample_of_the_rule_that_brought_it() -> None:
     reader = Reader(RuleSet(new, TOPICS, {"7": old, "8": new}))
 
     def ingest(*ids: str) -> tuple[str, int]:
-        found = reader.read(
-            orjson.dumps(payload(matching_rules=[{"id": number, "tag": "tea"} for number in ids])), AT
+        found = one(
+            orjson.dumps(payload(matching_rules=[{"id": number, "tag": "tea"} for number in ids])), reader
         )
         assert isinstance(found, Tweet)
-        content = json.loads(found.record.body)["ingest"]
+        content = json.loads(found.body)["ingest"]
         return content["rule_hash"], content["sample"]
 
     assert ingest("8") == ingest("unheard-of") == ("new", 40)
@@ -212,7 +223,7 @@ def test_a_null_is_as_good_as_an_absent_field(rules: Any) -> None:
     found = read({**NULLS, "matching_rules": rules})
     assert isinstance(found, Tweet)
     assert (found.topic, found.evaluated) == ("tea", not (rules and rules[0]))
-    assert json.loads(found.record.body)["data"] == NULLS["data"]
+    assert json.loads(found.body)["data"] == NULLS["data"]
 
 
 def test_a_tweet_without_a_time_has_no_hour_whether_it_is_absent_or_null() -> None:
@@ -224,28 +235,28 @@ def test_a_tweet_without_a_time_has_no_hour_whether_it_is_absent_or_null() -> No
 def test_half_an_emoji_costs_one_character_and_no_tweet(half: bytes, place: str) -> None:
     whole = payload(text="tea {text}", includes={"users": [{"id": "u{id}", "{key}": "{name}"}]})
     line = json.dumps(whole).encode()
-    found = READER.read(line.replace(b"{" + place.encode() + b"}", half), AT)
+    found = one(line.replace(b"{" + place.encode() + b"}", half))
     assert isinstance(found, Tweet)
     expected = json.loads(line.replace(b"{" + place.encode() + b"}", b"\\ufffd"))
-    written = orjson.loads(found.record.body)
+    written = orjson.loads(found.body)
     del written["ingest"]
     assert written == expected
 
 
 def test_a_whole_emoji_stays_as_x_escaped_it() -> None:
     line = json.dumps(payload(text="tea \ud83d\ude00")).encode()
-    found = READER.read(line, AT)
+    found = one(line)
     assert isinstance(found, Tweet)
-    assert found.record.body.startswith(line[:-1])
+    assert found.body.startswith(line[:-1])
 
 
 def test_html_entities_are_read_by_our_own_rules_and_stay_in_raw() -> None:
     topics = Topics(TOPICS.collection, (Topic("calls", "", {"en": ("AT&T",)}), *TOPICS.topics))
     content = payload(text="why AT&amp;T?", matching_rules=None)
-    found = Reader(RuleSet(IDENTITY, topics)).read(json.dumps(content).encode(), AT)
+    found = one(json.dumps(content).encode(), Reader(RuleSet(IDENTITY, topics)))
     assert isinstance(found, Tweet)
     assert found.topic == "calls"
-    assert json.loads(found.record.body)["data"]["text"] == "why AT&amp;T?"
+    assert json.loads(found.body)["data"]["text"] == "why AT&amp;T?"
 
 
 def test_the_whole_text_of_a_long_post_is_read_by_our_own_rules_and_stays_in_raw() -> None:
@@ -254,7 +265,7 @@ def test_the_whole_text_of_a_long_post_is_read_by_our_own_rules_and_stays_in_raw
     found = read(content)
     assert isinstance(found, Tweet)
     assert found.topic == "coffee"
-    assert json.loads(found.record.body)["data"]["note_tweet"] == note
+    assert json.loads(found.body)["data"]["note_tweet"] == note
 
 
 @pytest.mark.parametrize("depth", [300, 1_000, 5_000, 100_000])
@@ -263,13 +274,13 @@ def test_the_whole_text_of_a_long_post_is_read_by_our_own_rules_and_stays_in_raw
 def test_deep_json_is_a_bad_line_and_not_the_end(depth: int, extra: bytes, rules: Any) -> None:
     line = json.dumps(payload(text="tea {extra}", other="{deep}", matching_rules=rules)).encode()
     deep = b"[" * depth + b"]" * depth
-    found = READER.read(line.replace(b'"{deep}"', deep).replace(b"{extra}", extra), AT)
+    found = one(line.replace(b'"{deep}"', deep).replace(b"{extra}", extra))
     if isinstance(found, Rejected):
         assert quarantined(found)["reason"] == "malformed_json"
     else:
         assert isinstance(found, Tweet)
         assert depth < 1024
-    assert isinstance(READER.read(deep[:depth], AT), Rejected)
+    assert isinstance(one(deep[:depth]), Rejected)
 
 
 def test_xs_errors_are_no_tweets_and_carry_their_name() -> None:
@@ -293,7 +304,7 @@ def test_a_tweet_with_partial_errors_is_a_tweet() -> None:
 
 @pytest.mark.parametrize("line", [b'{"data":{"id":"1","te', b"\xff\xfe", b"{'a': 1}", b"}"])
 def test_what_is_no_json_is_quarantined_with_its_text(line: bytes) -> None:
-    content = quarantined(READER.read(line, AT))
+    content = quarantined(one(line))
     assert content["reason"] == "malformed_json"
     assert content["line"] == line.decode(errors="replace")
 
@@ -302,18 +313,18 @@ def test_a_tweet_larger_than_firehose_takes_is_quarantined_cut() -> None:
     rejected = read(payload(text="x" * RECORD_BYTES))
     assert quarantined(rejected)["reason"] == "too_large"
     assert isinstance(rejected, Rejected)
-    assert len(rejected.record.body) < RECORD_BYTES
-    assert rejected.record.bought
+    assert len(rejected.body) < RECORD_BYTES
+    assert rejected.bought
 
 
 @given(
     st.binary(max_size=300) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps)
 )
 def test_no_line_raises_and_every_record_is_one_line_of_json(line: bytes | str) -> None:
-    rejected = READER.read(line if isinstance(line, bytes) else line.encode(), AT)
+    rejected = one(line if isinstance(line, bytes) else line.encode())
     assert quarantined(rejected)
     assert isinstance(rejected, Rejected)
-    assert rejected.record.body.count(b"\n") == 1
+    assert rejected.body.count(b"\n") == 1
 
 
 shapes = st.recursive(
@@ -342,7 +353,7 @@ def test_whatever_a_field_holds_what_goes_to_raw_fits_its_table(name: str, value
     found = read(payload(**{name: value}))
     assert isinstance(found, Tweet | Rejected)
     if isinstance(found, Tweet):
-        line = json.loads(found.record.body)
+        line = json.loads(found.body)
         assert all(isinstance(rule["tag"], str) for rule in line["matching_rules"])
         assert all(isinstance(line["data"].get(text), str | None) for text in ("id", "text", "lang"))
         assert isinstance(line["data"].get("geo") or {}, dict)
@@ -387,13 +398,52 @@ usual = st.fixed_dictionaries(
 def test_a_usual_tweet_is_read_as_any_other_line_is(content: Any, escaped: bool, broken: bytes) -> None:
     line = json.dumps(content, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
     line = line.replace(b"Kyiv", b"Kyiv" + broken)
-    assert READER.read(line, AT) == READER._read_thoroughly(READER._reading, line, AT)
+    assert one(line) == READER._read_thoroughly(READER._reading, line, AT)
+
+
+def test_lines_that_come_together_go_on_together_and_each_is_counted() -> None:
+    tea, coffee = (json.dumps(payload(matching_rules=[{"tag": tag}])).encode() for tag in ("tea", "coffee"))
+    evaluated = json.dumps(payload(matching_rules=None)).encode()
+    problem = b'{"errors":[{"title":"ConnectionException"}]}'
+    found = READER.read([tea, b"no json", coffee, problem, evaluated, tea], AT)
+    (pack,) = found.packs
+    assert (pack.marks, pack.bought) == ("tqttt", 4)
+    assert [json.loads(line).get("kind") for line in pack.lines.splitlines()] == [
+        *(None, "quarantine", None, None, None)
+    ]
+    assert found.tweets == {"tea": 3, "coffee": 1}
+    assert (found.evaluated, found.rejected, found.announced) == (
+        1,
+        ["malformed_json"],
+        ["ConnectionException"],
+    )
+    assert READER.read([], AT).packs == []
+
+
+@given(st.lists(st.integers(0, 400_000), max_size=8), st.integers(0, 3 * RECORD_LINES))
+def test_no_pack_holds_more_than_a_record_of_firehose_may(large: list[int], small: int) -> None:
+    lines = [json.dumps(payload(text="x" * size)).encode() for size in large] + [b"{}"] * small
+    packs = READER.read(lines, AT).packs
+    assert all(len(pack.lines) <= RECORD_BYTES for pack in packs)
+    assert all(len(pack.marks) == pack.lines.count(b"\n") <= RECORD_LINES for pack in packs)
+    assert kinds("".join(pack.marks for pack in packs)) == {
+        kind: count for kind, count in (("tweet", len(large)), ("quarantine", small)) if count
+    }
+    assert sum(pack.bought for pack in packs) == len(large)
+
+
+def test_a_carriage_return_between_two_tokens_makes_no_second_line_of_a_tweet() -> None:
+    line = json.dumps(payload()).encode().replace(b'"matching_rules"', b'\r"matching_rules"')
+    found = one(line)
+    assert isinstance(found, Tweet)
+    assert b"\r" not in found.body
+    assert json.loads(found.body)["data"] == payload()["data"]
 
 
 def test_a_record_about_the_streamer_names_session_rules_and_sample() -> None:
-    record = control("heartbeat", IDENTITY, AT, {"watermark": AT, "connected": True, "last_byte_at": None})
-    assert (record.kind, record.bought) == ("heartbeat", False)
-    assert json.loads(record.body) == {
+    pack = control("heartbeat", IDENTITY, AT, {"watermark": AT, "connected": True, "last_byte_at": None})
+    assert (pack.marks, pack.bought) == ("h", 0)
+    assert json.loads(pack.lines) == {
         "kind": "heartbeat",
         "at": "2026-11-20T05:00:01.234Z",
         "session": "session-1",

@@ -25,6 +25,7 @@ from streamer.service import REFUSED, STOPPED, Options, Streamer
 from streamer.spool import Spool
 from tests.credentials import CONTROL, CREDENTIALS, written
 from tests.ports import free_ports
+from tests.streamer.support_firehose import DEAGGREGATING
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,8 +118,11 @@ class Firehose:
 
     def put_record_batch(self, DeliveryStreamName: str, Records: list[dict[str, bytes]]) -> Any:  # noqa: N803
         self.open.wait(30)
-        self.lines += [json.loads(record["Data"]) for record in Records]
+        self.lines += [json.loads(line) for record in Records for line in record["Data"].splitlines()]
         return {"FailedPutCount": 0, "RequestResponses": [{"RecordId": "1"} for _ in Records]}
+
+    def describe_delivery_stream(self, **_: Any) -> Any:
+        return {"DeliveryStreamDescription": DEAGGREGATING}
 
     def tweets(self) -> list[dict[str, Any]]:
         return [line for line in self.lines if "kind" not in line]

@@ -18,13 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamer import spool as spool_module
+from streamer.packs import RECORD_BYTES, RECORD_LINES, Group, Pack
 from streamer.spool import (
     DISK_FULL,
     SPOOL_FULL,
     UNWRITABLE,
-    Record,
     Spool,
-    Spooled,
     SpoolError,
     SpoolInUseError,
     SpoolUnwritableError,
@@ -41,18 +40,23 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
     opened.close()
 
 
-def tweet(number: int, received_ms: int = NOVEMBER) -> Record:
-    return Record(received_ms, "tweet", b"%d\n" % number, bought=True)
+def tweet(number: int, received_ms: int = NOVEMBER) -> Pack:
+    return tweets(number, received_ms=received_ms)
+
+
+def tweets(*numbers: int, received_ms: int = NOVEMBER) -> Pack:
+    lines = b"".join(b"%d\n" % number for number in numbers)
+    return Pack(received_ms, "t" * len(numbers), lines, bought=len(numbers))
 
 
 def bodies(spool: Spool) -> list[bytes]:
-    return [body for records in everything(spool) for body in records.bodies]
+    return [line for group in everything(spool) for line in group.lines.splitlines(keepends=True)]
 
 
-def everything(spool: Spool) -> list[Spooled]:
-    found: list[Spooled] = []
-    while records := spool.take(found[-1].numbers[-1] if found else 0, 1 << 40, 1 << 40):
-        found.append(records)
+def everything(spool: Spool) -> list[Group]:
+    found: list[Group] = []
+    while group := spool.take(found[-1].number if found else 0):
+        found.append(group)
     return found
 
 
@@ -69,43 +73,32 @@ def test_a_lone_record_does_not_wait_for_a_full_group(spool: Spool) -> None:
     assert bodies(spool) == [b"1\n"]
 
 
-def test_a_batch_keeps_to_its_records_and_bytes_and_goes_on_behind_the_last(spool: Spool) -> None:
-    for number in range(10, 20):
-        spool.put(tweet(number))
+def test_a_group_is_no_larger_than_a_record_of_firehose_may_be(spool: Spool) -> None:
+    large = b"x" * (RECORD_BYTES // 2) + b"\n"
+    for pack in (*[tweets(*range(200))] * 3, *[Pack(NOVEMBER, "t", large)] * 3):
+        spool.put(pack)
     spool.flush(20)
-    first = spool.take(0, 500, size=10)
-    assert first
-    assert first.bodies == [b"10\n", b"11\n", b"12\n"]
-    second = spool.take(first.numbers[-1], 2, size=1000)
-    assert second
-    assert second.bodies == [b"13\n", b"14\n"]
-    assert spool.take(second.numbers[-1], 500, size=2) is None
-
-
-def test_a_group_that_does_not_fit_is_left_whole_where_that_is_asked(spool: Spool) -> None:
-    for number in range(10, 15):
-        spool.put(tweet(number))
-    spool.flush(20)
-    assert spool.take(0, 4, 1000, whole=True) is None
-    assert spool.take(0, 500, 14, whole=True) is None
-    found = spool.take(0, 5, 15, whole=True)
-    assert found
-    assert len(found.bodies) == 5
+    groups = everything(spool)
+    assert [len(group.marks) for group in groups] == [400, 201, 1, 1]
+    assert all(len(group.marks) == group.lines.count(b"\n") <= RECORD_LINES for group in groups)
+    assert all(len(group.lines) <= RECORD_BYTES for group in groups)
 
 
 def test_what_is_acknowledged_is_gone_and_the_rest_stays(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
-    for number in range(5):
-        spool.put(tweet(number))
-    spool.flush(20)
-    taken = spool.take(0, 500, 1000)
-    assert taken
-    spool.acknowledge([taken.only([0, 3])])
-    assert spool.pending() == Counter(tweet=3)
+    for number in range(3):
+        spool.put(tweets(number, 10 + number))
+        spool.flush(20)
+    first, _, last = everything(spool)
+    spool.acknowledge([first, last])
+    assert spool.pending() == Counter(tweet=2)
     spool.close()
     again = Spool(tmp_path)
-    assert bodies(again) == [b"1\n", b"2\n", b"4\n"]
-    assert again.pending() == Counter(tweet=3)
+    assert bodies(again) == [b"1\n", b"11\n"]
+    assert again.pending() == Counter(tweet=2)
+    again.put(tweet(5))
+    again.flush(20)
+    assert bodies(again) == [b"1\n", b"11\n", b"5\n"]
     again.close()
 
 
@@ -131,7 +124,7 @@ def test_posts_bought_are_counted_by_month_over_restarts(tmp_path: Path) -> None
         for number in range(count):
             spool.put(tweet(number))
         spool.put(tweet(9, DECEMBER))
-        spool.put(Record(NOVEMBER, "heartbeat", b"{}\n"))
+        spool.put(Pack(NOVEMBER, "h", b"{}\n"))
         spool.flush(20)
         spool.acknowledge(everything(spool))
         spool.close()
@@ -192,7 +185,7 @@ def test_a_full_disk_costs_no_record_and_says_that_no_more_should_come(
     spool._writer.execute("PRAGMA max_page_count=20")
     put = 1
     while spool.obstacle() is None:
-        spool.put(Record(NOVEMBER, "tweet", b"%d %s\n" % (put, b"x" * 2000)))
+        spool.put(Pack(NOVEMBER, "t", b"%d %s\n" % (put, b"x" * 2000)))
         spool.flush(0.1)
         put += 1
     assert spool.obstacle() == UNWRITABLE
@@ -221,20 +214,20 @@ def test_a_disk_with_little_room_is_an_obstacle_before_it_is_full(
 
 def test_a_full_spool_has_room_again_only_when_a_tenth_of_it_is_delivered(tmp_path: Path) -> None:
     spool = Spool(tmp_path, most_bytes=1000)
-    for number in range(99):
-        spool.put(Record(NOVEMBER, "tweet", b"%9d\n" % number))
+    for count in (89, 1, 9):
+        spool.put(Pack(NOVEMBER, "t" * count, b"        x\n" * count))
+        spool.flush(20)
     assert spool.obstacle() is None
-    spool.put(Record(NOVEMBER, "tweet", b"%9d\n" % 99))
+    spool.put(Pack(NOVEMBER, "t", b"        x\n"))
     assert spool.obstacle() == SPOOL_FULL
     spool.flush(20)
-    records = spool.take(0, 100, 10_000)
-    assert records
-    spool.acknowledge([records.only(range(10))])
+    many, one, some, last = everything(spool)
+    spool.acknowledge([some, last])
     assert (spool.pending_bytes(), spool.obstacle()) == (900, SPOOL_FULL)
-    spool.acknowledge([records.only([10])])
+    spool.acknowledge([one])
     assert spool.obstacle() is None
     spool.close()
-    spool = Spool(tmp_path, most_bytes=890)
+    spool = Spool(tmp_path, most_bytes=len(many.lines))
     assert (spool.pending_bytes(), spool.obstacle()) == (890, SPOOL_FULL)
     spool.close()
 
@@ -243,7 +236,7 @@ def test_a_corrupt_spool_is_moved_aside_and_what_can_be_read_of_it_is_kept(tmp_p
     spool = Spool(tmp_path)
     identity, count = spool.identity, 4000
     for number in range(count):
-        spool.put(Record(NOVEMBER, "tweet", b'"%0200d"\n' % number, bought=True))
+        spool.put(Pack(NOVEMBER, "t", b'"%0200d"\n' % number, bought=1))
     spool.flush(20)
     spool.set_state("sample", "40")
     spool.close()
@@ -284,13 +277,14 @@ def test_a_file_that_is_no_database_is_moved_aside_too(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from streamer.spool import Record, Spool
+from streamer.packs import Pack
+from streamer.spool import Spool
 
 spool = Spool(Path(sys.argv[1]))
 number = int(sys.argv[2])
 while True:
     for _ in range(number % 97 + 1):
-        spool.put(Record(1_795_000_000_000, "tweet", b"%d\\n" % number, True))
+        spool.put(Pack(1_795_000_000_000, "t", b"%d\\n" % number, 1))
         number += 1
     if not spool.flush(30):
         sys.exit(1)
@@ -340,16 +334,13 @@ def test_whatever_happens_put_is_acknowledged_plus_pending(
     put, acknowledged = 0, []
     for step, number in steps:
         if step == "put":
-            for _ in range(number):
-                spool.put(tweet(put))
-                put += 1
+            spool.put(tweets(*range(put, put + number)))
+            put += number
         elif step == "ack":
             spool.flush(20)
-            if found := spool.take(0, number, 1 << 20):
-                places = [place for place in range(len(found.bodies)) if chance.random() < 0.7]
-                if places:
-                    spool.acknowledge([found.only(places)])
-                acknowledged += [int(found.bodies[place]) for place in places]
+            if done := [group for group in everything(spool) if chance.random() < 0.5]:
+                spool.acknowledge(done)
+            acknowledged += [int(line) for group in done for line in group.lines.split()]
         else:
             spool.close()
             spool = Spool(folder)

@@ -72,12 +72,12 @@ def test_a_window_once_through_stays_through_and_is_looked_at_in_time(
     assert verdict.through or elapsed < 1800
 
 
-def test_session_records_are_no_heartbeats() -> None:
+def test_session_records_and_blank_lines_are_no_heartbeats() -> None:
     lines = [
         {"kind": "session", "at": "2026-11-20T11:00:00.000Z", "event": "start"},
         {"kind": "heartbeat", "at": "2026-11-20T11:00:15.000Z", "watermark": "2026-11-20T11:00:10.000Z"},
     ]
-    [beat] = heartbeats(b"\n".join(json.dumps(line).encode() for line in lines))
+    [beat] = heartbeats(b"\n\n".join(json.dumps(line).encode() for line in lines) + b"\n\n")
     assert beat.at - beat.watermark == seconds(5)
 
 
