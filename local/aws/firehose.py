@@ -385,8 +385,8 @@ class Delivery:
             partitions = {key[2] for key in self._open if key[0] == stream and key[1] == ""}
             for record in records:
                 for placed in _placed(record, destination, partitions, now):
-                    group = groups.setdefault((placed.error_type, placed.partition), (placed.keys, []))
-                    group[1].append(placed.data)
+                    place = (placed.error_type, placed.partition)
+                    groups.setdefault(place, (placed.keys, []))[1].append(placed.data)
             for (error_type, identity), (keys, group) in groups.items():
                 self._append((stream, error_type, identity), version, destination, keys, group, now)
             self._changed.notify()
