@@ -278,14 +278,14 @@ def _raw(topics: Topics, identity: stream.Identity) -> dict[tuple[str, str], lis
             continue
         payload["matching_rules"] = [{"id": "1990000000000000001", "tag": topic}]
         at = datetime.fromtimestamp(post.milliseconds / 1000, UTC) + timedelta(seconds=2)
-        read = reader.read(orjson.dumps(payload), at)
-        if not isinstance(read, stream.Tweet):
-            raise DocumentError(f"the streamer refuses a synthetic tweet: {read}")
-        found.setdefault(("raw", topic), []).append(read.record.body)
-    cut = reader.read(b'{"data":{"id":"19900', HOUR.start)
-    if not isinstance(cut, stream.Rejected):
+        read = reader.read([orjson.dumps(payload)], at)
+        if read.rejected:
+            raise DocumentError(f"the streamer refuses a synthetic tweet: {read.rejected}")
+        found.setdefault(("raw", topic), []).append(read.packs[0].lines)
+    cut = reader.read([b'{"data":{"id":"19900'], HOUR.start)
+    if not cut.rejected:
         raise DocumentError("the streamer takes a cut line for a tweet")
-    found["quarantine", layout.NO_TOPIC] = [cut.record.body]
+    found["quarantine", layout.NO_TOPIC] = [cut.packs[0].lines]
     return found
 
 
@@ -295,7 +295,7 @@ def _heartbeats(identity: stream.Identity, window: Window, until: datetime) -> l
     while at < until:
         content = {"watermark": at, "connected": True, "last_byte_at": at, "last_tweet_at": at}
         counts = dict.fromkeys(("received", "spooled", "delivered"), 120) | {"pending": 0}
-        found.append(stream.control("heartbeat", identity, at, {**content, **counts}).body)
+        found.append(stream.control("heartbeat", identity, at, {**content, **counts}).lines)
         at += timedelta(seconds=15)
     return found
 
