@@ -1,23 +1,22 @@
-"""
-### Audit: a random sample of the lake's tweets, which people judge
+"""### Audit: a random sample of labeled tweets for people to judge
 
-Every Monday for the week before, and by hand. What people say of the drawn tweets shows how far the models'
-labels can be trusted.
+Runs every Monday for the week before, and by hand. The judgments show how far the models' labels can be
+trusted.
 
-| Step | Does |
+| Step | What it does |
 |---|---|
-| `waves` | the waves of the days asked for: a wave is an ISO week, cut where the month changes |
-| `draw` | one task a wave: draws tweets of each topic at random, and keeps each one's chance of being drawn |
+| `waves` | lists the waves of the requested days; a wave is an ISO week, split where the month changes |
+| `draw` | one mapped task for each wave: draws tweets at random, and records each one's chance |
 
-Strata are topic, language and wave: a month has `OPINION_AUDIT_TWEETS` tweets a topic, and at least
-`OPINION_AUDIT_LANGUAGE_TWEETS` of a language that makes up `OPINION_AUDIT_LANGUAGE_SHARE` of it. Drawn are
-hours that have ended and that no check blocks.
+Strata are topic, language and wave. A month has `OPINION_AUDIT_TWEETS` tweets for each topic, of which at
+least `OPINION_AUDIT_LANGUAGE_TWEETS` are in each language that makes up `OPINION_AUDIT_LANGUAGE_SHARE` of the
+topic. Only hours that have ended and that no check blocks are drawn from.
 
-**Every task can be cleared at any time**: a keyed hash of their ids decides which tweets are drawn, so the
-same lake gives the same tweets, and what was drawn stays where the tweets have expired since. Where tweets
-were labeled anew by another model, the same tweets are drawn with its labels, and their judgments count on.
+**Every task can be cleared at any time.** A keyed hash of the ids decides which tweets are drawn, so the same
+lake gives the same tweets, and draws are kept after the tweets have expired. If another model labels the
+tweets again, the same tweets are drawn with the new labels, and their judgments still count.
 
-On this machine `python -m local audit --labels FILE` judges as the human labels of a file say.
+On a laptop, `python -m local audit --labels FILE` judges from a file of human labels.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ with DAG(
             None,
             type=["null", "integer"],
             minimum=1,
-            title="Tweets of a topic in each wave; none: the wave's share of the month's",
+            title="Tweets of each topic and wave; empty: the wave's share of the month's number",
         ),
     },
     default_args={

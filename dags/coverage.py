@@ -1,28 +1,29 @@
-"""
-### Coverage: what is missing, and how it is mended
+"""### Coverage: find what is missing, and recover it
 
-Every quarter of an hour: measures each topic and hour in reach, judges it from its evidence and writes the
-gap ledger (table `coverage`); recovers outages by search; has `transform` rerun where tweets are not labeled.
+Runs every quarter of an hour. It measures each topic and hour within reach, judges them from their evidence,
+and writes the gap ledger (table `coverage`). It recovers outages by search, and reruns `transform` for hours
+whose tweets are not labeled.
 
-**By hand** it is a dry run unless `dry_run` is switched off: its result is a readable plan, nothing is
-changed. `start` and `end` are hours such as `2026-11-20T05`; without them it looks at every hour since the
-collection's start that search reaches, and at those of the day before.
+**By hand** it is a dry run unless you switch `dry_run` off: the result is a readable plan, and nothing
+changes. `start` and `end` are hours such as `2026-11-20T05`. Without them it looks at every hour since the
+start of the collection that search still reaches, and at the hours of the day before those.
 
-| Step | Does |
+| Step | What it does |
 |---|---|
-| `plan` | measures and judges; the plan is its result |
-| `select` | takes the recoveries that need no approval |
-| `recover` | one task a topic and stretch; writes `recovered-….json.gz` into raw |
-| `decide` | measures again what was recovered; decides which hours are transformed again |
-| `rerun` | clears the hour's scheduled run or starts `window__<hour>`; an active run is left alone |
-| `report` | fails if a task failed, or if reruns have not mended an hour; tells of the month's budget |
-| `approve` | asks a person about what lies beyond the reach or above the month's budget |
-| `recover_approved` | as `recover`, for what was approved; the next run has its hours transformed again |
+| `plan` | measures and judges; its result is the plan |
+| `select` | selects the recoveries that need no approval |
+| `recover` | one mapped task for each topic and stretch; writes `recovered-….json.gz` into raw |
+| `decide` | measures the recovered hours again, and decides which hours to transform again |
+| `rerun` | clears the hour's scheduled run or starts `window__<hour>`; leaves an active run alone |
+| `report` | fails if a task failed or if reruns did not fix an hour; warns about the month's budget |
+| `approve` | asks a person about recoveries beyond the reach or above the month's budget |
+| `recover_approved` | recovers what was approved; the next run transforms its hours again |
 
-Nothing else waits for an approval, the next run neither. Nobody is asked about the same stretch twice.
+A pending approval blocks neither other recoveries nor the next run. Nobody is asked twice about the same
+stretch.
 
-A run of `transform` that a person starts for an hour is seen as active only under the id `window__<hour>`;
-under another, the hour may be run a second time beside it, which changes nothing.
+If you start `transform` for an hour by hand, use the run id `window__<hour>`: coverage recognizes such a run
+as active. With another id the hour may run a second time in parallel, which does no harm.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ ONE_STRETCH: dict[str, Any] = {
 
 with DAG(
     dag_id="coverage",
-    description="Finds what was not collected or not labeled, and mends it",
+    description="Finds tweets that were not collected or not labeled, and recovers them",
     doc_md=__doc__,
     # The first run waits for the next quarter: with a start date, or False here, one that is over might run.
     schedule=CronTriggerTimetable("*/15 * * * *", timezone="UTC", run_immediately=timedelta(seconds=1)),
@@ -73,11 +74,11 @@ with DAG(
         "start": Param(
             None,
             title="First hour",
-            description="Such as 2026-11-20T05; empty: what search reaches",
+            description="Such as 2026-11-20T05; empty: as far back as search reaches",
             **HOUR,
         ),
-        "end": Param(None, title="End", description="The hour before which it ends; empty: now", **HOUR),
-        "dry_run": Param(True, type="boolean", title="Only plan", description="A scheduled run is never dry"),
+        "end": Param(None, title="End", description="The hour to stop before; empty: now", **HOUR),
+        "dry_run": Param(True, type="boolean", title="Only plan", description="Scheduled runs never are"),
     },
     tags=["x-opinion", "operations"],
 ):

@@ -1,22 +1,21 @@
-"""
-### Insights: from the labeled lake to the dashboards
+"""### Insights: from the labeled lake to the dashboards
 
-Runs when labeled hours or predictions change; a run first lets further changes gather, so that a catch-up
-costs a few runs. Creates or replaces the views (`sql/views/`), selects the hourly aggregates of the days that
-changed on Athena, checks them, and has QuickSight read its data sets anew.
+Runs when labeled hours or predictions change. A run first waits for further changes, so that a catch-up needs
+only a few runs. It creates or replaces the views (`sql/views/`), rewrites the hourly aggregates of the days
+that changed, checks them, and has QuickSight ingest its data sets.
 
-| Step | Does |
+| Step | What it does |
 |---|---|
 | `gather` | waits some minutes after the first change; a run by hand does not wait |
-| `views` | creates or replaces what the dashboards and people read |
-| `days` | finds the days whose aggregate is not made from what the lake holds now, whatever started the run |
-| `aggregate` | one task a day: selects it and replaces its one object |
-| `check` | Great Expectations: sums equal the lake's, shares lie between 0 and 1, no hour stands twice |
-| `data_sets` | names QuickSight's data sets; skipped where QuickSight is not used |
-| `ingest` | one task a data set: at most every 45 minutes, QuickSight's 32 in 24 hours; beyond, skipped |
+| `views` | creates or replaces the views that the dashboards and people read |
+| `days` | lists the days whose aggregate does not match the lake, whatever started the run |
+| `aggregate` | one mapped task for each day: queries Athena and replaces the day's one object |
+| `check` | Great Expectations: sums equal the lake's, shares lie between 0 and 1, no hour occurs twice |
+| `data_sets` | lists QuickSight's data sets; skipped where QuickSight is not used |
+| `ingest` | one mapped task for each data set, at most every 45 minutes: QuickSight allows 32 in 24 hours |
 
-**Every task can be cleared at any time**: a day that has not changed is left as it is, the same rows give the
-same bytes, and an ingestion of the same data is found again. Labeled rows expire, aggregates stay.
+**Every task can be cleared at any time.** A day that has not changed is left as it is, the same rows give the
+same bytes, and an ingestion of the same data is reused. Labeled rows expire; aggregates stay.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
-"""
-### Provision: what the other DAGs need
+"""### Provision: what the other DAGs need
 
 Creates or updates the Glue database, its tables (`sql/tables/`) and views, the Athena workgroup, the
 SageMaker models, and QuickSight's data source, data sets and dashboards (`include/insights/dashboards.yaml`;
-skipped while no principals are configured). Run it by hand at first start and whenever topics, tables, models
+skipped while no principals are configured). Run it by hand once at first, and whenever topics, tables, models
 or dashboards change. **Running it twice changes nothing**; the task `report` returns what was changed.
 
-Tables are external, so replacing one whose definition has changed touches no data. The pool `sagemaker` is no
-part of it: tasks cannot create pools. `make run`, `docker/init.sh` and Astro's `airflow_settings.yaml` make
-it; on MWAA it is made by hand.
+Tables are external, so replacing one whose definition has changed does not touch the data. A task cannot
+create pools, so the pool `sagemaker` is not part of it: `make run`, `docker/init.sh` and Astro's
+`airflow_settings.yaml` create it; on MWAA you create it by hand.
 """
 
 from __future__ import annotations

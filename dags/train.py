@@ -1,24 +1,24 @@
-"""
-### Train: a cheap student learns from what the teacher has labeled
+"""### Train: a small student model learns from the teacher's labels
 
-Every Monday and by hand. A Databricks workflow on one job cluster:
+Runs every Monday, and by hand. It is a Databricks workflow on one job cluster:
 
-| Step | Does |
+| Step | What it does |
 |---|---|
-| `sync` | labeled Parquet into the Delta table: only hours that are new, changed or gone |
-| `train` | features with Spark NLP, a small Optuna search over XGBoost's trees, the best as a version |
-| `gate` | that version against the champion on one hold-out: promoted if better by a margin |
-| `predict` | the champion's predictions, an object an hour: hours that changed, all for a new champion |
+| `sync` | copies labeled Parquet into the Delta table: only hours that are new, changed or removed |
+| `train` | builds features with Spark NLP, searches XGBoost's parameters with Optuna, registers the best |
+| `gate` | compares it with the champion on one hold-out; promotes it if it is better by a margin |
+| `predict` | writes the champion's predictions for changed hours, or for all hours if it is new |
 
-Around it `stage_wheel` ships the code of `include/training` by the Files API, `check` compares what was
-predicted with what was labeled, and `report` tells what came of it and updates the asset `predicted`.
+Around the workflow, `stage_wheel` uploads the code of `include/training`, `check` compares predictions with
+labels, and `report` shows the outcome and updates the asset `predicted`.
 
-**Too few tweets, or tweets of one sentiment only, are refused**: `train` and `gate` are then skipped, with
-the reason in the log of `train`, and the champion predicts on. Without a champion nothing is predicted.
+**With too few tweets, or tweets of only one sentiment, no model is trained**: `train` and `gate` are skipped,
+the log of `train` has the reason, and the current champion keeps predicting. Without a champion nothing is
+predicted.
 
-**Every task can be cleared at any time**: the same data, code and parameters give the model that they gave
-before, which is taken again (`retrain` trains it anew), and hours that are predicted already are left alone
-(`repredict` does them all). MLflow holds counts, parameters and models, never a text.
+**Every task can be cleared at any time.** The same data, code and parameters reuse the model that they gave
+before (`retrain` trains it again), and hours that are already predicted are left alone (`repredict` predicts
+all of them). MLflow holds counts, parameters and models, never text.
 """
 
 from __future__ import annotations
@@ -47,10 +47,13 @@ with DAG(
     on_failure_callback=Notify(run_failed),
     params={
         "trials": Param(
-            settings().training_trials, type="integer", minimum=1, title="Points that the search tries"
+            settings().training_trials,
+            type="integer",
+            minimum=1,
+            title="Parameter sets to try",
         ),
-        "retrain": Param(False, type="boolean", title="Train also where the same data has been trained on"),
-        "repredict": Param(False, type="boolean", title="Predict all hours, not only the changed ones"),
+        "retrain": Param(False, type="boolean", title="Train even if the same data was trained on before"),
+        "repredict": Param(False, type="boolean", title="Predict all hours, not only changed ones"),
     },
     default_args={
         "owner": "x-opinion",

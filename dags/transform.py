@@ -1,26 +1,25 @@
-"""
-### Transform: one hour of raw tweets becomes labeled Parquet
+"""### Transform: one hour of raw tweets becomes labeled Parquet
 
-Runs for every hour (catch-up included) and for any hour by hand: trigger it with the parameter `window`, such
-as `2026-11-20T05` (UTC). It waits until the hour is through Firehose, collapses duplicates, quarantines what
-cannot be used, has SageMaker translate (where a translator is configured) and judge the rest, and publishes
-one Parquet object per topic.
+Runs for every hour (catch-up included), and for any hour by hand: trigger it with the parameter `window`,
+such as `2026-11-20T05` (UTC). It waits until the hour has passed through Firehose, removes duplicates,
+quarantines unusable lines, has SageMaker translate (if a translator is configured) and label the rest, and
+publishes one Parquet object for each topic.
 
-**Every task can be cleared at any time, and an hour run again as often as you like**: the outputs are whole
-objects that replace themselves, and a SageMaker job that has answered the same input before is reused. An
-object made from newer raw data is never replaced by one made from older. If the work files have expired,
-clear from `prepare` on. An hour whose raw tweets expire (`OPINION_RETENTION_DAYS`) is skipped, and its labels
-stay. Killing a task stops its job.
+**Every task can be cleared at any time, and an hour can be run again as often as you like.** The outputs are
+whole objects that are replaced, and a SageMaker job that has already answered the same input is reused. An
+object made from newer raw data is never replaced by one made from older data. If the work files have expired,
+clear from `prepare` on. An hour whose raw tweets have expired (`OPINION_RETENTION_DAYS`) is skipped, and its
+labels stay. Killing a task stops its job.
 
-**Edited posts**: X gives an edited post a new id and names all versions in `edit_history_tweet_ids`. The
-newest version counts; the older ones are quarantined as `edited`, in whatever order they came, under
-whichever topic. Where one lies in the hour before or after (X allows edits for an hour), that hour is told by
-an object under `edits/`, and `coverage` judges it `late` and reruns it; no model is asked again.
+**Edited posts**: X gives an edited post a new id, and lists all versions in `edit_history_tweet_ids`. The
+newest version counts; older ones are quarantined as `edited`, in whatever order they arrive and whatever
+their topic. If a version belongs to the hour before or after (X allows edits for one hour), an object under
+`edits/` notifies that hour; `coverage` judges it `late` and reruns it. No model is called again.
 
-Quality: Great Expectations checks the hour before a model is paid for it and after it is published. The
-suites in `include/quality/suites.py` say for each expectation whether it blocks or warns, and why; results
-are kept under `quality/` in the lake. A published hour that its check blocks stays out of the aggregates and
-of the training until it is published anew.
+Quality: Great Expectations checks the hour before the models are paid for, and again after it is published.
+`include/quality/suites.py` says for each expectation whether it blocks or warns, and why; results are kept
+under `quality/` in the lake. A published hour that its check blocks stays out of the aggregates and of the
+training until it is published again.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ with DAG(
             type=["null", "string"],
             pattern=LABEL_PATTERN,
             title="Hour (UTC)",
-            description="Such as 2026-11-20T05; without it the run's data interval is taken.",
+            description="Such as 2026-11-20T05; if empty, the run's data interval.",
         )
     },
     default_args={
