@@ -117,14 +117,12 @@ def set_aside(s3: S3Client, bucket: str, keys: Iterable[str]) -> list[str]:
 
 
 def _replace(s3: S3Client, bucket: str, key: str, etag: str, path: Path) -> None:
-    s3.copy_object(
-        Bucket=bucket,
-        Key=f"{DAMAGED}{key}",
-        CopySource={"Bucket": bucket, "Key": key},
-        CopySourceIfMatch=etag,
-    )
-    with path.open("rb") as file:
-        s3.put_object(Bucket=bucket, Key=key, Body=file, IfMatch=etag)
+    def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
+        return storage.Content(path) if found and found.etag == etag else None
+
+    storage.copy(s3, bucket, key, f"{DAMAGED}{key}", etag)
+    if not storage.compare_and_swap(s3, bucket, key, decide).written:
+        raise storage.ObjectChangedError(f"s3://{bucket}/{key} was replaced meanwhile; measure again")
 
 
 def _salvage(s3: S3Client, bucket: str, key: str, etag: str, path: Path) -> bool:

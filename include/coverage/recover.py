@@ -164,7 +164,7 @@ class Store:
     def clear(self) -> None:
         """Removes pages and state: the stretch is filled."""
         for key in [*self._keys(), self._state]:
-            self._s3.delete_object(Bucket=self._bucket, Key=key)
+            storage.delete(self._s3, self._bucket, key)
 
     def _keys(self) -> list[str]:
         listing = storage.list_objects(self._s3, self._bucket, f"{self._prefix}page-")

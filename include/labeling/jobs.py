@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from include.labeling.models import Model
+from include.lake import storage
 from include.settings import Settings
 from include.window import Window
 
@@ -82,9 +83,8 @@ class Started:
 
 
 def list_job_objects(s3: S3Client, bucket: str, prefix: str) -> list[tuple[str, str]]:
-    """Key and ETag of every object under ``prefix``, sorted."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    return sorted((each["Key"], each["ETag"]) for page in pages for each in page.get("Contents", []))
+    """Key and ETag of every object under ``prefix``, by key."""
+    return [(found.key, found.etag) for found in storage.objects(s3, bucket, prefix)]
 
 
 def plan(

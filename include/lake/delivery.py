@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from include.lake import storage
 from include.lake.layout import heartbeats_prefix
 from include.settings import Settings
 from include.window import Window
@@ -131,22 +132,18 @@ class DeliveryWatch:
         A heartbeat lies in the hour in which it was sent, so one that proves the window lies in a later hour.
         """
         lateness = timedelta(seconds=self._settings.lateness_seconds)
-        pages = self._s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self._settings.bucket,
-            Prefix=heartbeats_prefix(self._window).partition("dt=")[0],
-            StartAfter=self._read_up_to,
-        )
-        for page in pages:
-            for entry in page.get("Contents", []):
-                body = self._s3.get_object(Bucket=self._settings.bucket, Key=entry["Key"])["Body"].read()
-                try:
-                    for heartbeat in heartbeats(gzip.decompress(body)):
-                        if proves(heartbeat, self._window, lateness):
-                            return heartbeat
-                except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-                    # It proves nothing; the next one may, and else the grace time ends the wait.
-                    log.warning("unreadable heartbeats key=%s error=%r", entry["Key"], error)
-                self._read_up_to = entry["Key"]
+        bucket = self._settings.bucket
+        prefix = heartbeats_prefix(self._window).partition("dt=")[0]
+        for found in storage.objects(self._s3, bucket, prefix, after=self._read_up_to):
+            body = storage.read(self._s3, bucket, found.key)
+            try:
+                for heartbeat in heartbeats(gzip.decompress(body)):
+                    if proves(heartbeat, self._window, lateness):
+                        return heartbeat
+            except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+                # It proves nothing; the next one may, and else the grace time ends the wait.
+                log.warning("unreadable heartbeats key=%s error=%r", found.key, error)
+            self._read_up_to = found.key
         return None
 
     def _buffering_interval(self) -> timedelta:

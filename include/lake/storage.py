@@ -24,6 +24,7 @@ from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
+    from types_boto3_s3.type_defs import CopySourceTypeDef, ListObjectsV2OutputTypeDef
 
 LONGEST_LINE = 4 * 1024 * 1024
 """Bytes kept of a line; Firehose takes at most 1,000 KiB a record, so what is longer is no record."""
@@ -128,6 +129,12 @@ def split_address(address: str) -> tuple[str, str]:
     return bucket, key
 
 
+def objects(s3: S3Client, bucket: str, prefix: str, after: str = "") -> Iterator[Object]:
+    """Every object under ``prefix`` whose key comes behind ``after``, in the order of keys, page by page."""
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, StartAfter=after):
+        yield from _objects(page)
+
+
 def list_objects(s3: S3Client, bucket: str, prefix: str) -> Listing:
     """Every object under ``prefix``.
 
@@ -135,16 +142,18 @@ def list_objects(s3: S3Client, bucket: str, prefix: str) -> Listing:
     before that moment is in the listing, whatever the worker's own clock says.
     """
     at: datetime | None = None
-    objects: list[Object] = []
+    found: list[Object] = []
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         at = at or parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"]).astimezone(UTC)
-        objects += (
-            Object(entry["Key"], entry["ETag"], entry["Size"], entry["LastModified"].astimezone(UTC))
-            for entry in page.get("Contents", [])
-        )
+        found += _objects(page)
     if at is None:
         raise StorageError(f"S3 answered no page for s3://{bucket}/{prefix}")
-    return Listing(at, tuple(sorted(objects)))
+    return Listing(at, tuple(sorted(found)))
+
+
+def _objects(page: ListObjectsV2OutputTypeDef) -> Iterator[Object]:
+    for entry in page.get("Contents", ()):
+        yield Object(entry["Key"], entry["ETag"], entry["Size"], entry["LastModified"].astimezone(UTC))
 
 
 def manifest(objects: Iterable[Object]) -> str:
@@ -190,12 +199,12 @@ def read_checksum(s3: S3Client, bucket: str, key: str, etag: str | None = None) 
     return base64.b64encode(digest.digest()).decode()
 
 
-def read(s3: S3Client, bucket: str, key: str, etag: str | None = None) -> bytes:
-    """The object's bytes as stored.
+def read(s3: S3Client, bucket: str, key: str, etag: str | None = None, start: int = 0) -> bytes:
+    """The object's bytes as stored, from the byte ``start`` on.
 
     Raises `ObjectMissingError`, and `ObjectChangedError` where ``etag`` is given and no longer the object's.
     """
-    return b"".join(_chunks(s3, bucket, key, etag))
+    return b"".join(_chunks(s3, bucket, key, etag, start))
 
 
 def download(s3: S3Client, bucket: str, key: str, path: Path, etag: str | None = None) -> None:
@@ -243,6 +252,30 @@ def put(s3: S3Client, bucket: str, key: str, content: Content | bytes | Path) ->
         content = Content(content)
     found = current(s3, bucket, key)
     return found.etag if found and content.stands(found) else _put(s3, bucket, key, content, {})
+
+
+def overwrite(s3: S3Client, bucket: str, key: str, content: Content | bytes | Path) -> str:
+    """Writes an object whole without looking at what stands there; gives its ETag.
+
+    For an object of one writer that changes each time, and for who may write it and not ask for it.
+    """
+    return _put(s3, bucket, key, content if isinstance(content, Content) else Content(content), {})
+
+
+def copy(s3: S3Client, bucket: str, key: str, target: str, etag: str) -> None:
+    """Copies an object to the key ``target``; raises `ObjectChangedError` where its ETag is another."""
+    source: CopySourceTypeDef = {"Bucket": bucket, "Key": key}
+    try:
+        s3.copy_object(Bucket=bucket, Key=target, CopySource=source, CopySourceIfMatch=etag)
+    except ClientError as error:
+        if told := _told(error, bucket, key):
+            raise told from error
+        raise
+
+
+def delete(s3: S3Client, bucket: str, key: str) -> None:
+    """Removes an object; one that is not there is no error."""
+    s3.delete_object(Bucket=bucket, Key=key)
 
 
 def compare_and_swap(
@@ -297,22 +330,27 @@ def _put(s3: S3Client, bucket: str, key: str, content: Content, condition: Mappi
         return s3.put_object(Body=file, **arguments)["ETag"]
 
 
-def _chunks(s3: S3Client, bucket: str, key: str, etag: str | None) -> Iterator[bytes]:
+def _chunks(s3: S3Client, bucket: str, key: str, etag: str | None, start: int = 0) -> Iterator[bytes]:
+    asked: dict[str, Any] = {"IfMatch": etag} if etag else {}
+    if start:
+        asked["Range"] = f"bytes={start}-"
     try:
-        if etag:
-            body = s3.get_object(Bucket=bucket, Key=key, IfMatch=etag)["Body"]
-        else:
-            body = s3.get_object(Bucket=bucket, Key=key)["Body"]
+        body = s3.get_object(Bucket=bucket, Key=key, **asked)["Body"]
     except ClientError as error:
-        if _code(error) in _ABSENT:
-            raise ObjectMissingError(f"s3://{bucket}/{key} is not there; it may have expired") from error
-        if _code(error) == "PreconditionFailed":
-            raise ObjectChangedError(
-                f"s3://{bucket}/{key} was replaced since it was listed; run the task again"
-            ) from error
+        if told := _told(error, bucket, key):
+            raise told from error
         raise
     with body:
         yield from body.iter_chunks(_CHUNK)
+
+
+def _told(error: ClientError, bucket: str, key: str) -> StorageError | None:
+    """What an answer of S3 says of an object that was listed; None where it says something else."""
+    if _code(error) in _ABSENT:
+        return ObjectMissingError(f"s3://{bucket}/{key} is not there; it may have expired")
+    if _code(error) == "PreconditionFailed":
+        return ObjectChangedError(f"s3://{bucket}/{key} was replaced since it was listed; run the task again")
+    return None
 
 
 def _content(s3: S3Client, bucket: str, key: str, etag: str | None) -> Iterator[bytes]:

@@ -176,9 +176,7 @@ def _footer(s3: S3Client, bucket: str, key: str, etag: str | None = None) -> pq.
     if found is None or (etag and found.etag != etag):
         return None
     for wanted in (_FOOTER_BYTES, found.size):
-        start = max(found.size - wanted, 0)
-        answer = s3.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-", IfMatch=found.etag)
-        end = answer["Body"].read()
+        end = storage.read(s3, bucket, key, found.etag, start=max(found.size - wanted, 0))
         if int.from_bytes(end[-8:-4], "little") + 8 <= len(end):
             break
     return pq.read_metadata(pa.BufferReader(end))

@@ -96,7 +96,7 @@ def predict(spark: SparkSession, s3: S3Client, parameters: Parameters) -> Predic
                 _write_empty(s3, parameters.bucket, keys[hour])
                 counted[hour] = [0] * len(SENTIMENTS)
     for hour in gone:
-        s3.delete_object(Bucket=parameters.bucket, Key=layout.predictions_key(name, *hours.parse(hour)))
+        storage.delete(s3, parameters.bucket, layout.predictions_key(name, *hours.parse(hour)))
     kept = {hour: counts for hour, counts in done.counts.items() if hour in synced.hours}
     predicted = hours.Predicted(parameters.model, champion.number, synced.hours, {**kept, **counted})
     hours.write_predicted(s3, parameters.bucket, predicted)

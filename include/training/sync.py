@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession, functions
 
-from include.lake import layout, quality
+from include.lake import layout, quality, storage
 from include.training import hours
 from include.training.parameters import Parameters
 
@@ -116,8 +116,7 @@ def _blocked(s3: S3Client, bucket: str, some: Sequence[str]) -> list[str]:
 
 
 def _exists(s3: S3Client, bucket: str) -> bool:
-    log_prefix = f"{layout.DELTA_LABELED}/_delta_log/"
-    return bool(s3.list_objects_v2(Bucket=bucket, Prefix=log_prefix, MaxKeys=1).get("KeyCount"))
+    return any(True for _ in storage.objects(s3, bucket, f"{layout.DELTA_LABELED}/_delta_log/"))
 
 
 def _rows(spark: SparkSession, bucket: str, changed: Sequence[str]) -> DataFrame:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import tweepy
 from botocore.exceptions import BotoCoreError, ClientError
 
-from include.lake import layout
+from include.lake import layout, storage
 from include.settings import Settings
 from include.x.topics import Topics
 
@@ -100,7 +100,7 @@ class PostsLedger:
         key = f"{layout.posts_prefix(month)}{writer}.json"
         body = json.dumps({"posts": posts}).encode()
         try:
-            self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
+            storage.overwrite(self._s3, self._bucket, key, body)
         except (ClientError, BotoCoreError) as error:
             raise PostsLedgerError(f"the posts ledger cannot be written at {key}: {error}") from error
 
@@ -108,9 +108,9 @@ class PostsLedger:
         """What ``writer`` has recorded in ``month``; 0 if nothing."""
         key = f"{layout.posts_prefix(month)}{writer}.json"
         try:
-            found = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=key).get("Contents", ())
-            return sum(self._posts(key, entry["ETag"]) for entry in found if entry["Key"] == key)
-        except (ClientError, BotoCoreError) as error:
+            found = storage.objects(self._s3, self._bucket, key)
+            return sum(self._posts(each) for each in found if each.key == key)
+        except (ClientError, BotoCoreError, storage.StorageError) as error:
             raise PostsLedgerError(f"the posts ledger cannot be read at {key}: {error}") from error
 
     def used(self, month: str) -> int:
@@ -122,28 +122,27 @@ class PostsLedger:
         prefix = layout.posts_prefix(month)
         counts: Counter[str] = Counter(stream=0, search=0)
         try:
-            for page in self._s3.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=prefix
-            ):
-                for found in page.get("Contents", ()):
-                    source = found["Key"].removeprefix(prefix).partition("-")[0]
-                    if source not in counts:
-                        raise PostsLedgerError(f"{found['Key']} is no entry of the posts ledger")
-                    counts[source] += self._posts(found["Key"], found["ETag"])
-        except (ClientError, BotoCoreError) as error:
+            for found in storage.objects(self._s3, self._bucket, prefix):
+                source = found.key.removeprefix(prefix).partition("-")[0]
+                if source not in counts:
+                    raise PostsLedgerError(f"{found.key} is no entry of the posts ledger")
+                counts[source] += self._posts(found)
+        except (ClientError, BotoCoreError, storage.StorageError) as error:
             raise PostsLedgerError(f"the posts ledger of {month} cannot be read: {error}") from error
         return dict(counts)
 
-    def _posts(self, key: str, etag: str) -> int:
-        known = self._known.get(key)
-        if known is None or known[0] != etag:
+    def _posts(self, found: storage.Object) -> int:
+        known = self._known.get(found.key)
+        if known is None or known[0] != found.etag:
             content: Any = None
             try:
-                content = json.loads(self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read())
-                known = (etag, int(content["posts"]))
+                content = json.loads(storage.read(self._s3, self._bucket, found.key))
+                known = (found.etag, int(content["posts"]))
             except (ValueError, KeyError, TypeError) as error:
-                raise PostsLedgerError(f"{key} holds {content!r} instead of a number of posts") from error
-            self._known[key] = known
+                raise PostsLedgerError(
+                    f"{found.key} holds {content!r} instead of a number of posts"
+                ) from error
+            self._known[found.key] = known
         return known[1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -223,6 +224,41 @@ def test_only_operators_import_airflow(path: Path) -> None:
     if ROOT / "include" / "operators" in path.parents:
         return
     assert not [name for name in _imports(ast.parse(path.read_text())) if name.partition(".")[0] == "airflow"]
+
+
+CLIENTS = {
+    "include/lake/storage.py": (
+        r"(?:put|get|head|copy|delete)_objects?|list_objects(?:_v2)?|(?:up|down)load_file(?:obj)?"
+    ),
+    "include/lake/athena.py": r"start_query_execution|stop_query_execution|get_query_(?:execution|results)",
+}
+"""Each service's calls, and the one module that makes them."""
+
+EXECUTORS_OWN = {"include/training/predict.py": {"put_object"}}
+"""What travels to Spark's executors as a closure, and finds no module of ours there."""
+
+
+def _calls(path: Path, calls: str) -> set[str]:
+    """Those of the calls that a module makes on a client, or names for a paginator."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Call(func=ast.Attribute(value=owner, attr=attr)) if re.fullmatch(calls, attr):
+                if ast.unparse(owner) != "storage":
+                    names.add(attr)
+            case ast.Call(func=ast.Attribute(attr="get_paginator"), args=[ast.Constant(value=name)]):
+                if re.fullmatch(calls, str(name)):
+                    names.add(str(name))
+    return names
+
+
+@pytest.mark.parametrize("one", CLIENTS)
+def test_one_module_alone_calls_a_service(one: str) -> None:
+    found = {}
+    for path in _modules("dags", "include", "plugins", "streamer"):
+        if calls := _calls(path, CLIENTS[one]) - EXECUTORS_OWN.get(_name(path), set()):
+            found[_name(path)] = calls
+    assert found.keys() == {one}, found
 
 
 LAYERS: dict[str, set[str]] = {
