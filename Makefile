@@ -10,14 +10,14 @@ ifneq ($(strip $(unknown)),)
 $(error Unknown parameter $(strip $(unknown)); the parameters are $(parameters) (see `make help`))
 endif
 
-.PHONY: help parameters setup run stand-ins models test kill-test fault-matrix soak bench check mwaa docs lock clean
+.PHONY: help parameters setup run stand-ins models test kill-test fault-matrix soak containers-test bench check mwaa docs lock clean
 
 run_options = $(if $(HOURS),--hours "$(HOURS)") $(if $(RATE),--rate "$(RATE)") $(if $(ARCHIVE),--archive "$(ARCHIVE)") \
 	$(if $(TOPICS),--topics "$(TOPICS)") $(if $(PORT),--port "$(PORT)") $(if $(BIND),--bind "$(BIND)") \
 	$(if $(GATEWAY),--gateway "$(GATEWAY)")
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "Parameters of run: ONCE=1 ends after the summary; HOURS=6 past hours to recover; RATE=3000 posts an hour"
 	@echo "in the archive; ARCHIVE=tweets.ndjson.gz replays real tweets; TOPICS=topics.yaml measures other topics;"
@@ -47,10 +47,8 @@ models: parameters ## Fetch, convert, verify and pack a model: MODEL=e5 (docs/mo
 	@.venv-pack/bin/python -m tools.models "$(MODEL)" $(if $(FROM),--from "$(FROM)") $(if $(LANGUAGES),--languages "$(LANGUAGES)") \
 	$(if $(LABELLED),--labeled "$(LABELLED)") $(if $(filter-out 0,$(UPLOAD)),--upload)
 
-test: setup ## Set up and run the tests; what fails is tried once more, alone
-	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder || { [ $$? -eq 1 ] && \
-	echo "What failed beside the other process, once more and alone:" && \
-	$(PYTHON) -m pytest --last-failed --last-failed-no-failures none --maxfail 3; }
+test: setup ## Set up, lint, check types and run the tests
+	@$(PYTHON) -m tools.suite
 	@python3 tools/setup.py pack
 	@.venv-pack/bin/python -m pytest tests/models
 
@@ -62,6 +60,9 @@ fault-matrix: setup ## Run the streamer under every fault of X and Firehose; doc
 
 soak: setup ## Stream at X's full rate among random faults for MINUTES=30; losses and memory
 	@$(PYTHON) -m local.proof.soak --minutes "$(or $(MINUTES),30)" --page docs/streamer-measurements.md
+
+containers-test: setup ## Build the images and run docker-compose.yaml as documented, by a real engine
+	@$(PYTHON) -m local.proof.containers --page docs/deployment.md
 
 bench: setup ## Measure against peers; a table, .run/bench.json and docs/benchmarks.md
 	@$(PYTHON) -m benchmarks --page docs/benchmarks.md $(if $(LABELLED),--labeled "$(LABELLED)")

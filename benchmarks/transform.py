@@ -18,7 +18,9 @@ import orjson
 
 from benchmarks import row_by_row, tweets
 from benchmarks.measure import Row, in_own_process, local_s3, report
-from include.labeling.prepare import Prepared, compose_sentiment_input, prepare
+from include.labeling.model_io import compose_sentiment_input
+from include.labeling.prepare import prepare
+from include.labeling.prepared import Prepared
 from include.labeling.publish import publish
 from include.lake import layout, storage
 from include.settings import Settings

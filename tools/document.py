@@ -36,7 +36,7 @@ from include.audit.wave import Wave
 from include.coverage import ledger
 from include.coverage.measure import measure
 from include.insights import aggregate
-from include.labeling import models, prepare, publish
+from include.labeling import model_io, models, prepare, publish
 from include.lake import layout, sql, storage, views
 from include.lake.athena import Athena
 from include.lake.schemas import PREDICTIONS
@@ -320,7 +320,7 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
         beats = _heartbeats(identity, window, until)
         put(f"{layout.heartbeats_prefix(window)}{settings.delivery_stream}-1.gz", beats)
     prepared = prepare.prepare(s3, settings, topics.names, HOUR, b"the key of the documentation")
-    answered = _answer(s3, settings, prepare.compose_sentiment_input(s3, settings, prepared, None))
+    answered = _answer(s3, settings, model_io.compose_sentiment_input(s3, settings, prepared, None))
     engine = models.resolve(settings, s3).sentiment.engine
     published = publish.publish(s3, settings, prepared, answered, engine, None, models.NO_ENGINE)
     _predict(s3, settings, published.keys)

@@ -8,6 +8,7 @@ All keep to the pins of Airflow's release and of Amazon MWAA, which lie in ``loc
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,9 @@ from pathlib import Path
 from tools.setup import ROOT, find_uv
 
 PYTHON = "3.12"
-GROUPS = ("local", "jars", "model", "test")
+DEPLOYED = "deployed"
+"""The group of what deployments have anyway: locked within the given pins, but in no constraints of ours."""
+GROUPS = ("local", "jars", "model", DEPLOYED, "test")
 """What Airflow's environment has on this machine beside the requirements."""
 GIVEN = ("airflow-constraints-3.3.1.txt", "mwaa-constraints-3.3.1.txt")
 """Pins that others have set, in locks/: Airflow's own of its release, and those of Amazon MWAA, which applies
@@ -37,8 +40,11 @@ def main(arguments: list[str]) -> None:
         constraints = ROOT / "constraints.txt"
         given = [word for name in GIVEN for word in ("--constraint", str(ROOT / "locks" / name))]
         _run([*compile_, *given, "-o", str(constraints), str(direct)])
+        within = Path(folder) / "deployed.txt"
+        shutil.copyfile(constraints, within)
+        _run([*compile_, *given, "--group", DEPLOYED, "-o", str(within), str(direct)])
         groups = [word for group in GROUPS for word in ("--group", group)]
-        lock = ["--universal", "--generate-hashes", "--constraint", str(constraints), *groups]
+        lock = ["--universal", "--generate-hashes", "--constraint", str(within), *groups]
         _run([*compile_, *lock, "-o", str(ROOT / "locks" / "airflow.txt"), str(direct)])
     for group in ENVIRONMENTS:
         own = ["--universal", "--generate-hashes", "--group", group]

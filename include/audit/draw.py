@@ -22,7 +22,7 @@ _SPAN = 1 << 64
 
 
 @dataclass(frozen=True)
-class Plan:
+class DrawPlan:
     """How many tweets are drawn of a topic.
 
     ``tweets`` in all; at least ``language_tweets`` of a language that makes up ``language_share`` (0 to 1) of
@@ -55,7 +55,7 @@ def strata(counts: Mapping[str, int], share: float) -> dict[str, list[str]]:
     return found
 
 
-def sizes(counts: Mapping[str, int], plan: Plan) -> dict[str, int]:
+def sizes(counts: Mapping[str, int], plan: DrawPlan) -> dict[str, int]:
     """How many are drawn of each stratum, by the tweets that there are of each.
 
     Proportional, and never fewer than the plan wants of a language; no more than there are.
@@ -78,7 +78,7 @@ class Urn:
     """The tweets of one topic and wave; keeps of each language only those that may still be drawn."""
 
     key: bytes
-    plan: Plan
+    plan: DrawPlan
     _counts: dict[str, int] = field(default_factory=dict)
     _lowest: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from include.audit.draw import Drawn, Plan, Urn
+from include.audit.draw import Drawn, DrawPlan, Urn
 from include.audit.wave import Wave
 from include.lake import layout, quality, storage
 from include.lake.schemas import AUDIT_DRAWN, AUDIT_JUDGED, JUDGMENTS
@@ -75,9 +75,9 @@ class Draw:
         }
 
 
-def plan(settings: Settings, wave: Wave, tweets: int | None = None) -> Plan:
+def plan(settings: Settings, wave: Wave, tweets: int | None = None) -> DrawPlan:
     """How many tweets of a topic are drawn in a wave: its share of the month, or ``tweets`` where given."""
-    month = Plan(
+    month = DrawPlan(
         settings.audit_tweets,
         settings.audit_language_tweets,
         settings.audit_language_share,
@@ -185,7 +185,7 @@ def judge(
 
 def drawn_waves(s3: S3Client, bucket: str) -> list[Wave]:
     """The waves of which something was drawn, in order."""
-    found = storage.list_objects(s3, bucket, layout.AUDIT_DRAWN).objects
+    found = storage.list_objects(s3, bucket, layout.AUDIT_DRAWN_PREFIX).objects
     return [Wave.of(date.fromisoformat(each.key.split("dt=")[1][:10])) for each in found]
 
 
@@ -305,7 +305,7 @@ def _blocked(s3: S3Client, bucket: str, hours: Sequence[storage.Object]) -> Iter
 
 
 def _of_topic(
-    s3: S3Client, bucket: str, hours: Sequence[storage.Object], wanted: Plan, key: bytes
+    s3: S3Client, bucket: str, hours: Sequence[storage.Object], wanted: DrawPlan, key: bytes
 ) -> list[dict[str, Any]]:
     """The drawn rows of one topic: its hours are read twice, as only the second time it is known which."""
     urn = Urn(key, wanted)

@@ -21,8 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from include.labeling.model_io import is_asked, read_answers, read_shard, read_translations
 from include.labeling.models import NO_ENGINE
-from include.labeling.prepare import STAGE, Prepared, is_asked, read_answers, read_shard, read_translations
+from include.labeling.prepared import Prepared
+from include.labeling.shards import STAGE
 from include.lake import layout, storage
 from include.lake.schemas import LABELED, SENTIMENTS
 from include.settings import Settings

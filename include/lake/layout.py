@@ -208,18 +208,18 @@ def predictions_key(version: str, topic: str, window: Window) -> str:
     return f"predictions/model={version}/topic={topic}/dt={window.date}/tweets-{window.hour}.parquet"
 
 
-AUDIT_DRAWN = "audit/drawn/"
+AUDIT_DRAWN_PREFIX = "audit/drawn/"
 """The table `audit_drawn`: one object a wave."""
 
-AUDIT_JUDGED = "audit/judged/"
+AUDIT_JUDGED_PREFIX = "audit/judged/"
 """The table `audit_judged`: one object a wave and person."""
 
 
 def audit_drawn_key(wave: str) -> str:
     """The tweets drawn for the audit of a wave, which its first day names (``2026-11-16``)."""
-    return f"{AUDIT_DRAWN}dt={wave}/drawn.parquet"
+    return f"{AUDIT_DRAWN_PREFIX}dt={wave}/drawn.parquet"
 
 
 def audit_judged_key(wave: str, person: str) -> str:
     """What a person (a pseudonym) has judged of a wave."""
-    return f"{AUDIT_JUDGED}dt={wave}/{person}.parquet"
+    return f"{AUDIT_JUDGED_PREFIX}dt={wave}/{person}.parquet"

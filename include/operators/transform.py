@@ -13,7 +13,7 @@ from include.operators.quality import checking
 from include.settings import settings
 
 if TYPE_CHECKING:
-    from include.labeling.prepare import Prepared
+    from include.labeling.prepared import Prepared
     from include.quality.runner import QualityResult
 
 
@@ -73,7 +73,7 @@ def check_raw(prepared: dict[str, Any], ti: Any = None) -> dict[str, Any]:
 @task(trigger_rule="none_failed_min_one_success")
 def compose(prepared: dict[str, Any], translation: dict[str, Any] | None) -> str:
     """Writes what the sentiment model is asked; its key prefix, empty where there is nothing to ask."""
-    from include.labeling.prepare import compose_sentiment_input
+    from include.labeling.model_io import compose_sentiment_input
     from include.operators.aws import client
 
     hour = _prepared(prepared)
@@ -124,7 +124,7 @@ def _topics() -> tuple[str, ...]:
 
 
 def _prepared(value: dict[str, Any]) -> Prepared:
-    from include.labeling.prepare import Prepared
+    from include.labeling.prepared import Prepared
 
     return Prepared.from_json(value)
 

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from include.audit.wave import Wave
 from include.lake import sql
 from include.lake.athena import Athena
-from include.lake.layout import AGGREGATES, ALL_TOPICS, AUDIT_DRAWN, AUDIT_JUDGED, NO_TOPIC
+from include.lake.layout import AGGREGATES, ALL_TOPICS, AUDIT_DRAWN_PREFIX, AUDIT_JUDGED_PREFIX, NO_TOPIC
 from include.lake.views import create_view, queries
 from include.settings import Settings
 from include.x.topics import Topics
@@ -28,8 +28,8 @@ RESULTS = "athena-results/"
 """Where the workgroup puts results; they expire (a lifecycle rule of the bucket)."""
 
 _PREFIXES = {
-    "audit_drawn": AUDIT_DRAWN,
-    "audit_judged": AUDIT_JUDGED,
+    "audit_drawn": AUDIT_DRAWN_PREFIX,
+    "audit_judged": AUDIT_JUDGED_PREFIX,
     "opinion_hourly": AGGREGATES,
 }
 """Where a table lies whose prefix is not its name."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from types_boto3_s3.client import S3Client
 
-    from include.labeling.prepare import Prepared
+    from include.labeling.prepared import Prepared
 
 
 def check_raw(s3: S3Client, settings: Settings, prepared: Prepared, topics: Sequence[str]) -> QualityResult:

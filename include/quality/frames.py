@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from types_boto3_s3.client import S3Client
 
-    from include.labeling.prepare import Prepared
+    from include.labeling.prepared import Prepared
 
 _IDENTITY = ("tweet_id", "ts", "tag", "sample", "source")
 _PROBABILITIES = ("p_negative", "p_neutral", "p_positive")

@@ -1,8 +1,13 @@
-"""The pages' routes. Every one, the static files too, needs Airflow's login and the right to see plugins."""
+"""The pages' routes. Every one, the static files too, needs Airflow's login and a DAG that the user may read.
+
+What a page shows needs the right to read the DAG that makes it (`DAGS`). A route that changes something is
+guarded by `access.starts` of the DAG that it concerns.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
@@ -10,9 +15,7 @@ from string import Template
 from typing import Annotated
 
 import orjson
-from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity, DagDetails
-from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_view
+from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
 from fastapi import Path as PathParameter
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -22,6 +25,7 @@ from include.coverage.measure import collection_start
 from include.settings import settings
 from include.window import FIRST_DAY, Window, WindowError, possible_day
 from include.x.topics import load
+from x_opinion.access import may_start, reads
 from x_opinion.cache import Cache
 from x_opinion.coverage import grid, period
 from x_opinion.lake import Lake, LakeError, NotThereError
@@ -34,8 +38,8 @@ PAGES = {
     "coverage": ("Coverage", "coverage"),
 }
 """The title and the script of each page; a dashboard's page has its id."""
-COVERAGE_DAG = "coverage"
-"""The DAG that plans and runs a backfill."""
+DAGS = {"opinion": "insights", "coverage": "coverage", "quality": "transform"}
+"""The DAG that makes what is shown: who may read it may read the pages. Backfills are runs of `coverage`."""
 CACHE_SECONDS = 60.0
 LONGEST_DAYS = 92
 DEFAULT_DAYS = 7
@@ -83,12 +87,19 @@ def _data(content: bytes) -> Response:
     return Response(content, media_type="application/json", headers=_DATA_HEADERS)
 
 
+def _shows(text: str) -> Callable[[], Awaitable[HTMLResponse]]:
+    async def show() -> HTMLResponse:
+        return HTMLResponse(text, headers=_PAGE_HEADERS)
+
+    return show
+
+
 def _router(cache: Cache) -> APIRouter:
     router = APIRouter()
     files = StaticFiles(directory=STATIC)
     template = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
 
-    @router.get("/data/coverage")
+    @router.get("/data/coverage", dependencies=[reads(DAGS["coverage"])])
     async def coverage_data(
         lake: LakeDependency,
         now: NowDependency,
@@ -107,16 +118,12 @@ def _router(cache: Cache) -> APIRouter:
 
         return _data(await cache.get(("coverage", start, end, revision), read))
 
-    @router.get("/data/rights")
-    async def rights(user: GetUserDep) -> Response:
+    @router.get("/data/rights", dependencies=[reads(DAGS["coverage"])])
+    def rights(request: Request, user: GetUserDep) -> Response:
         """What the pages need not offer to those who may not do it; Airflow's API decides in any case."""
-        details = DagDetails(id=COVERAGE_DAG)
-        may = get_auth_manager().is_authorized_dag(
-            method="POST", access_entity=DagAccessEntity.RUN, details=details, user=user
-        )
-        return _data(orjson.dumps({"backfill": may}))
+        return _data(orjson.dumps({"backfill": may_start(DAGS["coverage"], request, user)}))
 
-    @router.get("/data/{name}")
+    @router.get("/data/{name}", dependencies=[reads(DAGS["opinion"])])
     async def opinion_data(
         lake: LakeDependency,
         now: NowDependency,
@@ -158,7 +165,7 @@ def _router(cache: Cache) -> APIRouter:
     async def icon(request: Request, name: str) -> Response:
         return await files.get_response(f"icons/{name}", request.scope)
 
-    @router.get("/quality/")
+    @router.get("/quality/", dependencies=[reads(DAGS["quality"])])
     async def quality_index(lake: LakeDependency) -> HTMLResponse:
         def read() -> str:
             from include.quality.docs import index
@@ -167,7 +174,7 @@ def _router(cache: Cache) -> APIRouter:
 
         return HTMLResponse(await cache.get(("quality",), read), headers=_PAGE_HEADERS)
 
-    @router.get("/quality/{suite}/{label}")
+    @router.get("/quality/{suite}/{label}", dependencies=[reads(DAGS["quality"])])
     async def quality(
         lake: LakeDependency,
         now: NowDependency,
@@ -184,13 +191,9 @@ def _router(cache: Cache) -> APIRouter:
 
         return HTMLResponse(await cache.get(("quality", suite, label), read), headers=_PAGE_HEADERS)
 
-    @router.get("/{page}")
-    async def page(page: Annotated[str, PathParameter()]) -> HTMLResponse:
-        if page not in PAGES:
-            raise HTTPException(404, f"there is no page {page!r}; there are {', '.join(PAGES)}")
-        title, script = PAGES[page]
+    for page, (title, script) in PAGES.items():
         text = template.substitute(page=page, title=title, script=script, static=f"static/{version()}")
-        return HTMLResponse(text, headers=_PAGE_HEADERS)
+        router.add_api_route(f"/{page}", _shows(text), name=page, dependencies=[reads(DAGS[script])])
 
     return router
 
@@ -199,7 +202,7 @@ def create_app() -> FastAPI:
     """The application that Airflow mounts; its dependency guards every route it has."""
     app = FastAPI(
         title="x-opinion",
-        dependencies=[Depends(requires_access_view(AccessView.PLUGINS))],
+        dependencies=[reads()],
         # FastAPI's own pages would need no login.
         openapi_url=None,
     )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -285,7 +286,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         components["api-server"].wait_until(lambda: airflow_server.is_healthy(endpoints), 180)
         world = World(AirflowClient(endpoints.url("airflow"), endpoints.login), s3, holds, hook)
         for dag in ("transform", "reruns", "approvals", "fails", "late"):
-            world.until(lambda dag=dag: world.airflow.has_dag(dag))
+            world.until(partial(world.airflow.has_dag, dag))
             world.airflow.pause(dag, False)
         hours = {scheduled_run_id(hour) for hour in (START, SKIPPED, HELD, FINISHED)}
         world.until(

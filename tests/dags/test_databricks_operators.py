@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from airflow.sdk import DAG, BaseOperator
@@ -26,6 +26,11 @@ from include.operators.databricks import (
 )
 from include.settings import settings
 from tests.local.support_databricks import CLUSTER, TOKEN, VOLUME, WHEEL, LocalDatabricks, wheel
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from airflow.sdk import Context
 
 RETRIES = 2
 
@@ -118,7 +123,7 @@ class DagRun:
                 for name, entry_point in zip(("first", "second", "third"), self._entry_points, strict=True)
             ]
             made[0] >> made[1] >> made[2]
-        return {task.task_id.rpartition(".")[2]: task for task in dag.tasks}
+        return {task.task_id.rpartition(".")[2]: task for task in dag.tasks if isinstance(task, BaseOperator)}
 
     def run(self, name: str, *, cleared: bool = False, lost: bool = False) -> Any:
         """One try of a task from start to end; with ``lost`` the worker is gone before Airflow hears."""
@@ -151,7 +156,7 @@ class DagRun:
             "prefix": "of-",
         }
         if isinstance(operator, LaunchWorkflowOperator):
-            operator.render_template_fields(context)
+            operator.render_template_fields(cast("Context", context))
         else:
             operator.launched = self.outputs["launch"]
         return operator, context
@@ -471,7 +476,7 @@ def test_what_is_staged_is_left_alone(server: LocalDatabricks) -> None:
     path = f"{VOLUME}/staged/file-1.bin"
     for content in (b"first", b"second"):
         upload(path, content)
-    assert server.client.files.download(path).contents.read() == b"first"
+    assert cast("BinaryIO", server.client.files.download(path).contents).read() == b"first"
     with pytest.raises(Exception, match=r"Volume 'main\.x_opinion\.other' does not exist"):
         upload("/Volumes/main/x_opinion/other/file", b"")
 

@@ -6,10 +6,9 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pytest
-from airflow.exceptions import AirflowException
 from airflow.providers.databricks.hooks.databricks import DatabricksHook
 from airflow.providers.databricks.operators.databricks import (
     DatabricksCreateJobsOperator,
@@ -19,7 +18,7 @@ from airflow.providers.databricks.operators.databricks import (
 )
 from airflow.providers.databricks.operators.databricks_workflow import DatabricksWorkflowTaskGroup
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowException, TaskDeferred
 
 from include.operators.databricks import upload
 from include.settings import settings
@@ -32,6 +31,9 @@ from tests.local.support_databricks import (
     wheel,
     work,
 )
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator, Context
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,8 @@ def environment(server: LocalDatabricks, monkeypatch: pytest.MonkeyPatch) -> Non
 class Instance:
     """What the provider asks of a task instance."""
 
-    dag_id, run_id, task_id, map_index, try_number, stats_tags = "dag", "run", "task", -1, 1, {}
+    dag_id, run_id, task_id, map_index, try_number = "dag", "run", "task", -1, 1
+    stats_tags: ClassVar[dict[str, str]] = {}
 
     def __init__(self) -> None:
         self.pushed: dict[str, Any] = {}
@@ -121,8 +124,8 @@ def test_run_now(tmp_path: Path, deferrable: bool) -> None:
     name = f"provider-{deferrable}"
     for _ in range(2):
         DatabricksCreateJobsOperator(task_id="create", name=name, json=work(count(tmp_path, "done"))).execute(
-            {"ti": Instance()}
-        )  # type: ignore[arg-type]
+            cast("Context", {"ti": Instance()})
+        )
     now = DatabricksRunNowOperator(
         task_id="now", job_name=name, deferrable=deferrable, polling_period_seconds=1
     )
@@ -134,7 +137,7 @@ def test_killing_a_task_cancels_its_run(server: LocalDatabricks, tmp_path: Path)
     submit = DatabricksSubmitRunOperator(
         task_id="submit", json=work(count(tmp_path, "slow", "slow")), wait_for_termination=False
     )
-    submit.execute({"ti": Instance()})  # type: ignore[arg-type]
+    submit.execute(cast("Context", {"ti": Instance()}))
     submit.on_kill()
     assert server.wait(submit.run_id or 0)["state"]["result_state"] == "CANCELED"
 
@@ -161,7 +164,9 @@ def test_a_workflow_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defer
                     deferrable=deferrable,
                     polling_period_seconds=1,
                 )
-    launched = dag.get_task("group.launch").execute({"ti": Instance(), "task_instance": Instance()})
+    launched = cast("BaseOperator", dag.get_task("group.launch")).execute(
+        cast("Context", {"ti": Instance(), "task_instance": Instance()})
+    )
     for name in ("one", "two"):
         member: Any = dag.get_task(f"group.{name}")
         member.workflow_run_metadata = launched

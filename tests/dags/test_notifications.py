@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from email.message import Message as Mail
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from pydantic import ValidationError
@@ -22,6 +22,9 @@ from include.settings import Settings, settings
 from include.x.budget import PostsLedger
 from tests.local.support_aws import CREDENTIALS, LocalAws
 from tests.receivers import Webhook, mailbox, webhook
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 ROOT = Path(__file__).parents[2]
 BUCKET = "told"
@@ -253,8 +256,8 @@ def test_a_failed_run_names_its_failed_tasks_and_leads_to_the_first() -> None:
     }
     ti = SimpleNamespace(get_task_states=lambda dag_id, run_ids: states)
     message = notifications.run_failed(
-        {"dag": SimpleNamespace(dag_id="transform"), "run_id": "run", "ti": ti}
-    )  # type: ignore[typeddict-item]
+        cast("Context", {"dag": SimpleNamespace(dag_id="transform"), "run_id": "run", "ti": ti})
+    )
     assert "It failed in label, translate." in message.happened
     assert message.link is not None
     assert message.link.endswith("/dags/transform/runs/run/tasks/label")

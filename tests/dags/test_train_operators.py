@@ -50,7 +50,12 @@ def test_a_step_counts_as_seen_only_once_its_outcome_is_read(
     s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(WorkflowTaskOperator, "_settle", lambda *_: seen.append("seen") or {})
+
+    def settle(*_: object) -> dict[str, str]:
+        seen.append("seen")
+        return {}
+
+    monkeypatch.setattr(WorkflowTaskOperator, "_settle", settle)
     with pytest.raises(StateError):
         settled("train")
     assert not seen

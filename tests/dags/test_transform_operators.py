@@ -137,6 +137,13 @@ def deferred_by(prefix: str, monkeypatch: pytest.MonkeyPatch) -> TaskDeferred:
     return caught.value
 
 
+def result_of(deferred: TaskDeferred) -> dict[str, Any]:
+    """What the task hands to itself for after the wait."""
+    assert deferred.kwargs is not None
+    result: dict[str, Any] = deferred.kwargs["result"]
+    return result
+
+
 def resume(deferred: TaskDeferred, prefix: str = "") -> dict[str, Any]:
     """The rest of a deferred task, in another process as it were."""
     event = asyncio.run(anext(deferred.trigger.run())).payload
@@ -192,7 +199,7 @@ def test_a_second_run_joins_the_job_that_is_running(
     prefix = given("slow")
     first, second = deferred_by(prefix, monkeypatch), deferred_by(prefix, monkeypatch)
     assert first.trigger.job_name == second.trigger.job_name
-    assert second.kwargs["result"]["reused"] is True
+    assert result_of(second)["reused"] is True
     assert job_names(aws).count(first.trigger.job_name) == 1
 
 
@@ -308,7 +315,7 @@ def test_an_artifact_that_was_replaced_and_put_back_while_a_job_ran_costs_the_jo
 ) -> None:
     s3, prefix = aws.client("s3"), given("a")
     deferred = deferred_by(prefix, monkeypatch)
-    place = artifact(deferred.kwargs["result"])
+    place = artifact(result_of(deferred))
     good = s3.get_object(**place)["Body"].read()
     written = s3.head_object(**place)["LastModified"]
     while s3.head_object(**place)["LastModified"] == written:  # S3 tells whole seconds
@@ -340,7 +347,7 @@ def test_a_token_that_expires_while_the_task_waits_fails_it_and_its_retry_joins_
         resume(deferred, prefix)
     again = deferred_by(prefix, monkeypatch)
     assert again.trigger.job_name == deferred.trigger.job_name
-    assert again.kwargs["result"]["reused"] is True
+    assert result_of(again)["reused"] is True
     assert len(job_names(aws)) == len(set(job_names(aws)))
 
 

@@ -279,8 +279,8 @@ def test_a_page_that_airflow_takes_for_its_own_cannot_guess_the_login(pipeline: 
     address = f"{pipeline.world.endpoints.url('airflow')}/auth/token"
     rebound = {"Host": "evil.example:8080", "Origin": "http://evil.example:8080"}
     guess = {"username": "admin", "password": "admin"}
-    for content in ({"json": guess}, {"data": guess}):
-        assert requests.post(address, headers=rebound, timeout=30, **content).status_code == 401
+    assert requests.post(address, headers=rebound, timeout=30, json=guess).status_code == 401
+    assert requests.post(address, headers=rebound, timeout=30, data=guess).status_code == 401
     right = requests.post(address, json=pipeline.world.endpoints.login, timeout=30)
     assert right.status_code == 201
     dags = f"{pipeline.world.endpoints.url('airflow')}/api/v2/dags"

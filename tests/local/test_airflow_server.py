@@ -67,7 +67,7 @@ class Home:
         program.write_text(f"#!{sys.executable}\n{_MIGRATION}")
         program.chmod(stat.S_IRWXU)
         monkeypatch.setattr(airflow_server, "EMPTY_DATABASE", self.empty)
-        monkeypatch.setattr(airflow_server.sys, "executable", str(program))
+        monkeypatch.setattr("local.airflow_server.sys.executable", str(program))
 
     def migrate(self, ends: str = "whole") -> None:
         with self.processes:

@@ -38,7 +38,7 @@ def database(athena: LocalAthena) -> str:
 
 @pytest.mark.parametrize("approach", [{"ctas_approach": True}, {"unload_approach": True}, {}])
 def test_awswrangler_reads_typed_rows_in_each_of_its_ways(
-    athena: LocalAthena, database: str, environment: None, approach: dict[str, bool]
+    athena: LocalAthena, database: str, environment: None, approach: dict[str, Any]
 ) -> None:
     import awswrangler
 

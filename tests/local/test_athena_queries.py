@@ -310,7 +310,7 @@ def test_partitions_are_found_added_dropped_and_used(athena: LocalAthena) -> Non
 
 def test_the_catalog_is_described(athena: LocalAthena, database: str) -> None:
     described = [row[0] for row in athena.rows("DESCRIBE posts", database)]
-    assert described[1].split("\t") == ["n".ljust(20), "bigint".ljust(20), "it's".ljust(20)]
+    assert str(described[1]).split("\t") == ["n".ljust(20), "bigint".ljust(20), "it's".ljust(20)]
     assert "# Partition Information\t \t " in described
     assert ["posts"] in athena.rows("SHOW TABLES", database)
     assert athena.rows("SHOW TABLES 'nothing*'", database) == []

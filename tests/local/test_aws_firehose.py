@@ -426,7 +426,7 @@ def test_what_cannot_be_delivered_for_whatever_reason_is_tried_again(
             raise obstacles.pop()
         found[key] = gzip.decompress(data)
 
-    monkeypatch.setattr(firehose.objects, "put", keep)
+    monkeypatch.setattr("local.aws.firehose.objects.put", keep)
     monkeypatch.setattr(firehose, "_RETRY_SECONDS", 0.1)
     delivery = firehose.Delivery(tmp_path)
     delivery.start()

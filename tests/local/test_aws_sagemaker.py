@@ -440,8 +440,8 @@ def test_the_providers_operator_runs_a_job(
         **AWS_ENVIRONMENT,
     }.items():
         monkeypatch.setenv(name, value)
-    from airflow.exceptions import AirflowException
     from airflow.providers.amazon.aws.operators.sagemaker import SageMakerTransformOperator
+    from airflow.sdk.exceptions import AirflowException
 
     name = f"p-{uuid.uuid4().hex[:20]}"
     aws.client("s3").put_object(Bucket=BUCKET, Key=f"{name}/in/0", Body=rows("abc"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,7 +39,7 @@ def signed(
 
 
 def _as_received(request: AWSRequest, body: bytes) -> Signed:
-    parts = urlsplit(request.url)
+    parts = urlsplit(str(request.url))
     received = {name.lower(): str(value) for name, value in request.headers.items()}
     return Signed("POST", parts.path or "/", parts.query, received, body)
 
@@ -71,7 +72,7 @@ def test_a_signature_is_good_for_one_request_alone(change: dict[str, Any], reaso
 
 
 def test_a_digest_of_the_payload_that_is_signed_must_be_true() -> None:
-    _, request = signed(**{"x-amz-content-sha256": "0" * 64})
+    _, request = signed("http://127.0.0.1:8082/", b"{}", **{"x-amz-content-sha256": "0" * 64})
     with pytest.raises(SignatureError, match="does not match what was computed"):
         verify(request, secret_of)
 
@@ -79,8 +80,9 @@ def test_a_digest_of_the_payload_that_is_signed_must_be_true() -> None:
 def test_an_old_signature_and_one_of_the_future_are_refused() -> None:
     _, request = signed()
     for hours in (-1, 1):
+        now = time.time() + hours * 3600
         with pytest.raises(SignatureError) as error:
-            verify(request, secret_of, lambda hours=hours: time.time() + hours * 3600)
+            verify(request, secret_of, partial(float, now))
         assert error.value.reason == "skewed"
 
 
@@ -157,7 +159,7 @@ def test_nobody_is_served_anonymously(aws: LocalAws) -> None:
     for method in ("GET", "PUT", "DELETE"):
         answer = requests.request(method, f"{aws.endpoint}/{bucket}/a", data=b"2", timeout=5)
         assert (answer.status_code, "<Code>AccessDenied</Code>" in answer.text) == (403, True)
-    form = {"key": (None, "a"), "file": ("a", b"2")}
+    form: Any = {"key": (None, "a"), "file": ("a", b"2")}
     assert requests.post(f"{aws.endpoint}/{bucket}", files=form, timeout=5).status_code == 501
     answer = requests.post(
         aws.endpoint, headers={"X-Amz-Target": "AWSGlue.GetDatabases"}, data="{}", timeout=5

@@ -65,7 +65,9 @@ SHARED = [
     jobs.JobCluster(
         job_cluster_key="shared",
         new_cluster=compute.ClusterSpec(
-            spark_version=CLUSTER["spark_version"], node_type_id=CLUSTER["node_type_id"], num_workers=0
+            spark_version=str(CLUSTER["spark_version"]),
+            node_type_id=str(CLUSTER["node_type_id"]),
+            num_workers=0,
         ),
     )
 ]

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import requests
@@ -23,6 +23,9 @@ from local.processes import ProcessError
 from local.run import Run
 from local.summary import Summary, SummaryError
 from local.world import RunError, RunOptions, World, prepared
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 NOW = datetime(2026, 11, 26, 12, 30, tzinfo=UTC)
 
@@ -148,7 +151,9 @@ def test_nobody_is_waited_for_who_may_approve(
     ]
     monkeypatch.setattr(schedule, "task_instances", lambda dag_id, run_id: tasks)
     runs = wait(schedule)
-    runs = replace(runs, world=replace(runs.world, console=SimpleNamespace(print=told.append)))
+    runs = replace(
+        runs, world=replace(runs.world, console=cast("Console", SimpleNamespace(print=told.append)))
+    )
     if reported == "success":
         runs.wait_for("coverage", "manual")
         assert schedule.time == 0

@@ -192,7 +192,14 @@ def test_an_empty_lake_has_no_measures_and_was_silent_all_the_time(lake: Lake) -
 def test_every_count_is_exact(lake: Lake) -> None:
     one, two, three, four, five = (tweet_id(minute) for minute in (1, 2.5, 4, 40, 59))
     broken = ["{broken", "", json.dumps({"data": {"text": "no id"}}), json.dumps({"data": {"id": "1e3"}})]
-    stream = [payload(one), payload(two), payload(two), payload(three), payload(four), *broken]
+    stream: list[dict[str, Any] | str] = [
+        payload(one),
+        payload(two),
+        payload(two),
+        payload(three),
+        payload(four),
+        *broken,
+    ]
     lake.raw("ukraine", TEN, stream)
     lake.raw("ukraine", TEN, [payload(four, source="search"), payload(five, source="search")], "recovered")
     lake.raw("russia", TEN, [payload(one, tags=("russia",))])

@@ -40,45 +40,45 @@ def payloads(posts: Sequence[Post]) -> list[Any]:
     return [(post.data, post.includes) for post in posts]
 
 
-HOURS = {"start": NOW - timedelta(hours=3), "end": NOW}
+START = NOW - timedelta(hours=3)
 
 
 class TestSynthetic:
     def test_the_same_time_gives_the_same_posts_whoever_asks_and_whenever(self) -> None:
-        whole = between(synthetic(), **HOURS)
+        whole = between(synthetic(), START, NOW)
         again = synthetic()
         pieces = [
             post
             for minutes in range(0, 180, 7)
             for post in between(
                 again,
-                HOURS["start"] + timedelta(minutes=minutes),
-                min(HOURS["start"] + timedelta(minutes=minutes + 7), NOW),
+                START + timedelta(minutes=minutes),
+                min(START + timedelta(minutes=minutes + 7), NOW),
             )
         ]
         assert payloads(pieces) == payloads(whole)
 
     def test_another_seed_gives_other_posts(self) -> None:
-        assert {post.id for post in between(synthetic(), **HOURS)}.isdisjoint(
-            post.id for post in between(synthetic(seed=2), **HOURS)
+        assert {post.id for post in between(synthetic(), START, NOW)}.isdisjoint(
+            post.id for post in between(synthetic(seed=2), START, NOW)
         )
 
     @given(st.integers(0, 10_800), st.integers(0, 10_800))
     def test_a_stretch_holds_just_the_posts_of_its_time(self, one: int, other: int) -> None:
         corpus = STEADY
-        start, end = sorted(HOURS["start"] + timedelta(seconds=offset) for offset in (one, other))
+        start, end = sorted(START + timedelta(seconds=offset) for offset in (one, other))
         posts = between(corpus, start, end)
         assert [post.id for post in posts] == sorted({post.id for post in posts})
         assert all(start <= moment(post.id) < end for post in posts)
         assert payloads(between(corpus, start, end, newest_first=True)) == payloads(posts[::-1])
 
     def test_created_at_is_the_second_of_the_id(self) -> None:
-        for post in between(synthetic(), **HOURS):
+        for post in between(synthetic(), START, NOW):
             created = datetime.fromisoformat(post.data["created_at"])
             assert timedelta(0) <= moment(post.id) - created < timedelta(seconds=1)
 
     def test_there_is_the_variety_that_the_pipeline_must_bear(self) -> None:
-        posts = between(STEADY, **HOURS)
+        posts = between(STEADY, START, NOW)
         languages = Counter(post.data["lang"] for post in posts)
         assert len(set(languages) - {"und", "zxx"}) >= 12
         assert {"und", "zxx"} <= set(languages)
@@ -93,8 +93,8 @@ class TestSynthetic:
         assert all(post.author["username"] for post in posts)
 
     def test_a_retweet_repeats_an_earlier_post(self) -> None:
-        posts = between(STEADY, **HOURS)
-        by_id = {str(post.id): post for post in between(STEADY, HOURS["start"] - timedelta(hours=1), NOW)}
+        posts = between(STEADY, START, NOW)
+        by_id = {str(post.id): post for post in between(STEADY, START - timedelta(hours=1), NOW)}
         retweets = [post for post in posts if "retweeted" in post.references]
         for retweet in retweets:
             original = by_id[retweet.references["retweeted"]]

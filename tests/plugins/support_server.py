@@ -10,9 +10,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import requests
+from starlette.routing import Mount
 
 from local.airflow_server import EMPTY_DATABASE, environment
 from local.endpoints import SERVICES, Endpoints
@@ -20,9 +21,23 @@ from local.processes import Processes, answers
 from tests.credentials import CREDENTIALS
 from tests.ports import free_ports
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
 ROOT = Path(__file__).parents[2]
+PLUGIN = "/x-opinion"
 USERS = {"admin": "admin", "reader": "viewer", "editor": "user", "operator": "op"}
-"""Names and roles; each one's password is the name."""
+"""Names and roles of either auth manager; each one's password is the name."""
+OWN_ROLES = {"insights": ("can_read", "DAG:insights"), "menu": ("can_read", "Plugins")}
+"""Roles with one permission each, which FAB lets an admin make."""
+FAB_USERS = {
+    **{name: [role.capitalize()] for name, role in USERS.items()},
+    "stranger": ["Public"],
+    "analyst": ["insights"],
+    "navigator": ["Viewer", "menu"],
+}
+SIMPLE = "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
+FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 
 
 @dataclass
@@ -33,12 +48,13 @@ class Server:
 
     @classmethod
     @contextlib.contextmanager
-    def started(cls, home: Path) -> Iterator[Server]:
+    def started(cls, home: Path, auth_manager: str) -> Iterator[Server]:
         """A server on a free port with a metadata database of its own; ended at the end."""
         endpoints = Endpoints(free_ports(len(SERVICES)), CREDENTIALS)
         env = environment(home, endpoints, dict(os.environ))
         passwords = Path(env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
         passwords.write_text(json.dumps({name: name for name in USERS}))
+        env["AIRFLOW__CORE__AUTH_MANAGER"] = auth_manager
         env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] = ",".join(":".join(user) for user in USERS.items())
         with Processes(home / "logs", home / "processes.json") as processes:
             command = [sys.executable, "-m", "tests.plugins.support_server", str(endpoints.port("airflow"))]
@@ -61,19 +77,46 @@ class _Session(requests.Session):
         super().__init__()
         self._url = url
 
-    def request(self, method: Any, url: Any, *arguments: Any, **options: Any) -> requests.Response:
-        return super().request(method, f"{self._url}{url}", *arguments, timeout=30, **options)
+    def request(self, method: Any, url: Any, **options: Any) -> requests.Response:  # type: ignore[override]
+        return super().request(method, f"{self._url}{url}", **{"timeout": 30, **options})
 
 
-def _database() -> None:
-    """An empty metadata database that knows the DAG `coverage`."""
+def create_database() -> None:
+    """An empty metadata database in this process's Airflow home, where there is none."""
     target = Path(os.environ["AIRFLOW_HOME"]) / "airflow.db"
+    if target.exists():
+        return
     if EMPTY_DATABASE.exists():
         shutil.copyfile(EMPTY_DATABASE, target)
     else:
         from airflow.utils.db import initdb
 
         initdb()
+
+
+def _create_fab_users() -> None:
+    """FAB's tables, its roles and ours, and a user of each."""
+    from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+    from airflow.utils.db_manager import RunDBManager
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        RunDBManager().initdb(session)
+    with get_application_builder() as builder:
+        security = builder.sm
+        security.sync_roles()
+        for name, permission in OWN_ROLES.items():
+            security.add_permission_to_role(security.add_role(name), security.create_permission(*permission))
+        for name, roles in FAB_USERS.items():
+            found = [security.find_role(role) for role in roles]
+            assert security.add_user(name, name, name, f"{name}@example.org", found, name)
+
+
+def _database() -> None:
+    """A metadata database that knows the DAG `coverage` and, under FAB, the users."""
+    create_database()
+    if os.environ["AIRFLOW__CORE__AUTH_MANAGER"] == FAB:
+        _create_fab_users()
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
@@ -90,14 +133,22 @@ def main() -> None:
     from airflow.api_fastapi.app import create_app
 
     app = create_app()
-    [plugin] = [route.app for route in app.routes if getattr(route, "path", None) == "/x-opinion"]
-    from x_opinion.app import get_lake, get_now
+    [plugin] = [
+        cast("FastAPI", route.app)
+        for route in app.routes
+        if isinstance(route, Mount) and route.path == PLUGIN
+    ]
+    from x_opinion.access import starts
+    from x_opinion.app import DAGS, get_lake, get_now
 
+    from tests.plugins.support_addresses import PROBE
     from tests.plugins.support_lake import NOW, RecordedLake
 
     lake = RecordedLake()
     plugin.dependency_overrides[get_lake] = lambda: lake
     plugin.dependency_overrides[get_now] = lambda: NOW
+    method, path = PROBE
+    plugin.add_api_route(path, lambda: {}, methods=[method], dependencies=[starts(DAGS["coverage"])])
     uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -26,7 +27,7 @@ def test_callers_at_a_time_share_one_computation_a_key(keys: list[str]) -> None:
         return key.upper()
 
     async def ask() -> list[str]:
-        return list(await asyncio.gather(*(cache.get(key, lambda key=key: compute(key)) for key in keys)))
+        return list(await asyncio.gather(*(cache.get(key, partial(compute, key)) for key in keys)))
 
     assert asyncio.run(ask()) == [key.upper() for key in keys]
     assert sorted(computed) == sorted(set(keys))
@@ -84,5 +85,5 @@ def test_no_more_entries_are_kept_than_allowed() -> None:
         computed.append(key)
 
     for key in ("a", "b", "c", "b", "c", "a"):
-        asyncio.run(cache.get(key, lambda key=key: compute(key)))
+        asyncio.run(cache.get(key, partial(compute, key)))
     assert computed == ["a", "b", "c", "a"]

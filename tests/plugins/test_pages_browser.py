@@ -338,7 +338,7 @@ PROPOSAL = {
     "posts": 2000,
     "dollars": 10.0,
 }
-OUTCOMES = {
+OUTCOMES: dict[str, Any] = {
     "recovered": [
         {**RECOVERY, "state": "filled", "bought": 1150, "dollars": 5.75, "kept": 1100, "reason": None}
     ],
@@ -450,11 +450,12 @@ def test_two_people_start_a_plan_once(visit: Any, scheduler: Scheduler) -> None:
 
 def test_a_viewer_sees_a_plan_and_has_no_button(visit: Any, scheduler: Scheduler, server: Server) -> None:
     conf = {"start": HOURS[0], "end": HOURS[2], "dry_run": True}
-    run = {"dag_run_id": f"plan__{HOURS[0]}__{HOURS[2]}__1", "logical_date": None, "conf": conf}
+    run_id = f"plan__{HOURS[0]}__{HOURS[2]}__1"
+    run = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
     server.session("admin").post(RUNS, json=run).raise_for_status()
     refused = "X says 402: the account has no credits left"
-    scheduler.finish(run["dag_run_id"], "plan", proposal={**PROPOSAL, "unplanned": refused})
-    scheduler.end(run["dag_run_id"])
+    scheduler.finish(run_id, "plan", proposal={**PROPOSAL, "unplanned": refused})
+    scheduler.end(run_id)
     visitor = visit("reader")
     frame = visitor.open("coverage")
     mark_by_keyboard(visitor, frame)

@@ -137,7 +137,7 @@ def test_after_a_lost_disk_what_x_has_billed_beyond_the_ledger_is_taken_over_onc
     assert (x.asked, accounting.left(MONTH)) == (1, 10)
     spool.close()
     other = Spool(tmp_path / "again")
-    Accounting(ledger, other, cap=100).recount(Usage(95), MONTH)  # type: ignore[arg-type]
+    Accounting(ledger, other, cap=100).recount(Usage(95), MONTH)
     assert ledger.used(MONTH) == 95
     other.close()
 
@@ -148,7 +148,7 @@ def test_where_x_does_not_tell_or_knows_less_the_ledger_stands(
 ) -> None:
     ledger.record(MONTH, "stream-lost", 70)
     spool = Spool(tmp_path)
-    Accounting(ledger, spool, cap=100).recount(Usage(billed), MONTH)  # type: ignore[arg-type]
+    Accounting(ledger, spool, cap=100).recount(Usage(billed), MONTH)
     assert ledger.used(MONTH) == 70
     spool.close()
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import pytest
@@ -23,6 +23,9 @@ from streamer.delivery import BATCH_BYTES, BATCH_RECORDS, Delivery
 from streamer.packs import RECORD_BYTES, RECORD_LINES, Pack
 from streamer.spool import Spool, SpoolError
 from tests.streamer.support_firehose import DEAGGREGATING, ONE_BY_ONE
+
+if TYPE_CHECKING:
+    from types_boto3_firehose import FirehoseClient
 
 AT = 1_795_000_000_000
 
@@ -89,7 +92,7 @@ def never(error: SpoolError) -> None:
 
 def delivered(firehose: Any, spool: Spool) -> Delivery:
     spool.flush(20)
-    delivery = Delivery(firehose, "stream", spool, never)
+    delivery = Delivery(cast("FirehoseClient", firehose), "stream", spool, never)
     delivery.start()
     assert delivery.drain(time.monotonic() + 30)
     delivery.stop(5)
@@ -254,7 +257,7 @@ def test_the_real_clients_partial_failure_is_understood(spool: Spool) -> None:
 
 def test_a_firehose_that_is_away_costs_time_and_no_record(spool: Spool) -> None:
     class Away(FakeFirehose):
-        def put_record_batch(self, **request: Any) -> Any:
+        def put_record_batch(self, **request: Any) -> Any:  # type: ignore[override]
             if len(self.calls) < 3:
                 self.calls.append([])
                 raise (
@@ -278,7 +281,7 @@ def test_draining_gives_up_in_time_and_leaves_the_rest_in_the_spool(spool: Spool
     firehose = FakeFirehose(iter(lambda: always, None))
     spool.put(tweet(b"a\n"))
     spool.flush(20)
-    delivery = Delivery(firehose, "stream", spool, never)
+    delivery = Delivery(cast("FirehoseClient", firehose), "stream", spool, never)
     delivery.start()
     assert not delivery.drain(time.monotonic() + 0.3)
     delivery.stop(60)

@@ -267,8 +267,12 @@ def attempted(intake: Intake) -> tuple[threading.Thread, list[Ended]]:
     return thread, ends
 
 
+def hold(x: ScriptedX) -> None:
+    x.done.wait(60)
+
+
 def test_stop_ends_a_silent_connection_at_once_and_for_good(x: ScriptedX, collected: Collected) -> None:
-    x.answers, x.ending = [HEAD], lambda _: x.done.wait(60) and None
+    x.answers, x.ending = [HEAD], lambda _: hold(x)
     thread, ends = attempted(collected.intake)
     while not collected.intake.connected:
         time.sleep(0.01)
@@ -304,7 +308,7 @@ def test_the_receiver_may_cut_the_connection_for_a_reason_of_its_own(
 
 def test_a_cut_ends_a_silent_connection_at_once_and_not_the_next(x: ScriptedX, collected: Collected) -> None:
     collected.intake.cut("too early to mean anything")
-    x.answers, x.ending = [HEAD], lambda _: x.done.wait(60) and None
+    x.answers, x.ending = [HEAD], lambda _: hold(x)
     thread, ends = attempted(collected.intake)
     while not collected.intake.connected:
         time.sleep(0.01)

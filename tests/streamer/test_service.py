@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import requests
@@ -26,6 +26,11 @@ from streamer.spool import Spool
 from tests.credentials import CONTROL, CREDENTIALS, written
 from tests.ports import free_ports
 from tests.streamer.support_firehose import DEAGGREGATING
+
+if TYPE_CHECKING:
+    from types_boto3_firehose import FirehoseClient
+
+    from include.x.budget import PostsLedger
 
 ROOT = Path(__file__).parents[2]
 
@@ -174,8 +179,8 @@ class Running:
             CREDENTIALS.x_bearer_token,
             "session-1",
             self.spool,
-            self.firehose,
-            self.ledger,
+            cast("FirehoseClient", self.firehose),
+            cast("PostsLedger", self.ledger),
             Options("127.0.0.1", 0, 0.2),
         )
         self.exit_status: int | None = None

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,10 @@ TOKEN = CREDENTIALS.x_bearer_token
 _HANGS_SECONDS = 500
 """A command that takes longer hangs; how long one takes is not what is tested."""
 BUCKET = "x-opinion-lake"
+
+
+def healthy(address: str) -> bool:
+    return requests.get(address, timeout=2).ok
 
 
 def until(met: Callable[[], Any], what: str, seconds: float = 60) -> Any:
@@ -62,7 +67,7 @@ class Clouds:
         }
 
     def client(self, service: str) -> Any:
-        return boto3.client(
+        return boto3.client(  # type: ignore[call-overload]
             service,
             endpoint_url=f"http://127.0.0.1:{self.aws_port}",
             region_name="us-east-1",
@@ -119,7 +124,7 @@ def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clouds]:
     try:
         for port in (clouds.x_port, clouds.aws_port):
             health = f"http://127.0.0.1:{port}/_local/health"
-            until(lambda health=health: requests.get(health, timeout=2).ok, health)
+            until(partial(healthy, health), health)
         prepared = clouds.run(
             *("local.aws.bootstrap", "--endpoint", f"http://127.0.0.1:{clouds.aws_port}"),
             *("--credentials", file, "--buffering-seconds", "1"),

@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 from moto import mock_aws
 from types_boto3_s3 import S3Client
 
+from include.labeling import model_io
 from include.labeling import prepare as preparing
-from include.labeling.prepare import Prepared
+from include.labeling.prepared import Prepared
 from include.lake import layout, storage
 from include.settings import Settings
 from include.window import Window
@@ -118,7 +119,7 @@ def rows(s3: S3Client, prepared: Prepared) -> list[dict[str, Any]]:
     return [
         row
         for shard in range(prepared.shards)
-        for row in preparing.read_shard(s3, SETTINGS, prepared, shard).to_pylist()
+        for row in model_io.read_shard(s3, SETTINGS, prepared, shard).to_pylist()
     ]
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from types_boto3_s3 import S3Client
 
 from include.audit import judgments, records
-from include.audit.draw import OTHER, Drawn, Plan, Urn
+from include.audit.draw import OTHER, Drawn, DrawPlan, Urn
 from include.audit.records import JudgmentError
 from include.audit.wave import PeriodError, Wave, requested
 from include.lake import layout, quality
@@ -30,7 +30,7 @@ from local import audit
 from tests.unit.support_hour import lake
 
 KEY = b"a key of the tests"
-PLAN = Plan(tweets=100, language_tweets=20, language_share=0.02, twice=0.2)
+PLAN = DrawPlan(tweets=100, language_tweets=20, language_share=0.02, twice=0.2)
 TOPICS = ("ukraine", "russia")
 HOUR = Window.parse("2026-11-20T05")
 WAVE = Wave.of(HOUR.start.date())
@@ -39,7 +39,9 @@ SETTINGS = Settings(bucket="lake", audit_tweets=300, audit_language_tweets=20)
 LATER = NOW + timedelta(hours=1)
 
 
-def drawn(languages: Mapping[str, int], plan: Plan = PLAN, key: bytes = KEY, first: int = 1) -> list[Drawn]:
+def drawn(
+    languages: Mapping[str, int], plan: DrawPlan = PLAN, key: bytes = KEY, first: int = 1
+) -> list[Drawn]:
     urn = Urn(key, plan)
     for language, count in languages.items():
         urn.add(language, range(first, first + count))
@@ -142,7 +144,7 @@ def test_every_tweet_is_as_likely_as_any_other() -> None:
     counts = Counter(
         each.tweet_id
         for key in range(2_000)
-        for each in drawn({"en": 50}, Plan(10, 10, 0.02, 0.2), key=b"%d" % key)
+        for each in drawn({"en": 50}, DrawPlan(10, 10, 0.02, 0.2), key=b"%d" % key)
     )
     assert all(abs(counts[number] - 400) < 4 * (2_000 * 0.2 * 0.8) ** 0.5 for number in range(1, 51))
 
@@ -226,7 +228,7 @@ def test_what_has_no_sentiment_and_hours_that_go_on_are_not_drawn(s3: S3Client) 
 def test_an_hour_whose_check_blocks_is_not_drawn(s3: S3Client) -> None:
     label(s3)
     label(s3, hour=HOUR.next, count=10)
-    quality.keep(s3, "lake", "labeled", HOUR, quality.Verdict(blocks=True), b"{}")
+    quality.keep(s3, "lake", "labeled", HOUR, quality.CheckResult(blocks=True), b"{}")
     found = draw(s3)
     assert (found.drawn["ukraine"], found.blocked_hours) == (10, 1)
 

@@ -23,8 +23,8 @@ def test_what_a_caller_configures_wins_and_the_rest_stays() -> None:
     plain = aws.client("athena").meta.config
     assert plain.retries == {"mode": "standard", "total_max_attempts": aws.ATTEMPTS}
     own = aws.client("athena", config=Config(retries={"total_max_attempts": 2})).meta.config
-    assert (own.retries["total_max_attempts"], own.connect_timeout) == (2, plain.connect_timeout)
-    assert firehose_client().meta.config.retries["total_max_attempts"] == 1
+    assert (vars(own)["retries"]["total_max_attempts"], own.connect_timeout) == (2, plain.connect_timeout)
+    assert vars(firehose_client().meta.config)["retries"]["total_max_attempts"] == 1
 
 
 def test_nobody_makes_a_client_of_another_configuration() -> None:

@@ -21,6 +21,7 @@ from airflow.configuration import retrieve_configuration_description
 
 from include.settings import Settings
 from local.endpoints import SERVICES, STAND_INS, Endpoints, write_containers_environment
+from local.proof.containers.pipeline import GUIDE, first_start
 from tests.credentials import CREDENTIALS
 
 ROOT = Path(__file__).parents[2]
@@ -125,6 +126,74 @@ def test_a_component_of_airflow_waits_for_what_it_needs_and_tells_its_health(com
     assert get_parser().parse_args(service["command"]).subcommand == component
 
 
+LASTING = {name: service for name, service in COMPOSE["services"].items() if name != "init"}
+
+
+def test_whoever_starts_slowly_is_not_given_up() -> None:
+    """A slow machine needs minutes: until then a failed check must not keep dependents from starting."""
+    starts = {
+        name: service["healthcheck"]["start_period"]
+        for name, service in COMPOSE["services"].items()
+        if "healthcheck" in service
+    }
+    for file in DOCKERFILES:
+        for instruction, words in instructions(file):
+            if instruction == "HEALTHCHECK":
+                starts[file] = next(w.partition("=")[2] for w in words if w.startswith("--start-period="))
+    assert starts.keys() >= {"postgres", *COMPONENTS, "docker/Dockerfile", "streamer/Dockerfile"}
+    assert {name: start for name, start in starts.items() if int(start.removesuffix("s")) < 600} == {}
+
+
+@pytest.mark.parametrize("service", COMPOSE["services"].values(), ids=COMPOSE["services"])
+def test_a_service_is_bounded_and_confined(service: dict[str, Any]) -> None:
+    assert service["mem_limit"]
+    assert service["logging"]["options"].keys() >= {"max-size", "max-file"}
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["read_only"]
+    assert service["tmpfs"][0].split(":")[0] == "/tmp"
+    # The server of PostgreSQL gives its folders to its user, and becomes it.
+    assert ("cap_add" in service) == service["image"].startswith("postgres")
+
+
+def test_postgres_is_healthy_once_others_can_reach_it() -> None:
+    """The server that makes the database on the first start listens on a socket alone."""
+    check = COMPOSE["services"]["postgres"]["healthcheck"]["test"]
+    assert check[check.index("--host") + 1] == "127.0.0.1"
+
+
+def test_every_lasting_service_is_restarted() -> None:
+    assert {service["restart"] for service in LASTING.values()} == {"unless-stopped"}
+    assert COMPOSE["services"]["init"]["restart"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "target"), [("docker/Dockerfile", "stand-ins"), ("streamer/Dockerfile", None)]
+)
+def test_an_image_ends_as_a_user_of_its_own(dockerfile: str, target: str | None) -> None:
+    users = [words[0] for name, words in stage(dockerfile, target) if name == "USER"]
+    assert users[-1] not in ("root", "0")
+
+
+def test_airflow_writes_its_defaults_where_no_image_and_no_volume_keeps_them() -> None:
+    """They hold generated keys, and the home is read-only."""
+    for name in ("init", *COMPONENTS):
+        service = COMPOSE["services"][name]
+        assert Path(service["environment"]["AIRFLOW_CONFIG"]).parent == Path(service["tmpfs"][0])
+
+
+def test_the_documented_first_start_is_made_of_commands_that_exist() -> None:
+    commands = [shlex.split(command) for command in first_start(GUIDE.read_text())]
+    assert commands[0] == ["docker", "compose", "up", "--build", "--detach"]
+    for program, subcommand, action, service, airflow, *arguments in commands[1:]:
+        assert (program, subcommand, action, airflow) == ("docker", "compose", "exec", "airflow")
+        assert service in COMPONENTS
+        assert get_parser().parse_args(arguments).subcommand in ("unpause", "trigger")
+    # The compose file tells the same.
+    told = (ROOT / "docker-compose.yaml").read_text()
+    assert [c for c in first_start(GUIDE.read_text()) if f"#   {c}\n" not in told] == []
+
+
 def test_a_health_check_asks_what_the_component_answers() -> None:
     checks = {name: COMPOSE["services"][name]["healthcheck"]["test"][-1] for name in COMPONENTS}
     port = OPTIONS["scheduler"]["options"]["scheduler_health_check_server_port"]["default"]
@@ -137,6 +206,8 @@ def test_a_health_check_asks_what_the_component_answers() -> None:
 
 def test_every_option_of_airflow_exists_and_only_secrets_come_from_a_command() -> None:
     for name in COMPOSE["x-airflow"]["environment"]:
+        if name == "AIRFLOW_CONFIG":
+            continue
         _, section, key = name.lower().split("__")
         option = OPTIONS[section]["options"][key.removesuffix("_cmd")]
         assert option.get("sensitive", False) or not key.endswith("_cmd")

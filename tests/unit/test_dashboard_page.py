@@ -239,7 +239,7 @@ def test_an_empty_lake_is_a_page_without_figures(definition: Definition) -> None
 def test_it_is_as_of_the_last_hour_that_has_labels(definition: Definition, over_time: Dashboard) -> None:
     later = HOUR + timedelta(hours=1)
     opinion = table(definition, row(positive=1), row(hour=later, lang="", gap=1, verdict="in progress"))
-    known = dict.fromkeys(definition.data_sets["coverage"].columns, 0)
+    known: dict[str, Any] = dict.fromkeys(definition.data_sets["coverage"].columns, 0)
     known |= {"topic": "football", "verdict": "in progress", "dt": "2026-11-22"}
     coverage = [{**known, "hour": HOUR, "labeled": 1}, {**known, "hour": later, "raw": 3}]
     tables = {

@@ -164,7 +164,9 @@ def test_a_stream_without_buffering_hints_is_refused(
 ) -> None:
     s3, firehose = aws
     land(s3, END + seconds(90), END + seconds(30))
-    answer = {"DeliveryStreamDescription": {"Destinations": [{"RedshiftDestinationDescription": {}}]}}
+    answer: dict[str, Any] = {
+        "DeliveryStreamDescription": {"Destinations": [{"RedshiftDestinationDescription": {}}]}
+    }
     monkeypatch.setattr(firehose, "describe_delivery_stream", lambda **_: answer)
     with pytest.raises(DeliveryError, match="buffering"):
         DeliveryWatch(s3, firehose, SETTINGS, WINDOW).look(END + seconds(600))

@@ -214,7 +214,7 @@ def _of_type(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, template in TEMPLATES.items():
         for resource, definition in template.resources.items():
             if definition["Type"] == kind:
-                yield f"{name}.{resource}", definition
+                yield f"{name}.{resource}", dict(definition)
 
 
 def test_logs_are_encrypted_end_and_outlive_their_stack() -> None:

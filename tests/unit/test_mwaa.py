@@ -100,8 +100,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
     base = Path(sys.base_prefix) / "bin" / "python3.12"
     subprocess.run([base, "-m", "venv", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
-    install = [
-        python,
+    install: list[str] = [
+        str(python),
         "-m",
         "pip",
         "install",
@@ -109,9 +109,9 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
         "--no-compile",
         "--disable-pip-version-check",
         "-r",
-        requirements,
+        str(requirements),
     ]
-    pins = [word for name in lock.GIVEN for word in ("--constraint", ROOT / "locks" / name)]
+    pins = [word for name in lock.GIVEN for word in ("--constraint", str(ROOT / "locks" / name))]
     done = subprocess.run([*install, *pins], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return Deployed(folder, python)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.labeling.prepare import compose_sentiment_input
+from include.labeling.model_io import compose_sentiment_input
 from tests.unit import support_hour as hour
 from tests.unit.support_hour import SETTINGS, tweet, tweet_id
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -45,7 +46,7 @@ def gap(window: Window, state: GapState = GapState.OPEN, approved: bool = False)
     return Gap(stretch, state, deadline(stretch), approved)
 
 
-def outage(window: Window, **options: bool) -> CoverageRow:
+def outage(window: Window, **options: Any) -> CoverageRow:
     return replace(COMPLETE, window=window, verdict=Verdict.OUTAGE, gaps=(gap(window, **options),))
 
 

@@ -10,6 +10,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from types_boto3_s3 import S3Client
 
-from include.labeling import payload, prepare
+from include.labeling import model_io, payload, prepare, slices
 from include.labeling.payload import Pseudonyms
-from include.labeling.prepare import Prepared
+from include.labeling.prepared import Prepared
 from include.lake import layout, storage
 from include.window import Window
 from tests.unit import support_hour as hour
 from tests.unit.support_hour import BUCKET, KEY, SETTINGS, TOPICS, WINDOW, line, tweet, tweet_id
+
+
+def translated(text: str, entry: dict[str, Any]) -> dict[str, Any]:
+    return {"id": entry["id"], "translated_text": text}
 
 
 @pytest.fixture(scope="module")
@@ -433,7 +438,7 @@ def test_the_sentiment_input_holds_the_translation_where_there_is_one(s3: S3Clie
         return known.get(entry["lang"])
 
     output = hour.answer(s3, prepared.translation_input, "translated", translator)
-    composed = prepare.compose_sentiment_input(s3, SETTINGS, prepared, output)
+    composed = model_io.compose_sentiment_input(s3, SETTINGS, prepared, output)
     assert [(entry["text"], entry["lang"]) for entry in hour.json_lines_under(s3, composed)] == [
         (f"text of {tweet_id(1)}", "en"),
         ("in English", "en"),
@@ -447,14 +452,14 @@ def test_the_sentiment_inputs_prefix_says_what_is_in_it(s3: S3Client) -> None:
     prepared = hour.prepare(s3)
 
     def composed(output: str | None) -> str:
-        return prepare.compose_sentiment_input(s3, SETTINGS, prepared, output)
+        return model_io.compose_sentiment_input(s3, SETTINGS, prepared, output)
 
     outputs = [
         hour.answer(
             s3,
             prepared.translation_input,
             name,
-            lambda entry, text=text: {"id": entry["id"], "translated_text": text},
+            partial(translated, text),
         )
         for name, text in (("a", "one"), ("b", "one"), ("c", "two"))
     ]
@@ -531,7 +536,7 @@ def test_nothing_vanishes(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "_BYTES_A_SLICE", slice_bytes)
-        patch.setattr(prepare, "_BATCH", 7)
+        patch.setattr(slices, "_BATCH", 7)
         place(s3, lines, objects)
         prepared = hour.prepare(s3)
         accepted = hour.rows(s3, prepared)
@@ -562,7 +567,7 @@ def test_the_order_of_objects_and_duplicates_change_nothing(
     with pytest.MonkeyPatch.context() as patch:
         place(s3, lines, 1)
         first = contents(s3, hour.prepare(s3))
-        patch.setattr(prepare, "_BATCH", 5)
+        patch.setattr(slices, "_BATCH", 5)
         place(s3, shuffled, 2)
         assert contents(s3, hour.prepare(s3)) == first
 

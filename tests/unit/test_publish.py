@@ -21,7 +21,8 @@ from include.coverage import evidence
 from include.labeling import prepare as preparing
 from include.labeling import publish as publishing
 from include.labeling.jobs import LONGEST_INPUT_LINE
-from include.labeling.prepare import Prepared, compose_sentiment_input
+from include.labeling.model_io import compose_sentiment_input
+from include.labeling.prepared import Prepared
 from include.labeling.publish import Published, publish
 from include.lake import layout, storage
 from include.lake.schemas import LABELED

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from types_boto3_s3 import S3Client
 
-from include.labeling.prepare import Prepared, compose_sentiment_input
+from include.labeling.model_io import compose_sentiment_input
+from include.labeling.prepared import Prepared
 from include.labeling.publish import publish
 from include.lake import layout, quality, storage
 from include.lake.schemas import LABELED

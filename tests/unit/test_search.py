@@ -445,7 +445,7 @@ def test_other_failures_of_x_are_not_swallowed(topics: Topics) -> None:
 @given(st.dictionaries(id_in_or_near, texts, max_size=100))
 def test_many_stretches_are_estimated_by_the_calls_of_one(posts: dict[int, str]) -> None:
     x = ArchiveX(posts)
-    counts = Counts(x, TOPICS, START, END)  # type: ignore[arg-type]
+    counts = Counts(x, TOPICS, START, END)
     step = (END - START) / 4
     quarters = [counts.of("ukraine", START + step * place, START + step * (place + 1)) for place in range(4)]
     calls = len(x.counted)
@@ -459,4 +459,4 @@ def test_counts_are_read_by_their_new_name_and_by_the_old_one(total: str) -> Non
     x = ArchiveX({LOW: "ukraine", LOW + 6: "ukraine"})
     x.total = total
     assert count(x, TOPICS, "ukraine", START, END) == 2
-    assert Counts(x, TOPICS, START, END).of("ukraine", START, END) == 2  # type: ignore[arg-type]
+    assert Counts(x, TOPICS, START, END).of("ukraine", START, END) == 2

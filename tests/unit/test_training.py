@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from include.lake import layout
 from include.training import hours, wheel
 from include.training.decision import decide_promotion
+from include.training.errors import StateError
 from include.training.metrics import scores
 from include.training.parameters import ParameterError, Parameters
 from include.window import Window
@@ -83,13 +84,13 @@ class TestHours:
 
     def test_the_digest_is_that_of_the_state_whatever_its_order(self) -> None:
         one = hours.Synced({"a/2026-11-20T05": "1", "b/2026-11-20T05": "2"})
-        assert one.digest == hours.Synced(dict(reversed(one.hours.items()))).digest
+        assert one.digest == hours.Synced(dict(reversed(list(one.hours.items())))).digest
         assert one.digest != hours.Synced({**one.hours, "b/2026-11-20T05": "3"}).digest
 
     def test_notes_are_read_as_they_were_written(self) -> None:
         with lake() as s3:
             assert hours.find_synced(s3, BUCKET) is None
-            with pytest.raises(hours.StateError, match="run the step sync first"):
+            with pytest.raises(StateError, match="run the step sync first"):
                 hours.read_synced(s3, BUCKET)
             synced = hours.Synced({"ukraine/2026-11-20T05": '"e"'})
             hours.write_synced(s3, BUCKET, synced)
@@ -97,7 +98,7 @@ class TestHours:
             predicted = hours.Predicted("a.b.c", 3, synced.hours, {"ukraine/2026-11-20T05": [1, 2, 3]})
             hours.write_predicted(s3, BUCKET, predicted)
             assert hours.read_predicted(s3, BUCKET) == predicted
-            with pytest.raises(hours.StateError, match="gate has never ended"):
+            with pytest.raises(StateError, match="gate has never ended"):
                 hours.read_outcome(s3, BUCKET, "gate")
 
 

@@ -1,0 +1,173 @@
+"""What the models are asked about an hour, and what they have answered.
+
+One JSON line a tweet, in files that are numbered as the hour's shards: ``NNN.jsonl``; SageMaker writes the
+answers to ``NNN.jsonl.out``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Set
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from include.labeling.jobs import LONGEST_INPUT_LINE
+from include.labeling.prepared import Prepared
+from include.lake import storage
+from include.lake.schemas import UNNAMED_LANGUAGES
+from include.settings import Settings
+from include.x.text import loads
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+logger = logging.getLogger(__name__)
+
+NOT_TRANSLATED = UNNAMED_LANGUAGES | {"en"}
+"""Of a tweet in one of these languages no translation is asked."""
+
+ASKED = ["tweet_id", "text", "lang"]
+"""What a model is asked of a tweet."""
+
+_TWEET_ID = re.compile(r"[0-9]{1,19}")
+
+
+def compose_sentiment_input(
+    s3: S3Client, settings: Settings, prepared: Prepared, translation_output: str | None
+) -> str:
+    """Writes the sentiment job's input and gives its key prefix.
+
+    One JSON line per accepted tweet in a named language: the translation where ``translation_output`` (a key
+    prefix or S3 address) holds one, then with ``lang`` "en", else the original. The prefix carries the digest
+    of the lines, so that the same text gives the same job.
+    """
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory(prefix="compose-") as folder:
+        files = []
+        for shard in range(prepared.shards):
+            table = _asked(s3, settings, prepared, shard)
+            translations = read_translations(s3, settings, shard, table, translation_output)
+            body = model_input(table, UNNAMED_LANGUAGES, translations)
+            if body:
+                digest.update(body)
+                path = Path(folder, f"{shard:03}.jsonl")
+                path.write_bytes(body)
+                files.append(path)
+        prefix = f"{prepared.model_prefix}sentiment/input-{digest.hexdigest()[:16]}/"
+        for path in files:
+            storage.put(s3, settings.bucket, prefix + path.name, path)
+    return prefix
+
+
+def read_shard(
+    s3: S3Client, settings: Settings, prepared: Prepared, shard: int, columns: list[str] | None = None
+) -> pa.Table:
+    """The accepted tweets of one shard, sorted by id; raises `storage.ObjectMissingError` once expired."""
+    return _read_table(s3, settings.bucket, prepared.rows_key(shard), columns)
+
+
+def _asked(s3: S3Client, settings: Settings, prepared: Prepared, shard: int) -> pa.Table:
+    """What models are asked of one shard, by id: also of tweets that were edited later.
+
+    So the question, and with it the job that was paid for, stays the same when an edit becomes known.
+    """
+    table = read_shard(s3, settings, prepared, shard, ASKED)
+    if shard not in prepared.shards_with_edits:
+        return table
+    edited = _read_table(s3, settings.bucket, prepared.edited_key(shard), ASKED)
+    return pa.concat_tables([table, edited]).sort_by("tweet_id")
+
+
+def _read_table(s3: S3Client, bucket: str, key: str, columns: list[str] | None) -> pa.Table:
+    body = storage.read(s3, bucket, key)
+    # Not `pq.read_table`: that one loads pyarrow's dataset and file system modules, 100 MiB of them.
+    return pq.ParquetFile(pa.BufferReader(body)).read(columns)
+
+
+def read_answers(
+    s3: S3Client,
+    settings: Settings,
+    shard: int,
+    table: pa.Table,
+    output: str | None,
+    left_out: Set[str] = UNNAMED_LANGUAGES,
+) -> Iterator[dict[str, Any]]:
+    """The model's answers for one shard with the rows ``table``: the JSON objects of ``NNN.jsonl.out``.
+
+    ``output`` is a key prefix or an S3 address, None where the stage was skipped; nothing was asked about
+    tweets in the languages ``left_out``. What is no JSON object is skipped and counted in the log: the tweets
+    that it may have been about show up as unanswered. Raises `storage.ObjectMissingError` where something was
+    asked and the answers are not there: they expire.
+    """
+    if output is None or not is_asked(table.column("lang"), left_out).any():
+        return
+    bucket, prefix = storage.split_address(output) if "://" in output else (settings.bucket, output)
+    key = f"{prefix.rstrip('/')}/{shard:03}.jsonl.out"
+    unreadable = 0
+    for line in storage.read_lines(s3, bucket, key):
+        try:
+            answer = loads(line)
+        except ValueError:
+            unreadable += 1
+            continue
+        if isinstance(answer, dict) and _TWEET_ID.fullmatch(str(answer.get("id"))):
+            yield answer
+        else:
+            unreadable += 1
+    if unreadable:
+        logger.warning("unreadable answers key=%s lines=%d", key, unreadable)
+
+
+def read_translations(
+    s3: S3Client, settings: Settings, shard: int, table: pa.Table, output: str | None
+) -> dict[str, str]:
+    """The translations of one shard by tweet id, without the failed ones; raises as `read_answers`.
+
+    One that the next model could not be asked about, for its length, counts as failed.
+    """
+    return {
+        answer["id"]: answer["translated_text"]
+        for answer in read_answers(s3, settings, shard, table, output, NOT_TRANSLATED)
+        if isinstance(answer.get("translated_text"), str)
+        and answer["translated_text"]
+        and fits(answer["id"], answer["translated_text"], "en")
+    }
+
+
+def is_asked(lang: pa.ChunkedArray, left_out: Set[str] = UNNAMED_LANGUAGES) -> Any:
+    """For each tweet whether a model is asked about it, by its language, as a NumPy array of booleans."""
+    unasked = pc.is_in(lang.fill_null(""), value_set=pa.array(sorted(left_out), pa.string()))
+    return ~unasked.to_numpy()
+
+
+def model_input(table: pa.Table, left_out: Set[str], translations: Mapping[str, str]) -> bytearray:
+    """JSON Lines for a model: the tweets whose language is known and none of ``left_out``.
+
+    They go straight into one buffer: each line by itself would hold on to the serializer's larger one.
+    """
+    body = bytearray()
+    columns = (table.column(name).to_pylist() for name in ("tweet_id", "text", "lang"))
+    for tweet_id, text, lang in zip(*columns, strict=True):
+        if lang is not None and lang not in left_out:
+            translation = translations.get(str(tweet_id))
+            body += _line(tweet_id, translation, "en") if translation else _line(tweet_id, text, lang)
+    return body
+
+
+def _line(tweet_id: int | str, text: str, lang: str) -> bytes:
+    """What a model is asked about one tweet."""
+    return orjson.dumps({"id": str(tweet_id), "text": text, "lang": lang}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def fits(tweet_id: int | str, text: str, lang: str) -> bool:
+    """Whether a model can be asked about a tweet at all."""
+    # A character takes at most 12 bytes of JSON, so that most texts need no look.
+    return len(text) < LONGEST_INPUT_LINE // 16 or len(_line(tweet_id, text, lang)) <= LONGEST_INPUT_LINE

@@ -1,0 +1,82 @@
+"""What the preparation of an hour has made: counts, and where its objects lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from include.window import Window
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare.prepare` made of an hour; counts and keys only, so it may pass through XCom.
+
+    For every topic ``raw[topic] == accepted[topic] + sum(quarantined[topic].values())``: distinct ids.
+    """
+
+    window: Window
+    manifest: str
+    """SHA-256 over the keys and ETags of the raw objects, and of those that name edited posts."""
+    listed_at: datetime
+    """S3's own time when the objects were listed."""
+    objects: int
+    """Objects read."""
+    edits: str
+    """The digest of the objects that name edited posts; empty where there are none."""
+    prefix: str
+    """Key prefix of what was made of these objects, ending in a slash."""
+    model_prefix: str
+    """Key prefix of what models are asked: made of the raw objects alone, so an edit asks no model again."""
+    shards: int
+    """Objects ``rows/000.parquet`` and following."""
+    shards_with_edits: list[int] = field(default_factory=list)
+    """Those beside which ``edited/NNN.parquet`` holds tweets that models are asked about in vain."""
+    raw: dict[str, int] = field(default_factory=dict)
+    accepted: dict[str, int] = field(default_factory=dict)
+    quarantined: dict[str, dict[str, int]] = field(default_factory=dict)
+    lines_without_id: dict[str, int] = field(default_factory=dict)
+    duplicates: dict[str, int] = field(default_factory=dict)
+    """Lines beyond the first of an id."""
+    to_translate: int = 0
+    """Accepted tweets in a named language other than English; with 0 there is no translation input."""
+    to_label: int = 0
+    """Accepted tweets in a named language; with 0 there is no sentiment input."""
+
+    @property
+    def translation_input(self) -> str:
+        """Key prefix of the translation job's input."""
+        return f"{self.model_prefix}translation/input/"
+
+    def rows_key(self, shard: int) -> str:
+        """The accepted tweets of one shard."""
+        return f"{self.prefix}rows/{shard:03}.parquet"
+
+    def edited_key(self, shard: int) -> str:
+        """The tweets of one shard that were edited later."""
+        return f"{self.prefix}edited/{shard:03}.parquet"
+
+    def edits_key(self, window: Window) -> str:
+        """The posts of the hour before or after that were edited later."""
+        return f"{self.prefix}edits/{window.label}.json"
+
+    def quarantine_key(self, topic: str) -> str:
+        """What was rejected of one topic."""
+        return f"{self.prefix}quarantine/{topic}.json.gz"
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dict of JSON's types."""
+        return {**vars(self), "window": self.window.label, "listed_at": self.listed_at.isoformat()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Prepared:
+        """The inverse of `to_json`."""
+        return cls(
+            **{
+                **value,
+                "window": Window.parse(value["window"]),
+                "listed_at": datetime.fromisoformat(value["listed_at"]),
+            }
+        )

@@ -1,0 +1,34 @@
+"""Who may do what on the pages: what they may do with the DAG behind a page, under any auth manager.
+
+``AccessView.PLUGINS`` is no measure: FAB, Amazon MWAA's auth manager, gives it to Op and Admin only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.core_api.security import requires_access_dag
+from fastapi import Depends, HTTPException, Request
+
+
+def reads(dag_id: str | None = None) -> Any:
+    """The dependency of what is shown: the user may read that DAG, or any if None is named."""
+    return Depends(requires_access_dag("GET", param_dag_id=dag_id))
+
+
+def starts(dag_id: str) -> Any:
+    """The dependency of what changes something: the user may start runs of that DAG."""
+    return Depends(requires_access_dag("POST", DagAccessEntity.RUN, dag_id))
+
+
+def may_start(dag_id: str, request: Request, user: BaseUser) -> bool:
+    """Whether `starts` lets the user pass. It asks the metadata database: not for an event loop."""
+    try:
+        starts(dag_id).dependency(request, user)
+    except HTTPException as refused:
+        if refused.status_code != 403:
+            raise
+        return False
+    return True

@@ -1,0 +1,63 @@
+"""`make test`: lint and types, then the tests on two processes, and where their time went.
+
+A test that fails beside others is run once more, alone. One that then passes is flaky: it is named in the
+closing lines, with the report of its failure kept in `.run/tests/`, so that nobody takes it for sound.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FAILED = ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed"
+REPORTS = ROOT / ".run" / "tests"
+CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+ALONE = ("--last-failed", "--last-failed-no-failures", "none")
+MOST = 10
+"""More failures than this are no accident of timing: they are not tried again."""
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Exit status of the whole: 0 if all is sound or flaky, else that of the first part that failed."""
+    for check in CHECKS:
+        if status := _run(*check):
+            return status
+    FAILED.unlink(missing_ok=True)
+    status = _tests("side-by-side", *SIDE_BY_SIDE, *arguments)
+    if status != 1:
+        return status
+    failed = _failed()
+    if not 0 < len(failed) <= MOST:
+        return status
+    print(f"\n{len(failed)} failed beside the other process; once more, alone:", flush=True)
+    status = _tests("alone", *ALONE)
+    flaky = failed - _failed()
+    for test in sorted(flaky):
+        print(f"FLAKY {test}")
+    if flaky:
+        print(
+            f"{len(flaky)} tests failed and then passed alone. Find what they depend on and fix it; the first"
+            f" failure is in {(REPORTS / 'side-by-side.xml').relative_to(ROOT)}."
+        )
+    return status
+
+
+def _run(*command: str) -> int:
+    return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode
+
+
+def _tests(name: str, *options: str) -> int:
+    return _run("pytest", f"--junit-xml={REPORTS / name}.xml", *options)
+
+
+def _failed() -> set[str]:
+    return set(json.loads(FAILED.read_text())) if FAILED.exists() else set()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
