@@ -16,13 +16,16 @@ from typing import Any
 
 import pytest
 import yaml
+from airflow.api_fastapi.core_api.datamodels.monitor import HealthInfoResponse
 from airflow.cli.cli_parser import get_parser
 from airflow.configuration import retrieve_configuration_description
 
 from include.settings import Settings
+from local import artifacts
 from local.endpoints import SERVICES, STAND_INS, Endpoints, write_containers_environment
 from local.proof.containers.pipeline import GUIDE, first_start
 from tests.credentials import CREDENTIALS
+from tools import setup
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
@@ -194,14 +197,40 @@ def test_the_documented_first_start_is_made_of_commands_that_exist() -> None:
     assert [c for c in first_start(GUIDE.read_text()) if f"#   {c}\n" not in told] == []
 
 
-def test_a_health_check_asks_what_the_component_answers() -> None:
-    checks = {name: COMPOSE["services"][name]["healthcheck"]["test"][-1] for name in COMPONENTS}
+def test_the_scheduler_is_asked_where_it_answers() -> None:
     port = OPTIONS["scheduler"]["options"]["scheduler_health_check_server_port"]["default"]
-    assert checks["scheduler"] == f"http://localhost:{port}/health"
-    for name in ("dag-processor", "triggerer"):
-        program, *arguments = shlex.split(checks[name])
-        assert program == "airflow"
-        assert get_parser().parse_args(arguments).job_type
+    check = COMPOSE["services"]["scheduler"]["healthcheck"]["test"]
+    assert check[-1] == f"http://localhost:{port}/health"
+
+
+@pytest.mark.parametrize(
+    ("service", "status", "healthy"),
+    [
+        ("dag-processor", "healthy", True),
+        ("triggerer", "healthy", True),
+        ("dag-processor", "unhealthy", False),
+        ("triggerer", "unhealthy", False),
+        ("triggerer", None, False),
+    ],
+)
+def test_the_others_are_as_healthy_as_the_api_server_says(
+    tmp_path: Path, service: str, status: str | None, healthy: bool
+) -> None:
+    names = ("scheduler", "triggerer", "dag_processor")
+    each: dict[str, dict[str, str | None]] = {
+        name: {"status": "healthy", f"latest_{name}_heartbeat": "2026-01-01T00:00:00+00:00"} for name in names
+    }
+    each[service.replace("-", "_")]["status"] = status
+    whole = {"metadatabase": {"status": "healthy"}, **each}
+    answer = HealthInfoResponse.model_validate(whole).model_dump_json()
+    curl = tmp_path / "curl"
+    curl.write_text(f"#!/bin/sh\nwhile [ $# -gt 1 ]; do shift; done\necho \"$1\" >&2\necho '{answer}'\n")
+    curl.chmod(0o755)
+    check = COMPOSE["services"][service]["healthcheck"]["test"]
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", check], env=env, capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "http://api-server:8080/api/v2/monitor/health"
+    assert (done.returncode == 0) is healthy
 
 
 def test_every_option_of_airflow_exists_and_only_secrets_come_from_a_command() -> None:
@@ -253,6 +282,15 @@ def test_an_image_holds_all_that_its_command_imports(
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_set_up_of_an_image_is_given_just_what_it_reads() -> None:
+    """Whatever else were copied before would have 2 GB downloaded anew when it is edited."""
+    whole = stage("docker/Dockerfile", "stand-ins")
+    run = next(at for at, (name, words) in enumerate(whole) if name == "RUN" and "tools/setup.py" in words)
+    read = {setup.LOCK, setup.ML_LOCK, setup.UV_LOCK, artifacts.LOCK, Path(setup.__file__)}
+    read |= {Path(artifacts.__file__), Path(artifacts.__file__).with_name("__init__.py")}
+    assert {ROOT / source for source, _ in copies(whole[:run])} == read
 
 
 def test_the_image_of_airflow_holds_dags_plugins_and_what_they_import() -> None:

@@ -23,6 +23,7 @@ from local.processes import Process, ProcessError, Processes, end_leftovers
 PROGRAMS = ("dockerd", "slirp4netns", "mmdebstrap", "unshare", "setpriv", "iptables")
 """What the private engine and its base images are made with."""
 _PACKAGES = "docker.io slirp4netns mmdebstrap iptables"
+_PREFIX = "x-opinion-engine-"
 _DNS = "10.0.2.3"
 """The name server that slirp4netns gives to its namespace."""
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -126,23 +127,25 @@ def _private(folder: Path, environment: Mapping[str, str]) -> Iterator[Engine]:
     folder.mkdir(parents=True, exist_ok=True)
     registry = folder / "processes.json"
     end_leftovers(registry)
-    # The address of a socket has 107 bytes at most, and a checkout may lie deep.
-    with tempfile.TemporaryDirectory(prefix="x-opinion-") as short:
-        socket, group = Path(short) / "docker.sock", Path(short).name
+    _remove_cgroups(f"{_PREFIX}*")
+    with contextlib.ExitStack() as ending:
+        # The address of a socket has 107 bytes at most, and a checkout may lie deep.
+        short = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix=_PREFIX)))
+        socket = short / "docker.sock"
         started = Engine(private=True, environment={**environment, "DOCKER_HOST": f"unix://{socket}"})
-        with Processes(folder / "logs", registry, _STOP_SECONDS) as processes:
-            try:
-                daemon = processes.start("dockerd", _daemon(folder / "images", socket, group), environment)
-                namespace = Path(f"/proc/{daemon.popen.pid}/ns/net")
-                daemon.wait_until(lambda: not namespace.samefile("/proc/self/ns/net"), _READY_SECONDS)
-                way_out = _start_way_out(processes, daemon, environment)
-                daemon.wait_until(lambda: _answers(started.environment), _READY_SECONDS)
-                way_out.check()
-            except ProcessError as error:
-                raise EngineError(f"The private engine did not start: {error}.") from error
-            with _inside(namespace):
-                yield started
-        _remove_cgroups(group)
+        ending.callback(_remove_cgroups, short.name)
+        processes = ending.enter_context(Processes(folder / "logs", registry, _STOP_SECONDS))
+        try:
+            daemon = processes.start("dockerd", _daemon(folder / "images", socket, short.name), environment)
+            namespace = Path(f"/proc/{daemon.popen.pid}/ns/net")
+            daemon.wait_until(lambda: not namespace.samefile("/proc/self/ns/net"), _READY_SECONDS)
+            way_out = _start_way_out(processes, daemon, environment)
+            daemon.wait_until(lambda: _answers(started.environment), _READY_SECONDS)
+            way_out.check()
+        except ProcessError as error:
+            raise EngineError(f"The private engine did not start: {error}.") from error
+        ending.enter_context(_inside(namespace))
+        yield started
 
 
 def _daemon(images: Path, socket: Path, group: str) -> list[str]:
@@ -177,15 +180,25 @@ def _inside(namespace: Path) -> Iterator[None]:
         os.close(before)
 
 
-def _remove_cgroups(group: str) -> None:
-    """Removes the engine's control groups, which outlive their processes."""
-    for top in (*_CGROUPS.glob(f"*/{group}"), _CGROUPS / group):
-        if top.is_dir():
-            for found in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
+def _remove_cgroups(name: str) -> None:
+    """Removes the control groups of ended engines: they outlive their processes."""
+    for top in (*_CGROUPS.glob(f"*/{name}"), *_CGROUPS.glob(name)):
+        for found in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
+            with contextlib.suppress(OSError):
                 found.rmdir()
+        # Whoever still runs in it keeps it.
+        with contextlib.suppress(OSError):
             top.rmdir()
 
 
 def end_on_sigterm() -> None:
-    """Has SIGTERM end the program as Ctrl-C does: so that what was started is ended."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    """Has SIGTERM end the program as Ctrl-C does: so that what was started is ended.
+
+    Ctrl-C too is handled anew: a program started in a shell's background ignores it.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
