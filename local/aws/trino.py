@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -124,6 +125,8 @@ hive.table-statistics-enabled=false
 hive.collect-column-statistics-on-write=false
 """
 _STOP_SECONDS = 4.0
+_READY_SECONDS = 1200.0
+"""Whoever has started it gives it up far earlier where it does not work on; a slow machine takes minutes."""
 
 
 _WARM_UP = (
@@ -204,7 +207,7 @@ class Trino:
                 f"Trino ended with status {self._process.returncode} ({last}); {self.log} has the rest."
             )
 
-    def wait_until_ready(self, seconds: float = 120.0) -> None:
+    def wait_until_ready(self, seconds: float = _READY_SECONDS) -> None:
         """Returns once `is_ready`; raises `TrinoError` if that takes longer or the server ends."""
         deadline = time.monotonic() + seconds
         while not is_ready(self.url, self._credentials):
@@ -326,7 +329,8 @@ class ClassCacheBuilder:
     """Makes the class cache at idle priority: a second Trino starts, answers once and writes it as it ends.
 
     Call `step` now and then until it returns False; `close` gives up what is unfinished. A cache that is
-    there already, or that another process is making, is left alone.
+    there already, or that another process is making, is left alone; none is made where its folder is not to
+    be written to.
     """
 
     def __init__(self, home: Path) -> None:
@@ -374,7 +378,15 @@ class ClassCacheBuilder:
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
-        with (self._cache.parent / "trino-classes.lock").open("w") as handle:
+        try:
+            handle = (self._cache.parent / "trino-classes.lock").open("w")
+        except OSError as error:
+            # An image that is read-only, say: Trino then starts without, as it has done now.
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            yield False
+            return
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

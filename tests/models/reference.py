@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import erf
+from scipy.special import erf  # type: ignore[import-untyped]
 
 from tools.models.checkpoints import read_tensors
 from tools.models.marian import sinusoids
 
-type Floats = npt.NDArray[np.float32]
+type Floats = npt.NDArray[Any]
 
 
 class Reference:
@@ -84,11 +84,11 @@ class Marian(Reference):
         return state
 
     def _attention(self, name: str, state: Floats, other: Floats, heads: int, causal: bool) -> Floats:
-        parts = (
+        query, key, value = (
             self.linear(of, f"{name}.{own}_proj")
             for own, of in zip("qkv", (state, other, other), strict=True)
         )
-        attended = self.attend(*parts, heads, causal)
+        attended = self.attend(query, key, value, heads, causal)
         return self.norm(state + self.linear(attended, f"{name}.out_proj"), f"{name}_layer_norm")
 
 
@@ -106,8 +106,10 @@ class Roberta(Reference):
         state = self.norm(state, f"{embeddings}.LayerNorm")
         for number in range(self.config["num_hidden_layers"]):
             layer = f"roberta.encoder.layer.{number}"
-            parts = (self.linear(state, f"{layer}.attention.self.{own}") for own in ("query", "key", "value"))
-            attended = self.attend(*parts, self.config["num_attention_heads"])
+            query, key, value = (
+                self.linear(state, f"{layer}.attention.self.{own}") for own in ("query", "key", "value")
+            )
+            attended = self.attend(query, key, value, self.config["num_attention_heads"])
             attended = self.linear(attended, f"{layer}.attention.output.dense")
             state = self.norm(state + attended, f"{layer}.attention.output.LayerNorm")
             inner = self.linear(state, f"{layer}.intermediate.dense")

@@ -119,7 +119,9 @@ def torch_pickle(value: Any, legacy: bool) -> bytes:
     """What torch.save pickles, without torch: global names are written by hand."""
     buffer = io.BytesIO()
 
-    class Pickler(pickle._Pickler):  # type: ignore[misc, name-defined]
+    base: Any = getattr(pickle, "_Pickler")  # noqa: B009 - the one in Python, which the stubs leave out
+
+    class Pickler(base):
         def persistent_id(self, obj: Any) -> Any:
             if not isinstance(obj, Storage):
                 return None

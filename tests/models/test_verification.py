@@ -6,15 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
+import yaml
 
 from tools.models import recipes, verification
 from tools.models.errors import PackError
 from tools.models.recipes import LABELS
+from tools.models.serving import Served
 
 type Record = Mapping[str, str]
 
 
-class Stub:
+class Stub(Served):
     """Stands for a served model: answers each record by a function."""
 
     def __init__(self, answer: Callable[[Record], dict[str, Any]]) -> None:
@@ -26,7 +28,7 @@ class Stub:
 
 def truth() -> dict[str, str]:
     """The label of each sentence beyond doubt."""
-    texts = verification.yaml.safe_load(verification.TEXTS.read_bytes())
+    texts = yaml.safe_load(verification.TEXTS.read_bytes())
     return {
         sentence: label
         for by_label in texts["doubtless"].values()
@@ -108,7 +110,7 @@ def test_a_translator_that_answers_an_error_is_found() -> None:
 
 
 def test_every_language_of_the_recipes_has_sentences_to_verify_it_with() -> None:
-    texts = verification.yaml.safe_load(verification.TEXTS.read_bytes())
+    texts = yaml.safe_load(verification.TEXTS.read_bytes())
     translated = texts["doubtless"].keys() | texts["translated"].keys()
     assert set(recipes.of("opus-mt").languages) <= translated
     for recipe in recipes.read().values():
