@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from include.settings import Settings
 from local.aws import firehose
 from local.aws.bootstrap import TEMPLATE, Template, TemplateError, bootstrap
+from local.aws.firehose_faults import FAULTS
 from tests.credentials import CREDENTIALS
 from tests.local.support_aws import LocalAws
 
@@ -299,8 +300,12 @@ def test_more_than_500_partitions_at_once_go_to_the_error_prefix(
 @pytest.fixture
 def manner() -> Iterator[Callable[[str], None]]:
     """Switches on what Firehose may or may not do."""
-    yield lambda kind: firehose.FAULTS.add([{"kind": kind, "seconds": 600}]) and None
-    firehose.FAULTS.clear(None)
+
+    def switch_on(kind: str) -> None:
+        FAULTS.add([{"kind": kind, "seconds": 600}])
+
+    yield switch_on
+    FAULTS.clear(None)
 
 
 def placed(folder: Path) -> dict[str, list[bytes]]:

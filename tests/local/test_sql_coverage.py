@@ -259,9 +259,9 @@ def test_an_hour_of_which_the_streamer_kept_every_tweet_out_of_raw_overlaps_in_b
     reader = stream.Reader(stream.RuleSet(identity, load(lake.settings.topics_file)))
     tweet = payload(tweet_id(1), tags=TOPICS)
     del tweet["ingest"]
-    refused = reader.read(json.dumps(tweet).encode(), at(1))
-    assert isinstance(refused, stream.Rejected)
-    lake.put(f"{layout.quarantine_prefix('ukraine', TEN)}streamed.gz", gzip.compress(refused.record.body))
+    (refused,) = reader.read([json.dumps(tweet).encode()], at(1)).packs
+    assert refused.marks == "q"
+    lake.put(f"{layout.quarantine_prefix('ukraine', TEN)}streamed.gz", gzip.compress(refused.lines))
     lake.hear([session("connect", -90), *beats(-89.75, 149)])
     rows = judged(lake, [TEN])
     for topic in TOPICS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -109,6 +110,21 @@ def test_a_class_cache_is_made_by_one_process_alone(tmp_path: Path, monkeypatch:
     assert not second.step()
     first.close()
     assert {path.name for path in home.iterdir()} == {"trino-classes.lock"}
+
+
+def test_no_class_cache_is_made_where_nothing_may_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose image is read-only: Trino goes on serving."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def refuse(path: Path, *_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    builder = trino.ClassCacheBuilder(tmp_path / "x-opinion")
+    assert not builder.step()
+    builder.close()
 
 
 def test_it_listens_on_the_loopback_alone(athena: object) -> None:

@@ -175,8 +175,8 @@ def test_a_stream_that_stops_de_aggregating_gets_a_line_a_record_also_of_what_wa
     spool.put(Pack(AT, "ttt", b"1\n2\n3\n"))
 
     class Switched(FakeFirehose):
-        def put_record_batch(self, **request: Any) -> Any:
-            answer = super().put_record_batch(**request)
+        def put_record_batch(self, DeliveryStreamName: str, Records: list[dict[str, bytes]]) -> Any:  # noqa: N803
+            answer = super().put_record_batch(DeliveryStreamName, Records)
             self.description = ONE_BY_ONE
             return answer
 
@@ -223,8 +223,8 @@ def test_a_spool_of_an_earlier_version_is_drained_as_it_is(tmp_path: Path, descr
     spool.put(tweet(b"new\n"))
     firehose = FakeFirehose(description=description)
     delivery = delivered(firehose, spool)
-    lines = [line for call in firehose.calls for record in call for line in record.splitlines()]
-    assert lines == [b"a", b"b", b"c", *[b"y" * 349_524] * 3, b"d", b"new"]
+    sent = [line for call in firehose.calls for record in call for line in record.splitlines()]
+    assert sent == [b"a", b"b", b"c", *[b"y" * 349_524] * 3, b"d", b"new"]
     assert delivery.delivered == Counter(tweet=5, quarantine=1, heartbeat=1, session=1)
     assert (spool.pending().total(), spool.pending_bytes()) == (0, 0)
     assert spool.watermark(AT + 1) == AT + 1

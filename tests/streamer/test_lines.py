@@ -43,9 +43,11 @@ def one(line: bytes, reader: Reader = READER) -> Tweet | Rejected | StreamError:
     (pack,) = read.packs
     assert pack.received_ms == to_milliseconds(AT)
     if pack.marks == "q":
-        return Rejected(pack.lines, *read.rejected, bool(pack.bought))
+        (reason,) = read.rejected
+        return Rejected(pack.lines, reason, bool(pack.bought))
     assert (pack.marks, pack.bought, read.tweets.total()) == ("t", 1, 1)
-    return Tweet(pack.lines, *read.tweets, bool(read.evaluated))
+    (topic,) = read.tweets
+    return Tweet(pack.lines, topic, bool(read.evaluated))
 
 
 def read(content: Any) -> Tweet | Rejected | StreamError:
