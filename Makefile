@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-parameters := ONCE HOURS RATE ARCHIVE TOPICS PORT BIND GATEWAY BROWSER MINUTES LABELLED MODEL FROM LANGUAGES UPLOAD
+parameters := ONCE HOURS RATE ARCHIVE TOPICS PORT DATABASE BIND GATEWAY BROWSER MINUTES LABELLED MODEL FROM LANGUAGES UPLOAD
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 unknown := $(filter-out $(parameters),$(given))
 ifneq ($(strip $(unknown)),)
@@ -21,7 +21,8 @@ help: ## This list
 	@echo
 	@echo "Parameters of run: ONCE=1 ends after the summary; HOURS=6 past hours to recover; RATE=3000 posts an hour"
 	@echo "in the archive; ARCHIVE=tweets.ndjson.gz replays real tweets; TOPICS=topics.yaml measures other topics;"
-	@echo "PORT=8080 the first of the eight ports in use (Airflow's UI);"
+	@echo "PORT=8080 the first of the nine ports in use (Airflow's UI);"
+	@echo "DATABASE=postgresql keeps Airflow's metadata as deployments do, not in SQLite (of test, too);"
 	@echo "BIND=0.0.0.0 lets containers (and the network) reach the stand-ins, by .run/containers.env; GATEWAY= is"
 	@echo "this machine's name in containers (host.docker.internal, or an address such as 172.17.0.1)."
 	@echo "Parameter of soak: MINUTES=30 how long it lasts. Parameter of test: BROWSER=0 leaves out the tests of pages."
@@ -36,7 +37,7 @@ setup: parameters ## Set up or update everything on this machine
 	@python3 tools/setup.py
 
 run: setup ## Set up and run the whole pipeline on this machine, until Ctrl-C
-	@exec $(PYTHON) -m local run $(if $(filter-out 0,$(ONCE)),--once) $(run_options)
+	@exec $(PYTHON) -m local run $(if $(filter-out 0,$(ONCE)),--once) $(if $(DATABASE),--database "$(DATABASE)") $(run_options)
 
 stand-ins: setup ## Run the stand-ins alone, for containers
 	@exec $(PYTHON) -m local stand-ins $(run_options)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from local.parameters import CHECKS, LOOPBACK
+from local.parameters import CHECKS, LOOPBACK, SQLITE
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,6 +20,12 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     whole = commands.add_parser("run", help="run the whole pipeline")
     whole.add_argument("--once", action="store_true", help="end after the summary")
+    whole.add_argument(
+        "--database",
+        type=_checked("DATABASE", str),
+        default=SQLITE,
+        help="what keeps Airflow's metadata: sqlite (default) or postgresql, as deployments have it",
+    )
     _add_options(whole)
     _add_options(commands.add_parser("stand-ins", help="run the stand-ins alone, for an Airflow elsewhere"))
     audit = commands.add_parser("audit", help="judge the drawn tweets of a run as a file's labels say")
@@ -41,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         archive=given.archive,
         topics=given.topics,
         first_port=given.port,
+        database=getattr(given, "database", SQLITE),
         run_dir=given.run_dir.resolve(),
         bind=given.bind,
         gateway=given.gateway,

@@ -31,17 +31,20 @@ EMPTY_DATABASE = ROOT / ".tools" / f"airflow-{AIRFLOW_VERSION}.db"
 """A metadata database before anything was in it, kept for the next home: making one costs 10 s of CPU."""
 
 _DATABASE, _UNFINISHED, _MIGRATED_TO = "airflow.db", "unfinished.db", "airflow-version"
+_PREFIX, _CONNECTION = "AIRFLOW__", "DATABASE__SQL_ALCHEMY_CONN"
 
 
 class AirflowError(RuntimeError):
     """Airflow refused a call, or a DAG run failed."""
 
 
-def environment(home: Path, endpoints: Endpoints, base: Mapping[str, str]) -> dict[str, str]:
-    """The environment of every Airflow component: SQLite, LocalExecutor, secrets from Secrets Manager.
+def environment(
+    home: Path, endpoints: Endpoints, base: Mapping[str, str], database: str | None = None
+) -> dict[str, str]:
+    """The environment of every Airflow component: LocalExecutor, secrets from Secrets Manager.
 
-    ``base`` is what the components inherit. Keys are made once, under ``home``; the password is that of
-    ``endpoints``.
+    ``base`` is what the components inherit; ``database`` is SQLAlchemy's address of the metadata database, by
+    default SQLite's under ``home``. Keys are made once, there; the password is that of ``endpoints``.
     """
     home.mkdir(parents=True, exist_ok=True)
     passwords = home / "passwords.json"
@@ -67,7 +70,7 @@ def environment(home: Path, endpoints: Endpoints, base: Mapping[str, str]) -> di
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 120,
         "DAG_PROCESSOR__PARSING_PROCESSES": 1,
         "DAG_PROCESSOR__REFRESH_INTERVAL": 60,
-        "DATABASE__SQL_ALCHEMY_CONN": _address(home / _DATABASE),
+        _CONNECTION: database or _address(home / _DATABASE),
         "LOGGING__BASE_LOG_FOLDER": home / "logs",
         "SECRETS__BACKEND": "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend",
         "SECRETS__BACKEND_KWARGS": json.dumps(
@@ -80,7 +83,8 @@ def environment(home: Path, endpoints: Endpoints, base: Mapping[str, str]) -> di
     return {
         **base,
         **endpoints.aws_environment(),
-        **{f"AIRFLOW__{name}": str(value) for name, value in settings.items()},
+        **{f"{_PREFIX}{name}": str(value) for name, value in settings.items()},
+        "AIRFLOW_CONN_AIRFLOW_DEFAULT": json.dumps(endpoints.airflow_connection()),
         "AIRFLOW_HOME": str(home),
         "GX_ANALYTICS_ENABLED": "false",
         "PYTHONPATH": f"{ROOT}:{ROOT / 'local' / 'airflow'}",
@@ -91,6 +95,8 @@ def migrate(processes: Processes, env: Mapping[str, str]) -> Process | None:
     """Begins to create or upgrade the metadata database, where needed; `migrated` waits for the process."""
     home = Path(env["AIRFLOW_HOME"])
     database = home / _DATABASE
+    if not _is_file(env):
+        return processes.start("airflow-migrate", [sys.executable, "-m", "airflow", "db", "migrate"], env)
     if database.exists():
         if _migrated_to(home) == AIRFLOW_VERSION:
             return None
@@ -100,7 +106,7 @@ def migrate(processes: Processes, env: Mapping[str, str]) -> Process | None:
         # Half of a new database looks like a whole one: it gets its name only when it is whole.
         database = home / _UNFINISHED
         database.unlink(missing_ok=True)
-    env = {**env, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": _address(database)}
+    env = {**env, f"{_PREFIX}{_CONNECTION}": _address(database)}
     return processes.start("airflow-migrate", [sys.executable, "-m", "airflow", "db", "migrate"], env)
 
 
@@ -112,6 +118,8 @@ def migrated(processes: Processes, migration: Process | None, env: Mapping[str, 
         if migration.popen.wait():
             migration.check()
         processes.stop(migration)
+    if not _is_file(env):
+        return
     if not database.exists():
         if migration is None:
             shutil.copyfile(EMPTY_DATABASE, unfinished)
@@ -124,6 +132,11 @@ def migrated(processes: Processes, migration: Process | None, env: Mapping[str, 
         # Readers and the writer don't wait for each other; the file remembers it.
         connection.execute("PRAGMA journal_mode=WAL")
     (home / _MIGRATED_TO).write_text(AIRFLOW_VERSION)
+
+
+def _is_file(env: Mapping[str, str]) -> bool:
+    """Whether the metadata database is SQLite's, and not a server's."""
+    return env[f"{_PREFIX}{_CONNECTION}"].startswith("sqlite:")
 
 
 def _address(database: Path) -> str:

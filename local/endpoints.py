@@ -24,6 +24,7 @@ SERVICES = (
     "databricks",
     "mlflow",
     "airflow-execution",
+    "postgresql",
 )
 """One port each, in this order, from the first port on."""
 
@@ -64,6 +65,11 @@ class Endpoints:
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+    def airflow_connection(self) -> dict[str, Any]:
+        """The connection of Airflow's own API, in Airflow's JSON form; containers have another Airflow."""
+        login, password = self.login.values()
+        return {"conn_type": "http", "host": self.url("airflow"), "login": login, "password": password}
 
     def connections(self) -> dict[str, dict[str, Any]]:
         """Airflow's connections by id, in its JSON form."""

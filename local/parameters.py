@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
 LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - only where it is asked for
 RECIPES = os.path.join(os.path.dirname(__file__), "..", "tools", "models", "recipes.yaml")  # noqa: PTH118, PTH120
 Check = Callable[[str], None]
@@ -93,6 +94,7 @@ CHECKS: dict[str, Check] = {
     "ARCHIVE": readable_file_or_folder,
     "TOPICS": readable_file,
     "PORT": whole(1024, 65_500),
+    "DATABASE": one_of(SQLITE, POSTGRESQL),
     "BIND": one_of(LOOPBACK, EVERYWHERE),
     "GATEWAY": host,
     "BROWSER": one_of("0", "1"),

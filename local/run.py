@@ -15,7 +15,6 @@ from typing import Any
 from rich.markup import escape
 
 from include.window import Window
-from local import airflow_server
 from local.airflow_server import AirflowClient, AirflowError
 from local.aws.trino import is_ready
 from local.dag_runs import DagRuns
@@ -54,7 +53,7 @@ class Run:
         self.world.console.print(
             f"[bold]Opinion on {' and '.join(self.world.topics)}[/]; state and logs in {self.world.folder}"
         )
-        migration = airflow_server.migrate(self.world.processes, self.services.airflow_environment)
+        migration = self.services.begin_migration()
         trino = self.services.start_stand_ins()
         self.services.start_streamer()
         self.services.start_airflow(trino, migration)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from local import airflow_server
+from local import airflow_server, postgresql
 from local.airflow_server import AirflowClient
 from local.aws.bootstrap import bootstrap
 from local.aws.trino import is_ready
 from local.credentials import CREDENTIALS_FILE
 from local.databricks import mlflow
-from local.parameters import LOOPBACK
+from local.parameters import LOOPBACK, POSTGRESQL
 from local.processes import Process, answers
 from local.world import World
 from local.x_api.archive_files import READING
@@ -33,9 +33,25 @@ class Services:
     @cached_property
     def airflow_environment(self) -> dict[str, str]:
         """What Airflow's components run in."""
+        world = self.world
+        database = None
+        if world.options.database == POSTGRESQL:
+            port = world.endpoints.port("postgresql")
+            database = postgresql.address(port, world.endpoints.credentials.password)
         return airflow_server.environment(
-            self.world.folder / "airflow", self.world.endpoints, self.world.environment
+            world.folder / "airflow", world.endpoints, world.environment, database
         )
+
+    def begin_migration(self) -> Process | None:
+        """Begins to bring the metadata database up to date; `start_airflow` waits for what it returns."""
+        world = self.world
+        if world.options.database == POSTGRESQL:
+            with world.step("PostgreSQL up"):
+                port, password = world.endpoints.port("postgresql"), world.endpoints.credentials.password
+                state = world.folder / "postgresql"
+                server = postgresql.start(world.processes, port, state, password, world.environment)
+                server.wait_until(lambda: postgresql.is_ready(port), 60)
+        return airflow_server.migrate(world.processes, self.airflow_environment)
 
     @cached_property
     def airflow(self) -> AirflowClient:

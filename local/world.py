@@ -34,7 +34,7 @@ from local.endpoints import (
     Endpoints,
     write_containers_environment,
 )
-from local.parameters import LOOPBACK
+from local.parameters import LOOPBACK, POSTGRESQL, SQLITE
 from local.processes import ProcessError, Processes, end_leftovers, port_is_free
 from local.summary import SummaryError
 from local.x_api import archive_files
@@ -61,6 +61,8 @@ class RunOptions:
     archive: Path | None = None
     topics: Path | None = None
     first_port: int = 8080
+    database: str = SQLITE
+    """What keeps Airflow's metadata: `SQLITE` or `POSTGRESQL`."""
     run_dir: Path = Path(".run")
     bind: str = LOOPBACK
     """Where the stand-ins listen."""
@@ -178,7 +180,7 @@ def prepared(options: RunOptions, services: Sequence[str]) -> Iterator[World]:
             folder = options.run_dir / "worlds" / _world(options, rule_hash(topics))
             folder.mkdir(parents=True, exist_ok=True)
             endpoints = Endpoints(options.first_port, Credentials.in_folder(folder))
-            _check_ports(endpoints, services, options.bind)
+            _check_ports(endpoints, services, options.bind, options.database)
             environment = _environment(options, folder, endpoints, topics_file)
             with Processes(folder / "logs", registry) as processes:
                 try:
@@ -269,8 +271,10 @@ def _settings(environment: dict[str, str]) -> Settings:
     return Settings.model_validate(source())
 
 
-def _check_ports(endpoints: Endpoints, services: Sequence[str], bind: str) -> None:
+def _check_ports(endpoints: Endpoints, services: Sequence[str], bind: str, database: str) -> None:
     for service in services:
+        if service == POSTGRESQL and database != POSTGRESQL:
+            continue
         if not port_is_free(endpoints.port(service), bind if service in STAND_INS else LOOPBACK):
             raise RunError(
                 f"port {endpoints.port(service)} ({service}) is taken; end what listens there, or choose"

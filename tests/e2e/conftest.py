@@ -1,5 +1,6 @@
 """One real pipeline for all end-to-end tests: the very program behind `make run`, on ports of its own."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from local.endpoints import SERVICES
+from local.parameters import SQLITE
 from local.run import Run, started
 from local.world import RunOptions
 from tests.ports import free_ports
@@ -25,9 +27,14 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     shutil.copytree(ROOT / "include" / "labeling" / "ngram", model)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OPINION_SENTIMENT_ARTIFACT", str(model))
-        with started(
-            RunOptions(hours=6, rate=900, first_port=free_ports(len(SERVICES)), run_dir=folder)
-        ) as run:
+        options = RunOptions(
+            hours=6,
+            rate=900,
+            first_port=free_ports(len(SERVICES)),
+            database=os.environ.get("DATABASE") or SQLITE,
+            run_dir=folder,
+        )
+        with started(options) as run:
             run.work()
             run.summarize()
             yield run

@@ -61,7 +61,11 @@ class Home:
         self.folder.mkdir()
         self.empty = folder / "tools" / "empty.db"
         self.empty.parent.mkdir()
-        self.env = {"AIRFLOW_HOME": str(self.folder), "PATH": "/usr/bin:/bin"}
+        self.env = {
+            "AIRFLOW_HOME": str(self.folder),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.folder / 'airflow.db'}",
+            "PATH": "/usr/bin:/bin",
+        }
         self.processes = Processes(folder / "logs", folder / "processes.json")
         program = folder / "python"
         program.write_text(f"#!{sys.executable}\n{_MIGRATION}")
@@ -86,7 +90,10 @@ class Home:
 
 _MIGRATION = """
 import os, sqlite3, sys
-path = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].removeprefix("sqlite:///").partition("?")[0]
+address = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+if not address.startswith("sqlite:"):
+    sys.exit(f"migrated {address}")
+path = address.removeprefix("sqlite:///").partition("?")[0]
 connection = sqlite3.connect(path)
 connection.execute("CREATE TABLE IF NOT EXISTS migration (at)")
 connection.commit()
@@ -128,3 +135,11 @@ def test_another_airflow_upgrades_the_database_and_tries_again_where_that_failed
     home.migrate()
     assert home.migrations == 2
     assert (home.folder / "airflow-version").read_text() == AIRFLOW_VERSION
+
+
+def test_a_servers_database_is_migrated_where_it_is_and_no_copy_is_kept(home: Home) -> None:
+    home.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = "postgresql+psycopg2://somewhere"
+    with pytest.raises(ProcessError, match=r"migrated postgresql\+psycopg2://somewhere"):
+        home.migrate()
+    assert home.migrations == 0
+    assert not home.empty.exists()

@@ -48,6 +48,7 @@ def make(project: Path, *arguments: str, **environment: str) -> subprocess.Compl
         ("HOURS=٣", "not a whole number from 1 to 160"),
         ("RATE=-1", "not a whole number from 1 to 900000"),
         ("PORT=80", "not a whole number from 1024 to 65500"),
+        ("DATABASE=mysql", "not sqlite or postgresql"),
         ("ONCE=yes", "not 0 or 1"),
         ("BIND=eth0", "not 127.0.0.1 or 0.0.0.0"),
         ("GATEWAY=a b", "neither an address nor a host's name"),
