@@ -5,9 +5,12 @@ SageMaker models, and QuickSight's data source, data sets and dashboards (`inclu
 skipped while no principals are configured). Run it by hand once at first, and whenever topics, tables, models
 or dashboards change. **Running it twice changes nothing**; the task `report` returns what was changed.
 
-Tables are external, so replacing one whose definition has changed does not touch the data. A task cannot
-create pools, so the pool `sagemaker` is not part of it: `make run`, `docker/init.sh` and Astro's
-`airflow_settings.yaml` create it; on MWAA you create it by hand.
+Tables are external, so replacing one whose definition has changed does not touch the data.
+
+A task cannot create pools: `make run` and `docker/init.sh` create the pool `sagemaker`; elsewhere you create it
+by hand. The task `pool` reads it through Airflow's own API (the connection `airflow_default`, or MWAA's
+`InvokeRestApi`). It **fails and says what to run** if the pool is missing or does not count deferred tasks;
+without a connection it warns.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from airflow.sdk import DAG
 
 from include.operators.links import AthenaLink, give
 from include.operators.notifications import Notify, run_failed
-from include.operators.provision import lake, models, quicksight, report
+from include.operators.provision import lake, models, pool, quicksight, report
 
 with DAG(
     dag_id="provision",
@@ -40,4 +43,4 @@ with DAG(
     give(AthenaLink(), provisioned)
     # QuickSight tries the workgroup when its data source is created.
     provisioned >> dashboards
-    report([provisioned, models(), dashboards])
+    report([provisioned, models(), dashboards, pool()])

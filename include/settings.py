@@ -107,6 +107,12 @@ class Settings(BaseSettings):
     """Where people look at a batch transform job; ``{console}`` is the host of AWS's console."""
     sagemaker_pool: str = "sagemaker"
     """The Airflow pool that keeps within the account's instance limit; it counts deferred tasks."""
+    airflow_conn_id: str = "airflow_default"
+    """The Airflow connection of Airflow's own REST API, by which `provision` looks at that pool: host, and a
+    login with its password, or a bearer token as the password. Without one the pool is not looked at."""
+    mwaa_environment: str = ""
+    """The MWAA environment that this Airflow is: `provision` then looks at the pool through `InvokeRestApi`,
+    and needs no connection."""
     sentiment_artifact: str = str(_INCLUDE / "labeling" / "ngram")
     """A folder that `provision` packs, or the S3 address of a `model.tar.gz`."""
     translation_artifact: str | None = None

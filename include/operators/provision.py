@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowSkipException
+
+if TYPE_CHECKING:
+    from include.provision.pool import Read
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +62,51 @@ def quicksight() -> list[str]:
     account = client("sts").get_caller_identity()["Account"]
     definition = load_dashboards(load(configured.topics_file))
     return ensure(client("quicksight"), definition, configured, account)
+
+
+@task
+def pool() -> list[str]:
+    """Nothing: tasks cannot make pools. It fails where SageMaker's is missing or lets too many jobs run."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from include.provision.pool import fault
+    from include.settings import settings
+
+    read = _airflow_api()
+    if read is None:
+        log.warning(
+            "The pool %s was not looked at: there is no connection %s. Check with `airflow pools list` that"
+            " it is there and counts deferred tasks.",
+            settings().sagemaker_pool,
+            settings().airflow_conn_id,
+        )
+        return []
+    if found := fault(settings().sagemaker_pool, read):
+        raise AirflowFailException(found)
+    return []
+
+
+def _airflow_api() -> Read | None:
+    """What reads Airflow's own API; None where no connection says how."""
+    from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    from include.operators.aws import client
+    from include.provision.pool import over_http, through_mwaa
+    from include.settings import settings
+
+    configured = settings()
+    if configured.mwaa_environment:
+        return through_mwaa(client("mwaa"), configured.mwaa_environment)
+    try:
+        connection = BaseHook.get_connection(configured.airflow_conn_id)
+    except AirflowNotFoundException:
+        return None
+    host = connection.host or ""
+    address = host if "://" in host else f"{connection.schema or 'https'}://{host}"
+    if connection.port:
+        address = f"{address}:{connection.port}"
+    return over_http(address.rstrip("/"), connection.login or None, connection.password or "")
 
 
 @task(trigger_rule="none_failed")

@@ -364,7 +364,8 @@ def test_containers_are_told_settings_that_exist_and_no_path_of_the_host(environ
 
 
 def test_every_connection_that_the_settings_name_is_known_to_containers() -> None:
-    named = {value for name, value in Settings() if name.endswith("_conn_id")}
+    # Containers have an Airflow of their own, whose pool docker/init.sh makes.
+    named = {value for name, value in Settings() if name.endswith("_conn_id") and name != "airflow_conn_id"}
     assert named <= Endpoints(8080, CREDENTIALS).connections().keys()
 
 
@@ -391,7 +392,7 @@ def test_init_makes_keys_once_and_the_pool_that_the_dags_use(tmp_path: Path) -> 
     assert (parsed[1].pool, parsed[1].include_deferred) == (Settings().sagemaker_pool, True)
 
 
-def test_astro_finds_its_layout_and_the_pool() -> None:
+def test_astro_finds_its_layout_and_leaves_the_pool_as_it_was_made() -> None:
     for name in (
         "dags",
         "include",
@@ -405,8 +406,7 @@ def test_astro_finds_its_layout_and_the_pool() -> None:
     assert yaml.safe_load((ROOT / ".astro" / "config.yaml").read_text())["project"]["name"] == "x-opinion"
     airflow = yaml.safe_load((ROOT / "airflow_settings.yaml").read_text())["airflow"]
     assert airflow.keys() == {"connections", "pools", "variables"}
-    (pool,) = airflow["pools"]
-    assert (pool["pool_name"], pool["pool_include_deferred"]) == (Settings().sagemaker_pool, True)
+    assert not airflow["pools"], "each start of the CLI would have the pool forget to count deferred tasks"
 
 
 def test_astro_installs_the_requirements_beside_their_constraints() -> None:
