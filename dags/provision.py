@@ -7,8 +7,8 @@ or dashboards change. **Running it twice changes nothing**; the task `report` re
 
 Tables are external, so replacing one whose definition has changed does not touch the data.
 
-A task cannot create pools: `make run` and `docker/init.sh` create the pool `sagemaker`; elsewhere you create it
-by hand. The task `pool` reads it through Airflow's own API (the connection `airflow_default`, or MWAA's
+A task cannot create pools: `make run` and `docker/init.sh` create the pool `sagemaker`; elsewhere you create
+it by hand. The task `pool` reads it through Airflow's own API (the connection `airflow_default`, or MWAA's
 `InvokeRestApi`). It **fails and says what to run** if the pool is missing or does not count deferred tasks;
 without a connection it warns.
 """
