@@ -26,9 +26,10 @@ from include.coverage.plan import Recovery, scheduled_run_id, window_run_id
 from include.coverage.stretch import Stretch
 from include.lake.verdict import Verdict
 from include.window import HOUR, Window
-from local import airflow_server
+from local import airflow_server, postgresql
 from local.airflow_server import AirflowClient
 from local.endpoints import SERVICES, Endpoints
+from local.parameters import POSTGRESQL
 from local.processes import Processes
 from tests.credentials import AWS_ENVIRONMENT, CREDENTIALS
 from tests.local.support_aws import LocalAws
@@ -265,7 +266,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     (dags / "told.py").write_text(TOLD)
     endpoints = Endpoints(free_ports(len(SERVICES)), CREDENTIALS)
     aws = LocalAws(folder / "aws").start()
-    environment = airflow_server.environment(folder / "airflow", endpoints, os.environ) | {
+    on_postgresql = os.environ.get("DATABASE") == POSTGRESQL
+    port, password = endpoints.port(POSTGRESQL), CREDENTIALS.password
+    address = postgresql.address(port, password) if on_postgresql else None
+    environment = airflow_server.environment(folder / "airflow", endpoints, os.environ, address) | {
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__SECRETS__BACKEND": "",
         "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
@@ -281,6 +285,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     s3.create_bucket(Bucket=BUCKET)
     with webhook() as hook, Processes(folder / "logs", folder / "processes.json") as processes:
         environment["AIRFLOW_CONN_HOOK"] = json.dumps({"conn_type": "http", "host": hook.url})
+        if on_postgresql:
+            server = postgresql.start(processes, port, folder / "postgresql", password, dict(os.environ))
+            server.wait_until(lambda: postgresql.is_ready(port), 60)
         airflow_server.migrated(processes, airflow_server.migrate(processes, environment), environment)
         components = airflow_server.start(processes, endpoints, environment)
         components["api-server"].wait_until(lambda: airflow_server.is_healthy(endpoints), 180)
