@@ -93,9 +93,11 @@ def ours(count: int) -> None:
     from include.x.budget import PostsLedger
     from include.x.topics import load
     from streamer.firehose import firehose_client
+    from streamer.memory import keep_freed_memory
     from streamer.service import Options, Streamer
     from streamer.spool import Spool
 
+    keep_freed_memory()
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket=settings().bucket)
     with tempfile.TemporaryDirectory() as folder:

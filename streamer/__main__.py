@@ -7,7 +7,6 @@ Exit status: 0 done or stopped as asked, 1 failed (drain: something is left, che
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import logging
 import os
@@ -35,14 +34,12 @@ from include.x.topics import Topics, TopicsError, load
 from streamer.check import findings
 from streamer.delivery import Delivery
 from streamer.firehose import firehose_client
+from streamer.memory import keep_freed_memory
 from streamer.service import FAILED, IN_USE, MISUSED, REFUSED, STOPPED, Options, Streamer
 from streamer.spool import Spool, SpoolError, SpoolInUseError
 
 _DEFAULT_SPOOL = Path("/var/lib/x-opinion-streamer")
 _DEFAULT_PORT = 9464
-_MMAP_THRESHOLD = -3
-"""M_MMAP_THRESHOLD in glibc's malloc.h."""
-_LARGE_BLOCK_BYTES = 256 * 1024
 _COUNTED_UNTIL = timedelta(minutes=1)
 """How long ago the posts are that X is asked to count: it finds younger ones not yet."""
 _HOURS_A_MONTH = 24 * 365.25 / 12
@@ -100,19 +97,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _told(FAILED, f"{type(error).__name__}: {error}")
 
 
-def _give_large_blocks_back() -> None:
-    """Has the C library return large blocks to the system as soon as they are free.
-
-    glibc else keeps, after the first one, as much for the next: one tweet of a mebibyte costs eight for good.
-    Source: mallopt(3), M_MMAP_THRESHOLD.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
-
-
 def _run(options: argparse.Namespace) -> int:
-    _give_large_blocks_back()
+    keep_freed_memory()
     configured = settings()
     topics = load(configured.topics_file)
     token = _token()

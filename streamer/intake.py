@@ -7,9 +7,11 @@ Here an attempt ends at its first end, no callback raises, and `cut` and `stop` 
 from __future__ import annotations
 
 import logging
+import select
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -26,6 +28,8 @@ SILENCE_SECONDS = 25.0
 """X sends a keep-alive at least every 20 s; this long a silence means that nobody is there."""
 
 _CHUNK_BYTES = 65_536
+_BLOCK_BYTES = 2 * _CHUNK_BYTES
+"""How much is handed over together at most, but for the chunk that exceeds it."""
 
 log = logging.getLogger(__name__)
 
@@ -184,18 +188,35 @@ class Intake(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no typ
         """Called by tweepy when its loop has ended; the supervisor logs that."""
 
     def _blocks(self, response: requests.Response, chunk_size: int) -> Iterator[bytes]:
-        """Instead of requests' lines, one by one: all that end in a chunk, and at the end what is left over.
+        """Instead of requests' lines, one by one: whole lines together, and at the end what is left over.
 
-        tweepy asks for more when the block before is through.
+        What is there at once is handed over at once, up to `_BLOCK_BYTES`; a stream that pauses, or ends in
+        whatever way, holds nothing back. tweepy asks for more when the block before is through.
         """
-        rest = b""
-        for chunk in response.iter_content(chunk_size):
-            self._chunk_at = datetime.now(UTC)
-            block, newline, rest = (rest + chunk).rpartition(b"\n")
+        chunks = response.iter_content(chunk_size)
+        ready = _Ready(response)
+        held = [b""]
+        failure: Exception | None = None
+        ended = False
+        while not ended:
+            try:
+                held.append(next(chunks))
+                self._chunk_at = datetime.now(UTC)
+            except StopIteration:
+                ended = True
+            except Exception as error:
+                failure, ended = error, True
+            if not ended and sum(map(len, held)) < _BLOCK_BYTES and ready.now():
+                continue
+            read = len(held) > 1
+            block, newline, rest = b"".join(held).rpartition(b"\n")
+            held = [rest]
             if newline:
                 yield block or b"\r"
-            if self._raised is None and self._ended is None:
+            if read and self._raised is None and self._ended is None:
                 self.last_byte_at = self._chunk_at
+        if failure is not None:
+            raise failure
         if rest:
             yield rest
 
@@ -232,6 +253,21 @@ class Intake(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no typ
         self._ended = Ended(
             cause or Cause.HTTP, f"http {status} {title}".strip(), reset_at=float(reset) if limited else None
         )
+
+
+class _Ready:
+    """Whether a response's socket has more to read."""
+
+    def __init__(self, response: requests.Response) -> None:
+        self._poll = select.poll()
+        self._known = False
+        with suppress(OSError, ValueError):
+            self._poll.register(response.raw.fileno(), select.POLLIN)
+            self._known = True
+
+    def now(self) -> bool:
+        """Whether reading would not wait; False too where that cannot be told."""
+        return self._known and bool(self._poll.poll(0))
 
 
 def _title(response: requests.Response) -> str:

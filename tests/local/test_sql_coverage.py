@@ -218,7 +218,7 @@ def test_every_count_is_exact(lake: Lake) -> None:
         "missing_ids": 2,
         "quarantined": 1,
         "duplicates": 2,
-        "lines_without_id": 4,
+        "lines_without_id": 3,
         "overlap": 1,
         "named": None,
         "recovered": 1,

@@ -296,14 +296,32 @@ def test_what_the_receiver_raises_comes_out_of_the_attempt(x: ScriptedX, collect
 
 
 def test_the_receiver_may_cut_the_connection_for_a_reason_of_its_own(
-    x: ScriptedX, collected: Collected
+    x: ScriptedX, collected: Collected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(intake_module, "_BLOCK_BYTES", 1)
     collected.outcome = lambda _: collected.intake.cut("spool_full")
     x.answers = [HEAD, chunk(TWEET + b"\r\n" + TWEET + b"\r\n"), chunk(TWEET + b"\r\n")]
     ended = collected.intake.attempt()
     assert (ended.cause, ended.reason) == (Cause.PAUSED, "spool_full")
     assert len(collected.lines) == 2, "what has been received is kept"
     assert len(x.requests) == 1
+
+
+@pytest.mark.parametrize("chunks", [3, 300])
+def test_what_is_there_at_once_is_handed_over_in_few_blocks_up_to_its_end(
+    x: ScriptedX, collected: Collected, chunks: int
+) -> None:
+    lines = [b'{"data":{"id":"%d","text":"%s"}}' % (number, b"x" * 900) for number in range(chunks)]
+    # Sent as one, so that all of it is there when the first is read; then cut in the middle of a chunk.
+    x.answers = [HEAD + b"".join(chunk(line + b"\r\n") for line in lines) + b"ff\r\nhalf"]
+    blocks: list[int] = []
+    collected.intake._on_lines = lambda found, at: blocks.append(len(found)) or collected.on_lines(found, at)
+    ended = collected.intake.attempt()
+    assert "ProtocolError" in ended.reason
+    assert collected.lines[:chunks] == lines
+    assert len(blocks) <= chunks / 2
+    most = intake_module._BLOCK_BYTES + intake_module._CHUNK_BYTES
+    assert max(blocks) * len(lines[-1]) <= most
 
 
 def test_a_cut_ends_a_silent_connection_at_once_and_not_the_next(x: ScriptedX, collected: Collected) -> None:
