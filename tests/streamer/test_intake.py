@@ -315,7 +315,12 @@ def test_what_is_there_at_once_is_handed_over_in_few_blocks_up_to_its_end(
     # Sent as one, so that all of it is there when the first is read; then cut in the middle of a chunk.
     x.answers = [HEAD + b"".join(chunk(line + b"\r\n") for line in lines) + b"ff\r\nhalf"]
     blocks: list[int] = []
-    collected.intake._on_lines = lambda found, at: blocks.append(len(found)) or collected.on_lines(found, at)
+
+    def on_lines(found: list[bytes], at: datetime) -> Any:
+        blocks.append(len(found))
+        return collected.on_lines(found, at)
+
+    collected.intake._on_lines = on_lines
     ended = collected.intake.attempt()
     assert "ProtocolError" in ended.reason
     assert collected.lines[:chunks] == lines
