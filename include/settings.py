@@ -18,85 +18,86 @@ _CHANNEL = r"^(sns:arn:[^:]+:sns:[^:]+:\d{12}:.+|(slack|webhook):[\w.-]+|mailto:
 
 
 class Settings(BaseSettings):
-    """One field a setting; the variable is the field's name in capitals behind ``OPINION_``."""
+    """Each field is a setting; its environment variable is ``OPINION_`` and the field's name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix="OPINION_", frozen=True)
 
     topics_file: Path = _INCLUDE / "topics.yaml"
-    """The topics, their keywords and the collection's budget."""
+    """The topics, their keywords and the budget of the collection."""
     collection_start: AwareDatetime | None = None
     """Overrides the topics file's `collection.start`."""
     monthly_posts: int | None = Field(None, ge=1)
     """Overrides the topics file's `collection.monthly_posts`."""
     price_per_post: float = Field(0.005, ge=0)
-    """US dollars that X bills for a post that is read. Source: X's price list for pay-per-use, $0.005 a post
-    (https://docs.x.com/x-api/getting-started/pricing, as of November 2026); it may change."""
+    """US dollars that X charges for each post that is read. Source: X's price list for pay-per-use, $0.005 a
+    post (https://docs.x.com/x-api/getting-started/pricing, as of November 2026); it may change."""
 
     aws_conn_id: str = "aws_default"
     bucket: str = "x-opinion-lake"
     database: str = "x_opinion"
     workgroup: str = "x_opinion"
     athena_query_url: str = "https://{console}/athena/home?region={region}#/query-editor/history/{query}"
-    """Where people look at a query of Athena; ``{console}`` is the host of AWS's console."""
+    """The page of an Athena query; ``{console}`` is the host of the AWS console."""
     delivery_stream: str = "x-opinion"
 
     x_api_url: str = "https://api.x.com"
     x_token_secret: str = "x-opinion/x-bearer-token"  # noqa: S105 - a name, no secret
-    """Name in Secrets Manager of X's bearer token."""
+    """The name of X's bearer token in Secrets Manager."""
     pseudonym_secret: str = "x-opinion/pseudonym-key"  # noqa: S105 - a name, no secret
-    """Name in Secrets Manager of the key that authors' ids are hashed with."""
+    """The name in Secrets Manager of the key that hashes author ids."""
 
     spool_bytes: int = Field(1024**3, ge=1024**2)
-    """What may wait in the streamer's spool; at the limit it disconnects from X until there is room."""
+    """The limit of the streamer's spool; at the limit it disconnects from X until there is room again."""
     metrics_namespace: str = ""
-    """CloudWatch namespace of the streamer's metrics, on its standard output; without one, there are none."""
+    """The CloudWatch namespace of the streamer's metrics on standard output; if empty, it writes none."""
 
     lateness_seconds: int = Field(30, ge=0)
-    """How long after a window's end its tweets may still arrive from X."""
+    """How long after the end of a window X may still deliver its tweets."""
     delivery_margin_seconds: int = Field(10, ge=0)
-    """What is waited beyond Firehose's buffering interval."""
+    """How much longer than Firehose's buffering interval to wait."""
     delivery_grace_seconds: int = Field(1800, ge=0)
-    """When a window is transformed even though nothing proves that it is through."""
+    """How long after the end of a window it is transformed without proof that all of it was delivered."""
 
     reach_hours: int = Field(6, ge=1, le=168)
-    """How far back coverage looks and recovers without asking a person."""
+    """How far back coverage looks, and recovers without an approval."""
     outage_seconds: int = Field(60, ge=1)
     """The shortest silence of the streamer that counts as an outage."""
     max_recovery_attempts: int = Field(9, ge=1)
-    """After so many failed attempts at one stretch nothing more is bought of it until a person approves."""
+    """After this many failed attempts at one stretch, buying more of it needs an approval."""
     max_reruns: int = Field(3, ge=1)
-    """After so many reruns on unchanged evidence coverage raises an alarm instead."""
+    """After this many reruns on unchanged evidence, coverage raises an alarm instead."""
 
     measured_languages: tuple[str, ...] = ("ar", "de", "en", "es", "fr", "it", "pl", "pt", "ru")
     """The languages on which the sentiment model was measured and is better than chance, a JSON list; these
     are the embedded one's. All others stay out of the default ratios."""
     audit_tweets: int = Field(200, ge=1)
-    """Tweets of a topic and month that are drawn for people to judge."""
+    """How many tweets of each topic and month are drawn for people to judge."""
     audit_language_tweets: int = Field(20, ge=1)
-    """At least so many of them are in each language that makes up `audit_language_share` of the topic."""
+    """At least this many of them are in each language that makes up `audit_language_share` of the topic."""
     audit_language_share: float = Field(0.02, gt=0, le=1)
-    """The share of a topic's tweets from which on a language is a stratum of its own."""
+    """A language with at least this share of a topic's tweets is a stratum of its own."""
     audit_twice: float = Field(0.2, ge=0, le=1)
-    """The share of the drawn tweets that two people judge, so that it is known how far people agree."""
+    """The share of the drawn tweets that two people judge, to measure how far people agree."""
     gather_seconds: int = Field(300, ge=0)
-    """How long insights lets further changes of the lake gather after the first."""
+    """How long insights waits for further changes of the lake after the first one."""
 
     notify: tuple[Annotated[str, Field(pattern=_CHANNEL)], ...] = ()
-    """Who is told when a person is needed, a JSON list; none: nobody. ``sns:<topic ARN>``,
+    """The channels to notify when a person is needed, a JSON list. ``sns:<topic ARN>``,
     ``slack:<connection>`` and ``webhook:<connection>`` (ids of HTTP connections that hold the address),
     ``mailto:<address>`` (through the connection `smtp_default`)."""
     late_minutes: int = Field(90, ge=1)
-    """How long after its run was queued an hour may be unlabeled before people are told."""
+    """How long after its run was queued an hour may stay unlabeled before a notification is sent."""
 
     quicksight_principals: tuple[str, ...] = ()
-    """ARNs of QuickSight's users and groups who see the dashboards there, a JSON list; none: not used."""
+    """ARNs of the QuickSight users and groups that see the dashboards, a JSON list; if empty, QuickSight is
+    not used."""
     quicksight_url: str = "https://{region}.quicksight.aws.amazon.com/sn"
-    """Where people open QuickSight: the address above its ``/dashboards``; ``{region}`` is AWS's region."""
+    """QuickSight's address, without ``/dashboards``; ``{region}`` is the AWS region."""
     quicksight_spacing_seconds: int = Field(2700, ge=0)
-    """How long a data set is left alone after an ingestion: 32 of them last a day, and an hour's run that
-    comes a little earlier than the one before does not wait for the next."""
+    """The shortest time between two ingestions of a data set: 45 minutes keep within 32 a day, and leave room
+    for an hourly run that comes a little early."""
     quicksight_ingestions_per_day: int = Field(32, ge=1)
-    """How many ingestions by hand QuickSight takes of a data set in 24 hours; in its Standard edition, 8."""
+    """QuickSight's limit on manual ingestions of a data set in 24 hours; 8 in its Standard edition."""
 
     sagemaker_role_arn: str = "arn:aws:iam::123456789012:role/x-opinion-sagemaker"
     sagemaker_image: str = (
@@ -104,55 +105,56 @@ class Settings(BaseSettings):
     )
     sagemaker_instance_type: str = "ml.c6i.xlarge"
     sagemaker_job_url: str = "https://{console}/sagemaker/home?region={region}#/transform-jobs/{job}"
-    """Where people look at a batch transform job; ``{console}`` is the host of AWS's console."""
+    """The page of a batch transform job; ``{console}`` is the host of the AWS console."""
     sagemaker_pool: str = "sagemaker"
-    """The Airflow pool that keeps within the account's instance limit; it counts deferred tasks."""
+    """The Airflow pool that keeps transform jobs within the account's instance limit; it includes deferred
+    tasks."""
     airflow_conn_id: str = "airflow_default"
-    """The Airflow connection of Airflow's own REST API, by which `provision` looks at that pool: host, and a
-    login with its password, or a bearer token as the password. Without one the pool is not looked at."""
+    """The Airflow connection to Airflow's own REST API, by which `provision` checks that pool: the host, and
+    a login with its password, or a bearer token as the password. Without one the pool is not checked."""
     mwaa_environment: str = ""
-    """The MWAA environment that this Airflow is: `provision` then looks at the pool through `InvokeRestApi`,
-    and needs no connection."""
+    """The name of this MWAA environment: `provision` then checks the pool through `InvokeRestApi`, and needs
+    no connection."""
     sentiment_artifact: str = str(_INCLUDE / "labeling" / "ngram")
     """A folder that `provision` packs, or the S3 address of a `model.tar.gz`."""
     translation_artifact: str | None = None
-    """The same for the translator; without one the translation step is skipped."""
+    """The same for the translator; if empty, translation is skipped."""
 
     databricks_conn_id: str = "databricks_default"
-    """The Airflow connection of the workspace that trains."""
+    """The Airflow connection of the Databricks workspace."""
 
     retention_days: int = Field(30, ge=8)
-    """How long tweets are kept, by their day: older hours leave the training's table and are labeled no more,
-    and their aggregates stay as they are. The bucket's rules have the same number (`RetentionDays` in
+    """How long tweets are kept, by their day. Older hours are removed from the training table and are not
+    labeled again; their aggregates stay. The bucket's rules must have the same number (`RetentionDays` in
     infra/lake.yaml); coverage recovers and labels up to 7 days back."""
 
     training_model: str = "main.x_opinion.student"
     """The registered model in Unity Catalog: catalog.schema.model."""
     training_model_url: str = ""
-    """Where people look at a version of it: an address with ``{version}`` and, if need be, ``{model}``, such
-    as ``https://<workspace>/explore/data/models/main/x_opinion/student/version/{version}``; none: no link."""
+    """The page of a model version: an address with ``{version}`` and optionally ``{model}``, such as
+    ``https://<workspace>/explore/data/models/main/x_opinion/student/version/{version}``; none: no link."""
     training_experiment: str = "/Shared/x-opinion"
     """MLflow's experiment."""
     training_volume: str = "/Volumes/main/x_opinion/training"
-    """The Unity Catalog volume that the training code's wheel is put into."""
+    """The Unity Catalog volume for the wheel of the training code."""
     training_features: str = "lemmas,style"
-    """The parts of the features (`include.training.features`), joined by commas."""
+    """The feature sets to use (`include.training.features`), separated by commas."""
     training_timeout_seconds: int = Field(6 * 3600, ge=600)
-    """After so long Databricks ends a run of the training."""
+    """The timeout of a training run on Databricks."""
     training_trials: int = Field(6, ge=1)
-    """How many points the search tries."""
+    """How many parameter sets the search tries."""
     training_seed: int = 20
     training_minimum_confidence: float = Field(0.0, ge=0, le=1)
-    """Labels that the teacher is less sure of teach the student nothing."""
+    """Labels with a lower teacher confidence are left out of the training."""
     training_minimum_rows: int = Field(30, ge=1)
-    """Rows of each sentiment without which no model is trained."""
+    """The fewest rows of each sentiment for which a model is trained."""
     training_margin: float = Field(0.005, ge=0)
-    """Macro-F1 by which a challenger must be better than the champion."""
+    """How much better than the champion's macro-F1 the challenger's must be."""
     training_spark_version: str = "16.4.x-scala2.12"
     training_node_type: str = "m5d.xlarge"
     training_region: str = "us-east-1"
     training_instance_profile_arn: str | None = None
-    """What lets the cluster read and write the lake's bucket."""
+    """The instance profile with which the cluster reads and writes the lake's bucket."""
 
     def s3(self, key: str = "") -> str:
         """The S3 address of a key in the lake's bucket."""
@@ -161,5 +163,6 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """The process's settings, read once; raises pydantic's `ValidationError` naming what is wrong."""
+    """The settings of the process, read once; raises pydantic's `ValidationError`, which names what is
+    wrong."""
     return Settings()

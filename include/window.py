@@ -53,10 +53,10 @@ class Window:
             if len(label) == len("2026-11-20T05"):
                 return cls(datetime.strptime(label, "%Y-%m-%dT%H").replace(tzinfo=UTC))
             if "T" not in label:
-                raise ValueError("a day is no hour")
+                raise ValueError("a day is not an hour")
             moment = datetime.fromisoformat(label)
         except (TypeError, ValueError) as error:
-            raise WindowError(f"{label!r} is no hour; write it as 2026-11-20T05 (UTC)") from error
+            raise WindowError(f"{label!r} is not an hour; write it as 2026-11-20T05 (UTC)") from error
         return cls(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
     def is_within(self, days: int, today: date) -> bool:
@@ -145,5 +145,5 @@ def requested(
         if interval_end != window.end:
             raise WindowError(f"the data interval {interval_start} to {interval_end} is not one hour")
     if window.start > now:
-        raise WindowError(f"the window {window} has not begun: nothing can have been collected")
+        raise WindowError(f"the window {window} has not begun yet, so nothing was collected")
     return window

@@ -76,10 +76,10 @@ def requested(
         end = date.fromisoformat(last) if last else today - _DAY * scheduled
         start = date.fromisoformat(first) if first else end - 6 * _DAY
     except ValueError as error:
-        raise PeriodError(f"there is no such day: {error}") from error
+        raise PeriodError(f"not a date: {error}") from error
     oldest = today - timedelta(days=retention_days)
     if start > end or end > today:
-        raise PeriodError(f"{start} to {end} is no period that has begun")
+        raise PeriodError(f"{start} to {end} is not a period that has begun")
     if end < oldest or (first and start < oldest):
         raise PeriodError(f"tweets are drawn from {oldest} on: those of {start} have expired")
     return list(Wave.between(max(start, oldest), end))

@@ -122,7 +122,7 @@ def _replace(s3: S3Client, bucket: str, key: str, etag: str, path: Path) -> None
 
     storage.copy(s3, bucket, key, f"{DAMAGED}{key}", etag)
     if not storage.compare_and_swap(s3, bucket, key, decide).written:
-        raise storage.ObjectChangedError(f"s3://{bucket}/{key} was replaced meanwhile; measure again")
+        raise storage.ObjectChangedError(f"s3://{bucket}/{key} was replaced in the meantime; measure again")
 
 
 def _salvage(s3: S3Client, bucket: str, key: str, etag: str, path: Path) -> bool:

@@ -186,7 +186,9 @@ class _Leased:
         """See `include.x.search.Shelf`."""
         self._store.keep(page)
         if not self._store.lease(self._owner, datetime.now(UTC)):
-            raise LeaseError("another run has taken this recovery over; it goes on from the pages kept")
+            raise LeaseError(
+                "another run has taken over this recovery; it continues after the pages already bought"
+            )
 
 
 def store(s3: S3Client, bucket: str, topics: Topics, topic: str, stretch: Stretch) -> Store:

@@ -293,9 +293,9 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else 1
-            raise DefinitionError(f"{self._file.name}:{line}: this is no YAML: {error.problem}") from error
+            raise DefinitionError(f"{self._file.name}:{line}: this is not YAML: {error.problem}") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise DefinitionError(f"{self._file.name}:1: this is no YAML: {error}") from error
+            raise DefinitionError(f"{self._file.name}:1: this is not YAML: {error}") from error
         except OSError as error:
             raise DefinitionError(f"{self._file}: the file cannot be read: {error.strerror}") from error
         return self._value(root, ()) if root else None
@@ -312,7 +312,7 @@ class _Reader:
             name = str(key.value)
             self._lines[(*path, name)] = key.start_mark.line + 1
             if name in result:
-                raise _RefusedError((*path, name), f"'{name}' stands twice")
+                raise _RefusedError((*path, name), f"'{name}' is defined twice")
             result[name] = self._value(value, (*path, name))
         return result
 
@@ -336,7 +336,7 @@ class _Reader:
 
     def _named(self, name: str, path: _Path, pattern: re.Pattern[str]) -> None:
         if not pattern.fullmatch(name):
-            raise _RefusedError(path, f"'{name}' is no name; names are made of a-z, 0-9 and _")
+            raise _RefusedError(path, f"'{name}' is not a name; names consist of a-z, 0-9 and _")
 
     def _functions(self, given: Mapping[str, str]) -> dict[str, Function]:
         functions: dict[str, Function] = {}
@@ -351,7 +351,7 @@ class _Reader:
                 if isinstance(part, Aggregate):
                     raise _RefusedError(path, "a function has no aggregates; give them as arguments")
                 if isinstance(part, Reference) and part.name not in parameters:
-                    raise _RefusedError(path, f"'{part.name}' is no parameter of {name}")
+                    raise _RefusedError(path, f"'{part.name}' is not a parameter of {name}")
             functions[name] = Function(parameters, parsed)
         return functions
 
@@ -451,7 +451,7 @@ class _Reader:
 
     def _column(self, name: str, columns: Mapping[str, Column], path: _Path) -> Column:
         if name not in columns:
-            raise _RefusedError(path, f"there is no column '{name}'; there are {', '.join(columns)}")
+            raise _RefusedError(path, f"unknown column '{name}'; the columns are {', '.join(columns)}")
         return columns[name]
 
     def _compared(self, condition: Condition, columns: Mapping[str, Column], path: _Path) -> None:
@@ -476,13 +476,13 @@ class _Reader:
         for index, entry in enumerate(given.tiles):
             for tile in self._tiles(entry, measures, (*path, "tiles", index)):
                 if tile.measure.name in [other.measure.name for other in tiles]:
-                    raise _RefusedError((*path, "tiles", index), f"'{tile.measure.name}' stands twice")
+                    raise _RefusedError((*path, "tiles", index), f"'{tile.measure.name}' is defined twice")
                 tiles.append(tile)
         visuals: list[Visual] = []
         for index, shown in enumerate(given.visuals):
             visual = self._visual(shown, measures, (*path, "visuals", index))
             if visual.id in [other.id for other in visuals]:
-                raise _RefusedError((*path, "visuals", index), f"'{visual.id}' stands twice")
+                raise _RefusedError((*path, "visuals", index), f"'{visual.id}' is defined twice")
             visuals.append(visual)
         dashboard = Dashboard(name, given.title, given.filters, tuple(tiles), tuple(visuals))
         for index, chosen in enumerate(given.filters):
@@ -495,7 +495,7 @@ class _Reader:
         self, name: str, measures: Mapping[str, tuple[DataSet, tuple[Measure, ...]]], path: _Path
     ) -> tuple[DataSet, tuple[Measure, ...]]:
         if name not in measures:
-            raise _RefusedError(path, f"there is no measure '{name}'; there are {', '.join(measures)}")
+            raise _RefusedError(path, f"unknown measure '{name}'; the measures are {', '.join(measures)}")
         return measures[name]
 
     def _tiles(
@@ -560,7 +560,7 @@ class _Reader:
         if given.kind == "map" and [column.type for column in by] != ["country"]:
             raise _RefusedError(place, "a map shows one column of type country")
         if given.kind == "marks" and len(by) > 1:
-            raise _RefusedError(place, "marks stand on the time alone")
+            raise _RefusedError(place, "marks belong to a time axis only")
         if given.kind in ("line", "bar") and len(by) > 2:
             raise _RefusedError(place, f"a {given.kind} chart has two columns at most: axis and series")
         if given.kind in ("line", "bar") and len(by) == 2 and measures > 1:
@@ -568,7 +568,7 @@ class _Reader:
         if given.kind == "map" and measures > 1:
             raise _RefusedError(path, "a map shows one measure")
         if given.kind in ("table", "bar") and any(column.type in (*_NUMERIC, "time") for column in by):
-            raise _RefusedError(place, f"a {given.kind} is by texts or countries")
+            raise _RefusedError(place, f"a {given.kind} needs a text or country column")
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:

@@ -135,7 +135,7 @@ def parse_head(text: str) -> tuple[str, tuple[str, ...]]:
     """Name and parameters of a function's head such as ``low(p, n)``; raises `ExpressionError`."""
     found = re.fullmatch(r"\s*([A-Za-z_]\w*)\s*\(\s*(\w+(?:\s*,\s*\w+)*)\s*\)\s*", text)
     if not found:
-        raise ExpressionError(f"'{text}' is no head of a function; write it like low(p, n)")
+        raise ExpressionError(f"'{text}' is not a function signature; write it like low(p, n)")
     name, names = found[1], tuple(part.strip() for part in found[2].split(","))
     if name in (*AGGREGATE_FUNCTIONS, "sqrt", "ifelse"):
         raise ExpressionError(f"'{name}' is a function of the language itself")
@@ -339,7 +339,7 @@ def _resolved(expression: Expression, names: Mapping[str, Expression], path: tup
     def reference(found: Reference) -> Expression:
         if found.name not in names:
             known = ", ".join(names) or "none"
-            raise ExpressionError(f"there is no measure or term '{found.name}'; there are {known}")
+            raise ExpressionError(f"unknown measure or term '{found.name}'; the measures are {known}")
         if found.name in path:
             raise ExpressionError(f"'{found.name}' refers to itself: {' → '.join((*path, found.name))}")
         return restricted(_resolved(names[found.name], names, (*path, found.name)), found.conditions)

@@ -33,7 +33,7 @@ def packed_files(folder: Path) -> list[tuple[str, Path]]:
         if path.is_file() and not hidden and path.suffix not in _NOT_PACKED:
             files.append((name.as_posix(), path))
     if ENTRY_POINT not in {name for name, _ in files}:
-        raise ModelError(f"{folder} is no model: it has no {ENTRY_POINT}")
+        raise ModelError(f"{folder} is not a model: it has no {ENTRY_POINT}")
     return sorted(files)
 
 
@@ -56,9 +56,9 @@ def archive_digest(path: Path) -> str:
             for entry in archive:
                 content = archive.extractfile(entry) if entry.isreg() else None
                 if content is None:
-                    raise ModelError(f"it holds {entry.name!r}, which is no file")
+                    raise ModelError(f"it holds {entry.name!r}, which is not a file")
                 if entry.name <= last:
-                    raise ModelError(f"{entry.name!r} does not stand in order")
+                    raise ModelError(f"{entry.name!r} is out of order")
                 last = entry.name
                 digest.update(f"{entry.name}\0{entry.size}\0".encode())
                 _feed(digest, content)
@@ -66,9 +66,9 @@ def archive_digest(path: Path) -> str:
             plain.seek(archive.offset)
             while chunk := plain.read(_CHUNK):
                 if chunk.strip(b"\0"):
-                    raise ModelError("something lies behind its last file")
+                    raise ModelError("it has data after its last file")
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise ModelError(f"it is no archive: {error}") from error
+        raise ModelError(f"it is not an archive: {error}") from error
     return digest.hexdigest()
 
 

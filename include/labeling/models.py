@@ -264,8 +264,8 @@ def check_unreplaced(s3: S3Client, uri: str, written: datetime, began: datetime)
     found = storage.current(s3, bucket, key)
     if found is None or found.last_modified != written or written > began:
         raise ModelError(
-            f"{uri} was written after it was verified for the job: the job's answers are not used. Find out"
-            " who has written it, then clear this task"
+            f"{uri} was overwritten after it was verified for the job, so the job's answers are not used."
+            " Find out who wrote it, then clear this task"
         )
 
 

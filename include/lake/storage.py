@@ -125,7 +125,7 @@ def split_address(address: str) -> tuple[str, str]:
     scheme, _, rest = address.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme != "s3" or not bucket:
-        raise ValueError(f"{address!r} is no S3 address; write it as s3://bucket/key")
+        raise ValueError(f"{address!r} is not an S3 address; write it as s3://bucket/key")
     return bucket, key
 
 
@@ -368,7 +368,7 @@ def _unpacked(chunks: Iterator[bytes], address: str) -> Iterator[bytes]:
             try:
                 text = member.decompress(packed, _CHUNK)
             except zlib.error as error:
-                raise CorruptObjectError(f"{address} is no whole gzip stream: {error}") from error
+                raise CorruptObjectError(f"{address} is not a complete gzip stream: {error}") from error
             if text:
                 yield text
             packed = member.unused_data if member.eof else member.unconsumed_tail

@@ -447,7 +447,7 @@ class RerunTransformOperator(TriggerDagRunOperator):
         """Looks once more: clearing a running task would start it anew."""
         window = Window.parse((self.conf or {})["window"])
         if _is_active(context["ti"], self.trigger_dag_id, window):
-            raise AirflowSkipException(f"a run of {window} has become active since it was measured")
+            raise AirflowSkipException(f"a run of {window} has become active since the measurement")
         super().execute(context)
 
 

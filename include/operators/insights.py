@@ -110,7 +110,7 @@ def data_sets() -> list[str]:
 
     if not settings().quicksight_principals:
         raise AirflowSkipException(
-            "QuickSight is not used: nobody is to see the dashboards there (OPINION_QUICKSIGHT_PRINCIPALS)"
+            "QuickSight is not used: no principals are configured (OPINION_QUICKSIGHT_PRINCIPALS)"
         )
     return list(data_set_ids(settings()))
 

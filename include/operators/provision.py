@@ -57,7 +57,7 @@ def quicksight() -> list[str]:
     configured = settings()
     if not configured.quicksight_principals:
         raise AirflowSkipException(
-            "QuickSight is not used: nobody is to see the dashboards there (OPINION_QUICKSIGHT_PRINCIPALS)"
+            "QuickSight is not used: no principals are configured (OPINION_QUICKSIGHT_PRINCIPALS)"
         )
     account = client("sts").get_caller_identity()["Account"]
     definition = load_dashboards(load(configured.topics_file))

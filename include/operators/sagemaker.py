@@ -111,7 +111,7 @@ class BatchTransformOperator(BaseOperator):
                 f"no {self.stage} model is configured (OPINION_{self.stage.upper()}_ARTIFACT)"
             )
         if not self.input_prefix:
-            raise AirflowSkipException(f"there is nothing to ask the {self.stage} model")
+            raise AirflowSkipException(f"there is no input for the {self.stage} model")
         inputs = jobs.list_job_objects(s3, settings().bucket, self.input_prefix)
         if not inputs:
             raise jobs.JobError(

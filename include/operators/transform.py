@@ -35,8 +35,8 @@ def window(
         raise AirflowFailException(str(error)) from error  # no retry makes it an hour
     if not found.is_within(settings().retention_days, now.date()):
         raise AirflowSkipException(
-            f"{found} lies more than {settings().retention_days} days back (OPINION_RETENTION_DAYS): its raw"
-            " tweets expire, and its labels stay as they are"
+            f"{found} is more than {settings().retention_days} days ago (OPINION_RETENTION_DAYS): its raw"
+            " tweets have expired, and its labels stay as they are"
         )
     return found.label
 

@@ -36,7 +36,7 @@ class Parameters:
         if self.trials < 1:
             raise ParameterError(f"trials is {self.trials}: a search needs at least one point")
         if self.retention_days < 1:
-            raise ParameterError(f"retention_days is {self.retention_days}: nothing would be left")
+            raise ParameterError(f"retention_days is {self.retention_days}: nothing would be kept")
         if not self.features:
             raise ParameterError("features is empty: name at least one part")
 
@@ -53,7 +53,7 @@ class Parameters:
             name = option.removeprefix("--").replace("-", "_")
             if not (option.startswith("--") and equals and name in known):
                 given = ", ".join(f"--{each}=…" for each in known)
-                raise ParameterError(f"{argument} is no parameter; there are {given}")
+                raise ParameterError(f"{argument} is not a parameter; the parameters are {given}")
             try:
                 found[name] = _READERS[str(known[name].type)](text)
             except ValueError as error:

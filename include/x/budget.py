@@ -78,7 +78,7 @@ def usage_of(client: tweepy.Client, month: str) -> int | None:
         days = answer["data"]["daily_project_usage"]["usage"]
         return sum(int(day["usage"]) for day in days if str(day["date"]).startswith(month))
     except (KeyError, TypeError) as error:
-        raise ValueError("X's answer about usage has another shape") from error
+        raise ValueError("X's answer about usage has an unexpected shape") from error
 
 
 class PostsLedger:
@@ -96,7 +96,7 @@ class PostsLedger:
     def record(self, month: str, writer: str, posts: int) -> None:
         """Says how many posts ``writer`` has bought in ``month`` so far; replaces its earlier figure."""
         if not _WRITER.fullmatch(writer) or posts < 0:
-            raise PostsLedgerError(f"'{writer}' with {posts} posts is no entry of the ledger")
+            raise PostsLedgerError(f"'{writer}' with {posts} posts is not an entry of the ledger")
         key = f"{layout.posts_prefix(month)}{writer}.json"
         body = json.dumps({"posts": posts}).encode()
         try:
@@ -125,7 +125,7 @@ class PostsLedger:
             for found in storage.objects(self._s3, self._bucket, prefix):
                 source = found.key.removeprefix(prefix).partition("-")[0]
                 if source not in counts:
-                    raise PostsLedgerError(f"{found.key} is no entry of the posts ledger")
+                    raise PostsLedgerError(f"{found.key} is not an entry of the posts ledger")
                 counts[source] += self._posts(found)
         except (ClientError, BotoCoreError, storage.StorageError) as error:
             raise PostsLedgerError(f"the posts ledger of {month} cannot be read: {error}") from error

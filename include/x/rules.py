@@ -154,9 +154,9 @@ def _post(client: tweepy.Client, body: dict[str, Any], *, dry_run: bool = False)
     try:
         answer = client.request("POST", _ROUTE, params=params, json=body).json()
     except tweepy.BadRequest as error:
-        raise RulesError(f"X refuses the rules: {_reasons(error.api_errors) or error}") from error
+        raise RulesError(f"X rejects the rules: {_reasons(error.api_errors) or error}") from error
     if answer.get("errors"):
-        raise RulesError(f"X refuses the rules: {_reasons(answer['errors'])}")
+        raise RulesError(f"X rejects the rules: {_reasons(answer['errors'])}")
 
 
 def _reasons(problems: Iterable[Any]) -> str:

@@ -99,4 +99,4 @@ def _integer(text: str) -> int | float:
 
 
 def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a JSON number")

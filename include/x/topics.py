@@ -126,9 +126,9 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = f":{mark.line + 1}" if mark else ""
-            raise TopicsError(f"{self._path.name}{line}: this is no YAML: {error.problem}") from error
+            raise TopicsError(f"{self._path.name}{line}: this is not YAML: {error.problem}") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise TopicsError(f"{self._path.name}: this is no YAML: {error}") from error
+            raise TopicsError(f"{self._path.name}: this is not YAML: {error}") from error
         except OSError as error:
             raise TopicsError(f"{self._path}: the file cannot be read: {error.strerror}") from error
         if root is None:
@@ -145,7 +145,7 @@ class _Reader:
         for key, value in node.value:
             name = self._text(key)
             if name in seen:
-                self._refuse(key, f"key '{name}' stands twice")
+                self._refuse(key, f"key '{name}' is defined twice")
             seen.add(name)
             yield name, key, value
 

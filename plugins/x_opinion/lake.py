@@ -58,7 +58,7 @@ class Lake:
         except ObjectMissingError as error:
             raise NotThereError(f"There is no result of the suite {suite} for {label}.") from error
         except (BotoCoreError, ClientError) as error:
-            raise LakeError(f"S3 cannot be asked: {error}") from error
+            raise LakeError(f"S3 does not answer: {error}") from error
 
     def quality_results(self) -> dict[str, list[str]]:
         """The periods of every suite that have a stored result, in order. Raises `LakeError` if S3 fails."""
@@ -68,7 +68,7 @@ class Lake:
         try:
             listed = list_objects(client("s3"), settings().bucket, QUALITY).objects
         except (BotoCoreError, ClientError) as error:
-            raise LakeError(f"S3 cannot be asked: {error}") from error
+            raise LakeError(f"S3 does not answer: {error}") from error
         for each in listed:
             if result := quality_result(each.key):
                 found.setdefault(result[0], []).append(result[1])
@@ -87,7 +87,7 @@ class Lake:
             # Before `provision` there is not even a workgroup.
             if any(sign in str(error) for sign in _NOT_THERE):
                 raise NotThereError(
-                    "The lake's tables and views were not made yet. Run the DAGs provision, transform and"
+                    "The lake's tables and views do not exist yet. Run the DAGs provision, transform and"
                     " insights once, in this order; from then on they keep themselves up to date."
                 ) from error
             raise LakeError(f"Athena cannot answer: {error}") from error

@@ -40,7 +40,7 @@ class Filters:
         if unknown:
             raise UnknownFilterError(f"there is no topic {', '.join(sorted(unknown))}")
         if self.first > self.last:
-            raise UnknownFilterError("the period ends before it begins")
+            raise UnknownFilterError("the period ends before it starts")
 
 
 @cache

@@ -144,7 +144,7 @@ class RecordedLake(Lake):
 
     def _table(self, statement: str) -> pa.Table:
         if f"'{NEVER_MADE}-" in statement:
-            raise NotThereError("The lake's tables and views were not made yet. Run the DAGs.")
+            raise NotThereError("The lake's tables and views do not exist yet. Run the DAGs.")
         if f"'{BROKEN}-" in statement:
             raise LakeError("Athena: statement 'opinion' ended as FAILED: <script>alert(1)</script>")
         found = self._views.execute(sqlglot.transpile(statement, read="athena", write="sqlite")[0])

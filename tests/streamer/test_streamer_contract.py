@@ -376,7 +376,7 @@ def test_wrong_topics_and_a_missing_token_are_told_before_anything_starts(clouds
     run = ("streamer", "run", "--spool", str(clouds.folder / "unused"))
     wrong = clouds.run(*run, OPINION_TOPICS_FILE=str(topics))
     assert wrong.returncode == 2
-    assert "topics.yaml:2: this is no YAML" in wrong.stderr
+    assert "topics.yaml:2: this is not YAML" in wrong.stderr
     missing = clouds.run(*run, OPINION_X_TOKEN_SECRET="absent")
     assert missing.returncode == 2
     assert "Secrets Manager has no secret 'absent'" in missing.stderr

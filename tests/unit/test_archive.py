@@ -110,25 +110,25 @@ def test_large_weights_are_never_in_memory_at_once(folder: Path) -> None:
 def test_what_is_no_file_makes_no_artifact(tmp_path: Path, kind: bytes) -> None:
     entry = tarfile.TarInfo("code/inference.py")
     entry.type = kind
-    with pytest.raises(archive.ModelError, match="which is no file"):
+    with pytest.raises(archive.ModelError, match="which is not a file"):
         archive.archive_digest(archive_of(tmp_path / "model.tar.gz", (entry, b"")))
 
 
 def test_a_second_file_of_one_name_makes_no_artifact(tmp_path: Path) -> None:
     twice = [(tarfile.TarInfo("code/inference.py"), content) for content in (HANDLER, b"import os\n")]
-    with pytest.raises(archive.ModelError, match="does not stand in order"):
+    with pytest.raises(archive.ModelError, match="is out of order"):
         archive.archive_digest(archive_of(tmp_path / "model.tar.gz", *twice))
 
 
 def test_nothing_may_lie_behind_the_last_file(tmp_path: Path) -> None:
     member = (tarfile.TarInfo("code/inference.py"), HANDLER)
     path = archive_of(tmp_path / "model.tar.gz", member, behind=b"x" * 512)
-    with pytest.raises(archive.ModelError, match="behind its last file"):
+    with pytest.raises(archive.ModelError, match="after its last file"):
         archive.archive_digest(path)
 
 
 def test_a_cut_archive_is_none(folder: Path) -> None:
     path = packed(folder)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(archive.ModelError, match="it is no archive"):
+    with pytest.raises(archive.ModelError, match="it is not an archive"):
         archive.archive_digest(path)

@@ -84,9 +84,9 @@ def test_a_scheduled_run_draws_the_week_before_and_one_by_hand_up_to_now() -> No
 @pytest.mark.parametrize(
     ("first", "last", "reason"),
     [
-        ("2026-11-31", None, "no such day"),
-        ("2026-11-22", "2026-11-20", "no period"),
-        (None, "2026-11-24", "no period"),
+        ("2026-11-31", None, "not a date"),
+        ("2026-11-22", "2026-11-20", "not a period"),
+        (None, "2026-11-24", "not a period"),
         ("2026-10-01", None, "expired"),
         (None, "2026-10-01", "expired"),
     ],

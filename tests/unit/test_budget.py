@@ -47,7 +47,7 @@ def test_what_another_writer_changes_is_seen(s3: Any) -> None:
 
 @pytest.mark.parametrize("writer", ["", "streamer", "other-x", "stream-a/b"])
 def test_an_unknown_kind_of_writer_is_refused(s3: Any, writer: str) -> None:
-    with pytest.raises(PostsLedgerError, match="is no entry of the ledger"):
+    with pytest.raises(PostsLedgerError, match="is not an entry of the ledger"):
         PostsLedger(s3, "lake").record("2026-11", writer, 1)
 
 
@@ -60,7 +60,7 @@ def test_an_object_that_is_no_figure_is_an_error_and_never_a_zero(s3: Any, body:
 
 def test_a_foreign_object_in_the_ledger_is_an_error(s3: Any) -> None:
     s3.put_object(Bucket="lake", Key="posts/month=2026-11/notes.txt", Body=b"hello")
-    with pytest.raises(PostsLedgerError, match="no entry of the posts ledger"):
+    with pytest.raises(PostsLedgerError, match="not an entry of the posts ledger"):
         PostsLedger(s3, "lake").used("2026-11")
 
 

@@ -90,7 +90,7 @@ def test_references_are_put_in_and_circles_refused() -> None:
     assert resolved(parse("a * 2"), names) == parse("(sum(x) + 1) * 2")
     with pytest.raises(ExpressionError, match="'c' refers to itself: c → d → c"):
         resolved(parse("c"), names)
-    with pytest.raises(ExpressionError, match="there is no measure or term 'e'; there are a, b, c, d"):
+    with pytest.raises(ExpressionError, match="unknown measure or term 'e'; the measures are a, b, c, d"):
         resolved(parse("e"), names)
 
 

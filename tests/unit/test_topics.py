@@ -169,7 +169,7 @@ REFUSED = {
     ),
     "an unknown key at the top": ("topics:", "topix:", 5, "unknown key 'topix'"),
     "a missing key": ("    title: Coffee\n", "", 11, "key 'title' is missing"),
-    "a key that stands twice": ("fr: [café]", "en: [café]", 15, "key 'en' stands twice"),
+    "a key that stands twice": ("fr: [café]", "en: [café]", 15, "key 'en' is defined twice"),
     "a name that cannot be a partition": ("name: coffee", "name: _coffee", 11, "name '_coffee' must be"),
     "a name in capitals": ("name: coffee", "name: Coffee", 11, "name 'Coffee' must be"),
     "two topics of one name": ("name: coffee", "name: tea", 11, "two topics are named 'tea'"),
@@ -195,7 +195,7 @@ REFUSED = {
     "an empty keyword": ("en: [coffee]", "en: ['']", 14, "a text is expected here"),
     "a keyword instead of a list": ("en: [coffee]", "en: coffee", 14, "a list is expected here"),
     "an unknown language": ("fr: [café]", "french: [café]", 15, "'french' is no language code of X"),
-    "broken YAML": ("en: [coffee]", "en: [coffee", 15, "this is no YAML"),
+    "broken YAML": ("en: [coffee]", "en: [coffee", 15, "this is not YAML"),
 }
 
 
