@@ -32,11 +32,12 @@ from include.x.records import iso
 from include.x.search import PatienceError, count
 from include.x.topics import Topics, TopicsError, load
 from streamer.check import findings
+from streamer.database import SpoolError, SpoolInUseError
 from streamer.delivery import Delivery
 from streamer.firehose import firehose_client
 from streamer.memory import keep_freed_memory
 from streamer.service import FAILED, IN_USE, MISUSED, REFUSED, STOPPED, Options, Streamer
-from streamer.spool import Spool, SpoolError, SpoolInUseError
+from streamer.spool import Spool
 
 _DEFAULT_SPOOL = Path("/var/lib/x-opinion-streamer")
 _DEFAULT_PORT = 9464

@@ -10,7 +10,7 @@ import requests
 import tweepy
 
 from include.x.budget import PostsLedger, PostsLedgerError, usage_of
-from streamer.spool import Spool
+from streamer.notes import Notes
 
 RECOUNT = "stream-recount"
 """The ledger's entry for posts that X has billed and no writer knows of."""
@@ -26,13 +26,13 @@ class Accounting:
     ``cap`` is the month's budget and may be changed. What others have bought is as of the last `settle`.
     """
 
-    def __init__(self, ledger: PostsLedger, spool: Spool, cap: int) -> None:
+    def __init__(self, ledger: PostsLedger, notes: Notes, cap: int) -> None:
         self.cap = cap
         self._ledger = ledger
-        self._spool = spool
-        self._writer = f"stream-{spool.identity}"
+        self._notes = notes
+        self._writer = f"stream-{notes.identity}"
         self._published: dict[str, int] = {}
-        self._before = Counter(spool.bought())
+        self._before = Counter(notes.bought())
         self._bought: Counter[str] = Counter()
         self._others: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -63,12 +63,12 @@ class Accounting:
         A month that is over is forgotten once it is published: the ledger keeps it.
         """
         try:
-            for owned, posts in self._spool.bought().items():
+            for owned, posts in self._notes.bought().items():
                 if self._published.get(owned) != posts:
                     self._ledger.record(owned, self._writer, posts)
                     self._published[owned] = posts
                 if owned < month:
-                    self._spool.forget_bought(owned)
+                    self._notes.forget_bought(owned)
             used = self._ledger.used(month)
         except PostsLedgerError as error:
             log.warning("posts ledger out of reach, counting on", extra={"fields": {"error": str(error)}})
@@ -82,7 +82,7 @@ class Accounting:
 
         Where X does not tell, the ledger stands: it lacks the lost disk's last half minute at most.
         """
-        if self._spool.state(_RECOUNTED) is not None:
+        if self._notes.state(_RECOUNTED) is not None:
             return
         try:
             billed = usage_of(client, month)
@@ -92,7 +92,7 @@ class Accounting:
         except (PostsLedgerError, tweepy.TweepyException, requests.RequestException, ValueError) as error:
             log.warning("no recount", extra={"fields": {"error": type(error).__name__}})
             return
-        self._spool.set_state(_RECOUNTED, month)
+        self._notes.set_state(_RECOUNTED, month)
         log.info("recounted", extra={"fields": {"billed": billed, "known": known}})
 
     def _used(self, month: str) -> int:

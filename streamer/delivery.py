@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from streamer.database import SpoolError, SpoolUnwritableError
 from streamer.firehose import lines_a_record
 from streamer.packs import Group, kinds, records
-from streamer.spool import Spool, SpoolError, SpoolUnwritableError
+from streamer.spool import Spool
 
 if TYPE_CHECKING:
     from types_boto3_firehose import FirehoseClient

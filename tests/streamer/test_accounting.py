@@ -41,7 +41,7 @@ def buy(spool: Spool, accounting: Accounting, count: int) -> list[bool]:
 def test_the_last_post_of_the_budget_is_known_as_such(tmp_path: Path, ledger: PostsLedger) -> None:
     ledger.record(MONTH, "search-tea-x", 4)
     spool = Spool(tmp_path)
-    accounting = Accounting(ledger, spool, cap=10)
+    accounting = Accounting(ledger, spool.notes, cap=10)
     assert accounting.settle(MONTH)
     assert accounting.left(MONTH) == 6
     assert buy(spool, accounting, 6) == [True] * 5 + [False]
@@ -54,7 +54,7 @@ def test_settling_publishes_our_count_and_does_not_count_it_twice(
     tmp_path: Path, ledger: PostsLedger
 ) -> None:
     spool = Spool(tmp_path)
-    accounting = Accounting(ledger, spool, cap=100)
+    accounting = Accounting(ledger, spool.notes, cap=100)
     for expected in (3, 6):
         buy(spool, accounting, 3)
         assert accounting.settle(MONTH)
@@ -66,10 +66,10 @@ def test_settling_publishes_our_count_and_does_not_count_it_twice(
 
 def test_what_a_killed_session_bought_is_published_by_the_next(tmp_path: Path, ledger: PostsLedger) -> None:
     spool = Spool(tmp_path)
-    buy(spool, Accounting(ledger, spool, cap=100), 7)
+    buy(spool, Accounting(ledger, spool.notes, cap=100), 7)
     spool.close()
     spool = Spool(tmp_path)
-    accounting = Accounting(ledger, spool, cap=100)
+    accounting = Accounting(ledger, spool.notes, cap=100)
     assert accounting.left(MONTH) == 93
     assert accounting.settle(MONTH)
     assert ledger.used(MONTH) == 7
@@ -82,7 +82,7 @@ def test_however_often_it_restarts_a_spool_has_one_entry_and_forgets_a_published
 ) -> None:
     for _ in range(3):
         spool = Spool(tmp_path)
-        accounting = Accounting(ledger, spool, cap=100)
+        accounting = Accounting(ledger, spool.notes, cap=100)
         buy(spool, accounting, 5)
         accounting.settle(MONTH)
         spool.close()
@@ -90,8 +90,8 @@ def test_however_often_it_restarts_a_spool_has_one_entry_and_forgets_a_published
     assert len(keys) == 1
     assert ledger.used(MONTH) == 15
     spool = Spool(tmp_path)
-    Accounting(ledger, spool, cap=100).settle("2026-12")
-    assert spool.bought() == {}
+    Accounting(ledger, spool.notes, cap=100).settle("2026-12")
+    assert spool.notes.bought() == {}
     assert ledger.used(MONTH) == 15
     spool.close()
 
@@ -126,7 +126,7 @@ def test_after_a_lost_disk_what_x_has_billed_beyond_the_ledger_is_taken_over_onc
 ) -> None:
     ledger.record(MONTH, "stream-lost", 70)
     spool = Spool(tmp_path)
-    accounting = Accounting(ledger, spool, cap=100)
+    accounting = Accounting(ledger, spool.notes, cap=100)
     x: Any = Usage(85)
     accounting.recount(x, MONTH)
     accounting.settle(MONTH)
@@ -137,7 +137,7 @@ def test_after_a_lost_disk_what_x_has_billed_beyond_the_ledger_is_taken_over_onc
     assert (x.asked, accounting.left(MONTH)) == (1, 10)
     spool.close()
     other = Spool(tmp_path / "again")
-    Accounting(ledger, other, cap=100).recount(Usage(95), MONTH)
+    Accounting(ledger, other.notes, cap=100).recount(Usage(95), MONTH)
     assert ledger.used(MONTH) == 95
     other.close()
 
@@ -148,7 +148,7 @@ def test_where_x_does_not_tell_or_knows_less_the_ledger_stands(
 ) -> None:
     ledger.record(MONTH, "stream-lost", 70)
     spool = Spool(tmp_path)
-    Accounting(ledger, spool, cap=100).recount(Usage(billed), MONTH)
+    Accounting(ledger, spool.notes, cap=100).recount(Usage(billed), MONTH)
     assert ledger.used(MONTH) == 70
     spool.close()
 
@@ -156,7 +156,7 @@ def test_where_x_does_not_tell_or_knows_less_the_ledger_stands(
 def test_a_ledger_out_of_reach_is_told_and_counting_goes_on(tmp_path: Path, ledger: PostsLedger) -> None:
     lost: Any = PostsLedger(ledger._s3, "absent")
     spool = Spool(tmp_path)
-    accounting = Accounting(lost, spool, cap=100)
+    accounting = Accounting(lost, spool.notes, cap=100)
     buy(spool, accounting, 2)
     assert not accounting.settle(MONTH)
     assert accounting.left(MONTH) == 98

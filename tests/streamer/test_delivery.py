@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer import delivery as delivery_module
+from streamer.database import SpoolError
 from streamer.delivery import BATCH_BYTES, BATCH_RECORDS, Delivery
 from streamer.packs import RECORD_BYTES, RECORD_LINES, Pack
-from streamer.spool import Spool, SpoolError
+from streamer.spool import Spool
 from tests.streamer.support_firehose import DEAGGREGATING, ONE_BY_ONE
 
 if TYPE_CHECKING:

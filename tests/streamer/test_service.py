@@ -19,7 +19,7 @@ import requests
 
 from include.settings import Settings
 from include.x.topics import load
-from streamer import reconnect, service
+from streamer import reconnect, steward
 from streamer.reconnect import CONNECTS, CONNECTS_SECONDS
 from streamer.service import REFUSED, STOPPED, Options, Streamer
 from streamer.spool import Spool
@@ -215,7 +215,7 @@ class Running:
 
 @pytest.fixture
 def start(x: X, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Running]]:
-    monkeypatch.setattr(service, "STEWARD_SECONDS", 0.2)
+    monkeypatch.setattr(steward, "STEWARD_SECONDS", 0.2)
     started: list[Running] = []
 
     def begin(**options: Any) -> Running:
@@ -286,10 +286,10 @@ def test_a_disk_that_cannot_be_written_ends_intake_on_purpose_and_loses_nothing(
     running = start()
     running.receives(5)
     running.firehose.open.clear()  # or else delivery makes room
-    running.spool._writer.execute("PRAGMA max_page_count=1")
+    running.spool._database._writer.execute("PRAGMA max_page_count=1")
     until(lambda: running.status("state") == "spool_unwritable", "the obstacle")
     assert "spool_unwritable" in running.status("warnings")
-    running.spool._writer.execute("PRAGMA max_page_count=1000000")
+    running.spool._database._writer.execute("PRAGMA max_page_count=1000000")
     running.firehose.open.set()
     until(lambda: running.status("connected"), "the new connection")
     running.receives(5)
@@ -319,7 +319,7 @@ def test_every_kind_of_broken_line_goes_to_quarantine_and_the_stream_goes_on(sta
 def test_rules_that_x_lost_are_put_back_under_the_running_connection(
     start: Any, x: X, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "RECONCILE_SECONDS", 0.5)
+    monkeypatch.setattr(steward, "RECONCILE_SECONDS", 0.5)
     running = start()
     running.receives(5)
     x.fault("rules-lost", times=1)
@@ -364,7 +364,7 @@ def test_a_line_that_drips_for_ever_is_taken_for_silence(
 ) -> None:
     running = start()
     running.receives(5)
-    monkeypatch.setattr(service, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(steward, "SILENCE_SECONDS", 1.0)
     x.fault("slow-drip", rate=20.0, seconds=4)
     until(lambda: running.status("disconnects").get("no_line"), "the cut")
     monkeypatch.undo()
@@ -378,14 +378,14 @@ def test_the_connects_of_processes_before_count_toward_the_quarters_limit(
     before = Spool(tmp_path / "spool", 10**9)
     oldest = int((time.time() - CONNECTS_SECONDS) * 1000) + 20_000
     for number in range(CONNECTS - 1):
-        before.add_connect(oldest + number)
+        before.notes.add_connect(oldest + number)
     before.close()
     running = start()
     running.receives()
     x.fault("close")
     until(lambda: running.status("connects") == 2, "X is asked again", 60)
     running.receives()
-    connects = running.spool.connects_since(0)
+    connects = running.spool.notes.connects_since(0)
     assert connects[CONNECTS] - connects[0] >= CONNECTS_SECONDS * 1000
     running.stopped()
 
@@ -405,8 +405,8 @@ def test_a_token_that_is_refused_later_ends_the_streamer_and_what_it_has_is_deli
 def test_a_lower_budget_lowers_the_sample_under_the_running_connection(start: Any, x: X) -> None:
     running = start()
     running.receives(20)
-    running.streamer._pacer._memory.long_hours += 1.0
-    running.streamer._pacer._memory.long_posts += 5e9
+    running.streamer._steward._pacer._memory.long_hours += 1.0
+    running.streamer._steward._pacer._memory.long_posts += 5e9
     until(lambda: running.status("sample") < 100, "a lower sample")
     running.receives(5)
     sample = running.status("sample")
@@ -425,7 +425,7 @@ def test_a_silent_topic_is_counted_at_x_and_the_deaf_connection_replaced(
 ) -> None:
     running = start()
     running.receives(60)
-    monkeypatch.setattr(service, "count", lambda *_, **__: 50)
+    monkeypatch.setattr(steward, "count", lambda *_, **__: 50)
     monkeypatch.setattr("streamer.quiet.SHORTEST_SECONDS", 0.5)
     monkeypatch.setattr("streamer.quiet._GAPS", 20.0)
     x.fault("keep-alives-only", seconds=30)

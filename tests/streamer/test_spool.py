@@ -18,15 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamer import spool as spool_module
+from streamer.database import SpoolError, SpoolInUseError, SpoolUnwritableError
 from streamer.packs import RECORD_BYTES, RECORD_LINES, Group, Pack
 from streamer.spool import (
     DISK_FULL,
     SPOOL_FULL,
     UNWRITABLE,
     Spool,
-    SpoolError,
-    SpoolInUseError,
-    SpoolUnwritableError,
 )
 
 NOVEMBER = 1_795_000_000_000
@@ -129,35 +127,39 @@ def test_posts_bought_are_counted_by_month_over_restarts(tmp_path: Path) -> None
         spool.acknowledge(everything(spool))
         spool.close()
     spool = Spool(tmp_path)
-    assert spool.bought() == {"2026-11": 7, "2026-12": 2}
-    spool.forget_bought("2026-11")
-    assert spool.bought() == {"2026-12": 2}
+    assert spool.notes.bought() == {"2026-11": 7, "2026-12": 2}
+    spool.notes.forget_bought("2026-11")
+    assert spool.notes.bought() == {"2026-12": 2}
     spool.close()
 
 
 def test_a_spool_keeps_its_name_and_what_it_is_told_to_keep(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "one")
-    identity = spool.identity
-    spool.set_state("sample", "40")
+    identity = spool.notes.identity
+    spool.notes.set_state("sample", "40")
     spool.close()
     spool = Spool(tmp_path / "one")
-    assert (spool.identity, spool.state("sample"), spool.state("absent")) == (identity, "40", None)
-    spool.set_state("sample", None)
-    assert spool.state("sample") is None
+    assert (spool.notes.identity, spool.notes.state("sample"), spool.notes.state("absent")) == (
+        identity,
+        "40",
+        None,
+    )
+    spool.notes.set_state("sample", None)
+    assert spool.notes.state("sample") is None
     spool.close()
     other = Spool(tmp_path / "two")
-    assert other.identity != identity
+    assert other.notes.identity != identity
     other.close()
 
 
 def test_connects_are_remembered_by_the_next_process_and_forgotten_in_time(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     for at in (1000, 2000, 3000):
-        spool.add_connect(at)
+        spool.notes.add_connect(at)
     spool.close()
     spool = Spool(tmp_path)
-    assert spool.connects_since(2000) == [2000, 3000]
-    assert spool.connects_since(0) == [2000, 3000]
+    assert spool.notes.connects_since(2000) == [2000, 3000]
+    assert spool.notes.connects_since(0) == [2000, 3000]
     spool.close()
 
 
@@ -182,7 +184,7 @@ def test_a_full_disk_costs_no_record_and_says_that_no_more_should_come(
     spool.put(tweet(0))
     spool.flush(20)
     assert spool.obstacle() is None
-    spool._writer.execute("PRAGMA max_page_count=20")
+    spool._database._writer.execute("PRAGMA max_page_count=20")
     put = 1
     while spool.obstacle() is None:
         spool.put(Pack(NOVEMBER, "t", b"%d %s\n" % (put, b"x" * 2000)))
@@ -190,8 +192,8 @@ def test_a_full_disk_costs_no_record_and_says_that_no_more_should_come(
         put += 1
     assert spool.obstacle() == UNWRITABLE
     with pytest.raises(SpoolUnwritableError, match="full"):
-        spool.set_state("large", "x" * 100_000)
-    spool._writer.execute("PRAGMA max_page_count=10000")
+        spool.notes.set_state("large", "x" * 100_000)
+    spool._database._writer.execute("PRAGMA max_page_count=10000")
     assert spool.flush(20)
     assert spool.obstacle() is None
     assert [int(body.split()[0]) for body in bodies(spool)] == list(range(put))
@@ -234,11 +236,11 @@ def test_a_full_spool_has_room_again_only_when_a_tenth_of_it_is_delivered(tmp_pa
 
 def test_a_corrupt_spool_is_moved_aside_and_what_can_be_read_of_it_is_kept(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
-    identity, count = spool.identity, 4000
+    identity, count = spool.notes.identity, 4000
     for number in range(count):
         spool.put(Pack(NOVEMBER, "t", b'"%0200d"\n' % number, bought=1))
     spool.flush(20)
-    spool.set_state("sample", "40")
+    spool.notes.set_state("sample", "40")
     spool.close()
     path = tmp_path / "spool.sqlite3"
     whole = bytearray(path.read_bytes())
@@ -251,8 +253,8 @@ def test_a_corrupt_spool_is_moved_aside_and_what_can_be_read_of_it_is_kept(tmp_p
     assert spool.salvaged == len(found)
     assert 0.5 * count < len(found) < count
     assert found == sorted(set(found))
-    assert (spool.identity, spool.state("sample")) == (identity, "40")
-    assert spool.bought() == {"2026-11": count}
+    assert (spool.notes.identity, spool.notes.state("sample")) == (identity, "40")
+    assert spool.notes.bought() == {"2026-11": count}
     spool.put(tweet(1))
     assert spool.flush(20)
     spool.close()
@@ -311,7 +313,7 @@ def test_kill_9_loses_nothing_that_was_committed(tmp_path: Path) -> None:
         found = [int(body) for body in bodies(spool)]
         assert found[:committed] == list(range(committed))
         assert len(found) == len(set(found)), "nothing is committed twice"
-        assert sum(spool.bought().values()) == len(found)
+        assert sum(spool.notes.bought().values()) == len(found)
         committed = len(found)
         spool.close()
 
@@ -348,5 +350,5 @@ def test_whatever_happens_put_is_acknowledged_plus_pending(
     spool.close()
     spool = Spool(folder)
     assert sorted(acknowledged + [int(body) for body in bodies(spool)]) == list(range(put))
-    assert sum(spool.bought().values()) == put
+    assert sum(spool.notes.bought().values()) == put
     spool.close()
