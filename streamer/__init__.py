@@ -2,5 +2,6 @@
 
 Start with `service.py`, which ties it together; a line's way is `intake.py`, `collector.py`, `lines.py`,
 `spool.py`, `delivery.py`, in packs (`packs.py`). `steward.py` looks after ledger, sample and rules, and
-`status.py` says how all of it is. Imports `include.x` and `include.settings`, never Airflow. Its runbook is `docs/streamer.md`.
+`status.py` says how all of it is. Imports `include.x` and `include.settings`, never Airflow. Its runbook is
+`docs/streamer.md`.
 """
