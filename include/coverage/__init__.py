@@ -1,6 +1,6 @@
-"""What is missing, why, and what to do about it: the gap ledger and the recovery of outages.
+"""Gap detection: what is missing, why, and what to do about it; the gap ledger and the recovery of outages.
 
 Start with `judge.py`, which is pure: evidence in, verdict out. `measure.py` gathers the evidence,
-`ledger.py` keeps the verdicts, `plan.py` decides, `recover.py` buys back. Imports `include.lake` and
+`ledger.py` keeps the verdicts, `plan.py` decides, `recover.py` recovers. Imports `include.lake` and
 `include.x`.
 """

@@ -1,7 +1,7 @@
-"""Which recoveries people are being asked about: nobody is asked twice about the same stretch.
+"""Pending approvals: nobody is asked twice about the same stretch.
 
-One object for all runs, replaced by compare-and-swap. One run of each kind (``scheduled``, ``manual``) waits
-at a time, so runs that wait for people never take the places of those that do not.
+One object for all runs, replaced by compare-and-swap. At most one run of each kind (``scheduled``,
+``manual``) waits for an approval, so waiting runs never occupy the slots of other runs.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class _Asked(BaseModel):
     end: AwareDatetime
 
     def concerns(self, recovery: Recovery) -> bool:
-        """Whether the recovery has a part in it."""
+        """Whether the recovery overlaps it."""
         part = recovery.stretch.clipped(self.start, self.end)
         return recovery.topic == self.topic and part is not None
 
     def is_of(self, recovery: Recovery) -> bool:
-        """Whether it is just what the recovery is about."""
+        """Whether it is exactly the recovery's stretch."""
         return recovery.topic == self.topic and recovery.stretch == Stretch(self.start, self.end)
 
 
@@ -74,9 +74,9 @@ def ask(
     now: datetime,
     is_active: Callable[[str], bool],
 ) -> list[Recovery]:
-    """Those of ``wanted`` about which ``run`` may ask a person now; they count as asked from then on.
+    """The recoveries of ``wanted`` that ``run`` may ask about now; they count as pending from then on.
 
-    None while another run of the ``kind`` waits for its answer. What a person is asked about already, or has
+    None while another run of the ``kind`` waits for its answer. What is pending already, or what a person has
     rejected in the last `REJECTED_FOR`, is left out; a ``manual`` run asks about what was rejected.
     ``is_active`` says whether a run of that id is: the question of one that has ended no longer counts.
     """
@@ -108,7 +108,7 @@ def ask(
 
 
 def asked(s3: S3Client, bucket: str, run: str, planned: Sequence[Recovery]) -> list[Recovery]:
-    """Those of ``planned`` about which ``run`` has asked and has no answer yet."""
+    """The recoveries of ``planned`` that ``run`` has asked about and that have no answer yet."""
     open_questions = [one for one in _read(s3, bucket).questions.values() if one.run == run]
     return [
         recovery

@@ -1,8 +1,8 @@
-"""Damaged objects: found when Athena fails over them, left out of its statements, then set aside.
+"""Damaged objects: detected when an Athena statement fails on them, excluded, then moved aside.
 
-A gzip object that was cut or overwritten fails every statement that reads it. Setting it aside leaves what
-can be unpacked of it in its place, so that everyone can read the lake; the original lies under ``damaged/``
-with its former key, and as long as it lies there, its hour is judged unreadable.
+A truncated or overwritten gzip object fails every statement that reads it. Moving it aside leaves in its
+place whatever could be unpacked, so the lake stays readable. The original is kept under ``damaged/`` with its
+former key; as long as it is there, its hour is judged unreadable.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def run_all(
     bucket: str,
     candidates: Callable[[], Iterable[Object]],
 ) -> tuple[dict[str, list[ResultRow]], dict[str, str]]:
-    """Runs statements without the objects that fail them; gives the rows, and why each object was left out.
+    """Runs statements without the objects that make them fail; returns the rows, and why each was excluded.
 
     ``statements`` gives the statements that leave out the addresses that it is given, ``candidates`` the
-    objects that they read: these are unpacked only once Athena has failed. Raises `AthenaError` where no
-    object is to blame.
+    objects that they read: these are unpacked only once Athena has failed. Raises `AthenaError` if no
+    object is the cause.
     """
     damaged: dict[str, str] = {}
     verified = False
@@ -68,7 +68,7 @@ def run_all(
 
 
 def find(s3: S3Client, bucket: str, objects: Sequence[Object]) -> dict[str, str]:
-    """Which of the objects cannot be unpacked, and why, by key."""
+    """The objects that cannot be unpacked, and why, by key."""
 
     def problem(found: Object) -> str | None:
         try:
@@ -85,17 +85,17 @@ def find(s3: S3Client, bucket: str, objects: Sequence[Object]) -> dict[str, str]
 
 
 def aside(s3: S3Client, bucket: str) -> list[str]:
-    """The former keys of the originals that lie aside."""
+    """The former keys of the originals that were moved aside."""
     objects = storage.list_objects(s3, bucket, DAMAGED).objects
     return [found.key.removeprefix(DAMAGED) for found in objects]
 
 
 def set_aside(s3: S3Client, bucket: str, keys: Iterable[str]) -> list[str]:
-    """Moves damaged gzip objects aside and leaves what can be unpacked in their places; gives their keys.
+    """Moves damaged gzip objects aside, leaves what can be unpacked in their place; returns their keys.
 
-    The original is copied first, and the object replaced only if it is still the one that was read: killed at
-    any moment, this loses nothing and can be run again. An object that can be unpacked is left alone, and so
-    is one that S3 does not let be replaced: coverage goes on to leave it out.
+    The original is copied first, and the object replaced only if it is still the one that was read: if killed
+    at any moment, this loses nothing and can be run again. An object that can be unpacked is left alone, and
+    so is one that S3 does not let be replaced: coverage continues to exclude it.
     """
     done = []
     for key in keys:
@@ -126,7 +126,7 @@ def _replace(s3: S3Client, bucket: str, key: str, etag: str, path: Path) -> None
 
 
 def _salvage(s3: S3Client, bucket: str, key: str, etag: str, path: Path) -> bool:
-    """Writes the whole lines of a damaged object into ``path``; False where it is not damaged."""
+    """Writes the complete lines of a damaged object into ``path``; returns False if it is not damaged."""
     with gzip.GzipFile(path, "wb", mtime=0) as file:
         try:
             for line in storage.read_lines(s3, bucket, key, etag):

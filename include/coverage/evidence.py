@@ -1,4 +1,4 @@
-"""Gathers what an hour of a topic is judged by: SQL on the lake, the objects in S3, heartbeats."""
+"""Gathers the evidence on an hour of a topic: SQL on the lake, the objects in S3, heartbeats."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def _digest(objects: Iterable[Object]) -> str:
 def list_inputs(
     s3: S3Client, bucket: str, topics: Sequence[str], windows: Sequence[Window]
 ) -> dict[Key, HourInputs]:
-    """What lies in raw, labeled and quarantine for each topic and hour; a few listings a topic and day."""
+    """The objects of each topic and hour in raw, labeled and quarantine; a few listings for each topic and
+    day."""
     days = {window.date: window for window in windows}.values()
     found: dict[tuple[str, str, Window], list[Object]] = defaultdict(list)
     labeled: dict[str, Object] = {}
@@ -126,7 +127,7 @@ def _list_edits(s3: S3Client, bucket: str, windows: Sequence[Window]) -> dict[Wi
 def with_unread_edits(
     s3: S3Client, bucket: str, inputs: Mapping[Key, HourInputs], keys: Iterable[Key]
 ) -> dict[Key, HourInputs]:
-    """``inputs`` of ``keys``, and whether labeled was made without what is known of edited posts.
+    """The ``inputs`` of ``keys``, and whether labeled was made before the edits of posts were known.
 
     The labeled object names in its metadata what it was made from; only hours with edited posts are asked.
     """
@@ -142,9 +143,9 @@ def with_unread_edits(
 
 
 def heard_hours(windows: Collection[Window], now: datetime) -> list[Window]:
-    """The hours whose heartbeats tell of ``windows``: each with those around it, and the two up to ``now``.
+    """The hours whose heartbeats matter for ``windows``: each with its neighbors, and the two up to ``now``.
 
-    An outage may begin in the hour before; heartbeats after the last hour prove that it is through.
+    An outage may begin in the hour before; heartbeats after the last hour prove that it is complete.
     """
     present = Window.containing(now)
     around = {Window(window.start + step * HOUR) for window in windows for step in (-1, 0, 1)}
@@ -165,7 +166,7 @@ def statements(
 ) -> dict[str, str]:
     """The statements that measure ``windows``, by name; each names its days and hours.
 
-    They leave out the objects at the addresses ``unreadable``.
+    They exclude the objects at the addresses ``unreadable``.
     """
 
     def read(hours: Collection[Window]) -> dict[str, list[str]]:
@@ -192,7 +193,7 @@ def statements(
 
 
 def judged_until(heartbeats: Iterable[ResultRow], now: datetime, settings: Settings) -> datetime:
-    """How far time can be judged.
+    """The time up to which hours can be judged.
 
     Up to the watermark, less a margin for what Firehose may deliver out of order, or, where there is none so
     young, up to when the grace time is over; never as far as search finds nothing yet.
@@ -206,7 +207,8 @@ def judged_until(heartbeats: Iterable[ResultRow], now: datetime, settings: Setti
 
 
 def sample_at(window: Window, heartbeats: Iterable[ResultRow]) -> int | None:
-    """The `sample:` in force in the hour: what the streamer said last before it, else first after it."""
+    """The `sample:` in force in the hour: the streamer's last value before it, else its first one after
+    it."""
     said = {Window.parse(f"{row['dt']}T{row['hour']}"): row["sample"] for row in heartbeats}
     known = {hour: int(sample) for hour, sample in said.items() if sample is not None}
     before = [hour for hour in known if hour <= window]

@@ -1,7 +1,7 @@
-"""Judges an hour of a topic from its evidence: pure, total, one verdict for any evidence.
+"""Judges an hour of a topic from its evidence: a pure, total function, one verdict for any evidence.
 
-Where several verdicts would fit, the one stands whose action has to come first: what is missing at X's end is
-recovered before what is missing in labeled is labeled, and a defect comes before its absence.
+If several verdicts fit, the one whose action must come first is chosen: posts are recovered from X before
+tweets are labeled, and a defect takes precedence over none.
 """
 
 from __future__ import annotations
@@ -92,13 +92,13 @@ class Evidence:
 
     @property
     def open(self) -> bool:
-        """Whether the hour cannot be judged to its end yet."""
+        """Whether the hour cannot be judged up to its end yet."""
         return self.expected is None or self.expected.end < self.window.end
 
 
 @dataclass(frozen=True)
 class Judgment:
-    """The verdict, what it rests on in words, its gaps, and a digest of what decides whether to try again."""
+    """The verdict, its evidence in words, its gaps, and a digest that decides whether to try again."""
 
     verdict: Verdict
     evidence: str
@@ -107,12 +107,12 @@ class Judgment:
 
 
 def deadline(stretch: Stretch) -> datetime:
-    """When search stops reaching the stretch's start."""
+    """When search no longer reaches the start of the stretch."""
     return stretch.start + REACH
 
 
 def gaps(evidence: Evidence) -> tuple[Gap, ...]:
-    """The hour's gaps in order: what was filled, what cannot be, and what is still open."""
+    """The hour's gaps in order: filled, unrecoverable and open ones."""
     known = [gap for gap in evidence.former_gaps if gap.state is GapState.UNRECOVERABLE]
     found = [Gap(stretch, GapState.FILLED, deadline(stretch)) for stretch in set(evidence.recovered)]
     found += known
@@ -124,7 +124,7 @@ def gaps(evidence: Evidence) -> tuple[Gap, ...]:
 
 
 def _divided(stretch: Stretch, evidence: Evidence) -> Iterable[Gap]:
-    """An unfilled stretch, cut where search stops reaching."""
+    """An unfilled stretch, split where search stops reaching."""
     limit = evidence.searchable_from
     lost = stretch.clipped(stretch.start, limit)
     if lost:

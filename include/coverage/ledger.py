@@ -1,7 +1,7 @@
-"""The gap ledger: what is known of every topic and hour, one Parquet object a day, replaced whole.
+"""The gap ledger: the state of every topic and hour, in one Parquet object a day that is replaced as a whole.
 
-A row is replaced only by one that was not measured earlier, so runs beside each other lose nothing and
-writing twice changes nothing.
+A row is replaced only by one that was not measured earlier, so parallel runs lose nothing, and writing twice
+changes nothing.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ _MEASURES = tuple(measure.name for measure in fields(Measures))
 
 
 class CoverageLedgerError(RuntimeError):
-    """The ledger does not hold what it is asked for."""
+    """The ledger does not have the requested row."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class CoverageRow:
     """What is known of a topic and hour.
 
     ``reruns`` counts how often transform was rerun while ``evidence_digest`` stayed the same, ``rerun_by`` is
-    the run of coverage that asked for the last of them; ``alarm`` is what a person has to look at.
+    the run of coverage that asked for the last of them; ``alarm`` is what a person must look at.
     """
 
     topic: str
@@ -214,7 +214,7 @@ def write(s3: S3Client, bucket: str, rows: Sequence[CoverageRow]) -> None:
 
 
 def change(s3: S3Client, bucket: str, key: Key, change: Callable[[CoverageRow], CoverageRow]) -> None:
-    """Replaces one row by what ``change`` makes of it; raises `CoverageLedgerError` if it is missing."""
+    """Replaces one row by the result of ``change``; raises `CoverageLedgerError` if there is no such row."""
     _, window = key
 
     def decide(_: ObjectVersion | None) -> Content:

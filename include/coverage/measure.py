@@ -38,7 +38,7 @@ class RangeError(ValueError):
 
 @dataclass(frozen=True)
 class Measurement:
-    """The rows of every hour that was asked for, and what the streamer said in those that were measured.
+    """The rows of all requested hours, and what the streamer reported in those that were measured.
 
     ``damaged`` are the keys of objects that failed Athena's statements and were left out of them, ``alarms``
     tell of hours that have become unreadable since they were measured before.
@@ -56,7 +56,8 @@ def collection_start(settings: Settings, topics: Topics) -> datetime:
 
 
 def reach_start(now: datetime, settings: Settings) -> datetime:
-    """The start of the first hour that is recovered without asking: so many whole hours before this one."""
+    """The start of the first hour that is recovered without an approval: `reach_hours` whole hours before
+    this one."""
     return Window.containing(now).start - settings.reach_hours * HOUR
 
 

@@ -1,4 +1,4 @@
-"""What is to be done about the ledger's rows: which stretches to recover, which hours to transform again."""
+"""Decides from the ledger's rows which stretches to recover and which hours to transform again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from include.x.snowflake import from_milliseconds, to_milliseconds
 
 @dataclass(frozen=True)
 class Recovery:
-    """One stretch of one topic to be searched for.
+    """One stretch of one topic to recover by search.
 
     ``sample`` is the percentage in force then (None: the topics file's), ``posts`` X's estimate of what it
     costs, ``approval`` why a person has to allow it (None: no need), ``approved`` that one has.
@@ -35,7 +35,7 @@ class Recovery:
 
     @property
     def waits(self) -> bool:
-        """Whether a person has to allow it first."""
+        """Whether it needs an approval first."""
         return self.approval is not None and not self.approved
 
     def to_json(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class Recovery:
 
 
 class Way(StrEnum):
-    """How an hour gets transformed again, or why not now."""
+    """How an hour is transformed again, or why not now."""
 
     CLEAR = "clear its scheduled run"
     START = "start a run for the window"
@@ -97,7 +97,7 @@ class Runs:
 
 @dataclass(frozen=True)
 class Rerun:
-    """What happens to one hour; ``run_id`` is the run that is cleared or started, if any."""
+    """What happens to one hour; ``run_id`` is the run to clear or start, if any."""
 
     window: Window
     way: Way
@@ -184,7 +184,7 @@ def reruns(
 
 
 def _joined(alarm: str | None, another: str) -> str:
-    """Both alarms of an hour, each once, however often it is said."""
+    """The alarms of an hour, each one once."""
     return another if not alarm else alarm if another in alarm else f"{alarm}; {another}"
 
 

@@ -1,7 +1,7 @@
 """Recovers one stretch of one topic by search, into one object that is replaced on a rerun.
 
-What X was paid for is kept page by page among the work files, until the stretch is filled: whatever fails
-afterward, the next attempt goes on behind the last page.
+Every page that was paid for is kept among the work files until the stretch is filled: whatever fails, the
+next attempt continues after the last page.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ log = logging.getLogger(__name__)
 
 
 class LeaseError(RuntimeError):
-    """Another run is at the same stretch."""
+    """Another run is recovering the same stretch."""
 
 
 @dataclass(frozen=True)
 class RecoveryOutcome:
-    """What became of a gap; ``bought`` posts were paid now, ``found`` in all attempts, ``kept`` written.
+    """The result of a recovery: ``bought`` posts were paid now, ``found`` in all attempts, ``kept`` written.
 
     ``reason`` says why the gap is not filled, or what a filled one lacks.
     """
@@ -212,7 +212,7 @@ def _held_in_part(s3: S3Client, bucket: str, topic: str, stretch: Stretch, owner
 
 
 def _left(s3: S3Client, bucket: str, recovery: Recovery) -> list[Stretch]:
-    """The parts of the stretch that no recovery has brought back yet."""
+    """The parts of the stretch that no recovery has filled yet."""
     listing = storage.list_objects(s3, bucket, raw_prefix(recovery.topic, recovery.window))
     recovered = (recovered_stretch(found.key) for found in listing.objects)
     return recovery.stretch.without(Stretch(*ends) for ends in recovered if ends)
@@ -221,7 +221,7 @@ def _left(s3: S3Client, bucket: str, recovery: Recovery) -> list[Stretch]:
 def too_many_attempts(
     s3: S3Client, settings: Settings, topics: Topics, topic: str, stretch: Stretch
 ) -> str | None:
-    """Why nothing more is bought of a stretch without approval; None where more may be."""
+    """Why buying more of a stretch needs an approval; None if it does not."""
     failed = store(s3, settings.bucket, topics, topic, stretch).state().failed
     if failed < settings.max_recovery_attempts:
         return None
@@ -330,7 +330,7 @@ def recover(
 
 
 def _shortfall(recovery: Recovery, found: int) -> str | None:
-    """What a recovery lacks by X's own count."""
+    """What a recovery lacks according to X's own count."""
     if found >= recovery.posts:
         return None
     return f"X counted {recovery.posts} posts, and search returned {found} of them, asked twice"
