@@ -406,6 +406,9 @@ def test_astro_finds_its_layout_and_leaves_the_pool_as_it_was_made() -> None:
     assert yaml.safe_load((ROOT / ".astro" / "config.yaml").read_text())["project"]["name"] == "x-opinion"
     airflow = yaml.safe_load((ROOT / "airflow_settings.yaml").read_text())["airflow"]
     assert airflow.keys() == {"connections", "pools", "variables"}
+    ignored = {name: (ROOT / name).read_text().splitlines() for name in (".gitignore", ".dockerignore")}
+    assert ".astro/standalone/" in ignored[".gitignore"], "what the CLI's standalone mode leaves"
+    assert ".astro" in ignored[".dockerignore"]
     assert not airflow["pools"], "each start of the CLI would have the pool forget to count deferred tasks"
 
 
