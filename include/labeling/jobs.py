@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from include.labeling.models import Model
 from include.lake import storage
 from include.settings import Settings
 from include.window import Window
@@ -27,11 +26,16 @@ if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
     from types_boto3_sagemaker.client import SageMakerClient
 
+    from include.labeling.models import Model
+
 COMPLETED, STOPPED = "Completed", "Stopped"
 ENDED = frozenset({COMPLETED, STOPPED, "Failed"})
 """The states in which a job stays for good."""
 
 CONTENT_TYPE = "application/jsonlines"
+
+INVOCATION_SECONDS = 3600
+"""How long a model may work on one request: the most that SageMaker's InvocationsTimeoutInSeconds allows."""
 
 _MAX_PAYLOAD_MB = 1
 LONGEST_INPUT_LINE = _MAX_PAYLOAD_MB * 1_000_000
@@ -97,12 +101,17 @@ def plan(
     """
     parameters: dict[str, Any] = {
         "ModelName": model.name,
+        # As many tweets a request as fit: a model works on batches of like length, and the translator on one
+        # language after the other. 1 MB is some 5,000 tweets, enough for both; the answers may be three times
+        # as long (TorchServe takes at most 6.5 MB), and a request that fails is computed again.
         "BatchStrategy": "MultiRecord",
-        # Four requests of at most 1 MB at a time, one for each core of the default instance; an hour of the
-        # slowest model's work may be in one request.
-        "MaxConcurrentTransforms": 4,
         "MaxPayloadInMB": _MAX_PAYLOAD_MB,
-        "ModelClientConfig": {"InvocationsTimeoutInSeconds": 3600, "InvocationsMaxRetries": 1},
+        # One that the worker answers, on all CPUs of the instance, and one on its way to it.
+        "MaxConcurrentTransforms": 2,
+        "ModelClientConfig": {
+            "InvocationsTimeoutInSeconds": INVOCATION_SECONDS,
+            "InvocationsMaxRetries": 1,
+        },
         "TransformInput": {
             "DataSource": {
                 "S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": settings.s3(input_prefix)},

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from include.labeling import archive
+from include.labeling import archive, jobs
 from include.labeling.archive import ModelError as ModelError
 from include.lake import storage
 from include.lake.layout import model_key
@@ -91,10 +91,16 @@ def _container(settings: Settings, artifact_uri: str, checksum: str) -> Containe
     return {
         "Image": settings.sagemaker_image,
         "ModelDataUrl": artifact_uri,
-        # Where SageMaker's inference toolkit looks for the handlers.
         "Environment": {
+            # Where SageMaker's inference toolkit looks for the handlers.
             "SAGEMAKER_PROGRAM": PurePosixPath(archive.ENTRY_POINT).name,
             "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+            # What a request without Accept is answered in; by default JSON, which the handlers refuse.
+            "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": jobs.CONTENT_TYPE,
+            # One worker whose threads share one copy of the weights, not a worker and a copy for each CPU.
+            "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
+            # By default TorchServe ends a worker that has not answered within 60 seconds.
+            "SAGEMAKER_MODEL_SERVER_TIMEOUT": str(jobs.INVOCATION_SECONDS),
             _CHECKSUM: checksum,
         },
     }

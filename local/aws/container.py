@@ -1,10 +1,14 @@
 """Serves one model as SageMaker's PyTorch inference container does; a program of its own.
 
 ``python container.py --model-dir DIR`` loads ``DIR/code/inference.py`` (or what SAGEMAKER_PROGRAM names),
-prints ``ready PORT`` and answers ``GET /ping`` and ``POST /invocations`` on the loopback. The script may
-define ``model_fn``, ``input_fn``, ``predict_fn`` and ``output_fn``, or ``transform_fn`` in place of the last
-three, each with ``context`` as an optional last parameter; what it leaves out is as in the SageMaker Python
-SDK's "Deploy PyTorch models", as far as that needs no torch. It ends when its standard input ends.
+prints ``ready PORT`` and answers ``GET /ping`` and ``POST /invocations`` on the loopback. The script defines
+``model_fn``, and ``transform_fn`` or ``input_fn``, ``predict_fn`` and ``output_fn``, each with ``context`` as
+an optional last parameter; the container's defaults need torch, which is not offered here. It ends when its
+standard input ends.
+
+What is not said by a handler is as in AWS's own code, sagemaker-inference's `Transformer` (a contract test
+compares them), and in TorchServe in front of it: the limits of a request's and an answer's size, and the time
+after which a worker is given up (https://docs.pytorch.org/serve/configuration.html).
 
 It imports nothing of the project, and runs isolated, so that a model gets only what lies in its archive.
 """
@@ -12,9 +16,8 @@ It imports nothing of the project, and runs isolated, so that a model gets only 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import inspect
-import json
 import os
 import sys
 import threading
@@ -26,69 +29,60 @@ from types import ModuleType
 from typing import Any
 
 JSON = "application/json"
-
-
-class UnsupportedFormatError(Exception):
-    """A content type that the default functions cannot read or write."""
-
-
-def default_input_fn(data: bytes, content_type: str) -> Any:
-    """JSON becomes Python objects, text becomes str; raises `UnsupportedFormatError` otherwise."""
-    if content_type == JSON:
-        return json.loads(data)
-    if content_type in ("text/plain", "text/csv"):
-        return data.decode()
-    raise UnsupportedFormatError(f"Content type {content_type} is not supported without an input_fn")
-
-
-def default_predict_fn(data: Any, model: Any) -> Any:
-    """Calls the model."""
-    return model(data)
-
-
-def default_output_fn(prediction: Any, accept: str) -> tuple[bytes | str, str]:
-    """JSON where it is asked for or nothing is, text as it stands; raises `UnsupportedFormatError`."""
-    if isinstance(prediction, (bytes, str)):
-        return prediction, accept
-    if accept in (JSON, "*/*"):
-        return json.dumps(prediction), JSON
-    raise UnsupportedFormatError(f"Accept type {accept} is not supported without an output_fn")
+_TEXTS = (JSON, "text/csv")
+"""The content types that a handler gets as text; of any other it gets the bytes."""
+_LARGEST = 6_553_500
+"""Bytes of a request or an answer that TorchServe takes by default."""
+_PATIENCE = 60
+"""Seconds after which the toolkit has TorchServe give up a worker by default."""
 
 
 def _call(function: Callable[..., Any], *arguments: Any) -> Any:
     """Calls with a trailing context of None where the function takes one more parameter than is given."""
-    parameters = inspect.signature(function).parameters.values()
-    positional = [
-        parameter
-        for parameter in parameters
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
-    return function(*arguments, None) if len(positional) > len(arguments) else function(*arguments)
+    taken = len(inspect.signature(function).parameters)
+    if taken not in (len(arguments), len(arguments) + 1):
+        raise TypeError(f"{function.__name__} takes {taken} arguments but {len(arguments)} were given.")
+    return function(*arguments, None) if taken > len(arguments) else function(*arguments)
 
 
 class Handler:
     """The model with its functions."""
 
     def __init__(self, model_dir: Path) -> None:
-        script = _load(model_dir)
-        self._input = getattr(script, "input_fn", default_input_fn)
-        self._predict = getattr(script, "predict_fn", default_predict_fn)
-        self._output = getattr(script, "output_fn", default_output_fn)
-        self._transform = getattr(script, "transform_fn", None)
+        self._script = _load(model_dir)
+        self._accept = os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", JSON)
         # One worker: a model server's worker is a process that takes one request at a time.
         self._lock = threading.Lock()
-        self._model = _call(script.model_fn, str(model_dir))
+        self._patience = int(os.environ.get("SAGEMAKER_MODEL_SERVER_TIMEOUT", _PATIENCE))
+        self._model = _call(self._script.model_fn, str(model_dir))
 
-    def invoke(self, data: bytes, content_type: str, accept: str) -> tuple[bytes, str]:
-        """The answer to one payload and its media type."""
+    def invoke(self, data: bytearray, content_type: str | None, accept: str | None) -> tuple[bytes, str]:
+        """The answer to one payload and its media type; ends the process where it takes too long."""
+        if not accept or accept == "*/*":
+            accept = self._accept
         with self._lock:
-            if self._transform:
-                answer = _call(self._transform, self._model, data, content_type, accept)
-            else:
-                prediction = _call(self._predict, _call(self._input, data, content_type), self._model)
-                answer = _call(self._output, prediction, accept)
+            timer = threading.Timer(self._patience, _give_up, [self._patience])
+            timer.start()
+            try:
+                answer = self._transform(
+                    data.decode() if content_type in _TEXTS else data, content_type, accept
+                )
+            finally:
+                timer.cancel()
         body, media = answer if isinstance(answer, tuple) else (answer, accept)
         return body.encode() if isinstance(body, str) else bytes(body), media
+
+    def _transform(self, data: str | bytearray, content_type: str | None, accept: str) -> Any:
+        script = self._script
+        if hasattr(script, "transform_fn"):
+            return _call(script.transform_fn, self._model, data, content_type, accept)
+        prediction = _call(script.predict_fn, _call(script.input_fn, data, content_type), self._model)
+        return _call(script.output_fn, prediction, accept)
+
+
+def _give_up(patience: int) -> None:
+    print(f"the worker gave no answer within {patience} s (SAGEMAKER_MODEL_SERVER_TIMEOUT)", file=sys.stderr)
+    os._exit(1)
 
 
 def _load(model_dir: Path) -> ModuleType:
@@ -97,16 +91,20 @@ def _load(model_dir: Path) -> ModuleType:
     if not path.is_file():
         raise FileNotFoundError(f"model.tar.gz holds no code/{path.name}")
     sys.path.insert(0, str(code))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"code/{path.name} is no Python module")
-    script = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = script
-    spec.loader.exec_module(script)
-    if not hasattr(script, "model_fn"):
-        raise AttributeError(
-            f"code/{path.name} has no model_fn; the default one needs torch, not offered here"
-        )
+    script = importlib.import_module(path.stem)
+    parts = {"input_fn", "predict_fn", "output_fn"}
+    if hasattr(script, "transform_fn"):
+        if any(hasattr(script, name) for name in parts):
+            raise ValueError(
+                "Cannot use transform_fn implementation in conjunction with "
+                "input_fn, predict_fn, and/or output_fn implementation"
+            )
+        parts = set()
+    for name in ("model_fn", *sorted(parts)):
+        if not hasattr(script, name):
+            raise AttributeError(
+                f"code/{path.name} has no {name}; the default one needs torch, not offered here"
+            )
     return script
 
 
@@ -121,24 +119,31 @@ def _server(handler: Handler) -> ThreadingHTTPServer:
             self._answer(200 if self.path == "/ping" else 404, b"", JSON)
 
         def do_POST(self) -> None:
-            data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            length = int(self.headers.get("Content-Length", 0))
+            data = bytearray(self.rfile.read(length))
             if self._by_a_page():
                 self._answer(403, b"", JSON)
                 return
             if self.path != "/invocations":
                 self._answer(404, b"", JSON)
                 return
-            content_type = self.headers.get("Content-Type") or "application/octet-stream"
-            accept = self.headers.get("Accept") or "*/*"
+            if length > _LARGEST:
+                self._answer(413, b"Request size exceeds max_request_size", "text/plain")
+                return
             try:
-                body, media = handler.invoke(data, content_type, accept)
-            except UnsupportedFormatError as error:
-                self._answer(415, str(error).encode(), "text/plain")
+                body, media = handler.invoke(
+                    data, self.headers.get("Content-Type"), self.headers.get("Accept")
+                )
             except Exception as error:
-                traceback.print_exc()
-                self._answer(500, f"{type(error).__name__}: {error}".encode(), "text/plain")
-            else:
-                self._answer(200, body, media)
+                # Whatever a handler raises, AWS's Transformer answers 500 with the message and where it was.
+                trace = traceback.format_exc()
+                print(trace, file=sys.stderr)
+                self._answer(500, f"{error}\n{trace}".encode(), "text/plain")
+                return
+            if len(body) > _LARGEST:
+                self._answer(500, b"Response size exceeds max_response_size", "text/plain")
+                return
+            self._answer(200, body, media)
 
         def _by_a_page(self) -> bool:
             """Whether a browser asks for a web page; SageMaker's requests have neither of these headers."""

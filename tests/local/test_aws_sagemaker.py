@@ -262,12 +262,36 @@ def test_a_dead_container_fails_the_job(aws: LocalAws, model: str) -> None:
         ("import nothing_of_that_name", "No module named 'nothing_of_that_name'"),
         ("def model_fn(model_dir): raise OSError('weights are missing')", "weights are missing"),
         ("x = 1", "has no model_fn"),
+        ("def model_fn(model_dir): return 1", "has no input_fn"),
     ],
 )
 def test_a_model_that_does_not_load_fails_the_job(aws: LocalAws, script: str, reason: str) -> None:
     job = wait(aws, start(aws, make_model(aws, script), {"0": rows("a")}))
     assert job["TransformJobStatus"] == "Failed"
     assert reason in job["FailureReason"]
+
+
+REQUIRING = """
+import importlib.metadata, json
+def model_fn(model_dir): return importlib.metadata.version("{}")
+def transform_fn(model, data, content_type, accept): return json.dumps({{"version": model}})
+"""
+
+
+def test_a_model_runs_in_an_environment_that_has_what_it_requires(aws: LocalAws) -> None:
+    for package, requirement in (("numpy", "numpy"), ("ctranslate2", "ctranslate2>=4,<5  # of make models")):
+        requirements = {"code/requirements.txt": f"# what it imports\n{requirement}\n"}
+        job = start(aws, make_model(aws, REQUIRING.format(package), **requirements), {"0": rows("a")})
+        assert wait(aws, job)["TransformJobStatus"] == "Completed", package
+        assert output(aws, job, "0")[0]["version"]
+
+
+def test_a_model_that_requires_what_is_not_there_fails_the_job_and_says_what_to_run(aws: LocalAws) -> None:
+    requirements = {"code/requirements.txt": "numpy\nctranslate2==1.0\nnothing-of-that-name>=2\n"}
+    job = wait(aws, start(aws, make_model(aws, LENGTHS, **requirements), {"0": rows("a")}))
+    assert job["TransformJobStatus"] == "Failed"
+    assert "asks for ctranslate2==1.0, nothing-of-that-name>=2, which" in job["FailureReason"]
+    assert "python3 tools/setup.py pack" in job["FailureReason"]
 
 
 def test_a_model_that_takes_too_long_to_load_is_ended_and_its_log_tells_where_it_was(

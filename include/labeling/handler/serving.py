@@ -48,21 +48,18 @@ def output_fn(prediction: list[dict[str, Any]], accept: str) -> str:
 def threads() -> int:
     """How many threads one worker may use: the container's CPUs, shared by the model server's workers.
 
-    TorchServe starts a worker for each CPU unless SAGEMAKER_MODEL_SERVER_WORKERS says otherwise.
+    OMP_NUM_THREADS limits them, as it does for other libraries.
     """
-    cpus = len(os.sched_getaffinity(0))
-    workers = int(os.environ.get("SAGEMAKER_MODEL_SERVER_WORKERS") or cpus)
-    return max(1, cpus // workers)
+    limit = os.environ.get("OMP_NUM_THREADS")
+    return max(1, min(_cpus() // _workers(), int(limit) if limit else _cpus()))
 
 
 def worker_memory() -> int:
     """Bytes of the container's memory for each of the model server's workers."""
-    cpus = len(os.sched_getaffinity(0))
-    workers = int(os.environ.get("SAGEMAKER_MODEL_SERVER_WORKERS") or cpus)
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if _CGROUP_LIMIT.exists() and (limit := _CGROUP_LIMIT.read_text().strip()) != "max":
         total = min(total, int(limit))
-    return total // workers
+    return total // _workers()
 
 
 def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
@@ -76,6 +73,15 @@ def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
         count = max(1, size // max(1, lengths[order[begin]]))
         yield order[begin : begin + count]
         begin += count
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _workers() -> int:
+    """TorchServe starts a worker for each CPU unless the variable says otherwise."""
+    return int(os.environ.get("SAGEMAKER_MODEL_SERVER_WORKERS") or _cpus())
 
 
 def _require_json_lines(content_type: str) -> None:

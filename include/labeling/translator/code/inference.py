@@ -27,7 +27,7 @@ from serving import batches, input_fn, output_fn, threads, worker_memory  # type
 
 __all__ = ["input_fn", "model_fn", "output_fn", "predict_fn"]
 
-_END = "</s>"
+_END, _UNKNOWN = "</s>", "<unk>"
 _SPACE = "\u2581"
 _PICTURE = "\U0001f000-\U0001faff\u2190-\u21ff\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff"
 # A joiner, selector or tag belongs to a picture only behind one: joiners are letters' too, in Hindi for one.
@@ -80,9 +80,8 @@ class Language:
         distinct = list(dict.fromkeys(sentences))
         parts: list[list[str]] = []
         owners: list[int] = []
-        for owner, pieces in enumerate(
-            self._pieces.encode([each.translate(_PUNCTUATION) for each in distinct], out_type=str)
-        ):
+        plain = [" ".join(each.translate(_PUNCTUATION).split()) for each in distinct]
+        for owner, pieces in enumerate(self._pieces.encode(plain, out_type=str)):
             for part in _cut(pieces):
                 parts.append(part)
                 owners.append(owner)
@@ -93,7 +92,8 @@ class Language:
                 translated[at] = result.result().hypotheses[0]
         texts: list[list[str]] = [[] for _ in distinct]
         for owner, tokens in zip(owners, translated, strict=True):
-            texts[owner].append("".join(tokens).replace(_SPACE, " ").strip())
+            known = (token for token in tokens if token != _UNKNOWN)
+            texts[owner].append("".join(known).replace(_SPACE, " ").strip())
         return {
             sentence: " ".join(filter(None, text)) or sentence
             for sentence, text in zip(distinct, texts, strict=True)
@@ -106,7 +106,6 @@ class Language:
                 [[*self._prefix, *part, _END] for part in parts],
                 beam_size=1,
                 max_decoding_length=_LONGEST_RATIO * longest + _LONGEST_EXTRA,
-                disable_unk=True,
                 asynchronous=True,
             )
         )
