@@ -63,6 +63,7 @@ LANGUAGES = (
     "und",
     "cs",
 )
+_MEASURED = frozenset(LANGUAGES[:9])
 COUNTRIES = ("--", "US", "GB", "DE", "FR", "ES", "PL", "UA", "RU", "IN")
 _PORTS = range(18_080, 20_000, len(SERVICES))
 _PERIODS = 3
@@ -188,7 +189,7 @@ def _fill(
     tweets = count = 0
     for number in range(DAYS):
         day = first + timedelta(days=number)
-        table = _aggregate(day, topics.names, countries, settings.measured_languages)
+        table = _aggregate(day, topics.names, countries)
         body = io.BytesIO()
         pq.write_table(table, body, compression="zstd")
         s3.put_object(Bucket=settings.bucket, Key=aggregate_key(day.isoformat()), Body=body.getvalue())
@@ -203,9 +204,7 @@ def _fill(
     return tweets, count
 
 
-def _aggregate(
-    day: date, topics: tuple[str, ...], countries: tuple[str, ...], measured: tuple[str, ...]
-) -> pa.Table:
+def _aggregate(day: date, topics: tuple[str, ...], countries: tuple[str, ...]) -> pa.Table:
     """A day's rows, each of a few tweets: an hour of each topic, language and country."""
     rows: list[dict[str, Any]] = []
     for hour, topic, language, country in product(range(24), topics, LANGUAGES, countries):
@@ -217,7 +216,7 @@ def _aggregate(
                 "topic": topic,
                 "lang": language,
                 "country_code": country,
-                "measured": int(language in measured),
+                "measured": int(language in _MEASURED),
                 "sample": 100,
                 "rule_hash": "r1",
                 "engine": "ngram",

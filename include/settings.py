@@ -67,9 +67,6 @@ class Settings(BaseSettings):
     max_reruns: int = Field(3, ge=1)
     """After this many reruns on unchanged evidence, coverage raises an alarm instead."""
 
-    measured_languages: tuple[str, ...] = ("ar", "de", "en", "es", "fr", "it", "pl", "pt", "ru")
-    """The languages on which the sentiment model was measured and is better than chance, a JSON list; these
-    are the embedded one's. All others stay out of the default ratios."""
     audit_tweets: int = Field(200, ge=1)
     """How many tweets of each topic and month are drawn for people to judge."""
     audit_language_tweets: int = Field(20, ge=1)
@@ -116,7 +113,7 @@ class Settings(BaseSettings):
     """The name of this MWAA environment: `provision` then checks the pool through `InvokeRestApi`, and needs
     no connection."""
     sentiment_artifact: str = str(_INCLUDE / "labeling" / "ngram")
-    """A folder that `provision` packs, or the S3 address of a `model.tar.gz`."""
+    """A folder that `provision` packs, a `model.tar.gz` that it uploads, or the S3 address of one."""
     translation_artifact: str | None = None
     """The same for the translator; if empty, translation is skipped."""
 

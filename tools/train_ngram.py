@@ -116,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     metadata["dev"] = scores(dev, serve(options.out, dev))
     save(options.out, weights / temperature, columns, intercept / temperature + bias, metadata)
     (options.out / "MODEL_CARD.md").write_text(card(metadata))
+    (options.out / "card.json").write_text(described(metadata))
     log.info("dev=%s", json.dumps(metadata["dev"]))
     return 0
 
@@ -320,6 +321,23 @@ def card(metadata: dict[str, Any]) -> str:
         temperature=metadata["temperature"],
         **setting,
     )
+
+
+def described(metadata: dict[str, Any]) -> str:
+    """The card for programs: what the model is, and what it was measured on and is better than chance at.
+
+    Of three classes chance reaches a third; the figures of 320 rows err by two to three points.
+    """
+    measured = {lang: {"macro_f1": score} for lang, score in metadata["dev"].items() if score > 100 / 3 + 3}
+    content = {
+        "engine": "ngram",
+        "task": "sentiment",
+        "languages": metadata["languages"],
+        "measured": measured,
+        "quantization": "int8",
+        "source": "trained by tools/train_ngram.py; MODEL_CARD.md has data and terms",
+    }
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
 _CARD = """\

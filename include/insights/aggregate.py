@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.lake import layout, quality, sql, storage
+from include.lake import cards, layout, quality, sql, storage
 from include.lake.athena import Athena
 from include.lake.schemas import AGGREGATE_KEYS, OPINION_HOURLY
 from include.settings import Settings
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 NO_MODEL = "none"
 """Stands for the champion before there is one: no partition has this name."""
 
+_NONE = ("none",)
+"""Stands for no pair of an engine and a language."""
 _DAY = re.compile(r"/topic=(?P<topic>[^/]+)/dt=(?P<day>\d{4}-\d\d-\d\d)/tweets-\d\d\.parquet$")
 
 log = logging.getLogger(__name__)
@@ -97,14 +99,14 @@ def champion(s3: S3Client, bucket: str) -> str:
 
 def inputs(s3: S3Client, settings: Settings, topics: Sequence[str], day: str = "") -> dict[str, DayInputs]:
     """The inputs of every day that has labeled objects, or of the one ``day``; by day, in order."""
-    model = champion(s3, settings.bucket)
+    model, measured = champion(s3, settings.bucket), cards.measured(s3, settings.bucket)
     partition = f"dt={day}/" if day else ""
     labeled = _by_day(s3, settings.bucket, [f"labeled/topic={topic}/{partition}" for topic in topics])
     predictions = _by_day(
         s3, settings.bucket, [f"predictions/model={model}/topic={topic}/{partition}" for topic in topics]
     )
     return {
-        found: _inputs(found, labeled[found], predictions[found], topics, model, settings)
+        found: _inputs(found, labeled[found], predictions[found], topics, model, measured, settings)
         for found in sorted(labeled)
     }
 

@@ -88,6 +88,21 @@ def pack(folder: Path, path: Path) -> None:
                 archive.addfile(entry, content)
 
 
+def read_member(file: IO[bytes], name: str) -> bytes | None:
+    """The content of one file of a ``model.tar.gz`` that is read from its start, None where it has none.
+
+    Reads no further than to that file. Raises `ModelError` for what is no archive.
+    """
+    try:
+        with tarfile.open(fileobj=file, mode="r|gz") as archive:
+            for entry in archive:
+                if entry.name.removeprefix("./") == name and (content := archive.extractfile(entry)):
+                    return content.read()
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ModelError(f"it is no archive: {error}") from error
+    return None
+
+
 def _feed(digest: hashlib._Hash, file: IO[bytes]) -> None:
     while chunk := file.read(_CHUNK):
         digest.update(chunk)

@@ -10,20 +10,22 @@ that is no longer what was compared (`check_unreplaced`).
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import logging
+import re
 import tempfile
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePath, PurePosixPath
+from typing import IO, TYPE_CHECKING, cast
 
 from botocore.exceptions import ClientError
 
 from include.labeling import archive, jobs
 from include.labeling.archive import ModelError as ModelError
-from include.lake import storage
+from include.lake import cards, storage
 from include.lake.layout import model_key
 from include.settings import Settings
 
@@ -38,7 +40,12 @@ TRANSLATION = "translation"
 NO_ENGINE = "none"
 """What the engine columns say where no model has answered."""
 
+CARD = "card.json"
+"""The file of an artifact that says what it is and on which languages it was measured."""
+
 _DIGITS = 12
+_PACKED = ".tar.gz"
+_ENGINE = re.compile(r"[\w.-]+", re.ASCII)
 _CHECKSUM = "X_OPINION_ARTIFACT_SHA256"
 """The variable of a model's container that keeps the checksum of its artifact."""
 # SageMaker answers ValidationException for a model that is not there (its API reference promises nothing).
@@ -53,7 +60,8 @@ class Model:
 
     ``name`` is its name in SageMaker, ``engine`` what the labeled table says of it (``ngram-<digest>``),
     ``artifact_uri`` the S3 address of its ``model.tar.gz``, ``digest`` the artifact's digest (hexadecimal
-    SHA-256) and ``folder`` where it is packed from (None: it lies in S3 already).
+    SHA-256) and ``source`` the folder that it is packed from or the packed archive on this machine (None: it
+    lies in S3 already).
     """
 
     stage: str
@@ -61,7 +69,7 @@ class Model:
     engine: str
     artifact_uri: str
     digest: str
-    folder: Path | None
+    source: Path | None
 
 
 @dataclass(frozen=True)
@@ -132,26 +140,46 @@ def _digest_of(checksum: str) -> str:
 def _stored(s3: S3Client, uri: str) -> tuple[str, str]:
     """Digest and engine name of an archive that lies in S3 already."""
     address = PurePosixPath(uri.removeprefix("s3://"))
-    if len(address.parts) < 2 or address.is_absolute() or not uri.endswith(".tar.gz"):
-        raise ModelError(f"a model's artifact is a folder or s3://bucket/....tar.gz, not {uri!r}")
-    name = address.name.removesuffix(".tar.gz")
-    if name == "model":
-        name = address.parent.name
-    return _digest_of(_standing(s3, uri)[0]), name
+    if len(address.parts) < 2 or address.is_absolute() or not uri.endswith(_PACKED):
+        raise ModelError(
+            f"a model's artifact is a folder, a model.tar.gz or s3://bucket/....tar.gz, not {uri!r}"
+        )
+    return _digest_of(_standing(s3, uri)[0]), _named(address)
+
+
+def _local(path: Path, stage: str) -> tuple[str, str]:
+    """Digest and engine name of a folder or of an archive on this machine."""
+    if path.is_dir():
+        return archive.folder_digest(path), path.resolve().name
+    if not path.is_file():
+        raise ModelError(
+            f"the {stage} model {path} does not exist; set OPINION_{stage.upper()}_ARTIFACT to a folder, a"
+            " model.tar.gz or its address in S3"
+        )
+    try:
+        return archive.archive_digest(path), _named(path.resolve())
+    except ModelError as error:
+        raise ModelError(f"the {stage} model {path} cannot be used: {error}") from error
+
+
+def _named(archive_path: PurePath) -> str:
+    """An archive's name, or its folder's where it is called model.tar.gz."""
+    name = archive_path.name.removesuffix(_PACKED)
+    return archive_path.parent.name if name == "model" else name
 
 
 def _resolve(settings: Settings, s3: S3Client, stage: str, artifact: str) -> Model:
     if artifact.startswith("s3://"):
         digest, name = _stored(s3, artifact)
-        folder, uri = None, artifact
+        source, uri = None, artifact
     else:
-        folder = Path(artifact)
-        if not folder.is_dir():
-            raise ModelError(
-                f"the {stage} model's folder {folder} does not exist; set OPINION_{stage.upper()}_ARTIFACT"
-            )
-        digest, name = archive.folder_digest(folder), folder.resolve().name
+        source = Path(artifact)
+        digest, name = _local(source, stage)
         uri = settings.s3(model_key(stage, digest))
+    if not _ENGINE.fullmatch(name):
+        raise ModelError(
+            f"the {stage} model is called {name!r}; name its folder by letters, digits, '.', '-' and '_' only"
+        )
     container = _container(settings, uri, _CHECKSUM)
     definition = json.dumps(
         [digest, container, settings.sagemaker_role_arn], sort_keys=True, ensure_ascii=False
@@ -162,7 +190,7 @@ def _resolve(settings: Settings, s3: S3Client, stage: str, artifact: str) -> Mod
         engine=f"{name}-{digest[:_DIGITS]}",
         artifact_uri=uri,
         digest=digest,
-        folder=folder,
+        source=source,
     )
 
 
@@ -190,14 +218,16 @@ def _kept_checksum(sagemaker: SageMakerClient, name: str) -> str | None:
 
 
 def _upload(s3: S3Client, settings: Settings, model: Model) -> None:
-    """Puts a packed folder where SageMaker reads it, unless something lies there."""
-    if model.folder is None:
+    """Puts a packed folder, or a packed archive, where SageMaker reads it, unless something lies there."""
+    if model.source is None:
         return
     key = model_key(model.stage, model.digest)
     if storage.current(s3, settings.bucket, key) is None:
         with tempfile.TemporaryDirectory(prefix="artifact-") as folder:
-            path = Path(folder) / "model.tar.gz"
-            archive.pack(model.folder, path)
+            path = model.source
+            if path.is_dir():
+                path = Path(folder) / "model.tar.gz"
+                archive.pack(model.source, path)
             storage.put(s3, settings.bucket, key, path)
             size = path.stat().st_size
         log.info("uploaded model artifact stage=%s key=%s bytes=%d", model.stage, key, size)
@@ -205,7 +235,7 @@ def _upload(s3: S3Client, settings: Settings, model: Model) -> None:
 
 def _verify(s3: S3Client, model: Model, checksum: str) -> None:
     """Raises `ModelError` unless what lies in S3, with this checksum, is what the model's name says."""
-    if model.folder is None:
+    if model.source is None:
         found = _digest_of(checksum)
     else:
         bucket, key = storage.split_address(model.artifact_uri)
@@ -222,6 +252,23 @@ def _verify(s3: S3Client, model: Model, checksum: str) -> None:
         raise _replaced(model)
 
 
+def _keep_card(s3: S3Client, settings: Settings, model: Model) -> None:
+    """Has the lake keep what the model says of itself, which travels with its rows."""
+    if cards.is_kept(s3, settings.bucket, model.stage, model.engine):
+        return
+    bucket, key = storage.split_address(model.artifact_uri)
+    with contextlib.closing(s3.get_object(Bucket=bucket, Key=key)["Body"]) as body:
+        content = archive.read_member(cast("IO[bytes]", body), CARD)
+    try:
+        card = json.loads(content or b"{}")
+        measured = sorted(card.get("measured", {}).items())
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"the {CARD} in {model.artifact_uri} is malformed: {error}") from error
+    if not measured:
+        log.warning("model engine=%s: its %s names no language that it was measured on", model.engine, CARD)
+    cards.keep(s3, settings.bucket, model.stage, model.engine, card)
+
+
 def _replaced(model: Model) -> ModelError:
     return ModelError(
         f"{model.artifact_uri} is not the {model.stage} model that its name says: somebody has replaced it,"
@@ -231,7 +278,7 @@ def _replaced(model: Model) -> ModelError:
 
 
 def ensure_model(sagemaker: SageMakerClient, s3: S3Client, settings: Settings, model: Model) -> Ensured:
-    """Uploads the artifact and creates the SageMaker model where missing.
+    """Uploads the artifact, creates the SageMaker model and keeps its card in the lake, where missing.
 
     Raises `ModelError` where the artifact in S3 is not what the model's name says, or no longer what the
     model was made from.
@@ -257,6 +304,7 @@ def ensure_model(sagemaker: SageMakerClient, s3: S3Client, settings: Settings, m
                 raise
     if kept != checksum:
         raise _replaced(model)
+    _keep_card(s3, settings, model)
     return Ensured(created, written)
 
 

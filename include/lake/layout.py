@@ -176,6 +176,15 @@ def model_key(stage: str, digest: str) -> str:
     return f"models/{stage}/{digest}.tar.gz"
 
 
+MODEL_CARDS = "models/cards/"
+"""What the models that were put to use say of themselves: one object an engine."""
+
+
+def model_card_key(stage: str, engine: str) -> str:
+    """The card of one engine, as the labeled table names it (``e5-0123456789ab``)."""
+    return f"{MODEL_CARDS}{stage}/{engine}.json"
+
+
 QUALITY = "quality/"
 """What the quality suites found: one object a suite and period."""
 

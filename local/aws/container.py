@@ -165,7 +165,9 @@ def _server(handler: Handler) -> ThreadingHTTPServer:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    # Not by sys.stdin, whose lock Python waits for in vain when a model that does not load ends it.
+    while os.read(0, 4096):
+        pass
     os._exit(0)
 
 

@@ -1,4 +1,6 @@
--- One day of opinion_hourly. ${measured} are the languages that the sentiment model was measured on, ${model} is
+-- One day of opinion_hourly. ${measured} are the sentiment models' engines, each with a language that it was
+-- measured on (such as 'e5-0123 de'), ${measured_translations} the same of the translators; a translated tweet
+-- is measured where its translator was on the tweet's language, and its sentiment model on English. ${model} is
 -- the champion whose predictions are compared with the labels; where there is none, no partition has its name.
 -- Scores are added up as decimals: a floating-point sum would depend on the order in which the engine reads them.
 SELECT
@@ -6,7 +8,13 @@ SELECT
   labeled.topic,
   coalesce(nullif(labeled.lang, ''), 'und') AS lang,
   coalesce(nullif(labeled.country_code, ''), '--') AS country_code,
-  CASE WHEN labeled.lang IN (${measured}) THEN 1 ELSE 0 END AS measured,
+  CASE
+    WHEN coalesce(labeled.translation_engine, 'none') = 'none'
+      AND concat(labeled.sentiment_engine, ' ', labeled.lang) IN (${measured}) THEN 1
+    WHEN concat(labeled.translation_engine, ' ', labeled.lang) IN (${measured_translations})
+      AND concat(labeled.sentiment_engine, ' en') IN (${measured}) THEN 1
+    ELSE 0
+  END AS measured,
   -- A row that came without a usable sample stands for itself only.
   CASE WHEN labeled.sample BETWEEN 1 AND 100 THEN labeled.sample ELSE 100 END AS sample,
   coalesce(labeled.rule_hash, '') AS rule_hash,

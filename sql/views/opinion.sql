@@ -9,7 +9,7 @@
 --   topic varchar: The topic
 --   lang varchar: The language that X names; und where it names none, empty in an hour without tweets
 --   country_code varchar: Country of the place, ISO 3166-1 alpha-2; -- where the tweet has none
---   measured integer: 1 if the sentiment model was measured on this language, else 0; 1 in an hour without tweets
+--   measured integer: 1 if the models that labeled were measured on this language, else 0; 1 in an hour without tweets
 --   sample integer: Percentage of the matching posts then streamed, 1 to 100
 --   rule_hash varchar: Digest of the rules then in force
 --   engine varchar: The model that labeled, or none where none was asked

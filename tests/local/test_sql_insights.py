@@ -24,7 +24,7 @@ from include.coverage.judge import Gap, GapState, Measures
 from include.coverage.stretch import Stretch
 from include.insights import aggregate
 from include.insights.definition import load as load_dashboards
-from include.lake import layout, quality, storage
+from include.lake import cards, layout, quality, storage
 from include.lake.athena import Athena, AthenaError
 from include.lake.schemas import AGGREGATE_KEYS, LABELED, PREDICTIONS, SENTIMENTS
 from include.lake.verdict import Verdict
@@ -93,6 +93,10 @@ class Lake:
             for number, columns in enumerate(tweets)
         ]
         self.put(layout.labeled_key(topic, hour), pa.Table.from_pylist(rows, schema=LABELED))
+
+    def measure(self, stage: str, engine: str, *languages: str) -> None:
+        measured = {language: {"macro_f1": 70.0} for language in languages}
+        cards.keep(self.s3, self.settings.bucket, stage, engine, {"measured": measured})
 
     def predict(self, version: int, topic: str, hour: Window, sentiments: Sequence[str]) -> None:
         first = lowest_id(hour.start) + TOPICS.index(topic) * 1_000_000
@@ -166,7 +170,6 @@ def provisioned(athena: LocalAthena) -> Lake:
         bucket="insights-lake",
         database="insights_lake",
         workgroup="insights_lake",
-        measured_languages=("en", "de"),
         retention_days=FOR_EVER,
     )
     s3, glue, client = (athena.aws.client(service) for service in ("s3", "glue", "athena"))
@@ -182,6 +185,7 @@ def provisioned(athena: LocalAthena) -> Lake:
 @pytest.fixture
 def lake(provisioned: Lake) -> Lake:
     provisioned.clear()
+    provisioned.measure("sentiment", "ngram-1", "en", "de")
     return provisioned
 
 
@@ -277,9 +281,9 @@ def test_a_day_is_changed_by_whatever_its_aggregate_is_made_from(lake: Lake) -> 
     lake.label("ukraine", LATE, [tweet(), tweet()])
     assert lake.changed() == [BEFORE]
     lake.refresh_all()
-    other = Lake(lake.s3, lake.athena, lake.settings.model_copy(update={"measured_languages": ("de",)}))
-    assert other.changed() == [BEFORE, DAY]
-    other.refresh_all()
+    lake.measure("sentiment", "ngram-1", "de")
+    assert lake.changed() == [BEFORE, DAY]
+    lake.refresh_all()
     assert [row["measured"] for row in lake.aggregate()] == [0, 0]
 
 
@@ -507,6 +511,34 @@ def test_languages_that_were_never_measured_stay_out_of_the_default_ratios_visib
     by_language = {row["lang"]: row for row in lake.view("opinion_by_language")}
     assert (by_language["tr"]["measured"], by_language["tr"]["negative_share"]) == (0, 1)
     assert (by_language["en"]["measured"], by_language["en"]["positive_share"]) == (1, 1)
+
+
+def test_what_a_model_was_measured_on_holds_for_the_rows_that_it_labeled(lake: Lake) -> None:
+    lake.measure("sentiment", "e5-2", "de", "uk")
+    engines = ["ngram-1", "e5-2", "unknown-3"]
+    for hour, engine in zip((NINE, TEN, ELEVEN), engines, strict=True):
+        languages = ("en", "de", "uk")
+        lake.label("ukraine", hour, [tweet(lang=lang, sentiment_engine=engine) for lang in languages])
+    lake.refresh_all()
+    measured = {(row["engine"], row["lang"]) for row in lake.aggregate() if row["measured"]}
+    assert measured == {("ngram-1", "en"), ("ngram-1", "de"), ("e5-2", "de"), ("e5-2", "uk")}
+
+
+def test_a_translated_tweet_is_measured_where_both_of_its_models_were(lake: Lake) -> None:
+    """The translator on the tweet's language, the sentiment model on the English that it was given."""
+    lake.measure("sentiment", "roberta-1", "en")
+    lake.measure("sentiment", "german-1", "de")
+    lake.measure("translation", "opus-mt-1", "uk", "de")
+    rows = [
+        tweet(lang=lang, sentiment_engine=engine, translation_engine="opus-mt-1")
+        for engine in ("roberta-1", "german-1")
+        for lang in ("uk", "de", "ru")
+    ]
+    untranslated = [tweet(lang=lang, sentiment_engine="roberta-1") for lang in ("en", "tr")]
+    lake.label("ukraine", TEN, rows + untranslated)
+    lake.refresh_all()
+    measured = {(row["engine"], row["lang"]) for row in lake.aggregate() if row["measured"]}
+    assert measured == {("roberta-1", "uk"), ("roberta-1", "de"), ("roberta-1", "en")}
 
 
 def test_hours_are_marked_with_what_coverage_says_also_those_without_tweets(lake: Lake) -> None:

@@ -12,7 +12,7 @@ import pytest
 from moto import mock_aws
 
 from include.labeling import archive, models
-from include.lake import storage
+from include.lake import cards, layout, storage
 from include.settings import Settings
 
 BUCKET = "lake"
@@ -167,6 +167,79 @@ def test_an_archive_in_s3_is_named_by_its_content(
 def test_an_address_of_no_archive_is_refused(aws: tuple[Any, Any], settings: Settings, artifact: str) -> None:
     with pytest.raises(models.ModelError, match=r"tar\.gz"):
         models.resolve(settings.model_copy(update={"sentiment_artifact": artifact}), aws[1])
+
+
+def packed_with_card(folder: Path, path: Path, card: str | None) -> Path:
+    """An archive of the folder with a card."""
+    (folder / "card.json").unlink(missing_ok=True)
+    if card is not None:
+        (folder / "card.json").write_text(card)
+    path.parent.mkdir(exist_ok=True)
+    archive.pack(folder, path)
+    return path
+
+
+def test_an_archive_on_this_machine_is_the_same_model_as_its_folder(
+    aws: tuple[Any, Any], settings: Settings, folder: Path, tmp_path: Path
+) -> None:
+    sagemaker, s3 = aws
+    path = packed_with_card(folder, tmp_path / "e5" / "model.tar.gz", "{}")
+    configured = settings.model_copy(update={"sentiment_artifact": str(path)})
+    model = models.resolve(configured, s3).sentiment
+    of_folder = models.resolve(settings, s3).sentiment
+    assert (model.digest, model.artifact_uri, model.name) == (
+        of_folder.digest,
+        of_folder.artifact_uri,
+        of_folder.name,
+    )
+    assert model.engine == f"e5-{model.digest[:12]}"
+    assert models.ensure(sagemaker, s3, configured) == [model.name]
+    bucket, key = storage.split_address(model.artifact_uri)
+    assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == path.read_bytes()
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(models.ModelError, match=r"model\.tar\.gz cannot be used: it is no archive"):
+        models.resolve(configured, s3)
+
+
+@pytest.mark.parametrize("of", ["folder", "archive", "s3"])
+def test_what_a_model_was_measured_on_is_kept_in_the_lake(
+    aws: tuple[Any, Any], settings: Settings, folder: Path, tmp_path: Path, of: str
+) -> None:
+    sagemaker, s3 = aws
+    path = packed_with_card(
+        folder, tmp_path / "e5" / "model.tar.gz", '{"measured": {"de": {"macro_f1": 70.1}, "en": {}}}'
+    )
+    s3.put_object(Bucket=BUCKET, Key="e5.tar.gz", Body=path.read_bytes())
+    artifact = {"folder": str(folder), "archive": str(path), "s3": f"s3://{BUCKET}/e5.tar.gz"}[of]
+    configured = settings.model_copy(update={"sentiment_artifact": artifact})
+    models.ensure(sagemaker, s3, configured)
+    engine = models.resolve(configured, s3).sentiment.engine
+    assert cards.measured(s3, BUCKET) == cards.Measured((f"{engine} de", f"{engine} en"), ())
+    s3.delete_object(Bucket=BUCKET, Key=layout.model_card_key("sentiment", engine))
+    assert models.ensure(sagemaker, s3, configured) == []
+    assert cards.is_kept(s3, BUCKET, "sentiment", engine), "kept anew where it was lost"
+
+
+def test_a_model_without_a_card_was_measured_on_nothing(aws: tuple[Any, Any], settings: Settings) -> None:
+    sagemaker, s3 = aws
+    models.ensure(sagemaker, s3, settings)
+    assert cards.measured(s3, BUCKET) == cards.Measured((), ())
+
+
+@pytest.mark.parametrize("card", ["{", "[]", '{"measured": ["de"]}'])
+def test_a_malformed_card_is_told(
+    aws: tuple[Any, Any], settings: Settings, folder: Path, tmp_path: Path, card: str
+) -> None:
+    sagemaker, s3 = aws
+    packed_with_card(folder, tmp_path / "model.tar.gz", card)
+    with pytest.raises(models.ModelError, match=r"card\.json in s3://lake/models/.* is malformed"):
+        models.ensure(sagemaker, s3, settings)
+
+
+def test_an_engines_name_is_plain(aws: tuple[Any, Any], settings: Settings, folder: Path) -> None:
+    odd = folder.rename(folder.parent / "it's mine")
+    with pytest.raises(models.ModelError, match="letters, digits"):
+        models.resolve(settings.model_copy(update={"sentiment_artifact": str(odd)}), aws[1])
 
 
 def test_without_a_translator_there_is_no_translation_model(aws: tuple[Any, Any], settings: Settings) -> None:
