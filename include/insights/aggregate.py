@@ -117,10 +117,16 @@ def _inputs(
     predictions: Sequence[storage.Object],
     topics: Sequence[str],
     model: str,
+    measured: cards.Measured,
     settings: Settings,
 ) -> DayInputs:
-    measured = sorted(settings.measured_languages)
-    statement = sql.render("insights/opinion", day=day, model=model, measured=measured)
+    statement = sql.render(
+        "insights/opinion",
+        day=day,
+        model=model,
+        measured=measured.sentiment or _NONE,
+        measured_translations=measured.translation or _NONE,
+    )
     hours = sorted({named[1] for each in labeled if (named := layout.labeled_hour(each.key))})
     kept = hours[0].is_within(settings.retention_days, datetime.now(UTC).date())
     counts = Counter(found["topic"] for each in labeled if (found := _DAY.search(each.key)))

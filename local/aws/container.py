@@ -22,7 +22,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +31,8 @@ from typing import Any
 JSON = "application/json"
 _TEXTS = (JSON, "text/csv")
 """The content types that a handler gets as text; of any other it gets the bytes."""
+_PARTS = ("input_fn", "predict_fn", "output_fn")
+"""What does a transform_fn's work in three steps."""
 _LARGEST = 6_553_500
 """Bytes of a request or an answer that TorchServe takes by default."""
 _PATIENCE = 60
@@ -54,7 +56,10 @@ class Handler:
         # One worker: a model server's worker is a process that takes one request at a time.
         self._lock = threading.Lock()
         self._patience = int(os.environ.get("SAGEMAKER_MODEL_SERVER_TIMEOUT", _PATIENCE))
+        _required(self._script, ["model_fn"])
         self._model = _call(self._script.model_fn, str(model_dir))
+        if not hasattr(self._script, "transform_fn"):
+            _required(self._script, _PARTS)
 
     def invoke(self, data: bytearray, content_type: str | None, accept: str | None) -> tuple[bytes, str]:
         """The answer to one payload and its media type; ends the process where it takes too long."""
@@ -92,20 +97,20 @@ def _load(model_dir: Path) -> ModuleType:
         raise FileNotFoundError(f"model.tar.gz holds no code/{path.name}")
     sys.path.insert(0, str(code))
     script = importlib.import_module(path.stem)
-    parts = {"input_fn", "predict_fn", "output_fn"}
-    if hasattr(script, "transform_fn"):
-        if any(hasattr(script, name) for name in parts):
-            raise ValueError(
-                "Cannot use transform_fn implementation in conjunction with "
-                "input_fn, predict_fn, and/or output_fn implementation"
-            )
-        parts = set()
-    for name in ("model_fn", *sorted(parts)):
+    if hasattr(script, "transform_fn") and any(hasattr(script, name) for name in _PARTS):
+        raise ValueError(
+            "Cannot use transform_fn implementation in conjunction with "
+            "input_fn, predict_fn, and/or output_fn implementation"
+        )
+    return script
+
+
+def _required(script: ModuleType, names: Iterable[str]) -> None:
+    for name in names:
         if not hasattr(script, name):
             raise AttributeError(
-                f"code/{path.name} has no {name}; the default one needs torch, not offered here"
+                f"code/{script.__name__}.py has no {name}; the default one needs torch, not offered here"
             )
-    return script
 
 
 def _server(handler: Handler) -> ThreadingHTTPServer:
