@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-parameters := ONCE HOURS RATE ARCHIVE TOPICS PORT DATABASE BIND GATEWAY BROWSER MINUTES LABELLED MODEL FROM LANGUAGES UPLOAD
+parameters := ONCE HOURS RATE ARCHIVE TOPICS MODELS SENTIMENT TRANSLATION PORT DATABASE BIND GATEWAY BROWSER MINUTES LABELLED MODEL FROM LANGUAGES UPLOAD
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 unknown := $(filter-out $(parameters),$(given))
 ifneq ($(strip $(unknown)),)
@@ -13,7 +13,8 @@ endif
 .PHONY: help parameters setup run stand-ins models test kill-test fault-matrix soak containers-test bench check mwaa docs lock clean
 
 run_options = $(if $(HOURS),--hours "$(HOURS)") $(if $(RATE),--rate "$(RATE)") $(if $(ARCHIVE),--archive "$(ARCHIVE)") \
-	$(if $(TOPICS),--topics "$(TOPICS)") $(if $(PORT),--port "$(PORT)") $(if $(BIND),--bind "$(BIND)") \
+	$(if $(TOPICS),--topics "$(TOPICS)") $(if $(MODELS),--models "$(MODELS)") \
+	$(if $(SENTIMENT),--sentiment "$(SENTIMENT)") $(if $(TRANSLATION),--translation "$(TRANSLATION)") $(if $(PORT),--port "$(PORT)") $(if $(BIND),--bind "$(BIND)") \
 	$(if $(GATEWAY),--gateway "$(GATEWAY)")
 
 help: ## This list
@@ -21,6 +22,8 @@ help: ## This list
 	@echo
 	@echo "Parameters of run: ONCE=1 ends after the summary; HOURS=6 past hours to recover; RATE=3000 posts an hour"
 	@echo "in the archive; ARCHIVE=tweets.ndjson.gz replays real tweets; TOPICS=topics.yaml measures other topics;"
+	@echo "MODELS=e5 labels with what make models has packed (opus-mt,twitter-roberta: several); SENTIMENT= and TRANSLATION="
+	@echo "name any artifact: a folder, a model.tar.gz, s3://bucket/model.tar.gz;"
 	@echo "PORT=8080 the first of the nine ports in use (Airflow's UI);"
 	@echo "DATABASE=postgresql keeps Airflow's metadata as deployments do, not in SQLite (of test, too);"
 	@echo "BIND=0.0.0.0 lets containers (and the network) reach the stand-ins, by .run/containers.env; GATEWAY= is"

@@ -46,6 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
         rate=given.rate,
         archive=given.archive,
         topics=given.topics,
+        models=given.models,
+        sentiment=given.sentiment,
+        translation=given.translation,
         first_port=given.port,
         database=getattr(given, "database", SQLITE),
         run_dir=given.run_dir.resolve(),
@@ -92,6 +95,18 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--topics", type=_checked("TOPICS", _path), help="topics file (default include/topics.yaml)"
     )
+    command.add_argument(
+        "--models",
+        type=_checked("MODELS", lambda text: tuple(text.split(","))),
+        default=(),
+        help="what `make models` has packed, by its names joined by commas",
+    )
+    for stage, verb in (("sentiment", "labels"), ("translation", "translates")):
+        command.add_argument(
+            f"--{stage}",
+            type=_checked(stage.upper(), str),
+            help=f"the model that {verb}: a folder, a model.tar.gz, or the address of one in S3",
+        )
     command.add_argument(
         "--port", type=_checked("PORT", int), default=8080, help="the first port (Airflow's UI)"
     )

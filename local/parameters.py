@@ -77,6 +77,21 @@ def languages(text: str) -> None:
         raise ValueError("not languages such as ru,uk")
 
 
+def artifact(text: str) -> None:
+    """Raises `ValueError` where a text is neither an archive's address in S3 nor what can be read."""
+    if text.startswith("s3://"):
+        if not re.fullmatch(r"s3://[a-z0-9.-]+/.+\.tar\.gz", text):
+            raise ValueError("not the address of a .tar.gz in S3, such as s3://bucket/e5/model.tar.gz")
+        return
+    readable_file_or_folder(text)
+
+
+def model_names(text: str) -> None:
+    """Raises `ValueError` where a text is not one or more names of models, joined by commas."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+(,[A-Za-z0-9_.-]+)*", text):
+        raise ValueError("not names of models joined by commas, such as opus-mt,twitter-roberta")
+
+
 def host(text: str) -> None:
     """Raises `ValueError` where a text is neither an address nor a host's name."""
     try:
@@ -93,6 +108,9 @@ CHECKS: dict[str, Check] = {
     "RATE": whole(1, 900_000),
     "ARCHIVE": readable_file_or_folder,
     "TOPICS": readable_file,
+    "MODELS": model_names,
+    "SENTIMENT": artifact,
+    "TRANSLATION": artifact,
     "PORT": whole(1024, 65_500),
     "DATABASE": one_of(SQLITE, POSTGRESQL),
     "BIND": one_of(LOOPBACK, EVERYWHERE),

@@ -35,7 +35,7 @@ GOOD = frozenset(names(lambda verdict: verdict.whole and not verdict.alarming))
 PAGES = ("opinion-over-time", "opinion-across-the-world", "coverage")
 """The plugin's pages, by their addresses in Airflow's frame."""
 
-QUERIES = ("raw", "labeled", "quarantine", "coverage", "opinion")
+QUERIES = ("raw", "labeled", "engines", "quarantine", "coverage", "opinion")
 """The statements of ``sql/summary/``."""
 
 
@@ -82,6 +82,8 @@ class Summary:
             total = sum(shares.values()) or 1
             opinion.add_row(topic, *(f"{count:,} ({count / total:.0%})" for count in shares.values()))
         console.print(opinion)
+        for stage, engines in self.figures["engines"].items():
+            console.print(f"  {stage:<11} {', '.join(f'{name} {rows:,}' for name, rows in engines.items())}")
         training = self.figures["training"]
         if training["version"]:
             console.print(
@@ -141,6 +143,7 @@ def collect(
             "budget": monthly_posts(settings, load_topics(settings.topics_file)),
         },
         "sentiment": _sentiment(tables["labeled"], topics),
+        "engines": _engines(tables["engines"]),
         "quality": _quality(s3, settings, windows),
         "jobs": {
             "sagemaker": _count_jobs(aws("sagemaker"), begun),
@@ -226,6 +229,15 @@ def _sentiment(rows: list[dict[str, str]], topics: Sequence[str]) -> dict[str, d
         topic: {name: sum(int(row[name]) for row in rows if row["topic"] == topic) for name in names}
         for topic in topics
     }
+
+
+def _engines(rows: list[dict[str, str]]) -> dict[str, dict[str, int]]:
+    """The rows that each model has labeled or translated, by stage; ``none`` counts those of no model."""
+    engines: dict[str, Counter[str]] = {"sentiment": Counter(), "translation": Counter()}
+    for row in rows:
+        for stage, counts in engines.items():
+            counts[row[stage]] += int(row["ids"])
+    return {stage: dict(sorted(counts.items())) for stage, counts in engines.items()}
 
 
 def _quality(s3: Any, settings: Settings, windows: Sequence[Window]) -> list[dict[str, Any]]:

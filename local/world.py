@@ -1,4 +1,4 @@
-"""A world: lake, state and logs of one archive, rate and set of topics; one run at a time works in it."""
+"""A world: lake, state and logs of one archive, rate, set of topics and models; one run at a time uses it."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from local.endpoints import (
     Endpoints,
     write_containers_environment,
 )
+from local.models import Chosen, ChosenModelError, choose
 from local.parameters import LOOPBACK, POSTGRESQL, SQLITE
 from local.processes import ProcessError, Processes, end_leftovers, port_is_free
 from local.summary import SummaryError
@@ -45,6 +46,10 @@ _UNANSWERED = (RequestException, BotoCoreError, ClientError)
 """What clients raise where a stand-in does not answer as it should."""
 FAILURES = (AirflowError, ProcessError, SummaryError, *_UNANSWERED)
 """What a step may raise."""
+
+
+_REFUSED = (TopicsError, CredentialsError, ChosenModelError)
+"""What a run that cannot start raises."""
 
 
 class RunError(RuntimeError):
@@ -60,6 +65,12 @@ class RunOptions:
     rate: int = 3000
     archive: Path | None = None
     topics: Path | None = None
+    models: tuple[str, ...] = ()
+    """Names of models that `make models` has packed."""
+    sentiment: str | None = None
+    """The artifact that labels: a path or an address in S3; None: the default one."""
+    translation: str | None = None
+    """The artifact that translates, as ``sentiment``; None: none does."""
     first_port: int = 8080
     database: str = SQLITE
     """What keeps Airflow's metadata: `SQLITE` or `POSTGRESQL`."""
@@ -177,11 +188,14 @@ def prepared(options: RunOptions, services: Sequence[str]) -> Iterator[World]:
         options.run_dir.chmod(0o700)
         _leave_proxy_aside()
         with _alone(options) as registry:
-            folder = options.run_dir / "worlds" / _world(options, rule_hash(topics))
+            chosen = choose(
+                options.models, options.sentiment, options.translation, options.run_dir / "models"
+            )
+            folder = options.run_dir / "worlds" / _world(options, rule_hash(topics), chosen)
             folder.mkdir(parents=True, exist_ok=True)
             endpoints = Endpoints(options.first_port, Credentials.in_folder(folder))
             _check_ports(endpoints, services, options.bind, options.database)
-            environment = _environment(options, folder, endpoints, topics_file)
+            environment = _environment(options, folder, endpoints, topics_file) | chosen.settings()
             with Processes(folder / "logs", registry) as processes:
                 try:
                     yield World(
@@ -197,7 +211,7 @@ def prepared(options: RunOptions, services: Sequence[str]) -> Iterator[World]:
                     # A process that has ended tells why itself.
                     processes.check()
                     raise
-    except (TopicsError, CredentialsError, ProcessError, AirflowError, SummaryError) as error:
+    except (*_REFUSED, ProcessError, AirflowError, SummaryError) as error:
         raise RunError(str(error)) from error
     except _UNANSWERED as error:
         raise RunError(_unanswered(error, folder)) from error
@@ -207,8 +221,11 @@ def _unanswered(error: Exception, folder: Path) -> str:
     return f"a stand-in did not answer as it should: {error}; see {folder / 'logs'}."
 
 
-def _world(options: RunOptions, rules: str) -> str:
-    """A lake of its own for every archive, rate and set of topics with their keywords: they never mix."""
+def _world(options: RunOptions, rules: str, chosen: Chosen) -> str:
+    """A lake of its own for every archive, rate, set of topics with their keywords, and choice of models.
+
+    They never mix.
+    """
     if options.archive:
         source = options.archive.name.split(".")[0]
         identity = archive_files.identity(options.archive)
@@ -216,6 +233,7 @@ def _world(options: RunOptions, rules: str) -> str:
         source = "synthetic"
         identity = hashlib.sha256(str(options.rate).encode())
     identity.update(rules.encode())
+    identity.update(chosen.identity)
     return f"{source}-{identity.hexdigest()[:8]}"
 
 

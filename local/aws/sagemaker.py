@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import gzip
 import http.client
-import importlib.metadata
 import io
 import logging
 import os
 import re
 import shutil
 import subprocess
-import sys
-import sysconfig
 import tarfile
 import threading
 import time
@@ -38,10 +35,10 @@ from moto.s3.exceptions import MissingBucket
 from moto.sagemaker import models
 from moto.sagemaker.exceptions import ResourceInUseException, SagemakerClientError, ValidationError
 from moto.sagemaker.responses import SageMakerResponse
-from packaging.requirements import Requirement
 
 from local.aws import container, objects, pages
 from local.aws.context import ACCOUNT, REGION, Context, Reply, patch
+from local.aws.interpreters import MissingRequirementsError, python_for
 
 MEBIBYTE = 2**20
 DEFAULT_PAYLOAD_MEBIBYTES = 6
@@ -51,8 +48,6 @@ _LOG_LINES = 12
 _MAX_REASON = 1024
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _ACTIVE = ("InProgress", "Stopping")
-_PACK_ENVIRONMENT = Path(__file__).parents[2] / ".venv-pack"
-"""What models of HuggingFace are packed by, and run by here."""
 PAGES = "/_local/sagemaker/transform-jobs/"
 """Where a job's page is, by its name."""
 
@@ -75,39 +70,16 @@ class _StoppedError(Exception):
     """The job was told to stop."""
 
 
-def _python(model_dir: Path) -> Path:
-    """The Python that has what the model's ``code/requirements.txt`` asks for; raises `JobError` for none.
-
-    SageMaker's container installs it when it starts; here it is looked for in the project's environments.
-    """
-    file = model_dir / "code" / "requirements.txt"
-    lines = file.read_text().splitlines() if file.exists() else []
-    wanted = [Requirement(text) for line in lines if (text := line.partition("#")[0].strip())]
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    for python, packages in (
-        (Path(sys.executable), Path(sysconfig.get_path("purelib"))),
-        (_PACK_ENVIRONMENT / "bin" / "python", _PACK_ENVIRONMENT / "lib" / version / "site-packages"),
-    ):
-        missing = [str(each) for each in wanted if not _has(packages, each)]
-        if python.exists() and not missing:
-            return python
-    raise JobError(
-        f"ClientError: code/requirements.txt asks for {', '.join(missing)}, which this machine does not have;"
-        " run `python3 tools/setup.py pack`, which sets up the environment that has it"
-    )
-
-
-def _has(packages: Path, wanted: Requirement) -> bool:
-    found = next(iter(importlib.metadata.distributions(name=wanted.name, path=[str(packages)])), None)
-    return found is not None and wanted.specifier.contains(found.version, prereleases=True)
-
-
 class ModelServer:
     """One serving process. Raises `JobError` where it does not come up; `close` ends it."""
 
     def __init__(self, model_dir: Path, environment: Mapping[str, str], log_path: Path) -> None:
         self._log_path = log_path
-        python = _python(model_dir)
+        requirements = model_dir / "code" / "requirements.txt"
+        try:
+            python = python_for(requirements.read_text() if requirements.exists() else "")
+        except MissingRequirementsError as error:
+            raise JobError(f"ClientError: {error}") from error
         inherited = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
         with log_path.open("wb") as log_file:
             self._process = subprocess.Popen(

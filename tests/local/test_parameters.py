@@ -54,6 +54,12 @@ def make(project: Path, *arguments: str, **environment: str) -> subprocess.Compl
         ("GATEWAY=a b", "neither an address nor a host's name"),
         ("ARCHIVE=no where.ndjson", "cannot be read: No such file or directory"),
         ("TOPICS=local", "cannot be read: Is a directory"),
+        ("MODELS=e5,", "not names of models joined by commas, such as opus-mt,twitter-roberta"),
+        ("SENTIMENT=nowhere", "cannot be read: No such file or directory"),
+        (
+            "TRANSLATION=s3://bucket",
+            "not the address of a .tar.gz in S3, such as s3://bucket/e5/model.tar.gz",
+        ),
     ],
 )
 @pytest.mark.parametrize("target", ["run", "stand-ins"])
@@ -81,6 +87,8 @@ def test_right_values_come_to_the_set_up(project: Path) -> None:
     (project / "my tweets.ndjson").touch()
     given = ["HOURS=3", "RATE=900000", "PORT=8300", "ONCE=1", "BIND=0.0.0.0", "GATEWAY=172.17.0.1"]
     assert make(project, "setup", *given, "ARCHIVE=my tweets.ndjson", "TOPICS=").stderr == ""
+    models = ["MODELS=opus-mt,e5", "SENTIMENT=.", "TRANSLATION=s3://bucket/opus-mt/model.tar.gz"]
+    assert make(project, "setup", *models).stderr == ""
     assert make(project, "setup", "ARCHIVE=.").stderr == ""
     assert (project / "set-up").exists()
 
