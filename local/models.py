@@ -109,6 +109,9 @@ def _checked(path: Path) -> str:
         else:
             digest = archive.archive_digest(path)
             with path.open("rb") as packed:
+                if archive.read_member(packed, archive.ENTRY_POINT) is None:
+                    raise archive.ModelError(f"it has no {archive.ENTRY_POINT}")
+                packed.seek(0)
                 requirements = archive.read_member(packed, _REQUIREMENTS)
         python_for((requirements or b"").decode())
     except (archive.ModelError, MissingRequirementsError, OSError, ValueError) as error:

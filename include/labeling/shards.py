@@ -238,7 +238,9 @@ class ShardWriter:
             pq.write_table(part, path, compression="lz4", use_dictionary=_DICTIONARY, write_statistics=False)
             self._put(f"{name}/{self._shards:03}.parquet", path)
         self._to_label += int(is_asked(rows.column("lang")).sum())
-        body = model_input(rows, NOT_TRANSLATED, {})
+        # By language: the translator loads one after the other, and no request needs them all.
+        asked = rows.sort_by([("lang", "ascending"), ("tweet_id", "ascending")])
+        body = model_input(asked, NOT_TRANSLATED, {})
         if body:
             self._to_translate += body.count(b"\n")
             key = f"{self._model_prefix}translation/input/{self._shards:03}.jsonl"

@@ -7,6 +7,7 @@ import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -81,8 +82,8 @@ def test_what_lies_in_s3_is_fetched(packed: Path, tmp_path: Path, bucket: str) -
 def test_a_run_with_other_models_has_a_world_of_its_own_and_the_pipeline_is_told_of_them(
     packed: Path, tmp_path: Path
 ) -> None:
-    def world(**options: object) -> tuple[Path, str]:
-        with prepared(RunOptions(run_dir=tmp_path / "run", **options), ()) as started:  # type: ignore[arg-type]
+    def world(**options: Any) -> tuple[Path, str]:
+        with prepared(RunOptions(run_dir=tmp_path / "run", **options), ()) as started:
             return started.folder, started.settings.sentiment_artifact
 
     default, e5 = world(), world(models=("e5",))
@@ -100,21 +101,18 @@ def test_what_cannot_be_used_is_one_sentence_before_anything_starts(
     shutil.rmtree(packed / "roberta")
     (packed / "opus-mt" / "model.tar.gz").write_bytes(b"no archive")
     needy = make(tmp_path / "needy", "sentiment", "ctranslate2==4.8.5")
-    evil = tmp_path / "evil.tar.gz"
-    with tarfile.open(evil, "w:gz"):
+    empty = tmp_path / "empty.tar.gz"
+    with tarfile.open(empty, "w:gz"):
         pass
-    for options, reason in (
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"models": ("roberta",)}, "roberta is not packed yet: run `make models MODEL=roberta`"),
         ({"models": ("opus-mt",)}, "it is no archive"),
         ({"models": ("e5",), "sentiment": str(needy)}, "is a second sentiment model"),
         ({"sentiment": str(needy)}, "asks for ctranslate2==4.8.5, .* run `python3 tools/setup.py pack`"),
         ({"sentiment": str(packed)}, "it has no code/inference.py"),
-    ):
-        with (
-            pytest.raises(RunError, match=reason),
-            prepared(
-                RunOptions(run_dir=tmp_path / "run", **options),  # type: ignore[arg-type]
-                (),
-            ),
-        ):
+        ({"sentiment": str(empty)}, "it has no code/inference.py"),
+    ]
+    for options, reason in refused:
+        run = RunOptions(run_dir=tmp_path / "run", **options)
+        with pytest.raises(RunError, match=reason), prepared(run, ()):
             pass

@@ -414,14 +414,14 @@ def test_nothing_is_left_on_the_local_disk(
 # The models' inputs
 
 
-def test_only_named_languages_other_than_english_are_translated(s3: S3Client) -> None:
-    languages = ["en", "uk", "und", None, "es", "qme", "zxx"]
+def test_only_named_languages_other_than_english_are_translated_one_after_the_other(s3: S3Client) -> None:
+    languages = ["en", "uk", "und", None, "es", "qme", "zxx", "uk"]
     hour.put_raw(s3, "ukraine", [line(tweet(tweet_id(n), lang=lang)) for n, lang in enumerate(languages, 1)])
     prepared = hour.prepare(s3)
-    assert (prepared.to_translate, prepared.to_label) == (2, 3)
+    assert (prepared.to_translate, prepared.to_label) == (3, 4)
     assert hour.json_lines_under(s3, prepared.translation_input) == [
         {"id": str(tweet_id(n)), "text": f"text of {tweet_id(n)}", "lang": lang}
-        for n, lang in ((2, "uk"), (5, "es"))
+        for n, lang in ((5, "es"), (2, "uk"), (8, "uk"))
     ]
 
 
