@@ -157,6 +157,15 @@ def report(figures: Figures) -> str:
     return "\n\n".join((named_table(told), restarts, steps))
 
 
+@contextlib.contextmanager
+def _taken_down(this: Pipeline) -> Iterator[None]:
+    """Keeps the services' logs at the end, whatever happens, and takes everything down."""
+    with contextlib.ExitStack() as ending:
+        ending.callback(this.down)
+        ending.callback(this.compose, "logs", "--no-color", "--timestamps", log=this.logs / "services.log")
+        yield
+
+
 def _run(given: argparse.Namespace, figures: Figures) -> int:
     folder = given.run_dir.resolve() / "containers"
     logs = folder / "logs"
@@ -168,21 +177,21 @@ def _run(given: argparse.Namespace, figures: Figures) -> int:
             return 0
         pipeline = Pipeline(this, logs, figures.tell)
         pipeline.down()
-        try:
+        with _taken_down(pipeline):
             follow(pipeline, figures)
             prove(pipeline, figures)
-        finally:
-            pipeline.compose("logs", "--no-color", "--timestamps", log=logs / "services.log")
-            with figures.step("everything taken down"):
-                pipeline.down()
         build_for_astro(this, logs, figures)
     found = list(problems(figures.seen))
-    save({"steps": figures.steps, **figures.seen, "problems": found}, given.run_dir / "containers.json")
+    _save(given, figures, found)
     if given.page and not found:
         write_section(given.page, "containers", report(figures))
     for problem in found:
         figures.tell(f"wrong: {problem}")
     return 1 if found else 0
+
+
+def _save(given: argparse.Namespace, figures: Figures, found: list[str]) -> None:
+    save({"steps": figures.steps, **figures.seen, "problems": found}, given.run_dir / "containers.json")
 
 
 def main() -> int:
@@ -198,9 +207,12 @@ def main() -> int:
         print(f"{time.monotonic() - begun:7.1f} s  {line}", flush=True)
 
     end_on_sigterm()
+    figures = Figures(tell)
     try:
-        return _run(given, Figures(tell))
+        return _run(given, figures)
     except FAILURES as error:
+        # What was seen until then tells where to look.
+        _save(given, figures, [str(error)])
         print(f"containers-test: {error}", file=sys.stderr)
         return 2 if isinstance(error, EngineError) else 1
     except KeyboardInterrupt:
