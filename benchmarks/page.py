@@ -89,7 +89,7 @@ def measure(quick: bool = False) -> list[Row]:
 def _measured(processes: Processes, folder: Path, countries: tuple[str, ...]) -> list[Row]:
     today = datetime.now(UTC).date()
     first = today - timedelta(days=DAYS - 1)
-    endpoints = _endpoints(Credentials.in_folder(folder))
+    endpoints = free_endpoints(Credentials.in_folder(folder))
     shown = ["--credentials", str(folder / CREDENTIALS_FILE)]
     base = {
         **{key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW_", "OPINION_"))},
@@ -166,7 +166,8 @@ class _Visitor:
         return took, answer.json()
 
 
-def _endpoints(credentials: Credentials) -> Endpoints:
+def free_endpoints(credentials: Credentials) -> Endpoints:
+    """Addresses on neighboring ports that nobody uses; raises `MeasureError` where there are none."""
     for first in _PORTS:
         if all(port_is_free(first + offset) for offset in range(len(SERVICES))):
             return Endpoints(first, credentials)

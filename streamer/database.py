@@ -18,7 +18,7 @@ _LOG_BYTES = 4 * 1024**2
 """How far SQLite's write-ahead log grows before it goes over into the database."""
 
 # A row is a group of lines, whose numbers end with `last`, and a mark for the kind of each.
-SCHEMA = """
+SPOOL_SCHEMA = """
 CREATE TABLE IF NOT EXISTS record_group (
     last INTEGER PRIMARY KEY,
     oldest_ms INTEGER NOT NULL,
@@ -55,7 +55,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self._writer = opened(path, "FULL")
-        self._writer.executescript(SCHEMA)
+        self._writer.executescript(SPOOL_SCHEMA)
         # Losing an acknowledgement costs duplicates, no gap: that needs no sync of its own.
         self._acknowledger = opened(path, "NORMAL")
         self._reader = opened(path, "NORMAL")

@@ -68,7 +68,7 @@ class Rejected(NamedTuple):
     bought: bool
 
 
-class Read(NamedTuple):
+class LinesRead(NamedTuple):
     """What lines hold: packs to deliver, mostly one, and what is counted of them.
 
     ``tweets`` by topic, of which ``evaluated`` have it from our own rules; ``rejected`` has the reasons of
@@ -149,7 +149,7 @@ class Reader:
         """Reads by another rule set from the next lines on; any thread may say so."""
         self._reading = _Reading(rule_set)
 
-    def read(self, lines: Sequence[bytes], received: datetime) -> Read:
+    def read(self, lines: Sequence[bytes], received: datetime) -> LinesRead:
         """What lines hold that are not empty and have no newline. Never raises, whatever X sends."""
         reading = self._reading
         tags, decode, dated = reading.tags, _USUAL.decode, CREATED_AT.fullmatch
@@ -200,7 +200,7 @@ class Reader:
                 rejected.append(found)
         bought = len(topics) + sum(line.bought for line in rejected)
         packs = _packs(to_milliseconds(received), marks, bodies, bought)
-        return Read(packs, Counter(topics), evaluated, [line.reason for line in rejected], announced)
+        return LinesRead(packs, Counter(topics), evaluated, [line.reason for line in rejected], announced)
 
     def _read_thoroughly(
         self, reading: _Reading, line: bytes, received: datetime

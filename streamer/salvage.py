@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 
-from streamer.database import INSERT, SCHEMA, is_corrupt, opened, transaction
+from streamer.database import INSERT, SPOOL_SCHEMA, is_corrupt, opened, transaction
 from streamer.packs import MARKS, split
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def salvage(path: Path) -> int:
             path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
     salvaged = 0
     with closing(opened(path, "FULL")) as new, closing(sqlite3.connect(aside)) as old:
-        new.executescript(SCHEMA)
+        new.executescript(SPOOL_SCHEMA)
         for last, oldest, marks, lines in _readable_groups(old):
             with transaction(new):
                 new.execute(INSERT, (last, oldest, len(lines), marks, lines))

@@ -1,0 +1,249 @@
+"""Coverage's measuring on the local Athena: a month of which nothing changed, and ten million ids compared.
+
+Both run behind the local Athena with a real Trino. A run of coverage looks at a month of hours whose objects
+are those that it has judged before; the peer is a run that judges one day anew. The ids are those of raw,
+held against labeled by the statement that every run of coverage starts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.measure import MeasureError, Row, used
+from benchmarks.page import free_endpoints
+from include.coverage import evidence, ledger
+from include.coverage import measure as hours_measured
+from include.coverage.measure import Measurement
+from include.lake import layout
+from include.lake.athena import Athena
+from include.lake.schemas import LABELED
+from include.lake.views import create_views
+from include.provision.lake import ensure_database, ensure_tables, ensure_workgroup
+from include.settings import Settings
+from include.window import HOUR, Window
+from include.x.snowflake import lowest_id
+from include.x.topics import Topics, load
+from local.aws.bootstrap import bootstrap
+from local.aws.trino import is_ready
+from local.credentials import CREDENTIALS_FILE, Credentials
+from local.processes import Process, ProcessError, Processes, answers
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+LIMIT_SECONDS, LIMIT_MIB = 60, 2_048
+"""What comparing `_IDS` ids may take."""
+
+_DAYS, _IDS = 30, 10_000_000
+_TWEETS_AN_HOUR = 4
+_MISSING_EVERY = 1_000
+"""Every so many ids of raw one is not labeled."""
+_BEAT = timedelta(seconds=30)
+
+
+def measure(quick: bool = False) -> list[Row]:
+    """The rows for this part; ``quick`` takes a tenth of the days and of the ids.
+
+    Raises `MeasureError` where a server does not start or a result is not that of the lake.
+    """
+    days, ids = (_DAYS // 10, _IDS // 10) if quick else (_DAYS, _IDS)
+    with tempfile.TemporaryDirectory() as name, _lake(Path(name), days) as lake:
+        return [_unchanged(lake, days), *_compared(lake, ids)]
+
+
+@dataclass(frozen=True)
+class _Lake:
+    """A provisioned lake whose collection began at midnight, ``days`` days before ``today``."""
+
+    s3: S3Client
+    database: Athena
+    settings: Settings
+    topics: Topics
+    today: datetime
+    trino: Process
+
+    def hours(self, first_day: int, days: int) -> list[Window]:
+        """Every hour of ``days`` days from the day ``first_day`` days before today."""
+        start = self.today - timedelta(days=first_day)
+        return list(Window.between(start, start + timedelta(days=days)))
+
+    def look(self, hours: list[Window]) -> tuple[float, Measurement]:
+        """Seconds that a run of coverage measures for, and what it measured."""
+        begun = time.perf_counter()
+        found = hours_measured.measure(
+            self.database, self.s3, self.settings, self.topics, hours, (), datetime.now(UTC)
+        )
+        return time.perf_counter() - begun, found
+
+    def put(self, key: str, body: bytes) -> None:
+        """Puts an object into the bucket."""
+        self.s3.put_object(Bucket=self.settings.bucket, Key=key, Body=body)
+
+
+def _unchanged(lake: _Lake, days: int) -> Row:
+    month, day = lake.hours(days, days), lake.hours(1, 1)
+    for hour in [*month, *lake.hours(0, 1)]:
+        _hour(lake, hour, posts=hour in month)
+    lake.look(day)  # Trino reads the views at its first statement.
+    anew, _ = lake.look(day)
+    _, first = lake.look(month)
+    if unsettled := [row for row in first.rows if not row.verdict.settled]:
+        raise MeasureError(f"{unsettled[0].window} {unsettled[0].topic} is {unsettled[0].verdict}")
+    ledger.write(lake.s3, lake.settings.bucket, first.rows)
+    seconds, again = lake.look(month)
+    if len(again.rows) != len(first.rows):
+        raise MeasureError(f"{len(again.rows)} rows of {len(first.rows)} were found again")
+    return Row(
+        f"coverage of {days} days of which nothing changed",
+        round(seconds, 2),
+        round(anew, 2),
+        round(anew / seconds, 2),
+        "seconds",
+        round(used(lake.trino.popen.pid)[1]),
+        "peer is the same of one day that is judged anew; memory is Trino's",
+    )
+
+
+def _compared(lake: _Lake, ids: int) -> list[Row]:
+    topic, day = lake.topics.names[0], lake.hours(40, 1)
+    for number, hour in enumerate(day):
+        first, an_hour = lowest_id(hour.start), ids // len(day)
+        step = (lowest_id(hour.end) - first) // an_hour
+        found = range(first, first + step * an_hour, step)
+        line = b'{"data":{"id":"%%d"},"matching_rules":[{"tag":"%b"}]}\n' % topic.encode()
+        lake.put(
+            f"{layout.raw_prefix(topic, hour)}{number}.gz",
+            gzip.compress(b"".join([line % each for each in found]), 1),
+        )
+        labeled = [each for place, each in enumerate(found) if place % _MISSING_EVERY]
+        lake.put(layout.labeled_key(topic, hour), _labeled(topic, labeled))
+    statements = evidence.statements(day, datetime.now(UTC), lake.settings)
+    begun = time.perf_counter()
+    rows = lake.database.run_all({"measures": statements["measures"]})["measures"]
+    seconds = time.perf_counter() - begun
+    memory = used(lake.trino.popen.pid)[1]
+    compared = sum(row["raw_ids"] for row in rows)
+    missing = sum(row["missing_ids"] for row in rows)
+    an_hour = ids // len(day)
+    if (compared, missing) != (an_hour * len(day), -(-an_hour // _MISSING_EVERY) * len(day)):
+        raise MeasureError(f"{missing} of {compared} ids are said to be missing")
+    note = f"raw against labeled by sql/coverage/measures.sql, {missing:,} missing; peer is the limit"
+    return [
+        Row(
+            f"{compared:,} ids compared",
+            round(seconds, 1),
+            LIMIT_SECONDS,
+            round(LIMIT_SECONDS / seconds, 2),
+            "seconds",
+            round(memory),
+            note,
+        ),
+        Row(
+            f"memory of {compared:,} ids compared",
+            round(memory),
+            LIMIT_MIB,
+            round(LIMIT_MIB / memory, 2),
+            "MiB",
+            round(memory),
+            "Trino's; peer is the limit",
+        ),
+    ]
+
+
+def _hour(lake: _Lake, hour: Window, *, posts: bool) -> None:
+    """An hour in which the streamer lived, and of which every post is labeled."""
+    beats = [hour.start + number * _BEAT for number in range(HOUR // _BEAT)]
+    said = [
+        {
+            "kind": "heartbeat",
+            "at": at.isoformat(),
+            "session": "s",
+            "watermark": at.isoformat(),
+            "connected": True,
+            "last_byte_at": at.isoformat(),
+            "last_tweet_at": at.isoformat(),
+        }
+        for at in beats
+    ]
+    lake.put(f"{layout.heartbeats_prefix(hour)}h.gz", _ndjson(said))
+    for topic in lake.topics.names if posts else ():
+        ids = [lowest_id(hour.start + HOUR * part / _TWEETS_AN_HOUR) for part in range(_TWEETS_AN_HOUR)]
+        posted = [{"data": {"id": str(each)}, "matching_rules": [{"tag": topic}]} for each in ids]
+        lake.put(f"{layout.raw_prefix(topic, hour)}a.gz", _ndjson(posted))
+        lake.put(layout.labeled_key(topic, hour), _labeled(topic, ids))
+
+
+def _ndjson(records: Sequence[Mapping[str, object]]) -> bytes:
+    return gzip.compress("".join(f"{json.dumps(record)}\n" for record in records).encode(), 1)
+
+
+def _labeled(topic: str, ids: list[int]) -> bytes:
+    columns = {
+        field.name: pa.array(ids, field.type)
+        if field.name == "tweet_id"
+        else pa.array([topic] * len(ids), field.type)
+        if field.name == "tag"
+        else pa.nulls(len(ids), field.type)
+        for field in LABELED
+    }
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns, schema=LABELED), sink, compression="zstd")
+    return sink.getvalue()
+
+
+@contextlib.contextmanager
+def _lake(folder: Path, days: int) -> Iterator[_Lake]:
+    """Starts the local AWS and Trino, and provisions a lake."""
+    with Processes(folder / "logs", folder / "processes.json") as processes:
+        try:
+            yield _provisioned(processes, folder, days)
+        except ProcessError as error:
+            raise MeasureError(str(error)) from error
+
+
+def _provisioned(processes: Processes, folder: Path, days: int) -> _Lake:
+    endpoints = free_endpoints(Credentials.in_folder(folder))
+    shown = ["--credentials", str(folder / CREDENTIALS_FILE)]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("OPINION_")}
+    command = [sys.executable, "-m", "local.aws", "--port", str(endpoints.port("aws"))]
+    command += ["--state", str(folder / "aws"), "--trino-url", endpoints.url("trino"), *shown]
+    aws = processes.start("aws", command, environment)
+    command = [sys.executable, "-m", "local.aws.trino", "--port", str(endpoints.port("trino"))]
+    command += ["--aws-endpoint", endpoints.url("aws"), "--state", str(folder / "trino"), *shown]
+    trino = processes.start("trino", command, environment)
+    aws.wait_until(lambda: answers(f"{endpoints.url('aws')}/_local/health"), 60)
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    settings = Settings(collection_start=today - timedelta(days=max(days, 40)))
+    bootstrap(endpoints.url("aws"), settings, endpoints.credentials, connections=endpoints.connections())
+    trino.wait_until(lambda: is_ready(endpoints.url("trino"), endpoints.credentials), 180)
+    shown_to_boto = endpoints.aws_environment()
+    session = boto3.Session(
+        shown_to_boto["AWS_ACCESS_KEY_ID"],
+        shown_to_boto["AWS_SECRET_ACCESS_KEY"],
+        region_name=shown_to_boto["AWS_DEFAULT_REGION"],
+    )
+    s3 = session.client("s3", endpoint_url=endpoints.url("aws"))
+    glue = session.client("glue", endpoint_url=endpoints.url("aws"))
+    client = session.client("athena", endpoint_url=endpoints.url("aws"))
+    topics, database = load(settings.topics_file), Athena(client, settings)
+    ensure_database(glue, settings)
+    ensure_workgroup(client, settings)
+    ensure_tables(database, glue, settings, topics)
+    create_views(database)
+    return _Lake(s3, database, settings, topics, today, trino)
