@@ -31,7 +31,8 @@ help: ## This list
 	@echo "Parameter of soak: MINUTES=30 how long it lasts. Parameter of test: BROWSER=0 leaves out the tests of pages."
 	@echo "Of models: MODEL=e5 which recipe; FROM=folder has its checkpoints, instead of the hub; LANGUAGES=ru,uk of a"
 	@echo "translator, only these; LABELLED=tweets.parquet (lang, text, label) measures it; UPLOAD=1 into the bucket."
-	@echo "Of bench: LABELLED=tweets.parquet trains on your own tweets (text, label: 0 negative, 1 neutral, 2 positive)."
+	@echo "Of bench: LABELLED=tweets.parquet trains on your own tweets (text, label: 0 negative, 1 neutral, 2 positive);"
+	@echo "a folder with train*.parquet and test*.parquet also tells how good the student is, beside the original's recipe."
 
 parameters:
 	@python3 local/parameters.py

@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline, make_union
 from include.settings import settings
 
 TWEETS = 5_000
-_JSON_LINES = "application/jsonlines"
+JSON_LINES = "application/jsonlines"
 _ALPHABETS = {
     "en": "abcdefghijklmnoprstuvwy",
     "ru": "абвгдежзиклмнопрстуя",
@@ -49,11 +49,11 @@ def measure(tweets: int = TWEETS) -> Measurement:
     records = _tweets(tweets)
     texts = [record["text"] for record in records]
     body = "".join(json.dumps(record) + "\n" for record in records)
-    handler = _handler()
+    handler = load_handler()
     model = handler.model_fn(settings().sentiment_artifact)
 
     def answer() -> None:
-        handler.output_fn(handler.predict_fn(handler.input_fn(body, _JSON_LINES), model), _JSON_LINES)
+        handler.output_fn(handler.predict_fn(handler.input_fn(body, JSON_LINES), model), JSON_LINES)
 
     peer = _pipeline(texts[:500])
     ours_rate = tweets / _cpu_seconds(answer)
@@ -117,7 +117,8 @@ def _tweets(count: int) -> list[dict[str, str]]:
     return records
 
 
-def _handler() -> Any:
+def load_handler() -> Any:
+    """The embedded model's handler, as SageMaker's container imports it."""
     path = f"{settings().sentiment_artifact}/code"
     if path not in sys.path:
         sys.path.insert(0, path)

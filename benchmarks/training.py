@@ -3,8 +3,11 @@
 Both sides run there in a process of their own; seconds are CPU seconds of the whole process tree (Python, its
 workers and the JVM) after the session has started and the rows are there.
 
-The search and the grid are scored on the same hold-outs, and learn from all that is not held out; a score is
-the mean over several splits of the rows. Without tweets of your own they are made up, and easy (`texts`).
+The search and the grid are scored on the same hold-out. Without tweets of your own they are made up, and easy
+(`texts`). A folder of your own that holds ``train*.parquet`` and ``test*.parquet`` (columns ``text`` and
+``label``: 0 negative, 1 neutral, 2 positive) gives the quality too: the student and the original's recipe
+learn all training rows and are tested on the test's, by people's labels and by those of the teacher (the
+embedded model).
 """
 
 from __future__ import annotations
@@ -16,9 +19,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from benchmarks.measure import ROOT, MeasureError, Row, used
 
@@ -29,8 +37,10 @@ GRID_FITS = 162 * 5
 """The original's grid search: 162 points, five folds each."""
 _DEPTHS = (4, 8)
 """The fits of it that are measured; the rest is extrapolated from their mean."""
-_SPLITS = 3
-"""How often the rows are divided anew: one hold-out of a few thousand rows cannot tell two models apart."""
+_SURE = 0.6
+"""The probability from which the teacher counts as sure."""
+_NAMES = ("negative", "neutral", "positive")
+"""Sentiments by label."""
 
 _WORDS = (
     ("terrible", "war", "sad", "angry", "destroyed", "awful", "hate", "killed", "lost", "worst"),
@@ -45,15 +55,15 @@ def measure(quick: bool = False, labeled: Path | None = None) -> list[Row]:
     """The rows for this part; ``quick`` takes a tenth of the tweets.
 
     ``labeled`` is a Parquet file, or a folder of them, with ``text`` and ``label`` (0 negative, 1 neutral, 2
-    positive), from which the tweets are drawn.
+    positive), from which the tweets are drawn; beside ``train*.parquet`` a folder may hold ``test*.parquet``.
     """
     count = 2_000 if quick else 20_000
-    ours, peer = (_in_cluster(step, count, labeled) for step in ("prepare", "peer"))
-    search, grid = (_in_cluster(step, count, labeled) for step in ("search", "grid"))
-    search_s = search["cpu_s"] / _SPLITS
-    grid_s = grid["cpu_s"] / (_SPLITS * len(_DEPTHS)) * GRID_FITS
+    training, test = files(labeled)
+    ours, peer = (_in_cluster(step, count, training) for step in ("prepare", "peer"))
+    search, grid = (_in_cluster(step, count, training) for step in ("search", "grid"))
+    grid_s = grid["cpu_s"] / len(_DEPTHS) * GRID_FITS
     count = round(ours["rows"])
-    return [
+    rows = [
         Row(
             f"training data preparation, {count:,} tweets",
             round(count / ours["cpu_s"]),
@@ -66,24 +76,105 @@ def measure(quick: bool = False, labeled: Path | None = None) -> list[Row]:
         ),
         Row(
             "search against the original's grid",
-            round(search_s, 1),
+            round(search["cpu_s"], 1),
             round(grid_s),
-            round(grid_s / search_s, 1),
+            round(grid_s / search["cpu_s"], 1),
             "CPU-seconds",
             round(search["peak_mib"]),
-            f"extrapolated from {len(_DEPTHS)} of the grid's {GRID_FITS} fits; macro-F1 on {_SPLITS}"
-            f" hold-outs {search['macro_f1']:.3f}, the better of those fits {grid['macro_f1']:.3f}"
-            f"{'' if labeled else '; 0.93 is what made-up texts allow, LABELLED= takes real ones'}",
+            f"extrapolated from {len(_DEPTHS)} of the grid's {GRID_FITS} fits; macro-F1 on the hold-out"
+            f" {search['macro_f1']:.3f}, the better of those fits {grid['macro_f1']:.3f}"
+            f"{'' if training else '; 0.93 is what made-up texts allow, LABELLED= takes real ones'}",
         ),
+    ]
+    return [*rows, *_quality(training, test, quick)] if test else rows
+
+
+def files(labeled: Path | None) -> tuple[list[Path], list[Path]]:
+    """The files to learn from and those to test with: none unless the names tell them apart."""
+    if labeled is None or not labeled.is_dir():
+        return ([labeled] if labeled else []), []
+    found = sorted(labeled.glob("*.parquet"))
+    if not found:
+        raise MeasureError(f"{labeled} holds no *.parquet: give files with the columns text and label")
+    test = [path for path in found if path.name.startswith("test")]
+    training = [path for path in found if path.name.startswith("train")]
+    return (training, test) if test and training else (found, [])
+
+
+def _quality(training: list[Path], test: list[Path], quick: bool) -> list[Row]:
+    """Student and original's recipe on a test that neither has seen, by people and by the teacher."""
+    learned, tested = _read(training), _read(test)
+    if quick:
+        learned = learned.slice(0, len(learned) // 10)
+    return [
+        _quality_row(learned, tested, "people", "macro_f1", "macro-F1, %"),
+        _quality_row(_taught(learned), _taught(tested), "the teacher", "accuracy", "agreement, %"),
     ]
 
 
-def _in_cluster(step: str, count: int, labeled: Path | None = None) -> dict[str, float]:
+def _quality_row(learned: pa.Table, tested: pa.Table, judge: str, score: str, unit: str) -> Row:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part, table in (("train", learned), ("test", tested)):
+            pq.write_table(table, folder / f"{part}.parquet")
+        ours, peer = (_in_cluster(step, len(learned), [folder]) for step in ("student", "original"))
+    return Row(
+        f"the student, {len(learned):,} tweets labeled by {judge}",
+        round(100 * ours[score], 1),
+        round(100 * peer[score], 1),
+        round(ours[score] / peer[score], 2),
+        unit,
+        round(ours["peak_mib"]),
+        f"on {len(tested):,} tweets that neither has seen. Student: {_told(ours)}. The original's recipe"
+        f" (weighted counts of 1 to 3 lemmas without stop words, XGBoost): {_told(peer)}",
+    )
+
+
+def _told(scores: dict[str, float]) -> str:
+    f1 = ", ".join(f"{name} {100 * scores.get(f'f1_{name}', 0):.1f}" for name in _NAMES)
+    sure = f"; {100 * scores['sure']:.1f} % of {scores['sure_rows']:,} right where the teacher is sure"
+    return (
+        f"{100 * scores['accuracy']:.1f} % right, macro-F1 {100 * scores['macro_f1']:.1f} ({f1})"
+        f"{sure if scores['sure_rows'] else ''}, learned in {scores['seconds']:.0f} s, with the test"
+        f" {scores['cpu_s']:.0f} CPU-seconds, {scores['peak_mib']:.0f} MiB at most"
+    )
+
+
+def _read(some: list[Path]) -> pa.Table:
+    """``text, lang, label, sure`` of the files; texts are English where they have no ``lang``."""
+    tables = []
+    for file in some:
+        table = pq.read_table(file)
+        lang = table["lang"] if "lang" in table.column_names else pa.array(["en"] * len(table))
+        columns = {"text": table["text"], "lang": lang, "label": table["label"].cast(pa.int64())}
+        tables.append(pa.table({**columns, "sure": pa.array([False] * len(table))}))
+    return pa.concat_tables(tables)
+
+
+def _taught(table: pa.Table) -> pa.Table:
+    """The same texts with the labels of the embedded model, asked through its handler."""
+    from benchmarks.ngram import JSON_LINES, load_handler
+    from include.settings import settings
+
+    handler = load_handler()
+    model = handler.model_fn(settings().sentiment_artifact)
+    rows = table.select(["text", "lang"]).to_pylist()
+    body = "".join(json.dumps({"id": str(number), **row}) + "\n" for number, row in enumerate(rows))
+    answer = handler.output_fn(handler.predict_fn(handler.input_fn(body, JSON_LINES), model), JSON_LINES)
+    body = answer[0] if isinstance(answer, tuple) else answer
+    answers = [json.loads(line) for line in body.splitlines()]
+    probabilities = [[each[f"p_{name}"] for name in _NAMES] for each in answers]
+    labels = pa.array([each.index(max(each)) for each in probabilities])
+    sure = pa.array([max(each) >= _SURE for each in probabilities])
+    return pa.table({"text": table["text"], "lang": table["lang"], "label": labels, "sure": sure})
+
+
+def _in_cluster(step: str, count: int, some: list[Path]) -> dict[str, float]:
     """One step in the ml environment, set up as a cluster is; it waits for a line before what is measured."""
     from local.credentials import Credentials
     from local.databricks import cluster
 
-    source = [str(labeled.resolve())] if labeled else []
+    source = [str(file.resolve()) for file in some]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         environment = cluster.environment(
@@ -133,11 +224,9 @@ def texts(count: int) -> Iterator[tuple[int, str, float]]:
         yield identifier, " ".join([*before, *words, *choice.choices(_FILLER, k=4)]), float(label)
 
 
-def drawn(labeled: Path, count: int) -> Iterator[tuple[int, str, float]]:
+def drawn(some: list[Path], count: int) -> Iterator[tuple[int, str, float]]:
     """Id, text and label of at most ``count`` rows, drawn at random but the same each time."""
-    import pyarrow.parquet as pq
-
-    found = pq.read_table(labeled, columns=["text", "label"]).to_pylist()
+    found = _read(some).select(["text", "label"]).to_pylist()
     choice = random.Random(20)  # noqa: S311 - no secret
     for identifier, row in enumerate(choice.sample(found, min(count, len(found)))):
         yield identifier, row["text"], float(row["label"])
@@ -155,35 +244,20 @@ def _rows(source: Source) -> Any:
     return data.split(rows)
 
 
-def _splits(prepared: Any) -> Iterator[Any]:
-    """The rows with their features, divided as the training would if their ids were others.
-
-    Only for features that know nothing of labels: they stay as they are.
-    """
-    from pyspark.sql import functions
-
-    from include.training import data
-
-    for number in range(_SPLITS):
-        other = prepared.withColumn("tweet_id", functions.col("tweet_id") + number * 2**40)
-        yield data.split(other.drop("split", "validation")).withColumn(
-            "validation", functions.col("split") == data.VALIDATION
-        )
-
-
 def prepare(source: Source) -> Callable[[], dict[str, Any]]:
-    """What the step train does before its search."""
+    """What the student is grown on: texts taken apart, hashed, scored out of fold."""
     from include.training.parameters import Parameters
-    from include.training.train import prepare as prepare_rows
+    from include.training.student import prepare as prepare_rows
 
     rows = _rows(source)
-    return lambda: {"rows": prepare_rows(rows, Parameters(bucket="none"))[1].count()}
+    seed = Parameters(bucket="none").seed
+    return lambda: {"rows": len(prepare_rows(rows, seed).table.labels)}
 
 
 def peer(source: Source) -> Callable[[], dict[str, Any]]:
     """The same with scikit-learn."""
     import numpy as np
-    from scipy.sparse import hstack  # type: ignore[import-untyped]
+    from scipy.sparse import hstack
     from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer
     from sklearn.model_selection import cross_val_predict
     from sklearn.naive_bayes import MultinomialNB
@@ -208,67 +282,145 @@ def peer(source: Source) -> Callable[[], dict[str, Any]]:
 
 
 def search(source: Source) -> Callable[[], dict[str, Any]]:
-    """Our search, on our features."""
-    from include.training.metrics import scores
+    """The student's search and its trees, on its features."""
     from include.training.parameters import Parameters
-    from include.training.search import confusion
-    from include.training.search import search as search_rows
-    from include.training.train import prepare as prepare_rows
+    from include.training.student import prepare as prepare_rows
+    from include.training.student import select
 
     parameters = Parameters(bucket="none")
-    _, prepared = prepare_rows(_rows(source), parameters)
+    rows = _rows(source)
+    prepared = prepare_rows(rows, parameters.seed)
 
     def work() -> dict[str, Any]:
-        found = []
-        for rows in _splits(prepared):
-            best = search_rows(rows.where("split <> 'holdout'"), parameters.trials, parameters.seed)
-            found.append(scores(confusion(best.model.transform(rows.where("split = 'holdout'")))))
-        return {"macro_f1": statistics.mean(each["macro_f1"] for each in found)}
+        _, _, metrics = select(rows.sparkSession, prepared, parameters.trials, parameters.seed)
+        return {"macro_f1": metrics["holdout_macro_f1"]}
 
     return work
 
 
 def grid(source: Source) -> Callable[[], dict[str, Any]]:
-    """A share of the original's: trees on weighted counts of lemmas, no early stopping."""
+    """A share of the original's: no early stopping."""
+    from include.training.metrics import scores
+    from include.training.search import confusion
+
+    rows = _rows(source)
+    weighted = _original_terms().fit(rows).transform(rows).select("label", "split", "weighted").cache()
+    weighted.count()
+
+    def score(depth: int) -> float:
+        trees = _original_trees(depth).fit(weighted.where("split <> 'holdout'"))
+        return scores(confusion(trees.transform(weighted.where("split = 'holdout'"))))["macro_f1"]
+
+    return lambda: {"macro_f1": max(score(depth) for depth in _DEPTHS)}
+
+
+def _original_terms() -> Any:
+    """The original's features: weighted counts of one to three lemmas, without stop words."""
+    from importlib.resources import as_file, files
+
+    from pyspark.ml import Pipeline
+    from pyspark.ml.feature import IDF, CountVectorizer
+    from sparknlp.annotator import Lemmatizer, NGramGenerator, Normalizer, StopWordsCleaner, Tokenizer
+    from sparknlp.base import DocumentAssembler, Finisher
+
+    with as_file(files("include.training") / "lemmas.txt") as dictionary:
+        lemmatizer = (
+            Lemmatizer()
+            .setInputCols(["normal"])
+            .setOutputCol("lemma")
+            .setDictionary(f"file:{dictionary}", "->", ",")
+        )
+    return Pipeline(
+        stages=[
+            DocumentAssembler().setInputCol("text").setOutputCol("document"),
+            Tokenizer().setInputCols(["document"]).setOutputCol("token"),
+            Normalizer().setInputCols(["token"]).setOutputCol("normal").setLowercase(True),
+            lemmatizer,
+            StopWordsCleaner().setInputCols(["lemma"]).setOutputCol("clean"),
+            NGramGenerator().setInputCols(["clean"]).setOutputCol("ngram").setN(3).setEnableCumulative(True),
+            Finisher().setInputCols(["ngram"]).setOutputCols(["terms"]).setCleanAnnotations(True),
+            CountVectorizer(inputCol="terms", outputCol="counts", vocabSize=4_096, minDF=3),
+            IDF(inputCol="counts", outputCol="weighted"),
+        ]
+    )
+
+
+def _original_trees(depth: int = 6) -> Any:
     from xgboost.spark import SparkXGBClassifier
 
-    from include.training.features import FEATURES
-    from include.training.metrics import scores
+    return SparkXGBClassifier(
+        features_col="weighted",
+        label_col="label",
+        num_workers=1,
+        device="cpu",
+        missing=0.0,
+        enable_sparse_data_optim=True,
+        max_depth=depth,
+        n_estimators=100,
+        random_state=20,
+    )
+
+
+def student(folder: Path) -> Callable[[], dict[str, Any]]:
+    """The student learns ``train.parquet`` and is tested on ``test.parquet``."""
     from include.training.parameters import Parameters
-    from include.training.search import confusion
-    from include.training.train import prepare as prepare_rows
+    from include.training.student import learn
 
-    _, prepared = prepare_rows(_rows(source), Parameters(bucket="none", features=("lemmas",)))
+    parameters = Parameters(bucket="none")
+    rows = _rows(_numbered(folder))
+    return lambda: _tested(lambda: learn(rows, parameters.trials, parameters.seed).pipeline, folder)
 
-    def score(rows: Any, depth: int) -> float:
-        model = SparkXGBClassifier(
-            features_col=FEATURES,
-            label_col="label",
-            num_workers=1,
-            device="cpu",
-            max_depth=depth,
-            n_estimators=100,
-            random_state=20,
-        ).fit(rows.where("split <> 'holdout'"))
-        return scores(confusion(model.transform(rows.where("split = 'holdout'"))))["macro_f1"]
 
-    def work() -> dict[str, Any]:
-        splits = list(_splits(prepared))
-        return {"macro_f1": max(statistics.mean(score(rows, depth) for rows in splits) for depth in _DEPTHS)}
+def original(folder: Path) -> Callable[[], dict[str, Any]]:
+    """The same by the original's recipe."""
+    from pyspark.ml import Pipeline
 
-    return work
+    rows = _rows(_numbered(folder))
+    recipe = Pipeline(stages=[_original_terms(), _original_trees()])
+    return lambda: _tested(lambda: recipe.fit(rows), folder)
+
+
+def _numbered(folder: Path) -> Source:
+    table = pq.read_table(folder / "train.parquet", columns=["text", "label"]).to_pylist()
+    return ((number, row["text"], float(row["label"])) for number, row in enumerate(table))
+
+
+def _tested(learn: Callable[[], Any], folder: Path) -> dict[str, Any]:
+    """Scores on the rows tested, and ``sure``: the share of right ones where the teacher is sure."""
+    from pyspark.sql import SparkSession
+
+    from include.training.metrics import scores
+
+    began = time.monotonic()
+    model = learn()
+    seconds = time.monotonic() - began
+    rows = pq.read_table(folder / "test.parquet").to_pylist()
+    numbered = [(number, row["text"]) for number, row in enumerate(rows)]
+    frame = SparkSession.builder.getOrCreate().createDataFrame(numbered, "number int, text string")
+    said = {row["number"]: int(row["prediction"]) for row in model.transform(frame).collect()}
+    sure = [said[number] == row["label"] for number, row in enumerate(rows) if row["sure"]]
+    return {
+        **scores(Counter((row["label"], said[number]) for number, row in enumerate(rows))),
+        "seconds": seconds,
+        "sure": statistics.mean(sure) if sure else 0.0,
+        "sure_rows": len(sure),
+    }
 
 
 def main() -> None:
     """Prepares a step, says so, waits for a line, does it and prints its result as JSON."""
     steps = {"prepare": prepare, "peer": peer, "search": search, "grid": grid}
+    tested = {"student": student, "original": original}
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("step", choices=list(steps))
+    parser.add_argument("step", choices=[*steps, *tested])
     parser.add_argument("tweets", type=int)
-    parser.add_argument("labeled", type=Path, nargs="?")
+    parser.add_argument("files", type=Path, nargs="*")
     chosen = parser.parse_args()
-    source = drawn(chosen.labeled, chosen.tweets) if chosen.labeled else texts(chosen.tweets)
-    work = steps[chosen.step](source)
+    if chosen.step in tested:
+        work = tested[chosen.step](chosen.files[0])
+    else:
+        source = drawn(chosen.files, chosen.tweets) if chosen.files else texts(chosen.tweets)
+        work = steps[chosen.step](source)
     print("ready", flush=True)
     sys.stdin.readline()
     print(json.dumps(work()), flush=True)

@@ -5,7 +5,7 @@ Runs every Monday, and by hand. It is a Databricks workflow on one job cluster:
 | Step | What it does |
 |---|---|
 | `sync` | copies labeled Parquet into the Delta table: only hours that are new, changed or removed |
-| `train` | builds features with Spark NLP, searches XGBoost's parameters with Optuna, registers the best |
+| `train` | reads texts with Spark NLP, scores n-grams, searches XGBoost's parameters, registers the best |
 | `gate` | compares it with the champion on one hold-out; promotes it if it is better by a margin |
 | `predict` | writes the champion's predictions for changed hours, or for all hours if it is new |
 

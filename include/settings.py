@@ -134,8 +134,6 @@ class Settings(BaseSettings):
     """MLflow's experiment."""
     training_volume: str = "/Volumes/main/x_opinion/training"
     """The Unity Catalog volume for the wheel of the training code."""
-    training_features: str = "lemmas,style"
-    """The feature sets to use (`include.training.features`), separated by commas."""
     training_timeout_seconds: int = Field(6 * 3600, ge=600)
     """The timeout of a training run on Databricks."""
     training_trials: int = Field(6, ge=1)

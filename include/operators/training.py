@@ -55,7 +55,6 @@ def parameters(configured: Settings) -> dict[str, str]:
         "bucket": configured.bucket,
         "model": configured.training_model,
         "experiment": configured.training_experiment,
-        "features": configured.training_features,
         "trials": "{{ params.trials }}",
         "seed": str(configured.training_seed),
         "minimum_confidence": str(configured.training_minimum_confidence),

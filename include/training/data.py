@@ -1,4 +1,4 @@
-"""The rows that teach: from the Delta table, split once and for all by a hash of the tweet's id."""
+"""The rows that teach: from the Delta table, split once and for all by a hash of the tweet's text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from pyspark.sql import DataFrame, SparkSession, functions
 
 from include.lake.schemas import SENTIMENTS
 from include.training.errors import TrainingRefusedError
-from include.training.features import FOLDS
 from include.training.parameters import Parameters
 from include.training.sync import location
 
 HOLDOUT, VALIDATION, LEARNED = "holdout", "validation", "learned"
-"""The parts of the split: 20, 12 and 68 of 100 tweets."""
+"""The parts of the split: 10, 12 and 78 of 100 texts."""
+FOLDS = 5
+"""Into how many parts the rows outside the hold-out are divided: each is scored by what the others teach."""
+_SAME = r"lower(regexp_replace(text, '(?:https?://|@)[^ ]+|[^\\p{L}\\p{N}\\p{So}]+', ' '))"
+"""What two texts have in common that say the same: whoever is addressed, and whatever is linked to."""
 
 
 def rows(spark: SparkSession, parameters: Parameters) -> DataFrame:
@@ -32,15 +35,16 @@ def rows(spark: SparkSession, parameters: Parameters) -> DataFrame:
 
 
 def split(labeled: DataFrame) -> DataFrame:
-    """Rows with ``split`` and ``fold``: by its id a tweet is always in the same part and fold.
+    """Rows with ``split`` and ``fold``: a text and its copies are always in the same part and fold.
 
-    ``fold`` is null but for what is learned from.
+    ``fold`` is -1 for the hold-out, of which nothing may be learned.
     """
-    share = functions.pmod(functions.xxhash64("tweet_id"), functions.lit(100))
-    part = functions.when(share < 20, HOLDOUT).when(share < 32, VALIDATION).otherwise(LEARNED)
-    fold = functions.pmod(functions.xxhash64("tweet_id", functions.lit("fold")), functions.lit(FOLDS))
+    same = functions.expr(_SAME)
+    share = functions.pmod(functions.xxhash64(same), functions.lit(100))
+    part = functions.when(share < 10, HOLDOUT).when(share < 22, VALIDATION).otherwise(LEARNED)
+    fold = functions.pmod(functions.xxhash64(same, functions.lit("fold")), functions.lit(FOLDS))
     return labeled.withColumn("split", part).withColumn(
-        "fold", functions.when(functions.col("split") == LEARNED, fold)
+        "fold", functions.when(functions.col("split") == HOLDOUT, -1).otherwise(fold).cast("int")
     )
 
 

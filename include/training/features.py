@@ -1,127 +1,58 @@
-"""The features: named parts, each fitted on the training rows, together one vector.
+"""The features: what a model sees of a text, as the stages of one pipeline that reads nothing but ``text``.
 
-A part is fitted on Spark and leaves ordinary pipeline stages, so that the model carries all it needs and
-reads nothing but a text. Texts are first cleaned, and turned by Spark NLP into terms: lemmas and their
-n-grams up to three words, without stop-word removal, as that removes "not".
+Spark NLP cleans a text and takes it apart into lemmas. Of them and of the characters within words n-grams are
+hashed, which `include.training.linear` learns to score; a lexicon tells how pleasant English words are, and
+counts tell how a text is written. These few numbers are what the trees see.
+
+Stop words stay, as they include "not".
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 from importlib.resources import as_file, files
 
-from pyspark.ml import Model, Pipeline, PipelineModel, Transformer
-from pyspark.ml.classification import LogisticRegression, NaiveBayes
-from pyspark.ml.feature import IDF, CountVectorizer, HashingTF, SQLTransformer, VectorAssembler
-from pyspark.sql import DataFrame, functions
+import numpy as np
+from pyspark import SparkContext
+from pyspark.ml import Pipeline, PipelineModel, Transformer
+from pyspark.ml.classification import LogisticRegressionModel
+from pyspark.ml.common import _py2java
+from pyspark.ml.feature import CountVectorizerModel, HashingTF, Normalizer, SQLTransformer, VectorAssembler
+from pyspark.ml.linalg import DenseMatrix, DenseVector
+from pyspark.ml.wrapper import JavaWrapper
+from pyspark.sql import DataFrame
 
-from include.training.parameters import ParameterError
-
-log = logging.getLogger(__name__)
+from include.training.linear import Linear
 
 FEATURES = "features"
 """The column of the finished vector."""
+HASHED = ("words", "characters")
+"""The columns of hashed n-grams: sparse vectors of `BUCKETS`, 1 where the text has an n-gram."""
+BUCKETS = 2**18
 
 _CLEAN = """SELECT *, regexp_replace(regexp_replace(regexp_replace(
   substring(coalesce(text, ''), 1, 400),
   r'https?://[^ ]+', ' http '), r'@[A-Za-z0-9_]+', ' @user '), r'[’‘]', "'") AS cleaned
 FROM __THIS__"""
 """Links and handles masked, apostrophes alike; 400 characters are more than ordinary accounts can post."""
-_STRETCHES = """SELECT *, flatten(transform(array(2, 3, 4, 5), n -> transform(
-  sequence(1, greatest(length(cleaned) - n + 1, 1)), i -> lower(substring(cleaned, i, n))))) AS stretches
-FROM __THIS__"""
-FOLDS = 3
-"""Into how many parts the rows that teach are divided: each is judged by what the others teach."""
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A part that has been fitted: the stages that make its ``columns``, and the rows that have them."""
-
-    stages: Sequence[Transformer]
-    columns: Sequence[str]
-    rows: DataFrame
-
-
-def base(rows: DataFrame) -> tuple[Sequence[Transformer], DataFrame]:
-    """The stages that every part builds on, and ``rows`` (with ``text``) with ``cleaned`` and ``terms``."""
-    model = _terms().fit(rows)
-    return model.stages, model.transform(rows)
-
-
-def fit(names: Sequence[str], rows: DataFrame) -> tuple[Sequence[Transformer], DataFrame]:
-    """Fits the parts on rows with ``cleaned, terms, label, fold``.
-
-    ``fold`` is null on rows that nothing may be learned from: they get their features from parts fitted on
-    all others. Where a part holds what a label says, a row that it learns from gets its features from a
-    model that has not seen that row. Raises `ParameterError` for a part that is not known.
-    """
-    unknown = [name for name in names if name not in PARTS]
-    if unknown:
-        raise ParameterError(f"there are no features {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    stages: list[Transformer] = []
-    columns: list[str] = []
-    for name in names:
-        part = PARTS[name](rows)
-        stages += part.stages
-        columns += part.columns
-        rows = part.rows
-    assembler = VectorAssembler(inputCols=columns, outputCol=FEATURES)
-    return [*stages, assembler], assembler.transform(rows)
-
-
-def _terms() -> Pipeline:
-    from sparknlp.annotator import Lemmatizer, NGramGenerator, Normalizer, Tokenizer
-    from sparknlp.base import DocumentAssembler, Finisher
-
-    clean = SQLTransformer(statement=_CLEAN)
-    with as_file(files("include.training") / "lemmas.txt") as dictionary:
-        lemmatizer = (
-            Lemmatizer()
-            .setInputCols(["normal"])
-            .setOutputCol("lemma")
-            .setDictionary(f"file:{dictionary}", "->", ",")
-        )
-    return Pipeline(
-        stages=[
-            clean,
-            DocumentAssembler().setInputCol("cleaned").setOutputCol("document"),
-            Tokenizer().setInputCols(["document"]).setOutputCol("token"),
-            Normalizer()
-            .setInputCols(["token"])
-            .setOutputCol("normal")
-            .setLowercase(True)
-            .setCleanupPatterns([r"[^\p{L}\p{M}\p{So}']"]),
-            lemmatizer,
-            NGramGenerator().setInputCols(["lemma"]).setOutputCol("ngram").setN(3).setEnableCumulative(True),
-            Finisher().setInputCols(["ngram"]).setOutputCols(["terms"]).setCleanAnnotations(True),
-        ]
-    )
-
-
-def _learned(rows: DataFrame) -> DataFrame:
-    return rows.where("fold IS NOT NULL")
-
-
-def lemmas(rows: DataFrame) -> Fitted:
-    """Counts of terms, weighted by how rare they are: what the trees of the original recipe look at."""
-    model = _weighted_terms("lemmas", vocabulary=4_096).fit(_learned(rows))
-    return Fitted(model.stages, ["lemmas"], model.transform(rows))
-
-
-def _weighted_terms(column: str, vocabulary: int) -> Pipeline:
-    return Pipeline(
-        stages=[
-            CountVectorizer(inputCol="terms", outputCol=f"{column}_counts", vocabSize=vocabulary, minDF=3),
-            IDF(inputCol=f"{column}_counts", outputCol=column),
-        ]
-    )
-
-
+_NEGATIONS = """
+  "not", "no", "never", "nothing", "nobody", "nor", "none", "neither", "without", "hardly", "cannot",
+  "can't", "don't", "won't", "isn't", "aren't", "wasn't", "weren't", "doesn't", "didn't", "haven't",
+  "hasn't", "hadn't", "shouldn't", "wouldn't", "couldn't", "ain't", "cant", "dont", "wont", "isnt",
+  "didnt", "doesnt", "aint", "без", "не", "ні", "нет", "nicht", "kein", "keine", "nunca", "nada", "pas",
+  "jamais", "rien", "não", "non", "mai", "nie", "لا", "ليس", "नहीं"
+"""
+_N_GRAMS = f"""SELECT *,
+  concat(lemmas, transform(slice(lemmas, 2, size(lemmas)), (lemma, i) -> concat(lemmas[i], ' ', lemma)))
+    AS word_n_grams,
+  flatten(transform(filter(split(lower(cleaned), '\\\\s+'), word -> word <> ''), word -> flatten(
+    transform(array(2, 3, 4, 5), n -> transform(sequence(1, greatest(length(word) + 3 - n, 1)),
+      i -> substring(concat(' ', word, ' '), i, n)))))) AS character_n_grams,
+  transform(lemmas, (lemma, i) -> if(
+    exists(slice(lemmas, greatest(i - 2, 1), least(i, 3)), before -> before IN ({_NEGATIONS})),
+    concat('not ', lemma), lemma)) AS negated
+FROM __THIS__"""  # noqa: S608 - ours alone
+"""Lemmas and pairs of them; stretches of two to five characters within words; lemmas behind a negation."""
 _STYLE = {
     "length": "length(cleaned)",
     "words": "size(split(cleaned, ' '))",
@@ -140,78 +71,110 @@ _STYLE = {
     "frowns": r"regexp_count(cleaned, r'[:;=]-?[(\[/|]|[\(]{2,}')",
     "glad_emoji": "regexp_count(cleaned, r'[😀-😏😗-😝😺-😽🙂🙃🤗🤣🤩🥰🥳👍👏🙏💪🎉🎊✨🔥❤💕-💟♥☺]')",
     "sad_emoji": "regexp_count(cleaned, r'[😐-😖😞-😷😾😿🙁🙄🤔🤢🤬🤮🤯🥺👎💔💀😡☹]')",
-    "negations": "size(filter(terms, term -> term IN ('not', 'no', 'never', 'nothing', 'nobody', 'nor',"
-    " 'без', 'не', 'ні', 'нет', 'nicht', 'kein', 'keine', 'nunca', 'nada', 'pas', 'jamais', 'rien', 'não',"
-    " 'non', 'mai', 'nie', 'لا', 'ليس', 'नहीं')))",
+    "arabic": r"regexp_count(cleaned, r'\p{IsArabic}') / greatest(length(cleaned), 1)",
+    "cyrillic": r"regexp_count(cleaned, r'\p{IsCyrillic}') / greatest(length(cleaned), 1)",
+    "devanagari": r"regexp_count(cleaned, r'\p{IsDevanagari}') / greatest(length(cleaned), 1)",
+    "negations": f"size(filter(lemmas, lemma -> lemma IN ({_NEGATIONS})))",
 }
 
+_VALENCE = ("positive", "negative", "positives", "negatives")
+"""What the lexicon says: sums of valences above and below 0, and how many words have such."""
+_NEGATED = -0.74
+"""What a negation makes of a valence (Hutto and Gilbert 2014)."""
 
-def style(rows: DataFrame) -> Fitted:
-    """How a text is written: capitals, punctuation, emoticons, emoji, negations; a number each."""
+READ = "read"
+"""The column of what needs no learning: a vector of the lexicon's and the style's numbers."""
+
+
+def reader(rows: DataFrame) -> PipelineModel:
+    """The stages that make `HASHED` and `READ` of ``text``: they learn nothing from ``rows``."""
+    lexicon = _lexicon()
+    words = list(lexicon)
     expressions = ", ".join(
         f"CAST({expression} AS double) AS style_{name}" for name, expression in _STYLE.items()
     )
-    stage = SQLTransformer(statement=f"SELECT *, {expressions} FROM __THIS__")  # noqa: S608 - ours alone
-    return Fitted([stage], [f"style_{name}" for name in _STYLE], stage.transform(rows))
-
-
-def bayes(rows: DataFrame) -> Fitted:
-    """What naive Bayes makes of the terms and of stretches of two to five characters: three probabilities.
-
-    A row that it learns from is judged by the counts of the other folds.
-    """
-    hashed = [
-        HashingTF(inputCol="terms", outputCol="bayes_terms", numFeatures=2**16, binary=True),
-        SQLTransformer(statement=_STRETCHES),
-        HashingTF(inputCol="stretches", outputCol="bayes_stretches", numFeatures=2**16, binary=True),
+    hashing = [
+        HashingTF(inputCol=f"{name}_n_grams", outputCol=column, numFeatures=BUCKETS, binary=True)
+        for name, column in zip(("word", "character"), HASHED, strict=True)
     ]
-    seen = PipelineModel(hashed).transform(rows).drop("stretches").cache()
-    learned = _learned(seen)
-    estimators = [_naive_bayes(column) for column in ("bayes_terms", "bayes_stretches")]
-    whole = _beside([partial(estimator.fit, learned) for estimator in estimators])
-    judged = _judged(whole, seen.where("fold IS NULL"))
-    for fold in range(FOLDS):
-        others = learned.where(functions.col("fold") != fold)
-        models = _beside([partial(estimator.fit, others) for estimator in estimators])
-        judged = judged.unionByName(_judged(models, seen.where(functions.col("fold") == fold)))
-    margins = VectorAssembler(
-        inputCols=["bayes_terms_margins", "bayes_stretches_margins"], outputCol="bayes_margins"
+    valence = np.array(
+        [(max(value, 0), min(value, 0), float(value > 0), float(value < 0)) for value in lexicon.values()]
+    ).T
+    return Pipeline(
+        stages=[
+            *_lemmas(),
+            SQLTransformer(statement=_N_GRAMS),
+            *hashing,
+            CountVectorizerModel.from_vocabulary(words, inputCol="negated", outputCol="lexicon_counts"),
+            linear(Linear(valence, np.zeros(len(_VALENCE))), "lexicon_counts", "lexicon"),
+            SQLTransformer(statement=f"SELECT *, {expressions} FROM __THIS__"),  # noqa: S608 - ours alone
+            VectorAssembler(inputCols=["lexicon", *(f"style_{name}" for name in _STYLE)], outputCol=READ),
+        ]
+    ).fit(rows)
+
+
+def scorer(scored: Sequence[Linear]) -> list[Transformer]:
+    """The stages behind `reader` that make `FEATURES`, with what was learned of each of `HASHED`."""
+    stages: list[Transformer] = []
+    for column, learned in zip(HASHED, scored, strict=True):
+        stages += [
+            Normalizer(inputCol=column, outputCol=f"{column}_normal"),
+            linear(learned, f"{column}_normal", f"{column}_scores"),
+        ]
+    columns = [*(f"{column}_scores" for column in HASHED), READ]
+    return [*stages, VectorAssembler(inputCols=columns, outputCol=FEATURES)]
+
+
+def linear(learned: Linear, column: str, output: str) -> LogisticRegressionModel:
+    """A stage that puts `Linear.scores` of the vectors in ``column`` into ``output``.
+
+    Spark has no public way to make a linear model of weights that it has not fitted itself, so this calls the
+    constructor that its own reader calls (`LogisticRegressionModelReader.load`).
+    """
+    context = SparkContext._active_spark_context
+    count, size = learned.weights.shape
+    made = JavaWrapper._new_java_obj(
+        "org.apache.spark.ml.classification.LogisticRegressionModel",
+        f"linear_{output}",
+        _py2java(context, DenseMatrix(count, size, learned.weights.ravel(order="F"))),
+        _py2java(context, DenseVector(learned.intercepts)),
+        count,
+        True,
     )
-    judged = margins.transform(judged)
-    # Naive Bayes is far too sure of itself: its probabilities are 0 or 1, and trees see no difference.
-    calibrated = LogisticRegression(
-        featuresCol="bayes_margins",
-        labelCol="label",
-        probabilityCol="bayes",
-        rawPredictionCol="bayes_calibrated",
-        predictionCol="bayes_prediction",
-        family="multinomial",
-        maxIter=30,
-    ).fit(_learned(judged))
-    return Fitted([*hashed, *whole, margins, calibrated], ["bayes"], calibrated.transform(judged))
+    model: LogisticRegressionModel = LogisticRegressionModel(made)
+    for option in ("probabilityCol", "predictionCol"):
+        model._set(**{option: ""})
+    return model._set(featuresCol=column, rawPredictionCol=output)
 
 
-def _naive_bayes(column: str) -> NaiveBayes:
-    return NaiveBayes(
-        featuresCol=column,
-        labelCol="label",
-        probabilityCol=f"{column}_p",
-        rawPredictionCol=f"{column}_margins",
-        predictionCol=f"{column}_prediction",
-    )
+def _lemmas() -> list[Transformer]:
+    from sparknlp.annotator import Lemmatizer, Normalizer, Tokenizer
+    from sparknlp.base import DocumentAssembler, Finisher
+
+    with as_file(files("include.training") / "lemmas.txt") as dictionary:
+        lemmatizer = (
+            Lemmatizer()
+            .setInputCols(["normal"])
+            .setOutputCol("lemma")
+            .setDictionary(f"file:{dictionary}", "->", ",")
+        )
+    return [
+        SQLTransformer(statement=_CLEAN),
+        DocumentAssembler().setInputCol("cleaned").setOutputCol("document"),
+        Tokenizer().setInputCols(["document"]).setOutputCol("token"),
+        Normalizer()
+        .setInputCols(["token"])
+        .setOutputCol("normal")
+        .setLowercase(True)
+        .setCleanupPatterns([r"[^\p{L}\p{M}\p{So}'!?:;()]"]),
+        lemmatizer,
+        Finisher().setInputCols(["lemma"]).setOutputCols(["lemmas"]).setCleanAnnotations(True),
+    ]
 
 
-def _judged(models: Sequence[Model], rows: DataFrame) -> DataFrame:
-    return PipelineModel(list(models)).transform(rows)
-
-
-def _beside(works: Sequence[Callable[[], Model]]) -> list[Model]:
-    """Fits models beside each other: one alone leaves part of the cluster idle."""
-    with ThreadPoolExecutor(len(works)) as threads:
-        return list(threads.map(lambda work: work(), works))
-
-
-Part = Callable[[DataFrame], Fitted]
-
-PARTS: dict[str, Part] = {part.__name__: part for part in (lemmas, style, bayes)}
-"""The parts by the names that the parameter ``features`` takes."""
+def _lexicon() -> dict[str, float]:
+    """Valences by lemma, and by ``not lemma`` those of negated ones."""
+    lines = (files("include.training") / "lexicon.txt").read_text("utf-8").splitlines()
+    read = (line.split("\t") for line in lines if not line.startswith("#"))
+    found = {word: float(value) for word, value in read}
+    return {**found, **{f"not {word}": _NEGATED * value for word, value in found.items()}}

@@ -1,6 +1,6 @@
 """The step gate: the candidate becomes champion only if it is better on the same hold-out.
 
-The hold-out is a fixed fifth of all tweets by a hash of their ids, so neither model was trained on it, and
+The hold-out is a fixed tenth of all texts by a hash of what they say, so neither model was trained on it, and
 both are judged on it as it stands now. Tags on the version say why it was promoted or not.
 """
 

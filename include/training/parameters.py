@@ -22,7 +22,6 @@ class Parameters:
     bucket: str = _says("the lake's bucket")
     model: str = _says("the registered model: catalog.schema.model", default="main.x_opinion.student")
     experiment: str = _says("MLflow's experiment", default="/Shared/x-opinion")
-    features: tuple[str, ...] = _says("the parts of the features", default=("lemmas", "style"))
     trials: int = _says("how many points the search tries", default=6)
     seed: int = _says("seed of the search and of the trees", default=20)
     minimum_confidence: float = _says("labels that the teacher is less sure of teach nothing", default=0.0)
@@ -37,12 +36,10 @@ class Parameters:
             raise ParameterError(f"trials is {self.trials}: a search needs at least one point")
         if self.retention_days < 1:
             raise ParameterError(f"retention_days is {self.retention_days}: nothing would be kept")
-        if not self.features:
-            raise ParameterError("features is empty: name at least one part")
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Parameters:
-        """Reads ``--name=value`` for each; a sequence is joined by commas, a truth value is true or false.
+        """Reads ``--name=value`` for each; a truth value is true or false.
 
         Raises `ParameterError` naming what is wrong.
         """
@@ -74,14 +71,10 @@ def _truth(text: str) -> bool:
     return text.lower() == "true"
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in (part.strip() for part in text.split(",")) if name)
-
-
 def _written(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    return str(value)
 
 
 _READERS: dict[str, Any] = {
@@ -89,5 +82,4 @@ _READERS: dict[str, Any] = {
     "int": int,
     "float": float,
     "bool": _truth,
-    "tuple[str, ...]": _names,
 }

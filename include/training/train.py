@@ -1,4 +1,4 @@
-"""The step train: features, the search, and the best model as a new version in the registry.
+"""The step train: the student that the rows teach, as a new version in the registry.
 
 What decides the model (data, code, parameters) has a digest, and a version that it has given before is taken
 again: so the step can be cleared, or killed and repeated, without filling the registry.
@@ -17,14 +17,13 @@ import mlflow
 import mlflow.spark
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
-from pyspark.ml import PipelineModel, Transformer
-from pyspark.sql import DataFrame, SparkSession, functions
+from pyspark.sql import SparkSession
 
-from include.training import data, features, hours
-from include.training.metrics import scores
+from include.training import data, hours
 from include.training.parameters import Parameters
 from include.training.registry import Registry
-from include.training.search import Trial, confusion, search
+from include.training.search import Trial
+from include.training.student import learn
 from include.training.wheel import content_digest
 
 if TYPE_CHECKING:
@@ -70,29 +69,25 @@ def train(spark: SparkSession, s3: S3Client, parameters: Parameters) -> TrainRes
     with mlflow.start_run(experiment_id=registry.experiment_id, run_name=f"train {training}") as run:
         mlflow.set_tags({"kind": "train", "training": training, "data": synced.digest})
         mlflow.log_params({name: value for name, value in parameters.named().items() if name in _DECISIVE})
-        stages, prepared = prepare(rows, parameters)
-        best = search(
-            prepared.where(functions.col("split") != data.HOLDOUT),
+        student = learn(
+            rows,
             parameters.trials,
             parameters.seed,
             lambda trial: _record(registry, run.info.run_id, trial),
         )
-        held = scores(confusion(best.model.transform(prepared.where(functions.col("split") == data.HOLDOUT))))
         metrics = {
             **{f"rows_{split}": float(count) for split, count in _by_split(counts).items()},
-            **best.metrics,
-            **{f"holdout_{name}": value for name, value in held.items()},
+            **student.metrics,
         }
         mlflow.log_metrics(metrics)
-        mlflow.log_params({f"best_{name}": value for name, value in best.parameters.items()})
+        mlflow.log_params({f"best_{name}": value for name, value in student.parameters.items()})
         registered = mlflow.spark.log_model(
-            PipelineModel([*stages, best.model]),
+            student.pipeline,
             artifact_path="model",
             registered_model_name=parameters.model,
             signature=_SIGNATURE,
             pip_requirements=[f"{name}=={installed(name)}" for name in _REQUIREMENTS],
         )
-        prepared.unpersist()
         number = int(registered.registered_model_version)
         mlflow.set_tag("model_version", str(number))
     registry.tag(registry.version(number), {"training": training, "data": synced.digest})
@@ -100,7 +95,7 @@ def train(spark: SparkSession, s3: S3Client, parameters: Parameters) -> TrainRes
     return TrainResult(number, False, metrics)
 
 
-_DECISIVE = ("features", "trials", "seed", "minimum_confidence", "minimum_rows")
+_DECISIVE = ("trials", "seed", "minimum_confidence", "minimum_rows")
 """The parameters that the model depends on."""
 
 
@@ -109,32 +104,6 @@ def training_digest(data_digest: str, parameters: Parameters) -> str:
     decisive = {name: value for name, value in parameters.named().items() if name in _DECISIVE}
     text = json.dumps([data_digest, content_digest(), decisive], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def prepare(rows: DataFrame, parameters: Parameters) -> tuple[list[Transformer], DataFrame]:
-    """The fitted stages, and the rows with their features: one sorted, cached partition.
-
-    One partition in the order of ids, so that the trees see the same rows in the same order each time.
-    """
-    spread = rows.repartition(rows.sparkSession.sparkContext.defaultParallelism, "tweet_id")
-    base, termed = features.base(spread.sortWithinPartitions("tweet_id"))
-    termed = termed.cache()
-    stages, seen = features.fit(parameters.features, termed)
-    prepared = (
-        seen.select(
-            "tweet_id",
-            "label",
-            "split",
-            (functions.col("split") == data.VALIDATION).alias("validation"),
-            features.FEATURES,
-        )
-        .repartition(1)
-        .sortWithinPartitions("tweet_id")
-        .cache()
-    )
-    prepared.count()
-    termed.unpersist()
-    return [*base, *stages], prepared
 
 
 def _by_split(counts: dict[tuple[str, int], int]) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """Runs inside the ml environment: one Spark session that does a step a line, as a job cluster would.
 
 Reads ``step --name=value …`` lines and answers each with one line of JSON behind ``answer: ``; the step
-``table`` gives the rows of the Delta table, and ``impatient`` lets its VACUUM remove what is unused at once.
+``table`` gives the rows of the Delta table, ``loaded`` what a version from the registry scores on the hold-out,
+and ``impatient`` lets the table's VACUUM remove what is unused at once.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ def main() -> None:
     for line in sys.stdin:
         step, *arguments = line.split()
         try:
-            own = {"table": table, "impatient": impatient}.get(step)
-            answer = own(arguments[0]) if own else run(step, arguments)
+            own = {"table": table, "loaded": loaded, "impatient": impatient}.get(step)
+            answer = own(*arguments) if own else run(step, arguments)
         except Exception as error:
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"}
@@ -34,6 +35,21 @@ def table(bucket: str) -> list[list[object]]:
     return sorted(
         list(row) for row in rows.select("topic", "hour", "tweet_id", "sentiment", "text").collect()
     )
+
+
+def loaded(bucket: str, model: str, version: str) -> dict[str, float]:
+    from pyspark.sql import SparkSession
+
+    from include.training import data
+    from include.training.metrics import scores
+    from include.training.parameters import Parameters
+    from include.training.registry import Registry
+    from include.training.search import confusion
+
+    registry = Registry(model, "/tests")
+    rows = data.rows(SparkSession.builder.getOrCreate(), Parameters(bucket=bucket))
+    held = rows.where(rows["split"] == data.HOLDOUT).select("text", "label")
+    return scores(confusion(registry.load(registry.version(int(version))).transform(held)))
 
 
 def impatient(bucket: str) -> None:

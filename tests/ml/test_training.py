@@ -202,6 +202,19 @@ def test_the_first_run_makes_a_champion_and_predicts_what_the_teacher_judged(
     assert check_predictions(lake.s3, Settings(bucket=BUCKET), "2026-11-20T08").failed == 0
 
 
+def test_the_model_reads_texts_as_it_did_when_it_was_trained(
+    lake: Lake, first: dict[str, dict[str, Any]]
+) -> None:
+    # Trained on rows that were read in parts; what the registry holds reads nothing but their texts.
+    trained = {
+        name.removeprefix("holdout_"): value
+        for name, value in first["train"]["metrics"].items()
+        if name.startswith("holdout_")
+    }
+    assert trained["rows"] > 50
+    assert lake.ask(f"loaded {BUCKET} {MODEL} 1") == trained
+
+
 def test_the_second_run_finds_everything_done(lake: Lake, first: dict[str, dict[str, Any]]) -> None:
     before = lake.predictions()
     again = lake.all_steps()

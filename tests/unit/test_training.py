@@ -9,12 +9,15 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 
 from include.lake import layout
-from include.training import hours, wheel
+from include.training import hours, linear, wheel
 from include.training.decision import decide_promotion
 from include.training.errors import StateError
 from include.training.metrics import scores
@@ -31,7 +34,6 @@ class TestParameters:
         st.builds(
             Parameters,
             bucket=st.text("abc-", min_size=1).filter(lambda text: not text.startswith("-")),
-            features=st.lists(st.sampled_from(["style", "bayes", "lemmas"]), min_size=1).map(tuple),
             trials=st.integers(1, 500),
             margin=st.floats(0, 1),
             retrain=st.booleans(),
@@ -47,7 +49,6 @@ class TestParameters:
             ([], "bucket"),
             (["--bucket=b", "--trials=0"], "at least one point"),
             (["--bucket=b", "--trials=many"], "trials"),
-            (["--bucket=b", "--features="], "at least one part"),
             (["--bucket=b", "--retrain=perhaps"], "retrain"),
             (["--bucket=b", "--epochs=3"], "--epochs=3"),
         ],
@@ -129,6 +130,69 @@ class TestScores:
         found = scores(confusion)
         assert found["accuracy"] == pytest.approx(accuracy_score(teacher, student))
         assert found["macro_f1"] == pytest.approx(f1_score(teacher, student, average="macro"))
+
+
+class TestLinearScores:
+    """Rows of 40 possible n-grams; those below 12 tell the sentiment, and each row has one of its own too."""
+
+    SIZE = 40 + 300
+
+    @staticmethod
+    def rows(count: int = 300) -> tuple[csr_matrix, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        choice = np.random.default_rng(20)
+        labels = choice.choice(3, count, p=[0.2, 0.5, 0.3])
+        indices = [
+            np.unique([4 * label + choice.integers(4), *choice.integers(12, 40, 4), 40 + number])
+            for number, label in enumerate(labels)
+        ]
+        hashed = linear.hashed([each.astype(np.int32) for each in indices], TestLinearScores.SIZE)
+        return hashed, labels, choice.integers(-1, 5, count)
+
+    def test_a_row_teaches_nothing_that_its_own_score_is_made_of(self) -> None:
+        rows, labels, folds = self.rows()
+        scores, _ = linear.out_of_fold(rows, labels, folds, seed=20)
+        for row in (int(np.flatnonzero(folds == fold)[0]) for fold in range(5)):
+            other = labels.copy()
+            other[folds == folds[row]] = (labels[folds == folds[row]] + 1) % 3
+            changed, _ = linear.out_of_fold(rows, other, folds, seed=20)
+            own = folds == folds[row]
+            assert (changed[own] == scores[own]).all()
+            assert (changed[~own] != scores[~own]).any()
+
+    def test_nothing_is_learned_of_the_hold_out(self) -> None:
+        rows, labels, folds = self.rows()
+        scores, whole = linear.out_of_fold(rows, labels, folds, seed=20)
+        other = np.where(folds == -1, (labels + 1) % 3, labels)
+        changed, again = linear.out_of_fold(rows, other, folds, seed=20)
+        assert (changed == scores).all()
+        assert (again.weights == whole.weights).all()
+        assert (scores[folds == -1] == whole.scores(rows[folds == -1])).all()
+        assert not whole.weights[:, 40:][:, folds == -1].any()
+
+    def test_what_is_learned_tells_the_sentiment_of_rows_that_nobody_has_learned_from(self) -> None:
+        rows, labels, folds = self.rows()
+        scores, _ = linear.out_of_fold(rows, labels, folds, seed=20)
+        assert (scores.argmax(axis=1) == labels).mean() > 0.95
+
+    def test_the_same_rows_give_the_same_scores_to_the_last_bit(self) -> None:
+        once, again = (linear.out_of_fold(*self.rows(), seed=20) for _ in range(2))
+        assert (once[0] == again[0]).all()
+        assert (once[1].weights == again[1].weights).all()
+
+    def test_a_sentiment_that_no_row_has_gets_no_weights(self) -> None:
+        rows, labels, folds = self.rows()
+        scores, whole = linear.out_of_fold(rows, np.where(labels == 1, 2, labels), folds, seed=20)
+        assert not whole.weights[1].any()
+        assert not scores[:, 1].any()
+
+    def test_a_text_without_n_grams_has_no_score_of_its_own(self) -> None:
+        empty = linear.hashed([np.empty(0, np.int32)], self.SIZE)
+        assert empty.shape == (1, self.SIZE)
+        assert empty.nnz == 0
+
+    def test_rare_sentiments_weigh_more_but_not_as_much_as_they_are_rare(self) -> None:
+        weights = linear.balanced(np.repeat([0, 1, 2], [100, 100, 400]))
+        assert weights[0] == weights[100] == pytest.approx(2 * weights[200])
 
 
 class TestGate:
