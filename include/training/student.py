@@ -28,7 +28,7 @@ class Student:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRows:
     """What the trees are grown on, and the stages that make the same of a text."""
 
     stages: Sequence[Transformer]
@@ -51,7 +51,7 @@ def learn(
 
 def select(
     spark: SparkSession,
-    prepared: Prepared,
+    prepared: PreparedRows,
     trials: int,
     seed: int,
     record: Callable[[Trial], None] = lambda _: None,
@@ -68,7 +68,7 @@ def select(
     )
 
 
-def prepare(rows: DataFrame, seed: int) -> Prepared:
+def prepare(rows: DataFrame, seed: int) -> PreparedRows:
     """The features of rows with ``tweet_id, text, label, split, fold``, sorted by id.
 
     Texts are read on Spark; their numbers come to the driver, which learns the linear scores from them.
@@ -95,7 +95,7 @@ def prepare(rows: DataFrame, seed: int) -> Prepared:
         columns.append(scored)
         learned.append(taught)
     table = Table(np.hstack([*columns, np.stack(found["read"].tolist())]), labels)
-    return Prepared([*reader.stages, *features.scorer(learned)], table, found["split"].to_numpy(object))
+    return PreparedRows([*reader.stages, *features.scorer(learned)], table, found["split"].to_numpy(object))
 
 
 def _frame(spark: SparkSession, table: Table) -> DataFrame:

@@ -20,7 +20,13 @@ NAME = "x_opinion_training"
 STEPS = ("sync", "train", "gate", "predict")
 """The wheel's entry points, in the order in which they run."""
 
-REQUIREMENTS = ("mlflow==3.17.2", "optuna==5.0.0", "spark-nlp==5.5.3", "xgboost-cpu==3.2.0")
+REQUIREMENTS = (
+    "mlflow==3.17.2",
+    "optuna==5.0.0",
+    "scikit-learn==1.9.1",
+    "spark-nlp==5.5.3",
+    "xgboost-cpu==3.2.0",
+)
 """What a cluster has to install; Spark, Delta, boto3, pandas and pyarrow are Databricks Runtime's own."""
 
 _INCLUDE = Path(__file__).parents[1]

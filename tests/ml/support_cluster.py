@@ -1,8 +1,8 @@
 """Runs inside the ml environment: one Spark session that does a step a line, as a job cluster would.
 
 Reads ``step --name=value …`` lines and answers each with one line of JSON behind ``answer: ``; the step
-``table`` gives the rows of the Delta table, ``loaded`` what a version from the registry scores on the hold-out,
-and ``impatient`` lets the table's VACUUM remove what is unused at once.
+``table`` gives the rows of the Delta table, ``loaded`` what a registered version scores on the hold-out, and
+``impatient`` lets the table's VACUUM remove what is unused at once.
 """
 
 from __future__ import annotations
