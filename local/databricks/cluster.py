@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ML_ENVIRONMENT = ROOT / ".venv-ml"
 """What `make setup` makes of ``locks/ml.txt``."""
 
-DRIVER_MEMORY = "1g"
+DRIVER_MEMORY = "2g"
 """Enough for what one machine trains on; the server may have less than a cluster's driver."""
 
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "XDG_CACHE_HOME")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from collections.abc import Callable
 
 
 def main() -> None:
@@ -18,8 +19,7 @@ def main() -> None:
     for line in sys.stdin:
         step, *arguments = line.split()
         try:
-            own = {"table": table, "loaded": loaded, "impatient": impatient}.get(step)
-            answer = own(*arguments) if own else run(step, arguments)
+            answer = OWN[step](*arguments) if step in OWN else run(step, arguments)
         except Exception as error:
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"}
@@ -62,6 +62,8 @@ def impatient(bucket: str) -> None:
         " SET TBLPROPERTIES ('delta.deletedFileRetentionDuration' = 'interval 0 hours')"
     )
 
+
+OWN: dict[str, Callable[..., object]] = {"table": table, "loaded": loaded, "impatient": impatient}
 
 if __name__ == "__main__":
     main()
