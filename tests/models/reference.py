@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import erf  # type: ignore[import-untyped]
+from scipy.special import erf
 
 from tools.models.checkpoints import read_tensors
 from tools.models.marian import sinusoids
