@@ -1,0 +1,54 @@
+"""The recipe e5 uses a part of what its package has, and reads texts as the whole would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tools.models import e5, recipes
+from tools.models.errors import PackError
+
+
+@pytest.fixture(scope="module")
+def source() -> e5.Source:
+    package = recipes.of("e5").package
+    assert package is not None
+    return e5.Source.read(e5.find(), package.sha256)
+
+
+def test_a_file_with_another_hash_is_refused() -> None:
+    with pytest.raises(PackError, match="and the recipe expects 0000"):
+        e5.Source.read(e5.find(), "0" * 64)
+
+
+def test_the_head_fits_the_model_and_the_kept_pieces_spell_everything(source: e5.Source) -> None:
+    trained = e5.Trained.read()
+    assert 1 <= trained.layers <= source.sizes["layers"]
+    assert trained.head.weight.shape == (source.sizes["width"], 3)
+    names = [source.pieces[number] for number in trained.kept]
+    assert names[:4] == ["<s>", "<pad>", "</s>", "<unk>"]
+    assert {piece for piece in source.pieces if len(piece) == 1} <= set(names)
+
+
+def test_a_cut_vocabulary_reads_common_texts_as_the_whole_does(source: e5.Source) -> None:
+    whole, cut = source.tokenizer(), source.tokenizer(e5.Trained.read().kept)
+    for text in ("I love this so much!", "Я люблю это", "Qué día tan hermoso", "هذا رائع", "👍 @user http"):
+        assert cut.encode(e5.PREFIX + text).tokens == whole.encode(e5.PREFIX + text).tokens
+
+
+def test_what_was_trained_is_written_and_read_as_it_is(tmp_path: Path) -> None:
+    trained = e5.Trained.read()
+    trained.write(tmp_path / "head.npz")
+    again = e5.Trained.read(tmp_path / "head.npz")
+    assert again.layers == trained.layers
+    np.testing.assert_array_equal(again.kept, trained.kept)
+    np.testing.assert_array_equal(again.head.weight, trained.head.weight)
+
+
+def test_the_shipped_scores_are_of_languages_that_the_recipe_reads() -> None:
+    measured, measured_on = e5.shipped_scores()
+    assert measured.keys() <= set(recipes.of("e5").languages)
+    assert all(values["rows"] >= 300 for values in measured.values())
+    assert "labeled tweets" in measured_on
