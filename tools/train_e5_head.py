@@ -1,10 +1,10 @@
-"""Trains the head of the recipe ``e5``: ``.venv-pack/bin/python -m tools.train_e5_head --data DIR --cache DIR``.
+"""Trains the head of the recipe ``e5``: ``python -m tools.train_e5_head --data DIR --cache DIR``.
 
-DIR holds ``train/*.parquet`` and ``dev/*.parquet`` with ``lang``, ``text`` and ``label`` (0 negative, 1 neutral,
-2 positive), one source a file. Texts become the mean state behind the first layers, as the packed model
-computes them; on those a logistic regression is trained. It writes ``tools/models/e5_head.npz``, and the
-scores of dev, which has chosen nothing, into ``e5_scores.json``. Encoding takes ten minutes of one core; the
-states are kept in the cache folder.
+Runs in ``.venv-pack``. The data are ``train/*.parquet`` and ``dev/*.parquet`` with ``lang``, ``text`` and
+``label`` (0 negative, 1 neutral, 2 positive), one source a file. Texts become the mean state behind the first
+layers, as the packed model computes them; on those a logistic regression is trained. It writes
+``tools/models/e5_head.npz``, and the scores of dev, which has chosen nothing, into ``e5_scores.json``.
+Encoding takes ten minutes of one core; the states are kept in the cache folder.
 """
 
 from __future__ import annotations

@@ -161,7 +161,9 @@ def _measured(order: Order, path: Path) -> tuple[dict[str, dict[str, Any]], str 
         rows = measuring.read(order.labeled)
         with _step("Measuring"), serve(path) as served:
             found = measuring.measure(served, rows)
-        return measuring.better_than_chance(found), f"{len(rows):,} labeled texts of {order.labeled.name}"
+        return measuring.better_than_chance(found), (
+            f"{len(rows):,} labeled texts of {order.labeled.name}, through the packed artifact's handler"
+        )
     if order.recipe.package is not None:
         return e5.shipped_scores()
     return {}, None

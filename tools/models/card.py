@@ -123,7 +123,7 @@ def _quality(card: Mapping[str, Any]) -> list[str]:
         classes = ", ".join(scores["classes"])
         rows.append(f"| {language} | {scores['rows']:,} | {accuracy:.1f} | {macro_f1:.1f} | {classes} |")
     return [
-        f"Through the packed artifact's handler, on {card['measured_on']}. Accuracy and macro-F1 in percent.",
+        f"On {card['measured_on']}. Accuracy and macro-F1 in percent.",
         "",
         "| Language | Rows | Accuracy | Macro-F1 | Classes |",
         "|---|---|---|---|---|",
