@@ -34,18 +34,17 @@ What needs the provider is imported by the methods: a DAG file's parsing must no
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator, BaseOperatorLink, TaskGroup
 from airflow.sdk.exceptions import AirflowException
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from include.operators.polling import PollingTrigger, Seen, Watch
 from include.settings import settings
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ LAUNCH = "launch"
 CLUSTER = "workflow"
 """The key of the job cluster that a workflow's tasks share."""
 
-_FIRST_WAIT, _LONGEST_WAIT = 3.0, 30.0
+_FIRST_WAIT, _GROWTH, _LONGEST_WAIT = 3.0, 1.1, 30.0
 _SKIPPED = "SKIPPED"
 _ENDED = ("TERMINATED", _SKIPPED, "INTERNAL_ERROR")
 _NEVER_RAN = ("UPSTREAM_FAILED", "UPSTREAM_CANCELED", "CANCELED", "EXCLUDED")
@@ -426,7 +425,13 @@ class WorkflowTaskOperator(BaseOperator):
     def _await(self, run_id: int, awaited: int | None, *, made: bool = False) -> NoReturn:
         """Defers until the attempt has ended, without one until the run has."""
         self.defer(
-            trigger=WorkflowTrigger(run_id, self.task_key, awaited),
+            trigger=PollingTrigger.of(
+                AttemptWatch,
+                {"run_id": run_id, "task_key": self.task_key, "awaited": awaited},
+                first_wait=_FIRST_WAIT,
+                growth=_GROWTH,
+                longest_wait=_LONGEST_WAIT,
+            ),
             method_name="resume",
             kwargs={"awaited": awaited, "made": made},
         )
@@ -442,53 +447,30 @@ class WorkflowTaskOperator(BaseOperator):
         )
 
 
-class WorkflowTrigger(BaseTrigger):
-    """Waits, without a limit, until one attempt of a task has ended, without one until the whole run has.
-
-    Cancels what it waits for when a person kills the task. The event is ``{"run_id", "awaited"}``.
-    """
+class AttemptWatch(Watch):
+    """An attempt of a task, without one ``awaited`` the whole run; the event is ``{"run_id", "awaited"}``."""
 
     def __init__(self, run_id: int, task_key: str, awaited: int | None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.run_id = run_id
-        self.task_key = task_key
-        self.awaited = awaited
+        self._databricks = hook()
+        self._run_id = run_id
+        self._task_key = task_key
+        self._awaited = awaited
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and arguments, for the triggerer."""
-        arguments = {"run_id": self.run_id, "task_key": self.task_key, "awaited": self.awaited}
-        return f"{__name__}.{type(self).__name__}", arguments
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Asks every few seconds at first and every half minute in the end, a tenth later each time.
-
-        So a task of an hour costs few calls, and one of a minute is not waited for much longer than it takes.
-
-        Waits before it asks: the scheduler takes a task that resumes before it was seen to defer for dead.
-        """
-        databricks = await asyncio.to_thread(hook)
-        wait = _FIRST_WAIT
-        async with databricks:
-            while True:
-                await asyncio.sleep(wait)
-                wait = min(wait * 1.1, _LONGEST_WAIT)
-                if self._is_over(await databricks.a_get_run(self.run_id)):
-                    yield TriggerEvent({"run_id": self.run_id, "awaited": self.awaited})  # type: ignore[no-untyped-call]
-                    return
+    def look(self) -> Seen:
+        """Asks Databricks once."""
+        over = self._is_over(self._databricks.get_run(self._run_id))
+        return Seen({"run_id": self._run_id, "awaited": self._awaited} if over else None)
 
     def _is_over(self, run: dict[str, Any]) -> bool:
         """Also where another attempt has taken the place of the one awaited."""
-        if self.awaited is None or _has_ended(run):
+        if self._awaited is None or _has_ended(run):
             return _has_ended(run)
-        latest = _latest(run, self.task_key)
-        return latest is None or latest["run_id"] != self.awaited or _has_ended(latest)
+        latest = _latest(run, self._task_key)
+        return latest is None or latest["run_id"] != self._awaited or _has_ended(latest)
 
-    async def on_kill(self) -> None:
-        """Cancels the attempt: a person marked or cleared the task. A triggerer's restart does not get here.
-
-        In one thread, which goes on to its end: the triggerer cancels again and again, this coroutine too.
-        """
-        await asyncio.to_thread(lambda: hook().cancel_run(self.awaited or self.run_id))
+    def stop(self) -> None:
+        """Cancels the attempt, or the run."""
+        self._databricks.cancel_run(self._awaited or self._run_id)
 
 
 def _keep(store: Any, state: dict[str, Any]) -> None:

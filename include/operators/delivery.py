@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from include.operators.aws import client
+from include.operators.polling import PollingTrigger, Seen, Watch
 from include.settings import settings
 from include.window import Window
 
@@ -18,9 +16,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from include.lake.delivery import DeliveryStatus, DeliveryWatch
-
-
-_PAUSE = 5.0
 
 
 def _delivery(window: Window) -> DeliveryWatch:
@@ -36,32 +31,19 @@ def _result(status: DeliveryStatus) -> dict[str, str | None]:
     }
 
 
-class DeliveryTrigger(BaseTrigger):
-    """Looks for the proof until it is there or the grace time is over; the event is the sensor's result."""
+class DeliveryProof(Watch):
+    """The proof that a window is through; the event is the sensor's result."""
 
     def __init__(self, window: str) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.window = window
+        self._delivery = _delivery(Window.parse(window))
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and arguments, for the triggerer."""
-        return f"{__name__}.{type(self).__name__}", {"window": self.window}
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Looks again when the status says: at a known time once the proof has landed.
-
-        Waits before the first look: the scheduler takes a task that resumes before it was seen to defer for
-        dead, and the sensor has just looked.
-        """
-        delivery = await asyncio.to_thread(_delivery, Window.parse(self.window))
-        await asyncio.sleep(_PAUSE)
-        while True:
-            now = datetime.now(UTC)
-            status = await asyncio.to_thread(delivery.look, now)
-            if status.through:
-                yield TriggerEvent(_result(status))  # type: ignore[no-untyped-call]
-                return
-            await asyncio.sleep(max((status.look_again - now).total_seconds(), 0.1))
+    def look(self) -> Seen:
+        """Says when to look again: at a known time once the proof has landed."""
+        now = datetime.now(UTC)
+        status = self._delivery.look(now)
+        if status.through:
+            return Seen(_result(status))
+        return Seen(again_after=max((status.look_again - now).total_seconds(), 0.1))
 
 
 class DeliveryWatermarkSensor(BaseOperator):
@@ -101,4 +83,6 @@ class DeliveryWatermarkSensor(BaseOperator):
         return event
 
     def _wait(self) -> NoReturn:
-        self.defer(trigger=DeliveryTrigger(self.window), method_name="go_on")
+        self.defer(
+            trigger=PollingTrigger.of(DeliveryProof, {"window": str(self.window)}), method_name="go_on"
+        )

@@ -5,19 +5,18 @@ What needs botocore is imported by the methods: a DAG file's parsing must not pa
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from include.operators.aws import client
 from include.operators.links import NotedLink, address, athena
+from include.operators.polling import PollingTrigger, Seen, Watch
 from include.operators.quality import checking
 from include.settings import settings
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 _SOON = 5.0
 """Seconds that a task waits by itself: the scheduler takes one that resumes unseen for dead."""
 _PATIENCE = 10.0
-_FIRST_WAIT, _LONGEST_WAIT = 5.0, 30.0
 
 
 def gathered_at(changes: Iterable[datetime], seconds: int) -> datetime | None:
@@ -115,47 +113,23 @@ def data_sets() -> list[str]:
     return list(data_set_ids(settings()))
 
 
-class IngestionTrigger(BaseTrigger):
-    """Waits, without a limit, until an ingestion has ended; cancels it when a person kills the task.
-
-    The event is ``{"state": ..., "rows": ..., "error": ...}``.
-    """
+class IngestionWatch(Watch):
+    """An ingestion: its end is the event ``{"state": ..., "rows": ..., "error": ...}``."""
 
     def __init__(self, data_set: str, ingestion: str) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.data_set = data_set
-        self.ingestion = ingestion
+        self._data_set = _data_set(data_set)
+        self._ingestion = ingestion
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and arguments, for the triggerer."""
-        return (
-            f"{__name__}.{type(self).__name__}",
-            {"data_set": self.data_set, "ingestion": self.ingestion},
-        )
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Waits before it asks: the scheduler takes a task that resumes unseen for dead."""
+    def look(self) -> Seen:
+        """Asks QuickSight once."""
         from include.insights.ingestion import UNDER_WAY
 
-        data_set = await asyncio.to_thread(_data_set, self.data_set)
-        wait = _FIRST_WAIT
-        while True:
-            await asyncio.sleep(wait)
-            wait = min(wait * 1.5, _LONGEST_WAIT)
-            outcome = await asyncio.to_thread(data_set.outcome, self.ingestion)
-            if outcome.state not in UNDER_WAY:
-                yield TriggerEvent(vars(outcome))  # type: ignore[no-untyped-call]
-                return
+        outcome = self._data_set.outcome(self._ingestion)
+        return Seen(None if outcome.state in UNDER_WAY else vars(outcome))
 
-    async def on_kill(self) -> None:
-        """Cancels the ingestion: a person marked or cleared the task; a restart does not get here.
-
-        In one thread, which goes on to its end: the triggerer cancels again and again, this coroutine too.
-        """
-        await asyncio.to_thread(self._cancel)
-
-    def _cancel(self) -> None:
-        _data_set(self.data_set).cancel(self.ingestion)
+    def stop(self) -> None:
+        """Cancels the ingestion."""
+        self._data_set.cancel(self._ingestion)
 
 
 class DashboardLink(NotedLink):
@@ -252,7 +226,9 @@ class IngestDataSetOperator(BaseOperator):
 
     def _wait(self, result: dict[str, Any]) -> NoReturn:
         self.defer(
-            trigger=IngestionTrigger(self.data_set, result["ingestion"]),
+            trigger=PollingTrigger.of(
+                IngestionWatch, {"data_set": self.data_set, "ingestion": result["ingestion"]}
+            ),
             method_name="finish",
             kwargs={"result": result},
         )

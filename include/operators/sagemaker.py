@@ -5,18 +5,17 @@ What needs botocore is imported by the methods: a DAG file's parsing must not pa
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+import logging
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from include.operators.aws import client
 from include.operators.links import TransformJobLink, address
+from include.operators.polling import PollingTrigger, Seen, Watch
 from include.settings import settings
 from include.window import Window
 
@@ -26,56 +25,35 @@ if TYPE_CHECKING:
     from include.labeling.jobs import CapacityError
 
 _PATIENCE = 10.0
-_FIRST_WAIT, _LONGEST_WAIT = 5.0, 30.0
 _CAPACITY_WAIT = timedelta(minutes=1)
 _REASON_LENGTH = 500
 
+log = logging.getLogger(__name__)
 
-class TransformJobTrigger(BaseTrigger):
-    """Waits, without a limit, until a transform job has ended; stops the job when a person kills the task.
 
-    The event is ``{"state": ..., "reason": ...}``.
-    """
+class TransformJobWatch(Watch):
+    """A transform job: its end is the event ``{"state": ..., "reason": ...}``."""
 
     def __init__(self, job_name: str) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.job_name = job_name
+        self._job_name = job_name
+        self._sagemaker = client("sagemaker")
+        self._seen = ""
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and arguments, for the triggerer."""
-        return f"{__name__}.{type(self).__name__}", {"job_name": self.job_name}
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Asks every few seconds at first and every half minute in the end: jobs take up to hours.
-
-        Waits before it asks: the scheduler takes a task that resumes before it was seen to defer for dead.
-        """
+    def look(self) -> Seen:
+        """Asks SageMaker once."""
         from include.labeling import jobs
 
-        sagemaker = await asyncio.to_thread(client, "sagemaker")
-        wait, seen = _FIRST_WAIT, ""
-        while True:
-            await asyncio.sleep(wait)
-            wait = min(wait * 1.5, _LONGEST_WAIT)
-            state, reason = await asyncio.to_thread(jobs.watch, sagemaker, self.job_name, 0)
-            if state != seen:
-                self.log.info("job=%s state=%s", self.job_name, state)
-                seen = state
-            if state in jobs.ENDED:
-                yield TriggerEvent({"state": state, "reason": reason})  # type: ignore[no-untyped-call]
-                return
+        state, reason = jobs.watch(self._sagemaker, self._job_name, 0)
+        if state != self._seen:
+            log.info("job=%s state=%s", self._job_name, state)
+            self._seen = state
+        return Seen({"state": state, "reason": reason} if state in jobs.ENDED else None)
 
-    async def on_kill(self) -> None:
-        """Stops the job: a person marked or cleared the task. A triggerer's restart does not get here.
-
-        In one thread, which goes on to its end: the triggerer cancels again and again, this coroutine too.
-        """
-        await asyncio.to_thread(self._stop)
-
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Stops the job."""
         from include.labeling import jobs
 
-        jobs.stop(client("sagemaker"), self.job_name)
+        jobs.stop(self._sagemaker, self._job_name)
 
 
 class BatchTransformOperator(BaseOperator):
@@ -187,7 +165,7 @@ class BatchTransformOperator(BaseOperator):
 
     def _wait_for_job(self, result: dict[str, Any], outputs: list[str]) -> NoReturn:
         self.defer(
-            trigger=TransformJobTrigger(result["job"]),
+            trigger=PollingTrigger.of(TransformJobWatch, {"job_name": result["job"]}),
             method_name="finish",
             kwargs={"result": result, "outputs": outputs},
         )

@@ -21,9 +21,9 @@ from include.operators.databricks import (
     DatabricksWorkflow,
     LaunchWorkflowOperator,
     WorkflowTaskOperator,
-    WorkflowTrigger,
     upload,
 )
+from include.operators.polling import PollingTrigger
 from include.settings import settings
 from tests.local.support_databricks import CLUSTER, TOKEN, VOLUME, WHEEL, LocalDatabricks, wheel
 
@@ -165,8 +165,8 @@ class DagRun:
         """The triggerer's part, and the worker's after it, as often as the task defers."""
         while True:
             path, arguments = deferred.trigger.serialize()
-            assert path.endswith(".WorkflowTrigger")
-            event = asyncio.run(first(WorkflowTrigger(**arguments)))
+            assert path.endswith(".PollingTrigger")
+            event = asyncio.run(first(PollingTrigger(**arguments)))
             try:
                 return getattr(operator, deferred.method_name)(context, event, **(deferred.kwargs or {}))
             except TaskDeferred as again:
@@ -191,7 +191,7 @@ class DagRun:
         return [len(file.read_text().splitlines()) if file.exists() else 0 for file in files]
 
 
-async def first(trigger: WorkflowTrigger) -> dict[str, Any]:
+async def first(trigger: PollingTrigger) -> dict[str, Any]:
     async for event in trigger.run():
         return dict(event.payload)
     raise AssertionError("the trigger ended without an event")
@@ -421,7 +421,7 @@ def test_a_killed_task_cancels_the_run_and_its_next_try_repairs_it(
         operator.execute(context)
     wait_for(folder / "of-second")
     _, arguments = deferred.value.trigger.serialize()
-    asyncio.run(WorkflowTrigger(**arguments).on_kill())
+    asyncio.run(PollingTrigger(**arguments).on_kill())
     run.run("second", cleared=True)
     run.run("third")
     assert run.counts() == [1, 2, 1]

@@ -23,9 +23,10 @@ from airflow.serialization.serialized_objects import DagSerialization
 from include.insights.ingestion import UNDER_WAY, IngestionError, SpiceDataSet
 from include.lake.athena import AthenaError
 from include.operators import insights as operators
-from include.operators import provision
-from include.operators.insights import GatherChangesOperator, IngestDataSetOperator, IngestionTrigger
+from include.operators import polling, provision
+from include.operators.insights import GatherChangesOperator, IngestDataSetOperator
 from include.operators.links import AthenaLink, address, athena
+from include.operators.polling import PollingTrigger
 from include.settings import settings
 from tests.credentials import AWS_ENVIRONMENT, LOGIN
 from tests.dags.support_links import TaskInstance
@@ -63,7 +64,7 @@ def environment(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         "OPINION_WORKGROUP": "insights",
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(operators, "_FIRST_WAIT", 0.1)
+    monkeypatch.setattr(polling, "FIRST_WAIT", 0.1)
     monkeypatch.setattr(operators, "_PATIENCE", 0.3)
     settings.cache_clear()
     yield
@@ -141,8 +142,8 @@ def deferred_by(data_set: str) -> TaskDeferred:
     return caught.value
 
 
-def trigger_of(deferred: TaskDeferred) -> IngestionTrigger:
-    assert isinstance(deferred.trigger, IngestionTrigger)
+def trigger_of(deferred: TaskDeferred) -> PollingTrigger:
+    assert isinstance(deferred.trigger, PollingTrigger)
     return deferred.trigger
 
 
@@ -166,7 +167,7 @@ def test_a_cleared_task_joins_its_ingestion_instead_of_paying_twice(
 ) -> None:
     name = data_set()
     first, second = deferred_by(name), deferred_by(name)
-    assert trigger_of(first).ingestion == trigger_of(second).ingestion
+    assert trigger_of(first).arguments["ingestion"] == trigger_of(second).arguments["ingestion"]
     assert (first.kwargs or {})["result"]["reused"] is False
     assert (second.kwargs or {})["result"]["reused"] is True
     (state,) = ours(quicksight, name).values()
@@ -182,7 +183,10 @@ def test_killing_a_deferred_task_cancels_its_ingestion_and_the_next_try_is_anoth
     assert list(ours(quicksight, name).values()) == ["CANCELLED"]
     with pytest.raises(IngestionError, match=r"is CANCELLED: INGESTION_CANCELED: "):
         resume(deferred, name)
-    assert trigger_of(deferred_by(name)).ingestion == f"{trigger_of(deferred).ingestion}-2"
+    assert (
+        trigger_of(deferred_by(name)).arguments["ingestion"]
+        == trigger_of(deferred).arguments["ingestion"] + "-2"
+    )
 
 
 def test_a_run_whose_joined_ingestion_is_canceled_starts_its_own(data_set: Callable[..., str]) -> None:
@@ -191,7 +195,7 @@ def test_a_run_whose_joined_ingestion_is_canceled_starts_its_own(data_set: Calla
     asyncio.run(trigger_of(first).on_kill())
     with pytest.raises(TaskDeferred) as caught:
         resume(joined, name)
-    assert trigger_of(caught.value).ingestion == f"{trigger_of(first).ingestion}-2"
+    assert trigger_of(caught.value).arguments["ingestion"] == trigger_of(first).arguments["ingestion"] + "-2"
 
 
 def test_killing_a_task_that_has_not_deferred_yet_cancels_its_ingestion(
@@ -273,7 +277,7 @@ def test_quicksight_that_throttles_is_asked_again(
 ) -> None:
     name = data_set()
     fault = aws.refuse("quicksight", "PUT .*/ingestions/", "ThrottlingException", 429, times=2)
-    assert trigger_of(deferred_by(name)).ingestion in ours(quicksight, name)
+    assert trigger_of(deferred_by(name)).arguments["ingestion"] in ours(quicksight, name)
     assert aws.struck(fault) == 2
 
 
@@ -324,12 +328,6 @@ def test_where_nobody_is_to_see_the_dashboards_there_quicksight_is_left_alone(
     monkeypatch.setenv("OPINION_QUICKSIGHT_PRINCIPALS", '["arn:aws:quicksight:us-east-1:1:user/default/a"]')
     settings.cache_clear()
     assert operators.data_sets.function() == ["x_opinion-opinion", "x_opinion-coverage"]
-
-
-def test_the_trigger_is_made_again_from_what_it_serializes() -> None:
-    path, arguments = IngestionTrigger("data", "ingestion").serialize()
-    assert path == f"{IngestionTrigger.__module__}.{IngestionTrigger.__name__}"
-    assert IngestionTrigger(**arguments).serialize() == (path, arguments)
 
 
 def started_by(*ago: float) -> Any:

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -21,11 +22,12 @@ from botocore.exceptions import ClientError
 
 from include.labeling import jobs, models
 from include.lake import layout, storage
-from include.operators import delivery
+from include.operators import polling
 from include.operators import sagemaker as operators
 from include.operators import transform as tasks
-from include.operators.delivery import DeliveryTrigger, DeliveryWatermarkSensor
-from include.operators.sagemaker import BatchTransformOperator, TransformJobTrigger
+from include.operators.delivery import DeliveryProof, DeliveryWatermarkSensor
+from include.operators.polling import PollingTrigger
+from include.operators.sagemaker import BatchTransformOperator, TransformJobWatch
 from include.settings import settings
 from include.window import Window
 from tests.credentials import AWS_ENVIRONMENT, LOGIN
@@ -87,8 +89,7 @@ def environment(aws: LocalAws, model: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "OPINION_SENTIMENT_ARTIFACT": str(model),
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(operators, "_FIRST_WAIT", 0.2)
-    monkeypatch.setattr(delivery, "_PAUSE", 0.1)
+    monkeypatch.setattr(polling, "FIRST_WAIT", 0.1)
     settings.cache_clear()
     yield
     settings.cache_clear()
@@ -198,9 +199,9 @@ def test_a_second_run_joins_the_job_that_is_running(
 ) -> None:
     prefix = given("slow")
     first, second = deferred_by(prefix, monkeypatch), deferred_by(prefix, monkeypatch)
-    assert first.trigger.job_name == second.trigger.job_name
+    assert first.trigger.arguments["job_name"] == second.trigger.arguments["job_name"]
     assert result_of(second)["reused"] is True
-    assert job_names(aws).count(first.trigger.job_name) == 1
+    assert job_names(aws).count(first.trigger.arguments["job_name"]) == 1
 
 
 def test_a_run_whose_joined_job_is_stopped_starts_its_own(
@@ -209,11 +210,11 @@ def test_a_run_whose_joined_job_is_stopped_starts_its_own(
     prefix = given("slow")
     first, joined = deferred_by(prefix, monkeypatch), deferred_by(prefix, monkeypatch)
     asyncio.run(first.trigger.on_kill())
-    assert eventually(lambda: state(aws, first.trigger.job_name) == "Stopped")
+    assert eventually(lambda: state(aws, first.trigger.arguments["job_name"]) == "Stopped")
     monkeypatch.setattr(operators, "_PATIENCE", 0)
     with pytest.raises(TaskDeferred) as caught:
         resume(joined, prefix)
-    assert caught.value.trigger.job_name == f"{first.trigger.job_name}-2"
+    assert caught.value.trigger.arguments["job_name"] == first.trigger.arguments["job_name"] + "-2"
 
 
 def test_a_failed_job_fails_the_task_and_its_retry_takes_the_next_suffix(
@@ -232,7 +233,7 @@ def test_a_stopped_job_is_a_failure(
     aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deferred = deferred_by(given("slow"), monkeypatch)
-    assert jobs.stop(aws.client("sagemaker"), deferred.trigger.job_name)
+    assert jobs.stop(aws.client("sagemaker"), deferred.trigger.arguments["job_name"])
     with pytest.raises(jobs.JobError, match="is Stopped"):
         resume(deferred)
 
@@ -242,11 +243,11 @@ def test_killing_a_deferred_task_stops_its_job_and_the_next_try_is_another(
 ) -> None:
     prefix = given("slow")
     trigger = deferred_by(prefix, monkeypatch).trigger
-    assert isinstance(trigger, TransformJobTrigger)
+    assert isinstance(trigger, PollingTrigger)
     asyncio.run(trigger.on_kill())
-    assert eventually(lambda: state(aws, trigger.job_name) == "Stopped")
+    assert eventually(lambda: state(aws, trigger.arguments["job_name"]) == "Stopped")
     again = deferred_by(prefix, monkeypatch).trigger
-    assert again.job_name == f"{trigger.job_name}-2"
+    assert again.job_name == trigger.arguments["job_name"] + "-2"
 
 
 def test_a_kill_that_is_itself_cut_off_still_stops_the_job(
@@ -261,14 +262,14 @@ def test_a_kill_that_is_itself_cut_off_still_stops_the_job(
         await asyncio.gather(killing, return_exceptions=True)
 
     asyncio.run(cut_off())
-    assert eventually(lambda: state(aws, trigger.job_name) == "Stopped")
+    assert eventually(lambda: state(aws, trigger.arguments["job_name"]) == "Stopped")
 
 
 def test_a_triggerer_that_ends_leaves_the_job_alone(
     aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trigger = deferred_by(given("slow"), monkeypatch).trigger
-    assert isinstance(trigger, TransformJobTrigger)
+    assert isinstance(trigger, PollingTrigger)
 
     async def cut_off() -> None:
         waiting = asyncio.ensure_future(anext(trigger.run()))
@@ -278,7 +279,7 @@ def test_a_triggerer_that_ends_leaves_the_job_alone(
         await trigger.cleanup()
 
     asyncio.run(cut_off())
-    assert state(aws, trigger.job_name) == "InProgress"
+    assert state(aws, trigger.arguments["job_name"]) == "InProgress"
 
 
 def test_killing_a_task_that_has_not_deferred_yet_stops_its_job(
@@ -289,7 +290,7 @@ def test_killing_a_task_that_has_not_deferred_yet_stops_its_job(
     with pytest.raises(TaskDeferred) as caught:
         operator.execute(TaskInstance().context)
     operator.on_kill()
-    assert eventually(lambda: state(aws, caught.value.trigger.job_name) == "Stopped")
+    assert eventually(lambda: state(aws, caught.value.trigger.arguments["job_name"]) == "Stopped")
 
 
 def test_killing_a_task_before_it_has_a_job_is_harmless() -> None:
@@ -324,7 +325,7 @@ def test_an_artifact_that_was_replaced_and_put_back_while_a_job_ran_costs_the_jo
     with pytest.raises(models.ModelError, match="answers are not used"):
         resume(deferred, prefix)
     again = run(prefix)
-    assert again["job"] == f"{deferred.trigger.job_name}-2"
+    assert again["job"] == deferred.trigger.arguments["job_name"] + "-2"
 
 
 def test_s3_that_slows_down_is_asked_again(aws: LocalAws, given: Callable[..., str]) -> None:
@@ -346,7 +347,7 @@ def test_a_token_that_expires_while_the_task_waits_fails_it_and_its_retry_joins_
     with pytest.raises(ClientError, match="ExpiredTokenException"):
         resume(deferred, prefix)
     again = deferred_by(prefix, monkeypatch)
-    assert again.trigger.job_name == deferred.trigger.job_name
+    assert again.trigger.arguments["job_name"] == deferred.trigger.arguments["job_name"]
     assert result_of(again)["reused"] is True
     assert len(job_names(aws)) == len(set(job_names(aws)))
 
@@ -499,10 +500,14 @@ def test_an_hour_whose_raw_expires_is_skipped_and_one_within_the_retention_is_no
 
 
 def test_the_trigger_is_made_again_from_what_it_serializes() -> None:
-    for trigger in (TransformJobTrigger("job"), DeliveryTrigger(WINDOW)):
+    for trigger in (
+        PollingTrigger.of(TransformJobWatch, {"job_name": "job"}),
+        PollingTrigger.of(DeliveryProof, {"window": WINDOW}, first_wait=1.0),
+    ):
         path, arguments = trigger.serialize()
-        assert path == f"{type(trigger).__module__}.{type(trigger).__name__}"
-        assert type(trigger)(**arguments).serialize() == (path, arguments)
+        made = resolve_name(path)(**json.loads(json.dumps(arguments)))
+        assert made.serialize() == (path, arguments)
+        assert resolve_name(arguments["watch"]) in (TransformJobWatch, DeliveryProof)
 
 
 def sensor(window: Window) -> DeliveryWatermarkSensor:
