@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.operators.aws import client, secret
+from include.operators.inputs import client, now, secret, topics
 from include.settings import settings
 
 DAY_PATTERN = r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
@@ -25,7 +25,7 @@ def waves(params: dict[str, Any] | None = None, dag_run: Any = None) -> list[str
         found = requested(
             given.get("first_day"),
             given.get("last_day"),
-            datetime.now(UTC).date(),
+            now().date(),
             settings().retention_days,
             scheduled=getattr(dag_run, "run_type", "manual") == "scheduled",
         )
@@ -39,14 +39,13 @@ def draw(wave: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
     """Draws a wave and replaces what was drawn of it; counts."""
     from include.audit.records import draw
     from include.audit.wave import Wave
-    from include.x.topics import load
 
     return draw(
         client("s3"),
         settings(),
-        load(settings().topics_file).names,
+        topics().names,
         Wave.of(date.fromisoformat(wave)),
         secret(settings().pseudonym_secret).encode(),
-        datetime.now(UTC),
+        now(),
         (params or {}).get("tweets"),
     ).to_json()

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
@@ -14,7 +14,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from include.operators.aws import client
+from include.operators.inputs import client, now, topics
 from include.operators.links import AthenaLink, athena
 from include.settings import settings
 from include.window import Window, WindowError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from include.coverage.measure import Measurement
     from include.coverage.plan import Recovery, Runs
-    from include.x.topics import Topics
 
 RECOVERIES, PLAN, ALARMS, UNPLANNED = "recoveries", "plan", "alarms", "unplanned"
 """XCom keys: the recoveries that are planned, the plan for people, alarms that were not there before, and why
@@ -47,17 +46,6 @@ class CoverageAlarmError(AirflowException):
     def __init__(self, text: str, problem: str) -> None:
         super().__init__(text)
         self.problem = problem
-
-
-def _now() -> datetime:
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
-
-
-def _topics() -> Topics:
-    from include.x.topics import load
-
-    return load(settings().topics_file)
 
 
 def _x_client() -> tweepy.Client:
@@ -132,12 +120,12 @@ class _CoverageOperator(BaseOperator):
         """The hours that the run is about; fails without a retry where the params name none."""
         from include.coverage.measure import RangeError, collection_start, windows
 
-        started = context["dag_run"].start_date or _now()
+        started = context["dag_run"].start_date or now()
         params = context["params"]
         scheduled = context["dag_run"].run_type == "scheduled"
         start, end = (None, None) if scheduled else (params["start"], params["end"])
         try:
-            return windows(start, end, started, collection_start(settings(), _topics()))
+            return windows(start, end, started, collection_start(settings(), topics()))
         except (RangeError, WindowError) as error:
             raise AirflowFailException(str(error)) from error
 
@@ -147,7 +135,7 @@ class _CoverageOperator(BaseOperator):
 
         self._athena = athena(context["ti"])
         active = [window for window in windows if _is_active(context["ti"], self.rerun_dag_id, window)]
-        return measure(self._athena, client("s3"), settings(), _topics(), windows, active, _now())
+        return measure(self._athena, client("s3"), settings(), topics(), windows, active, now())
 
     def on_kill(self) -> None:
         """Stops the statements under way."""
@@ -179,7 +167,7 @@ class PlanCoverageOperator(_CoverageOperator):
         planned, unplanned = [], None
         if measured and any(row.gap_state in ("open", "filling") for row in rows):
             try:
-                planned = self._recoveries(measured, reach_start(_now(), settings()), recoveries)
+                planned = self._recoveries(measured, reach_start(now(), settings()), recoveries)
             except _no_answer() as error:
                 # Reruns need nothing of X.
                 unplanned = str(error) or type(error).__name__
@@ -202,8 +190,8 @@ class PlanCoverageOperator(_CoverageOperator):
         from include.x.budget import PostsLedger, month_of, monthly_posts
         from include.x.search import Counts
 
-        topics, x_client = _topics(), _x_client()
-        used = PostsLedger(client("s3"), settings().bucket).used(month_of(_now()))
+        every_topic, x_client = topics(), _x_client()
+        used = PostsLedger(client("s3"), settings().bucket).used(month_of(now()))
         unfilled = [
             gap.stretch
             for row in measured.rows
@@ -212,7 +200,7 @@ class PlanCoverageOperator(_CoverageOperator):
         ]
         counts = Counts(
             x_client,
-            topics,
+            every_topic,
             min(stretch.start for stretch in unfilled),
             max(stretch.end for stretch in unfilled),
             sleep=_not_waiting,
@@ -220,10 +208,10 @@ class PlanCoverageOperator(_CoverageOperator):
         planned: list[Recovery] = recoveries(
             measured.rows,
             reach,
-            monthly_posts(settings(), topics) - used,
+            monthly_posts(settings(), every_topic) - used,
             lambda topic, stretch: counts.of(topic, stretch.start, stretch.end),
             lambda window: sample_at(window, measured.heartbeats),
-            lambda topic, stretch: too_many_attempts(client("s3"), settings(), topics, topic, stretch),
+            lambda topic, stretch: too_many_attempts(client("s3"), settings(), every_topic, topic, stretch),
         )
         return planned
 
@@ -275,7 +263,7 @@ class ApproveRecoveriesOperator(ApprovalOperator):
             kind,
             ti.run_id,
             waiting,
-            _now(),
+            now(),
             lambda run: bool(ti.get_dr_count(dag_id=ti.dag_id, run_ids=[run], states=_ACTIVE)),
         )
         log.info("recoveries waiting=%d asked=%d", len(waiting), len(asked))
@@ -296,7 +284,7 @@ class ApproveRecoveriesOperator(ApprovalOperator):
         s3, bucket, run = client("s3"), settings().bucket, context["ti"].run_id
         asked = approvals.asked(s3, bucket, run, [Recovery.from_json(one) for one in self.recoveries])
         rejected = not approved and bool(answer["responded_by_user"])
-        approvals.answered(s3, bucket, run, _now(), rejected=rejected)
+        approvals.answered(s3, bucket, run, now(), rejected=rejected)
         log.info("recoveries asked=%d approved=%s rejected=%s", len(asked), approved, rejected)
         return [replace(one, approved=True).to_json() for one in asked] if approved else []
 
@@ -329,15 +317,15 @@ class RecoverStretchOperator(BaseOperator):
             ledger.change(s3, bucket, key, lambda row: ledger.with_gap(row, recovery.stretch, **changes))
 
         mark(GapState.FILLING, None)
-        attempt = f"{_now():%Y%m%dT%H%M%S}-{context['ti'].try_number}"
+        attempt = f"{now():%Y%m%dT%H%M%S}-{context['ti'].try_number}"
         owner = f"{context['ti'].dag_id} {context['ti'].run_id}"
         try:
-            outcome = recover(s3, _x_client(), settings(), _topics(), recovery, attempt, owner)
+            outcome = recover(s3, _x_client(), settings(), topics(), recovery, attempt, owner)
         except RequestRefusedError as error:
             mark(GapState.OPEN, str(error))
             raise AirflowFailException(str(error)) from error
         except Exception as error:
-            exhausted = too_many_attempts(s3, settings(), _topics(), *asked)
+            exhausted = too_many_attempts(s3, settings(), topics(), *asked)
             # An approval is good for one task: after that many failures a person decides anew.
             mark(GapState.OPEN, _why(error, exhausted), approved=recovery.approved and exhausted is None)
             raise
@@ -397,7 +385,7 @@ class DecideRerunsOperator(_CoverageOperator):
         rows = tuple(known.values())
         needing = list(unlabeled(rows))
         runs = _runs(ti, self.rerun_dag_id, needing)
-        inputs = evidence.list_inputs(s3, bucket, _topics().names, needing)
+        inputs = evidence.list_inputs(s3, bucket, topics().names, needing)
         changed_since = {
             row.window for row in rows if row.key in inputs and row.inputs_digest != inputs[row.key].digest
         }
@@ -495,13 +483,13 @@ class ReportCoverageOperator(BaseOperator):
 
         if not settings().notify:
             return
-        now, topics = _now(), _topics()
-        month, budget = month_of(now), monthly_posts(settings(), topics)
+        moment, every_topic = now(), topics()
+        month, budget = month_of(moment), monthly_posts(settings(), every_topic)
         try:
             used = PostsLedger(client("s3"), settings().bucket).used(month)
         except PostsLedgerError as error:
             log.error("the month's posts are not known, so nobody is told of the budget: %s", error)
             return
-        posts = projected(used, now, collection_start(settings(), topics))
+        posts = projected(used, moment, collection_start(settings(), every_topic))
         if posts is not None and posts > budget:
             try_once(budget_exceeded(month, posts, budget, dollars(posts)), f"budget {month}")

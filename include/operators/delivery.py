@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
 
-from include.operators.aws import client
+from include.operators.inputs import client, now
 from include.operators.polling import PollingTrigger, Seen, Watch
 from include.settings import settings
 from include.window import Window
@@ -39,11 +38,11 @@ class DeliveryProof(Watch):
 
     def look(self) -> Seen:
         """Says when to look again: at a known time once the proof has landed."""
-        now = datetime.now(UTC)
-        status = self._delivery.look(now)
+        moment = now()
+        status = self._delivery.look(moment)
         if status.through:
             return Seen(_result(status))
-        return Seen(again_after=max((status.look_again - now).total_seconds(), 0.1))
+        return Seen(again_after=max((status.look_again - moment).total_seconds(), 0.1))
 
 
 class DeliveryWatermarkSensor(BaseOperator):
@@ -62,7 +61,7 @@ class DeliveryWatermarkSensor(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, str | None]:
         """Looks once and goes on, or defers."""
-        status = _delivery(Window.parse(self.window)).look(datetime.now(UTC))
+        status = _delivery(Window.parse(self.window)).look(now())
         if not status.through:
             self.log.info("window=%s is not through yet, waiting", self.window)
             self._wait()

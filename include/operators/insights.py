@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from include.operators.aws import client
+from include.operators.inputs import account, client, now, topics
 from include.operators.links import NotedLink, address, athena
 from include.operators.polling import PollingTrigger, Seen, Watch
 from include.operators.quality import checking
@@ -49,7 +49,7 @@ class GatherChangesOperator(BaseOperator):
         """Goes on, or waits in the triggerer."""
         events = [event for found in context["triggering_asset_events"].values() for event in found]
         until = gathered_at((event.timestamp for event in events), settings().gather_seconds)
-        left = (until - datetime.now(UTC)).total_seconds() if until else 0.0
+        left = (until - now()).total_seconds() if until else 0.0
         if until and left > _SOON:
             self.log.info("changes=%d gathering until %s", len(events), until.isoformat())
             self._wait(until, len(events))
@@ -77,7 +77,7 @@ def days() -> list[str]:
     """The days whose aggregate is not made from what the lake holds now."""
     from include.insights.aggregate import changed_days
 
-    return changed_days(client("s3"), settings(), _topics())
+    return changed_days(client("s3"), settings(), topics().names)
 
 
 @task
@@ -85,7 +85,7 @@ def aggregate(day: str, ti: Any = None) -> dict[str, Any]:
     """Selects a day on Athena and replaces its aggregate; counts."""
     from include.insights.aggregate import refresh
 
-    return refresh(athena(ti), client("s3"), settings(), _topics(), day).to_json()
+    return refresh(athena(ti), client("s3"), settings(), topics().names, day).to_json()
 
 
 @task
@@ -95,7 +95,7 @@ def check(aggregated: list[dict[str, Any]], ti: Any = None) -> list[dict[str, An
 
     found = [each["day"] for each in aggregated]
     with checking(ti, "opinion", max(found)):
-        results = check_opinion(athena(ti), client("s3"), settings(), _topics(), found)
+        results = check_opinion(athena(ti), client("s3"), settings(), topics().names, found)
     return [
         {name: value for name, value in result.to_json().items() if name != "failures"} for result in results
     ]
@@ -213,7 +213,7 @@ class IngestDataSetOperator(BaseOperator):
         return ingestion.decide_ingestion(
             f"lake-{ingestion.data_digest(client('s3'), settings())}",
             data_set.ingestions(),
-            datetime.now(UTC),
+            now(),
             timedelta(seconds=settings().quicksight_spacing_seconds),
             settings().quicksight_ingestions_per_day,
         )
@@ -240,14 +240,7 @@ def _told(decision: IngestionDecision) -> str:
     return f"{decision.reason}; {until}"
 
 
-def _topics() -> tuple[str, ...]:
-    from include.x.topics import load
-
-    return load(settings().topics_file).names
-
-
 def _data_set(identity: str) -> SpiceDataSet:
     from include.insights.ingestion import SpiceDataSet
 
-    account = client("sts").get_caller_identity()["Account"]
-    return SpiceDataSet(client("quicksight"), account, identity)
+    return SpiceDataSet(client("quicksight"), account(), identity)

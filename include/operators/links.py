@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from airflow.sdk import BaseOperator, BaseOperatorLink, XComArg
 
-from include.operators.aws import client
+from include.operators.inputs import client
 from include.settings import settings
 
 if TYPE_CHECKING:

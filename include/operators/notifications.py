@@ -12,7 +12,7 @@ import html
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -21,7 +21,7 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from botocore.exceptions import BotoCoreError, ClientError
 
-from include.operators.aws import client
+from include.operators.inputs import client, now
 from include.settings import settings
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def send_once(message: Message, key: str) -> None:
     marker = notified_key(hashlib.sha256(key.encode()).hexdigest()[:16])
     if current(s3, bucket, marker) is None:
         send(message)
-        put(s3, bucket, marker, datetime.now(UTC).isoformat().encode())
+        put(s3, bucket, marker, now().isoformat().encode())
 
 
 def try_once(message: Message, key: str | None) -> None:
@@ -270,7 +270,7 @@ def coverage_failed(context: Context) -> Message:
 def coverage_alarm_key(context: Context) -> str:
     """One message a day for the same problem."""
     error = context.get("exception")
-    return f"coverage {datetime.now(UTC):%Y-%m-%d} {getattr(error, 'problem', None) or error}"
+    return f"coverage {now():%Y-%m-%d} {getattr(error, 'problem', None) or error}"
 
 
 def approval_waits(context: Context) -> Message:
@@ -288,7 +288,7 @@ def approval_waits(context: Context) -> Message:
 def approval_key(context: Context) -> str:
     """One message a day for the same recoveries."""
     operator: Any = context["task"]
-    return f"approval {datetime.now(UTC):%Y-%m-%d} {operator.body}"
+    return f"approval {now():%Y-%m-%d} {operator.body}"
 
 
 def budget_exceeded(month: str, projected: int, budget: int, price: str) -> Message:

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from include.operators.inputs import account, client, topics
+from include.operators.links import athena
+from include.settings import settings
+
 if TYPE_CHECKING:
     from include.provision.pool import Read
 
@@ -17,19 +21,14 @@ log = logging.getLogger(__name__)
 @task
 def lake(ti: Any = None) -> list[str]:
     """Database, workgroup, tables and views."""
-    from include.operators.aws import client
-    from include.operators.links import athena
     from include.provision.lake import ensure_database, ensure_tables, ensure_views, ensure_workgroup
-    from include.settings import settings
-    from include.x.topics import load
 
     configured = settings()
-    topics = load(configured.topics_file)
     glue, asked = client("glue"), athena(ti)
     return [
         *ensure_database(glue, configured),
         *ensure_workgroup(client("athena"), configured),
-        *ensure_tables(asked, glue, configured, topics),
+        *ensure_tables(asked, glue, configured, topics()),
         *ensure_views(asked, glue, configured),
     ]
 
@@ -38,8 +37,6 @@ def lake(ti: Any = None) -> list[str]:
 def models() -> list[str]:
     """SageMaker models."""
     from include.labeling.models import ensure
-    from include.operators.aws import client
-    from include.settings import settings
 
     created = ensure(client("sagemaker"), client("s3"), settings())
     return [f"created model {name}" for name in created]
@@ -49,19 +46,15 @@ def models() -> list[str]:
 def quicksight() -> list[str]:
     """QuickSight's data source, data sets and dashboards; skipped where nobody is to see them."""
     from include.insights.definition import load as load_dashboards
-    from include.operators.aws import client
     from include.provision.quicksight import ensure
-    from include.settings import settings
-    from include.x.topics import load
 
     configured = settings()
     if not configured.quicksight_principals:
         raise AirflowSkipException(
             "QuickSight is not used: no principals are configured (OPINION_QUICKSIGHT_PRINCIPALS)"
         )
-    account = client("sts").get_caller_identity()["Account"]
-    definition = load_dashboards(load(configured.topics_file))
-    return ensure(client("quicksight"), definition, configured, account)
+    definition = load_dashboards(topics())
+    return ensure(client("quicksight"), definition, configured, account())
 
 
 @task
@@ -70,7 +63,6 @@ def pool() -> list[str]:
     from airflow.sdk.exceptions import AirflowFailException
 
     from include.provision.pool import fault
-    from include.settings import settings
 
     read = _airflow_api()
     if read is None:
@@ -91,9 +83,7 @@ def _airflow_api() -> Read | None:
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 
-    from include.operators.aws import client
     from include.provision.pool import over_http, through_mwaa
-    from include.settings import settings
 
     configured = settings()
     if configured.mwaa_environment:

@@ -13,7 +13,7 @@ from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.operators.aws import client
+from include.operators.inputs import client
 from include.operators.links import TransformJobLink, address
 from include.operators.polling import PollingTrigger, Seen, Watch
 from include.settings import settings

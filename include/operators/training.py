@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, BaseOperatorLink, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.operators.aws import client
 from include.operators.databricks import WorkflowTaskOperator
+from include.operators.inputs import client, now
 from include.operators.quality import checking
 from include.settings import Settings, settings
 from include.training.wheel import NAME as PACKAGE
@@ -105,7 +104,7 @@ def check(ti: Any = None) -> dict[str, Any]:
     from include.quality.checks import check_predictions
     from include.window import Window
 
-    period = Window.containing(datetime.now(UTC)).label
+    period = Window.containing(now()).label
     with checking(ti, "predictions", period):
         result = check_predictions(client("s3"), settings(), period)
     return {name: value for name, value in result.to_json().items() if name != "failures"}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from include.operators.inputs import client, now, secret, topics
 from include.operators.quality import checking
 from include.settings import settings
 
@@ -28,12 +29,12 @@ def window(
     """
     from include.window import WindowError, requested
 
-    label, now = (params or {}).get("window"), datetime.now(UTC)
+    label, moment = (params or {}).get("window"), now()
     try:
-        found = requested(label, data_interval_start, data_interval_end, now=now)
+        found = requested(label, data_interval_start, data_interval_end, now=moment)
     except WindowError as error:
         raise AirflowFailException(str(error)) from error  # no retry makes it an hour
-    if not found.is_within(settings().retention_days, now.date()):
+    if not found.is_within(settings().retention_days, moment.date()):
         raise AirflowSkipException(
             f"{found} is more than {settings().retention_days} days ago (OPINION_RETENTION_DAYS): its raw"
             " tweets have expired, and its labels stay as they are"
@@ -45,13 +46,12 @@ def window(
 def prepare(window: str) -> dict[str, Any]:
     """``prepared`` (see `Prepared`) and ``translation_input``, a key prefix or empty."""
     from include.labeling.prepare import prepare as prepare_hour
-    from include.operators.aws import client, secret
     from include.window import Window
 
     prepared = prepare_hour(
         client("s3"),
         settings(),
-        _topics(),
+        topics().names,
         Window.parse(window),
         secret(settings().pseudonym_secret).encode(),
     )
@@ -74,7 +74,6 @@ def check_raw(prepared: dict[str, Any], ti: Any = None) -> dict[str, Any]:
 def compose(prepared: dict[str, Any], translation: dict[str, Any] | None) -> str:
     """Writes what the sentiment model is asked; its key prefix, empty where there is nothing to ask."""
     from include.labeling.model_io import compose_sentiment_input
-    from include.operators.aws import client
 
     hour = _prepared(prepared)
     output = translation["output"] if translation else None
@@ -89,7 +88,6 @@ def publish(
     """Joins rows and answers into the lake's labeled and quarantine objects."""
     from include.labeling.models import NO_ENGINE
     from include.labeling.publish import publish
-    from include.operators.aws import client
 
     sentiment, translation = sentiment or {}, translation or {}
     published = _from_work(
@@ -117,12 +115,6 @@ def check_labeled(prepared: dict[str, Any], ti: Any = None, outlet_events: Any =
     return result
 
 
-def _topics() -> tuple[str, ...]:
-    from include.x.topics import load
-
-    return load(settings().topics_file).names
-
-
 def _prepared(value: dict[str, Any]) -> Prepared:
     from include.labeling.prepared import Prepared
 
@@ -130,7 +122,6 @@ def _prepared(value: dict[str, Any]) -> Prepared:
 
 
 def _checked(check: Callable[..., QualityResult], prepared: dict[str, Any]) -> dict[str, Any]:
-    from include.operators.aws import client
 
     hour = _prepared(prepared)
     result = _from_work(check, client("s3"), settings(), hour, tuple(hour.raw))

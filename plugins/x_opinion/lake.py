@@ -10,7 +10,7 @@ from include.lake.athena import Athena, AthenaError, ResultRow
 from include.lake.layout import QUALITY, quality_key, quality_result
 from include.lake.sql import render
 from include.lake.storage import ObjectMissingError, list_objects, read
-from include.operators.aws import client
+from include.operators.inputs import client
 from include.settings import settings
 
 if TYPE_CHECKING:

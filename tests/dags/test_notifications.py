@@ -188,7 +188,7 @@ def _report(**xcoms: Any) -> str:
 
 def _set(monkeypatch: pytest.MonkeyPatch, now: datetime) -> None:
     """A collection that is older than its month, with a budget of 3,000 posts."""
-    monkeypatch.setattr(coverage, "_now", lambda: now)
+    monkeypatch.setattr(coverage, "now", lambda: now)
     monkeypatch.setenv("OPINION_COLLECTION_START", "2031-03-01T00:00:00Z")
     monkeypatch.setenv("OPINION_MONTHLY_POSTS", "3000")
 

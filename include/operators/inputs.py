@@ -1,10 +1,14 @@
-"""AWS clients for tasks and triggers."""
+"""What tasks and triggers are given from outside: AWS clients, secrets, the topics and the time."""
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from include.settings import settings
+
+if TYPE_CHECKING:
+    from include.x.topics import Topics
 
 
 def client(service: str) -> Any:
@@ -31,3 +35,21 @@ def client(service: str) -> Any:
 def secret(name: str) -> str:
     """A secret's text from Secrets Manager; keep it out of logs and XCom."""
     return str(client("secretsmanager").get_secret_value(SecretId=name)["SecretString"])
+
+
+def account() -> str:
+    """The id of the AWS account that the connection belongs to."""
+    return str(client("sts").get_caller_identity()["Account"])
+
+
+def topics() -> Topics:
+    """The topics file that the settings name."""
+    from include.x.topics import load
+
+    return load(settings().topics_file)
+
+
+def now() -> datetime:
+    """The time in UTC, in whole milliseconds: so it stays the same in the lake, in JSON and in X's ids."""
+    found = datetime.now(UTC)
+    return found.replace(microsecond=found.microsecond // 1000 * 1000)
