@@ -13,7 +13,7 @@ from include.operators.links import athena
 from include.settings import settings
 
 if TYPE_CHECKING:
-    from include.provision.pool import Read
+    from include.provision.pool import ApiReader
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def pool() -> list[str]:
     return []
 
 
-def _airflow_api() -> Read | None:
+def _airflow_api() -> ApiReader | None:
     """What reads Airflow's own API; None where no connection says how."""
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException

@@ -15,7 +15,7 @@ SLOTS = 4
 """How many slots are proposed where there is no pool: ask for your account's own limit."""
 UNLIMITED = -1
 TIMEOUT_SECONDS = 30
-Read = Callable[[str], Mapping[str, Any] | None]
+ApiReader = Callable[[str], Mapping[str, Any] | None]
 """Reads a path of Airflow's REST API; None where nothing is there. Raises `AirflowApiError`."""
 
 
@@ -23,7 +23,7 @@ class AirflowApiError(RuntimeError):
     """Airflow's API did not answer, or refused; the message has its status and nothing secret."""
 
 
-def over_http(address: str, username: str | None, password: str) -> Read:
+def over_http(address: str, username: str | None, password: str) -> ApiReader:
     """Reads as a user, or with ``password`` as a bearer token where there is no username."""
 
     def read(path: str) -> Mapping[str, Any] | None:
@@ -43,7 +43,7 @@ def over_http(address: str, username: str | None, password: str) -> Read:
     return read
 
 
-def through_mwaa(mwaa: Any, environment: str) -> Read:
+def through_mwaa(mwaa: Any, environment: str) -> ApiReader:
     """Reads through Amazon MWAA's ``InvokeRestApi``; ``mwaa`` is a boto3 client."""
 
     def read(path: str) -> Mapping[str, Any] | None:
@@ -59,7 +59,7 @@ def through_mwaa(mwaa: Any, environment: str) -> Read:
     return read
 
 
-def fault(name: str, read: Read) -> str | None:
+def fault(name: str, read: ApiReader) -> str | None:
     """What is wrong with a pool and what to run; None where it limits what it should."""
     pool = read(f"/pools/{name}")
     if pool is None:

@@ -247,7 +247,7 @@ def test_killing_a_deferred_task_stops_its_job_and_the_next_try_is_another(
     asyncio.run(trigger.on_kill())
     assert eventually(lambda: state(aws, trigger.arguments["job_name"]) == "Stopped")
     again = deferred_by(prefix, monkeypatch).trigger
-    assert again.job_name == trigger.arguments["job_name"] + "-2"
+    assert again.arguments["job_name"] == trigger.arguments["job_name"] + "-2"
 
 
 def test_a_kill_that_is_itself_cut_off_still_stops_the_job(
@@ -398,8 +398,8 @@ def test_the_accounts_limit_is_waited_out(
     running = deferred_by(given("slow"), monkeypatch).trigger
     waiting = deferred_by(given("a"), monkeypatch)
     assert waiting.method_name == "try_again"
-    jobs.stop(aws.client("sagemaker"), running.job_name)
-    eventually(lambda: state(aws, running.job_name) == "Stopped")
+    jobs.stop(aws.client("sagemaker"), running.arguments["job_name"])
+    eventually(lambda: state(aws, running.arguments["job_name"]) == "Stopped")
     prefix = given("a")
 
     def begun() -> bool:

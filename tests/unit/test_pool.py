@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from botocore.stub import Stubber
 
 from include.operators import provision
-from include.provision.pool import AirflowApiError, Read, fault, over_http, through_mwaa
+from include.provision.pool import AirflowApiError, ApiReader, fault, over_http, through_mwaa
 
 GOOD = {"name": "sagemaker", "slots": 4, "include_deferred": True}
 BAD = [
@@ -123,7 +123,7 @@ def test_mwaa_is_asked_through_its_own_api() -> None:
             read("/pools/sagemaker")
 
 
-def checked(monkeypatch: pytest.MonkeyPatch, read: Read | None) -> list[str]:
+def checked(monkeypatch: pytest.MonkeyPatch, read: ApiReader | None) -> list[str]:
     monkeypatch.setattr(provision, "_airflow_api", lambda: read)
     found: list[str] = provision.pool.function()
     return found
