@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 _TIME = pa.timestamp("ms")
-SCHEMA = pa.schema(
+LEDGER_SCHEMA = pa.schema(
     [
         ("topic", pa.string()),
         ("hour", pa.string()),
@@ -188,7 +188,7 @@ def read_day(s3: S3Client, bucket: str, date: str) -> dict[Key, CoverageRow]:
         content = read(s3, bucket, coverage_key(date))
     except ObjectMissingError:
         return {}
-    table = pq.read_table(io.BytesIO(content), schema=SCHEMA)
+    table = pq.read_table(io.BytesIO(content), schema=LEDGER_SCHEMA)
     rows = (_from_record(record) for record in table.to_pylist())
     return {found.key: found for found in rows}
 
@@ -230,7 +230,7 @@ def change(s3: S3Client, bucket: str, key: Key, change: Callable[[CoverageRow], 
 
 def _parquet(rows: Mapping[Key, CoverageRow]) -> bytes:
     ordered = sorted(rows.values(), key=lambda found: (found.window, found.topic))
-    table = pa.Table.from_pylist([_to_record(found) for found in ordered], schema=SCHEMA)
+    table = pa.Table.from_pylist([_to_record(found) for found in ordered], schema=LEDGER_SCHEMA)
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()

@@ -110,7 +110,7 @@ def test_a_row_that_was_never_measured_cannot_be_changed(s3: S3Client) -> None:
 def test_the_table_declares_just_the_columns_that_are_written() -> None:
     statement = sql.render("tables/coverage", location="s3://lake/coverage/", days="x", definition="x")
     declared = [line.split("`")[1] for line in statement.splitlines() if line.startswith("  `")]
-    assert declared == [*ledger.SCHEMA.names, "dt"]
+    assert declared == [*ledger.LEDGER_SCHEMA.names, "dt"]
 
 
 rows = st.builds(
