@@ -291,3 +291,13 @@ def test_predictions_lie_beside_what_was_labeled() -> None:
 def test_the_steps_need_no_spark_to_be_imported() -> None:
     assert importlib.util.find_spec("pyspark") is None
     import include.training.steps  # noqa: F401
+
+
+def test_the_lexicon_says_once_how_pleasant_each_word_is_and_names_its_license() -> None:
+    lines = (ROOT / "include" / "training" / "lexicon.txt").read_text().splitlines()
+    head = [line for line in lines if line.startswith("#")]
+    entries = [line.split("\t") for line in lines[len(head) :]]
+    assert any("MIT License" in line for line in head)
+    assert len({word for word, _ in entries}) == len(entries)
+    assert all(word == word.lower() and 0 < abs(float(value)) <= 4 for word, value in entries)
+    assert {"love", "hate"} <= {word for word, _ in entries}
