@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import requests
 from botocore.exceptions import ClientError
@@ -61,7 +62,7 @@ def through_mwaa(mwaa: Any, environment: str) -> ApiReader:
 
 def fault(name: str, read: ApiReader) -> str | None:
     """What is wrong with a pool and what to run; None where it limits what it should."""
-    pool = read(f"/pools/{name}")
+    pool = read(f"/pools/{quote(name, safe='')}")
     if pool is None:
         return f"There is no pool {name!r}, so no hour can be labeled. {_remedy(name, SLOTS)}"
     slots = int(pool["slots"])

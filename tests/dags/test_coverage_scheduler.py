@@ -85,7 +85,7 @@ from include.operators.coverage import (
     SelectRecoveriesOperator,
 )
 from include.operators.notifications import (
-    Notify, approval_key, approval_waits, coverage_failed, coverage_key
+    Notify, approval_key, approval_waits, coverage_failed, coverage_alarm_key
 )
 
 hour = {"type": ["null", "string"]}
@@ -120,7 +120,7 @@ with DAG(dag_id="reruns", params=params):
     rerun = RerunTransformOperator.partial(task_id="rerun", trigger_dag_id="transform", retries=0)
     report = ReportCoverageOperator(
         task_id="report", plan="plan", decide="decide", retries=0, trigger_rule=TriggerRule.ALL_DONE,
-        on_failure_callback=Notify(coverage_failed, coverage_key),
+        on_failure_callback=Notify(coverage_failed, coverage_alarm_key),
     )
     plan() >> decide
     rerun.expand_kwargs(decide.output) >> report

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from fastapi.routing import APIRoute
 
+from include.provision.pool import over_http
 from tests.plugins.support_addresses import (
     ANYONES,
     CHANGING,
@@ -80,6 +81,14 @@ def test_a_backfill_is_offered_to_those_whom_airflow_lets_start_one(
     else:
         assert rights.json() == {"backfill": user in EDITORS}
         assert started.status_code == (200 if user in EDITORS else 403), started.text
+
+
+def test_a_viewer_s_login_is_enough_for_provision_to_look_at_the_pool(manager: Server) -> None:
+    read = over_http(manager.url, "reader", "reader")
+    found = read("/pools/default_pool")
+    assert found
+    assert (found["slots"], found["include_deferred"]) == (128, False)
+    assert read("/pools/nothing") is None
 
 
 def test_who_may_read_no_dag_sees_nothing(fab_server: Server) -> None:

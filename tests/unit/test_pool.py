@@ -17,7 +17,10 @@ from airflow.sdk.exceptions import AirflowFailException
 from botocore.stub import Stubber
 
 from include.operators import provision
+from include.provision import pool
 from include.provision.pool import AirflowApiError, ApiReader, fault, over_http, through_mwaa
+from local.endpoints import Endpoints
+from tests.credentials import CREDENTIALS
 
 GOOD = {"name": "sagemaker", "slots": 4, "include_deferred": True}
 BAD = [
@@ -73,11 +76,17 @@ def test_a_pool_that_counts_deferred_tasks_is_right() -> None:
     assert fault("sagemaker", lambda _: GOOD) is None
 
 
-@pytest.mark.parametrize(("pool", "reason"), BAD)
+def test_a_name_is_one_part_of_the_path() -> None:
+    asked: list[str] = []
+    fault("jobs / week", lambda path: asked.append(path))
+    assert asked == ["/pools/jobs%20%2F%20week"]
+
+
+@pytest.mark.parametrize(("made", "reason"), BAD)
 def test_what_is_wrong_is_said_with_the_command_that_mends_it(
-    pool: Mapping[str, Any] | None, reason: str
+    made: Mapping[str, Any] | None, reason: str
 ) -> None:
-    found = fault("sagemaker", lambda _: pool)
+    found = fault("sagemaker", lambda _: made)
     assert found
     assert reason in found
     command = remedy(found)
@@ -121,6 +130,33 @@ def test_mwaa_is_asked_through_its_own_api() -> None:
         assert read("/pools/sagemaker") is None
         with pytest.raises(AirflowApiError, match="InvokeRestApi of x-opinion, GET /pools/sagemaker"):
             read("/pools/sagemaker")
+
+
+@pytest.mark.parametrize(
+    ("connection", "expected"),
+    [
+        (
+            Endpoints(8080, CREDENTIALS).airflow_connection(),
+            ("http://127.0.0.1:8080", "admin", "known"),
+        ),
+        ({"host": "api.example.org", "password": "t"}, ("https://api.example.org", None, "t")),
+        ({"host": "api", "schema": "http", "port": 80, "password": "t"}, ("http://api:80", None, "t")),
+    ],
+)
+def test_the_connection_says_whom_to_ask_and_as_whom(
+    monkeypatch: pytest.MonkeyPatch, connection: dict[str, Any], expected: tuple[str, str | None, str]
+) -> None:
+    asked: list[tuple[str | None, ...]] = []
+    monkeypatch.setattr(pool, "over_http", lambda *told: asked.append(told))
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_DEFAULT", json.dumps({"conn_type": "http", **connection}))
+    provision._airflow_api()
+    address, username, password = expected
+    assert asked == [(address, username, CREDENTIALS.password if password == "known" else password)]
+
+
+def test_without_a_connection_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_AIRFLOW_DEFAULT", raising=False)
+    assert provision._airflow_api() is None
 
 
 def checked(monkeypatch: pytest.MonkeyPatch, read: ApiReader | None) -> list[str]:
