@@ -53,8 +53,8 @@ models: parameters ## Fetch, convert, verify and pack a model: MODEL=e5 (docs/mo
 	$(if $(LABELLED),--labeled "$(LABELLED)") $(if $(filter-out 0,$(UPLOAD)),--upload)
 
 test: setup ## Set up, lint, check types and run the tests
-	@$(PYTHON) -m tools.suite
 	@python3 tools/setup.py pack
+	@$(PYTHON) -m tools.suite
 	@.venv-pack/bin/python -m pytest tests/models
 
 kill-test: setup ## Kill the streamer 100 times under load and settle what became of every post

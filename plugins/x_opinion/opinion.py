@@ -59,7 +59,10 @@ def tables(lake: Lake, name: str, first: date, last: date) -> Tables:
 
 
 def figures(name: str, read: Tables, filters: Filters, now: datetime) -> dict[str, Any]:
-    """The page's JSON: its description, its figures, the languages to choose from, and when it was read."""
+    """The page's JSON: its description and figures, the languages to choose from, the models that labeled.
+
+    Also when it was read.
+    """
     chosen = dashboard(name)
     period = {"from": filters.first.isoformat(), "to": filters.last.isoformat()}
     found = page.evaluate(
@@ -80,6 +83,7 @@ def figures(name: str, read: Tables, filters: Filters, now: datetime) -> dict[st
         **period,
         "description": page.describe(chosen, load_topics(settings().topics_file)),
         "languages": _languages(read[chosen.data_sets[0].name]),
+        "engines": _engines(read[chosen.data_sets[0].name]),
         **found,
     }
 
@@ -94,3 +98,10 @@ def _languages(table: pa.Table) -> list[dict[str, Any]]:
         if row["lang"] and row["tweets_sum"]
     ]
     return sorted(found, key=lambda row: (-row["tweets"], row["value"]))
+
+
+def _engines(table: pa.Table) -> list[str]:
+    """The models that labeled in the period, those with the most tweets first."""
+    totals = table.group_by(["engine"]).aggregate([("tweets", "sum")]).to_pylist()
+    found = sorted(totals, key=lambda row: (-row["tweets_sum"], row["engine"]))
+    return [row["engine"] for row in found if row["engine"] != "none" and row["tweets_sum"]]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import io
 import json
 import re
+import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import requests
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
@@ -34,6 +37,7 @@ from tests.credentials import AWS_ENVIRONMENT, LOGIN
 from tests.dags.support_links import TaskInstance
 from tests.local.support_aws import LocalAws
 from tests.unit import support_hour
+from tools.setup import PACK_ENVIRONMENT, ROOT
 
 WINDOW = "2026-11-20T05"
 BUCKET = "operators"
@@ -120,9 +124,9 @@ def task(prefix: str, stage: str = "sentiment") -> BatchTransformOperator:
     return BatchTransformOperator(task_id="label", stage=stage, window=WINDOW, input_prefix=prefix)
 
 
-def run(prefix: str) -> dict[str, Any]:
+def run(prefix: str, stage: str = "sentiment") -> dict[str, Any]:
     """The task from start to end, as the scheduler and the triggerer drive it."""
-    operator = task(prefix)
+    operator = task(prefix, stage)
     try:
         return operator.execute(TaskInstance().context)
     except TaskDeferred as deferred:
@@ -477,6 +481,79 @@ def test_a_write_that_conflicts_with_another_decides_anew(aws: LocalAws, encrypt
         # Something else stands there: the next run writes again.
         for key in published["keys"].values():
             aws.client("s3").put_object(Bucket=encrypted, Key=key, Body=b"another")
+
+
+@pytest.fixture
+def translator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny opus-mt of German, Russian and Ukrainian; what it translates is labeled by the default model."""
+    folder = tmp_path / "opus-mt"
+    python = PACK_ENVIRONMENT / "bin" / "python"
+    subprocess.run([python, "-m", "tests.models.support_artifacts", folder], cwd=ROOT, check=True)
+    monkeypatch.setenv("OPINION_TRANSLATION_ARTIFACT", str(folder))
+    monkeypatch.setenv("OPINION_SENTIMENT_ARTIFACT", str(ROOT / "include" / "labeling" / "ngram"))
+    settings.cache_clear()
+    return folder
+
+
+def translated_hour(s3: Any, bucket: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The tasks of an hour with translation: what the sentiment model was asked by id, and the rows."""
+    hour = tasks.prepare.function(WINDOW)
+    translated = run(hour["translation_input"], "translation")
+    asked = tasks.compose.function(hour["prepared"], translated)
+    published = tasks.publish.function(hour["prepared"], run(asked), translated)
+    questions = {}
+    for found in storage.list_objects(s3, bucket, asked).objects:
+        for line in storage.read(s3, bucket, found.key).splitlines():
+            question = json.loads(line)
+            questions[question["id"]] = question["text"], question["lang"]
+    labeled = storage.read(s3, bucket, published["keys"]["ukraine"])
+    return questions, pq.read_table(io.BytesIO(labeled)).to_pylist()
+
+
+def test_an_hour_is_translated_and_the_sentiment_model_gets_the_translation(
+    aws: LocalAws, encrypted: str, translator: Path
+) -> None:
+    s3 = aws.client("s3")
+    long = "слово два. " * 82 + "дуже ненавиджу, ненавиджу, ненавиджу!"
+    posts: list[tuple[str, str, dict[str, Any]]] = [
+        ("uk", "@anna люблю мир https://t.co/a #мир 😀", {}),
+        ("uk", long[:279] + "…", {"note_tweet": {"text": long}}),
+        ("en", "what a wonderful day", {}),
+        ("und", "🙂", {}),
+        ("hi", "नमस्ते", {}),
+    ]
+    lines = [
+        support_hour.line(support_hour.tweet(support_hour.tweet_id(n), lang=lang, text=text, **note))
+        for n, (lang, text, note) in enumerate(posts, 1)
+    ]
+    key = f"{layout.raw_prefix('ukraine', support_hour.WINDOW)}stream-0.gz"
+    s3.put_object(Bucket=encrypted, Key=key, Body=gzip.compress(b"\n".join(lines) + b"\n"))
+    questions, rows = translated_hour(s3, encrypted)
+    short, whole, english, unnamed, hindi = rows
+    assert short["translated_text"] == "@anna love peace https://t.co/a #мир 😀"
+    assert len(long) > 900
+    assert whole["translated_text"] == "слово два. " * 82 + "very hate, hate, hate!"
+    assert whole["sentiment"] == "Negative", "its last sentence decides"
+    assert [row["translation_engine"].rpartition("-")[0] for row in rows] == ["opus-mt"] * 2 + [""] * 3
+    assert [row["translated_text"] for row in (english, unnamed, hindi)] == [None] * 3
+    assert (hindi["sentiment"] is None, unnamed["sentiment"] is None) == (False, True)
+    assert questions == {
+        str(row["tweet_id"]): (row["translated_text"], "en")
+        if row["translated_text"]
+        else (row["text"], row["lang"])
+        for row in (short, whole, english, hindi)
+    }
+    began = job_names(aws)
+    assert translated_hour(s3, encrypted) == (questions, rows)
+    assert job_names(aws) == began, "the same hour again is paid for once"
+
+    described = json.loads((translator / "translator.json").read_text())
+    del described["languages"]["uk"]
+    (translator / "translator.json").write_text(json.dumps(described))
+    _, again = translated_hour(s3, encrypted)
+    assert [row["translation_engine"] for row in again] == ["none"] * 5
+    assert [row["translated_text"] for row in again] == [None] * 5
+    assert len(job_names(aws)) == len(began) + 2, "another translator is asked, and what it says judged anew"
 
 
 def test_names_fit_sagemaker_with_room_for_suffixes(aws: LocalAws, given: Callable[..., str]) -> None:

@@ -9,12 +9,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tests.models import support_hub
 from tools.models import marian, roberta, tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -118,3 +120,20 @@ def asked_of_aws(
     if ended.returncode:
         raise RuntimeError(ended.stderr)
     return [(status, media, body.encode("latin-1")) for status, media, body in json.loads(ended.stdout)]
+
+
+def main() -> None:
+    """Makes a tiny translator's folder: ``python -m tests.models.support_artifacts FOLDER``."""
+    target = Path(sys.argv[1])
+    with tempfile.TemporaryDirectory() as folder:
+        hub = Path(folder)
+        for language in support_hub.DICTIONARIES:
+            support_hub.opus_mt(hub / f"opus-mt-{language}-en", language)
+        translator(target, hub, list(support_hub.DICTIONARIES))
+    measured = {language: {"rows": 1} for language in ("ru", "uk")}
+    card = {"engine": "opus-mt", "task": "translation", "measured": measured}
+    (target / "card.json").write_text(json.dumps(card))
+
+
+if __name__ == "__main__":
+    main()

@@ -223,6 +223,7 @@ def test_filters_narrow_what_is_shown(client: TestClient, lake: RecordedLake) ->
         "de": True,
         "uk": False,
     }
+    assert everything["engines"] == ["ngram"]
     assert lake.asked == 1, "filters are answered from the rows that were read"
 
 
@@ -230,7 +231,7 @@ def test_filters_narrow_what_is_shown(client: TestClient, lake: RecordedLake) ->
     ("query", "reason"),
     [
         ({"topic": "cats"}, "no topic cats"),
-        ({"from": "2026-11-20", "to": "2026-11-19"}, "ends before it begins"),
+        ({"from": "2026-11-20", "to": "2026-11-19"}, "ends before it starts"),
         ({"from": "2026-01-01", "to": "2026-11-19"}, "at most"),
         ({"from": "yesterday"}, "date"),
         ({"to": "9999-12-31"}, "cannot hold posts"),
@@ -354,7 +355,7 @@ def test_an_empty_lake_has_no_figures(client: TestClient) -> None:
     period = {"from": f"{EMPTY}-01-01", "to": f"{EMPTY}-01-07"}
     found = shown(client, **period)
     assert found["as_of"] is None
-    assert found["languages"] == []
+    assert (found["languages"], found["engines"]) == ([], [])
     assert shown(client, "coverage", **period)["empty"] is True
 
 

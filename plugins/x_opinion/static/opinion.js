@@ -43,7 +43,8 @@ async function load() {
       airflowLink("dags/transform", "The DAG transform"), " ", airflowLink("dags/insights", "The DAG insights"));
     return;
   }
-  byId("as-of").textContent = `Tweets up to ${dayTime(moment(shown.as_of))} UTC · read ${dayTime(new Date(shown.read_at))}`;
+  byId("as-of").textContent = `Tweets up to ${dayTime(moment(shown.as_of))} UTC · labeled by ${shown.engines.join(", ") || "no model"}` +
+    ` · read ${dayTime(new Date(shown.read_at))}`;
   if (shown.visuals.some((visual) => visual.kind === "map")) await loadWorld(new URL("vendor/world.json", import.meta.url));
   drawContent();
 }
@@ -145,7 +146,8 @@ function drawContent() {
   const ids = shown.visuals.map((visual) => visual.id).join();
   if (content.dataset.ids !== ids || !content.firstChild) {
     clearContent();
-    byId("as-of").textContent = `Tweets up to ${dayTime(moment(shown.as_of))} UTC · read ${dayTime(new Date(shown.read_at))}`;
+    byId("as-of").textContent = `Tweets up to ${dayTime(moment(shown.as_of))} UTC · labeled by ${shown.engines.join(", ") || "no model"}` +
+    ` · read ${dayTime(new Date(shown.read_at))}`;
     content.dataset.ids = ids;
     content.append(tiles, element("div", { class: "visuals" }, shown.visuals.map(card)), key());
   } else {
