@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -152,7 +153,7 @@ class Reader:
     def read(self, lines: Sequence[bytes], received: datetime) -> LinesRead:
         """What lines hold that are not empty and have no newline. Never raises, whatever X sends."""
         reading = self._reading
-        tags, decode, dated = reading.tags, _USUAL.decode, CREATED_AT.fullmatch
+        tags, decode = reading.tags, _USUAL.decode
         ingests: dict[str | None, bytes] = {}
         marks: list[str] = []
         bodies: list[bytes] = []
@@ -173,7 +174,7 @@ class Reader:
                 rule
                 and rule.tag in tags
                 and payload.data.created_at
-                and dated(payload.data.created_at)
+                and _is_dated(payload.data.created_at)
                 and _CARRIAGE_RETURN not in line
                 and (_BACKSLASH not in line or not may_escape_surrogates(line))
             ):
@@ -227,7 +228,7 @@ class Reader:
         rules = [rule for rule in _dicts(payload.get("matching_rules")) if _names(rule, reading.tags)]
         topics = list(dict.fromkeys(rule["tag"] for rule in rules))
         topic = topics[0] if topics else reading.matcher.topic(payload)
-        dated = CREATED_AT.fullmatch(data.get("created_at") or "") is not None
+        dated = _is_dated(data.get("created_at") or "")
         problem = None
         if topic is None:
             problem = "unknown_topic"
@@ -301,6 +302,12 @@ def _packs(received_ms: int, marks: Sequence[str], bodies: Sequence[bytes], boug
         of_record = "".join(islice(letters, record.count(b"\n")))
         packs.append(Pack(received_ms, of_record, record, 0 if packs else bought))
     return packs
+
+
+@lru_cache(maxsize=4096)
+def _is_dated(created_at: str) -> bool:
+    """Whether this is X's form of a time; many tweets share a second."""
+    return CREATED_AT.fullmatch(created_at) is not None
 
 
 def _dicts(rules: Any) -> list[dict[str, Any]]:
