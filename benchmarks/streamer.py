@@ -45,6 +45,8 @@ def measure(quick: bool = False) -> list[Row]:
             "AWS_ENDPOINT_URL_FIREHOSE": firehose,
             "OPINION_X_API_URL": x,
             "OPINION_BUCKET": "bench",
+            # Else the streamer would rightly stop at the budget of the topics file.
+            "OPINION_MONTHLY_POSTS": str(10 * count),
         }
         ours, *peers = (
             in_own_process("benchmarks.streamer", name, count, environment=environment)
