@@ -97,9 +97,8 @@ class Settings(BaseSettings):
     """QuickSight's limit on manual ingestions of a data set in 24 hours; 8 in its Standard edition."""
 
     sagemaker_role_arn: str = "arn:aws:iam::123456789012:role/x-opinion-sagemaker"
-    sagemaker_image: str = (
-        "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.6.0-cpu-py312-ubuntu22.04-sagemaker"
-    )
+    sagemaker_image: str | None = None
+    """The image that serves the models; None: AWS's PyTorch inference container in the region in use."""
     sagemaker_instance_type: str = "ml.c6i.xlarge"
     sagemaker_job_url: str = "https://{console}/sagemaker/home?region={region}#/transform-jobs/{job}"
     """The page of a batch transform job; ``{console}`` is the host of the AWS console."""

@@ -25,6 +25,7 @@ from botocore.exceptions import ClientError
 
 from include.labeling import archive, jobs
 from include.labeling.archive import ModelError as ModelError
+from include.labeling.images import serving_image
 from include.lake import cards, storage
 from include.lake.layout import model_key
 from include.settings import Settings
@@ -95,9 +96,11 @@ class Models:
         return {SENTIMENT: self.sentiment, TRANSLATION: self.translation}[stage]
 
 
-def _container(settings: Settings, artifact_uri: str, checksum: str) -> ContainerDefinitionTypeDef:
+def _container(
+    settings: Settings, s3: S3Client, artifact_uri: str, checksum: str
+) -> ContainerDefinitionTypeDef:
     return {
-        "Image": settings.sagemaker_image,
+        "Image": settings.sagemaker_image or serving_image(s3.meta.region_name),
         "ModelDataUrl": artifact_uri,
         "Environment": {
             # Where SageMaker's inference toolkit looks for the handlers.
@@ -180,7 +183,7 @@ def _resolve(settings: Settings, s3: S3Client, stage: str, artifact: str) -> Mod
         raise ModelError(
             f"the {stage} model is called {name!r}; name its folder by letters, digits, '.', '-' and '_' only"
         )
-    container = _container(settings, uri, _CHECKSUM)
+    container = _container(settings, s3, uri, _CHECKSUM)
     definition = json.dumps(
         [digest, container, settings.sagemaker_role_arn], sort_keys=True, ensure_ascii=False
     )
@@ -292,7 +295,7 @@ def ensure_model(sagemaker: SageMakerClient, s3: S3Client, settings: Settings, m
         try:
             sagemaker.create_model(
                 ModelName=model.name,
-                PrimaryContainer=_container(settings, model.artifact_uri, checksum),
+                PrimaryContainer=_container(settings, s3, model.artifact_uri, checksum),
                 ExecutionRoleArn=settings.sagemaker_role_arn,
             )
             kept, created = checksum, True

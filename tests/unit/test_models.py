@@ -12,6 +12,7 @@ import pytest
 from moto import mock_aws
 
 from include.labeling import archive, models
+from include.labeling.images import serving_image
 from include.lake import cards, layout, storage
 from include.settings import Settings
 
@@ -60,7 +61,7 @@ def test_ensuring_uploads_and_creates_once(aws: tuple[Any, Any], settings: Setti
     assert models.ensure(sagemaker, s3, settings) == [model.name]
     created = sagemaker.describe_model(ModelName=model.name)
     assert created["PrimaryContainer"]["ModelDataUrl"] == model.artifact_uri
-    assert created["PrimaryContainer"]["Image"] == settings.sagemaker_image
+    assert created["PrimaryContainer"]["Image"] == serving_image("us-east-1")
     key = model.artifact_uri.removeprefix(f"s3://{BUCKET}/")
     before = s3.head_object(Bucket=BUCKET, Key=key)
     assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == packed(folder)
@@ -197,7 +198,7 @@ def test_an_archive_on_this_machine_is_the_same_model_as_its_folder(
     bucket, key = storage.split_address(model.artifact_uri)
     assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == path.read_bytes()
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(models.ModelError, match=r"model\.tar\.gz cannot be used: it is no archive"):
+    with pytest.raises(models.ModelError, match=r"model\.tar\.gz cannot be used: it is not an archive"):
         models.resolve(configured, s3)
 
 
@@ -251,3 +252,21 @@ def test_names_fit_sagemaker(aws: tuple[Any, Any], settings: Settings) -> None:
     name = models.resolve(settings, aws[1]).sentiment.name
     assert len(name) <= 63
     assert all(c.isascii() and (c.isalnum() or c == "-") for c in name)
+
+
+def test_the_serving_image_is_that_of_the_region_unless_the_setting_names_one(
+    aws: tuple[Any, Any], settings: Settings
+) -> None:
+    sagemaker, _ = aws
+    s3 = boto3.client("s3", region_name="eu-central-1")
+    model = models.resolve(settings, s3).sentiment
+    models.ensure_model(sagemaker, s3, settings, model)
+    image = sagemaker.describe_model(ModelName=model.name)["PrimaryContainer"]["Image"]
+    assert image.startswith("763104351884.dkr.ecr.eu-central-1.amazonaws.com/pytorch-inference:")
+    own = settings.model_copy(update={"sagemaker_image": "1.dkr.ecr.eu-central-1.amazonaws.com/own:1"})
+    assert models.resolve(own, s3).sentiment.name != model.name
+
+
+def test_a_region_without_a_known_image_names_the_setting() -> None:
+    with pytest.raises(models.ModelError, match="set OPINION_SAGEMAKER_IMAGE"):
+        serving_image("moon-1")
