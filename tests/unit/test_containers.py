@@ -24,6 +24,7 @@ from include.settings import Settings
 from local import artifacts
 from local.endpoints import SERVICES, STAND_INS, Endpoints, write_containers_environment
 from local.proof.containers.pipeline import GUIDE, first_start
+from streamer import __main__ as streamer_program
 from tests.credentials import CREDENTIALS
 from tools import setup
 
@@ -163,6 +164,13 @@ def test_postgres_is_healthy_once_others_can_reach_it() -> None:
     """The server that makes the database on the first start listens on a socket alone."""
     check = COMPOSE["services"]["postgres"]["healthcheck"]["test"]
     assert check[check.index("--host") + 1] == "127.0.0.1"
+
+
+def test_the_streamer_is_asked_where_it_answers() -> None:
+    words = next(words for name, words in stage("streamer/Dockerfile") if name == "HEALTHCHECK")
+    _, _, script = json.loads(" ".join(words[words.index("CMD") + 1 :]))
+    assert f"http://127.0.0.1:{streamer_program._DEFAULT_PORT}/healthz" in script
+    compile(script, "HEALTHCHECK", "exec")
 
 
 def test_every_lasting_service_is_restarted() -> None:
