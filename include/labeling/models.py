@@ -10,7 +10,6 @@ that is no longer what was compared (`check_unreplaced`).
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import json
 import logging
@@ -19,7 +18,7 @@ import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePath, PurePosixPath
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
@@ -260,8 +259,8 @@ def _keep_card(s3: S3Client, settings: Settings, model: Model) -> None:
     if cards.is_kept(s3, settings.bucket, model.stage, model.engine):
         return
     bucket, key = storage.split_address(model.artifact_uri)
-    with contextlib.closing(s3.get_object(Bucket=bucket, Key=key)["Body"]) as body:
-        content = archive.read_member(cast("IO[bytes]", body), CARD)
+    with storage.opened(s3, bucket, key) as body:
+        content = archive.read_member(body, CARD)
     try:
         card = json.loads(content or b"{}")
         measured = sorted(card.get("measured", {}).items())

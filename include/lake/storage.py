@@ -14,15 +14,17 @@ import random
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from types_boto3_s3 import S3Client
     from types_boto3_s3.type_defs import CopySourceTypeDef, ListObjectsV2OutputTypeDef
 
@@ -207,6 +209,14 @@ def read(s3: S3Client, bucket: str, key: str, etag: str | None = None, start: in
     return b"".join(_chunks(s3, bucket, key, etag, start))
 
 
+@contextmanager
+def opened(s3: S3Client, bucket: str, key: str) -> Iterator[IO[bytes]]:
+    """The object as a file that is read as it arrives, as far as somebody reads; raises as `read` does."""
+    body = _body(s3, bucket, key, {})
+    with body:
+        yield cast("IO[bytes]", body)
+
+
 def download(s3: S3Client, bucket: str, key: str, path: Path, etag: str | None = None) -> None:
     """Writes the object's bytes into a local file; raises as `read` does."""
     with path.open("wb") as file:
@@ -334,14 +344,18 @@ def _chunks(s3: S3Client, bucket: str, key: str, etag: str | None, start: int = 
     asked: dict[str, Any] = {"IfMatch": etag} if etag else {}
     if start:
         asked["Range"] = f"bytes={start}-"
+    body = _body(s3, bucket, key, asked)
+    with body:
+        yield from body.iter_chunks(_CHUNK)
+
+
+def _body(s3: S3Client, bucket: str, key: str, asked: Mapping[str, Any]) -> StreamingBody:
     try:
-        body = s3.get_object(Bucket=bucket, Key=key, **asked)["Body"]
+        return s3.get_object(Bucket=bucket, Key=key, **asked)["Body"]
     except ClientError as error:
         if told := _told(error, bucket, key):
             raise told from error
         raise
-    with body:
-        yield from body.iter_chunks(_CHUNK)
 
 
 def _told(error: ClientError, bucket: str, key: str) -> StorageError | None:
