@@ -13,8 +13,9 @@ from local.parameters import POSTGRESQL
 from local.run import Run, started
 from local.world import RunOptions
 from tests.ports import free_ports
+from tests.postgresql import needs_postgresql
 
-pytestmark = pytest.mark.scheduler
+pytestmark = [pytest.mark.scheduler, needs_postgresql]
 
 
 def states(run: Run) -> dict[str, set[str]]:

@@ -15,7 +15,9 @@ import sqlalchemy
 from local import postgresql
 from local.processes import Process, Processes
 from tests.ports import free_ports
+from tests.postgresql import needs_postgresql
 
+pytestmark = needs_postgresql
 PASSWORD = "only for this test"
 
 
@@ -23,7 +25,7 @@ PASSWORD = "only for this test"
 def started(folder: Path, port: int) -> Iterator[Process]:
     with Processes(folder / "logs", folder / "processes.json") as processes:
         server = postgresql.start(processes, port, folder / "postgresql", PASSWORD, dict(os.environ))
-        server.wait_until(lambda: postgresql.is_ready(port), 60)
+        server.wait_until(lambda: postgresql.is_ready(port), 300)
         yield server
 
 
