@@ -10,7 +10,7 @@ ifneq ($(strip $(unknown)),)
 $(error Unknown parameter $(strip $(unknown)); the parameters are $(parameters) (see `make help`))
 endif
 
-.PHONY: help parameters setup run stand-ins models test kill-test fault-matrix soak containers-test bench check mwaa docs lock clean
+.PHONY: help parameters setup run stand-ins models test kill-test fault-matrix soak containers-test bench truth check mwaa docs lock clean
 
 run_options = $(if $(HOURS),--hours "$(HOURS)") $(if $(RATE),--rate "$(RATE)") $(if $(ARCHIVE),--archive "$(ARCHIVE)") \
 	$(if $(TOPICS),--topics "$(TOPICS)") $(if $(MODELS),--models "$(MODELS)") \
@@ -33,6 +33,7 @@ help: ## This list
 	@echo "translator, only these; LABELLED=tweets.parquet (lang, text, label) measures it; UPLOAD=1 into the bucket."
 	@echo "Of bench: LABELLED=tweets.parquet trains on your own tweets (text, label: 0 negative, 1 neutral, 2 positive);"
 	@echo "a folder with train*.parquet and test*.parquet also tells how good the student is, beside the original's recipe."
+	@echo "Of truth: LABELLED=folder of such files, with lang; topics are made up out of them."
 
 parameters:
 	@python3 local/parameters.py
@@ -71,6 +72,9 @@ containers-test: setup ## Build the images and run docker-compose.yaml as docume
 
 bench: setup ## Measure against peers; a table, .run/bench.json and docs/benchmarks.md
 	@$(PYTHON) -m benchmarks --page docs/benchmarks.md $(if $(LABELLED),--labeled "$(LABELLED)")
+
+truth: setup ## Measure how often the dashboards' intervals hold the truth; LABELLED=folder, docs/truth.md
+	@$(PYTHON) -m benchmarks.truth --labeled "$(LABELLED)" --page docs/truth.md
 
 check: setup ## Lint, types and DAG policy; changes nothing
 	@$(PYTHON) -m ruff check .

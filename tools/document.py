@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,10 +50,7 @@ from include.x.matching import Matcher
 from include.x.rules import rule_hash
 from include.x.snowflake import lowest_id
 from include.x.topics import Topics, load
-from local.aws.bootstrap import Clients
-from local.aws.trino import is_ready
-from local.credentials import CREDENTIALS_FILE, Credentials
-from local.processes import Processes, answers, port_is_free
+from local.aws.standalone import standalone_athena
 from local.x_api.selection import Selection
 from local.x_api.synthetic import Synthetic
 from streamer import lines as stream
@@ -338,7 +334,9 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
     aggregate.refresh(database, s3, settings, topics.names, HOUR.date)
     samples = {}
     for layer in view_layers():
-        wanted = f"SELECT * FROM {layer.name} WHERE dt = {sql.literal(HOUR.date)}"  # noqa: S608 - our names
+        # What is told by month has the month's first day.
+        days = sql.literal([HOUR.date, f"{HOUR.date[:7]}-01"])
+        wanted = f"SELECT * FROM {layer.name} WHERE dt IN ({days})"  # noqa: S608 - our names
         row = database.run(f"{wanted} ORDER BY 1, 2, 3, 4 LIMIT 1")
         if not row:
             raise DocumentError(f"the view {layer.name} has no row of the sample's day")
@@ -603,36 +601,6 @@ def _tasks(tasks: list[Mapping[str, Any]]) -> list[str]:
     return ["\n".join([*graph, "```"]), "\n".join(rows)]
 
 
-@contextmanager
-def _athena() -> Iterator[ClientOf]:
-    """A local AWS with Athena, for the time of the block."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        ports = (port for port in range(20_000, 32_000) if port_is_free(port))
-        aws_port, trino_port = next(ports), next(ports)
-        endpoint, trino_url = f"http://127.0.0.1:{aws_port}", f"http://127.0.0.1:{trino_port}"
-        credentials = Credentials.in_folder(folder)
-        shown = ["--credentials", str(folder / CREDENTIALS_FILE)]
-        with Processes(folder / "logs", folder / "processes.json") as processes:
-            command = [
-                sys.executable,
-                "-m",
-                "local.aws",
-                "--port",
-                str(aws_port),
-                "--state",
-                str(folder / "aws"),
-                *shown,
-            ]
-            aws = processes.start("aws", [*command, "--trino-url", trino_url], os.environ)
-            aws.wait_until(lambda: answers(f"{endpoint}/_local/health"), 60)
-            command = [sys.executable, "-m", "local.aws.trino", "--port", str(trino_port)]
-            command += ["--aws-endpoint", endpoint, "--state", str(folder / "trino"), *shown]
-            trino = processes.start("trino", command, os.environ)
-            trino.wait_until(lambda: is_ready(trino_url, credentials), 120)
-            yield Clients(endpoint, credentials)
-
-
 def sample_settings(suffix: str = "") -> Settings:
     """The settings of the samples: a bucket, database and workgroup of their own."""
     name = f"documentation{suffix}"
@@ -645,7 +613,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.parse_args(arguments)
     settings = sample_settings()
     try:
-        with _athena() as client:
+        with standalone_athena() as client:
             texts = {"data-dictionary.md": dictionary(client, settings, load(settings.topics_file))}
         texts["dags.md"] = dags()
     except DocumentError as error:

@@ -19,6 +19,7 @@ OTHER = "other"
 """The stratum of all languages that make up too little of the topic for one of their own."""
 
 _SPAN = 1 << 64
+_HALVINGS = 60
 
 
 @dataclass(frozen=True)
@@ -58,19 +59,27 @@ def strata(counts: Mapping[str, int], share: float) -> dict[str, list[str]]:
 def sizes(counts: Mapping[str, int], plan: DrawPlan) -> dict[str, int]:
     """How many are drawn of each stratum, by the tweets that there are of each.
 
-    Proportional, and never fewer than the plan wants of a language; no more than there are.
+    Never fewer than the plan wants of a language, as far as there are so many; the rest of the plan's tweets
+    go to the strata in proportion, so that the whole is the plan's unless the languages alone need more.
     """
-    whole = sum(counts.values())
-    return {
-        stratum: min(
-            count,
-            max(
-                math.ceil(plan.tweets * count / whole),
-                plan.language_tweets if stratum != OTHER else 1,
-            ),
-        )
+    least = {
+        stratum: min(count, 1 if stratum == OTHER else plan.language_tweets)
         for stratum, count in counts.items()
     }
+    wanted = max(plan.tweets, sum(least.values()))
+
+    def drawn(rate: float) -> dict[str, int]:
+        return {
+            stratum: min(count, max(least[stratum], math.ceil(rate * count)))
+            for stratum, count in counts.items()
+        }
+
+    # The lowest rate that gives enough: it grows with the rate, and at 1 all are drawn.
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if sum(drawn(middle).values()) >= wanted else (middle, high)
+    return drawn(high)
 
 
 @dataclass

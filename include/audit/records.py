@@ -76,7 +76,10 @@ class Draw:
 
 
 def plan(settings: Settings, wave: Wave, tweets: int | None = None) -> DrawPlan:
-    """How many tweets of a topic are drawn in a wave: its share of the month, or ``tweets`` where given."""
+    """How many tweets of a topic are drawn in a wave: its share of the month, or ``tweets`` where given.
+
+    The least of a language keeps its proportion to the whole.
+    """
     month = DrawPlan(
         settings.audit_tweets,
         settings.audit_language_tweets,
@@ -84,7 +87,8 @@ def plan(settings: Settings, wave: Wave, tweets: int | None = None) -> DrawPlan:
         settings.audit_twice,
     )
     if tweets is not None:
-        return replace(month, tweets=tweets, language_tweets=min(tweets, month.language_tweets))
+        least = math.ceil(month.language_tweets * tweets / month.tweets)
+        return replace(month, tweets=tweets, language_tweets=least)
     return replace(
         month,
         tweets=math.ceil(month.tweets * wave.share_of_month),
@@ -126,7 +130,9 @@ def draw(
         rows = [
             row
             for topic in topics
-            for row in _of_topic(s3, settings.bucket, [h for h in chosen if _topic(h) == topic], wanted, key)
+            for row in _of_topic(
+                s3, settings, [hour for hour in chosen if _topic(hour) == topic], wanted, key
+            )
         ]
         design = {
             "hours": len(hours),
@@ -186,7 +192,7 @@ def judge(
 def drawn_waves(s3: S3Client, bucket: str) -> list[Wave]:
     """The waves of which something was drawn, in order."""
     found = storage.list_objects(s3, bucket, layout.AUDIT_DRAWN_PREFIX).objects
-    return [Wave.of(date.fromisoformat(each.key.split("dt=")[1][:10])) for each in found]
+    return [Wave.of(date.fromisoformat(each.key.removesuffix(".parquet")[-10:])) for each in found]
 
 
 def texts(s3: S3Client, bucket: str, drawn: pa.Table) -> dict[int, str]:
@@ -305,32 +311,34 @@ def _blocked(s3: S3Client, bucket: str, hours: Sequence[storage.Object]) -> Iter
 
 
 def _of_topic(
-    s3: S3Client, bucket: str, hours: Sequence[storage.Object], wanted: DrawPlan, key: bytes
+    s3: S3Client, settings: Settings, hours: Sequence[storage.Object], wanted: DrawPlan, key: bytes
 ) -> list[dict[str, Any]]:
     """The drawn rows of one topic: its hours are read twice, as only the second time it is known which."""
     urn = Urn(key, wanted)
     for hour in hours:
-        table = _judged(s3, bucket, hour, ("tweet_id", "lang", "sentiment"))
+        table = _judged(s3, settings.bucket, hour, ("tweet_id", "lang", "sentiment"))
         for language in sorted(set(table["lang"].to_pylist())):
             urn.add(language, table.filter(pc.equal(table["lang"], language))["tweet_id"].to_pylist())
     drawn = {each.tweet_id: each for each in urn.draw()}
     ids = pa.array(list(drawn), pa.int64())
     rows = []
     for hour in hours:
-        table = _judged(s3, bucket, hour, _READ)
+        table = _judged(s3, settings.bucket, hour, _READ)
         chosen = table.filter(pc.is_in(table["tweet_id"], value_set=ids)).to_pylist()
-        rows += [_row(row, _topic(hour), drawn[row["tweet_id"]]) for row in chosen]
+        rows += [_row(row, settings, _topic(hour), drawn[row["tweet_id"]]) for row in chosen]
     return rows
 
 
-def _row(row: Mapping[str, Any], topic: str, drawn: Drawn) -> dict[str, Any]:
+def _row(row: Mapping[str, Any], settings: Settings, topic: str, drawn: Drawn) -> dict[str, Any]:
     # A row without a usable sample stands for itself only, as in sql/insights/opinion.sql.
     sample = row["sample"] if row["sample"] and 1 <= row["sample"] <= 100 else 100
     return {
         **{name: row[name] for name in ("tweet_id", "lang", "sentiment")},
         **{name: row[name] for name in ("p_negative", "p_neutral", "p_positive")},
+        "dt": Wave.of_tweet(row["tweet_id"]).month,
         "topic": topic,
         "country_code": row["country_code"] or "--",
+        "measured": int(row["lang"] in settings.measured_languages),
         "stratum": drawn.stratum,
         "chance": drawn.chance,
         "people": drawn.people,

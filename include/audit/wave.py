@@ -54,6 +54,11 @@ class Wave:
         return tuple(self.first + number * _DAY for number in range((self.last - self.first).days + 1))
 
     @property
+    def month(self) -> str:
+        """The first day of its month, such as ``2026-11-01``."""
+        return self.first.replace(day=1).isoformat()
+
+    @property
     def share_of_month(self) -> float:
         """Its days out of those of its month, 0 to 1."""
         return len(self.days) / calendar.monthrange(self.first.year, self.first.month)[1]

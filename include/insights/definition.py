@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -55,6 +55,9 @@ MEASURED = "measured"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]*")
 _NUMERIC = ("integer", "decimal")
+
+ROLES = ("value", "low", "high", "n", "audit")
+"""What a measure may have a formula for; `dashboards.yaml` says what each is."""
 
 type _Path = tuple[str | int, ...]
 
@@ -104,8 +107,16 @@ class Measure:
     description: str
     format: Format
     formulas: Mapping[str, Formula]
-    """``value``, and as far as defined ``low``, ``high`` and ``n``."""
+    """``value``, and as far as defined ``low``, ``high``, ``n`` and ``audit``."""
     topics: tuple[str, ...] = ()
+    of_language: Measure | None = None
+    """What stands in its place once languages are chosen: the same figure, which rests on other audits."""
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns that any of its formulas reads."""
+        own = frozenset().union(*(formula.columns for formula in self.formulas.values()))
+        return own | self.of_language.columns if self.of_language else own
 
     def of_topic(self, name: str, title: str) -> Measure:
         """The same measure of one topic."""
@@ -117,6 +128,7 @@ class Measure:
             format=self.format,
             formulas={role: formula.restricted(conditions) for role, formula in self.formulas.items()},
             topics=(name,),
+            of_language=self.of_language.of_topic(name, title) if self.of_language else None,
         )
 
 
@@ -207,6 +219,8 @@ class _Measure(_Model):
     low: str | None = None
     high: str | None = None
     n: str | None = None
+    audit: str | None = None
+    of_language: str | None = None
     format: Format
     each: Literal["topic_pair"] | None = None
 
@@ -385,6 +399,13 @@ class _Reader:
                 self._measure(measure, described_measure, pair, functions, names, columns, place)
                 for pair in (combinations(self._topics.names, 2) if described_measure.each else [()])
             )
+        for measure, described_measure in given.measures.items():
+            if other := described_measure.of_language:
+                place = (*path, "measures", measure, "of_language")
+                if len(measures.get(other, ())) != 1 or described_measure.each:
+                    raise _RefusedError(place, f"there is no single measure '{other}' in this data set")
+                (own,), (standing_in,) = measures[measure], measures[other]
+                measures[measure] = (replace(own, of_language=standing_in),)
         return data_set, measures
 
     def _measure(
@@ -398,7 +419,7 @@ class _Reader:
         path: _Path,
     ) -> Measure:
         formulas = {}
-        for role in ("value", "low", "high", "n"):
+        for role in ROLES:
             text = getattr(given, role)
             if text is None:
                 continue

@@ -130,10 +130,10 @@ def decide_ingestion(
 
 
 def data_digest(s3: S3Client, settings: Settings) -> str:
-    """Names what the data sets show now: the views over the aggregates and the gap ledger."""
+    """Names what the data sets show now: the views over the aggregates, the gap ledger and the audit."""
     objects = [
         (found.key, found.etag)
-        for prefix in (layout.AGGREGATES, layout.COVERAGE)
+        for prefix in (layout.AGGREGATES, layout.COVERAGE, layout.AUDIT_PREFIX)
         for found in storage.list_objects(s3, settings.bucket, prefix).objects
     ]
     return hashlib.sha256(json.dumps([queries(), objects]).encode()).hexdigest()[:16]

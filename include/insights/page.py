@@ -7,6 +7,7 @@ their types). Figures are computed with numpy over group codes: some millisecond
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include.insights.definition import FILTER_COLUMNS, MEASURED, Dashboard, DataSet, Measure, Visual
+from include.insights.definition import (
+    FILTER_COLUMNS,
+    MEASURED,
+    ROLES,
+    Dashboard,
+    DataSet,
+    Measure,
+    Visual,
+)
 from include.insights.expressions import Aggregate, Condition, Numbers
 from include.insights.expressions import evaluate as value_of
 from include.x.topics import Topics
@@ -26,7 +35,8 @@ type Json = dict[str, Any]
 DAYS_AT_HOURS = 14
 """Above so many days a time axis has one point a day instead of one an hour."""
 
-_ROLES = ("value", "low", "high", "n")
+_COUNTS = ("n", "audit")
+"""The roles that are whole numbers, whatever the measure is."""
 _TYPES = {
     "text": pa.string(),
     "country": pa.string(),
@@ -103,6 +113,7 @@ def _described(measure: Measure) -> Json:
         "format": measure.format,
         "topics": list(measure.topics),
         "interval": "low" in measure.formulas,
+        "audit": "audit" in measure.formulas,
     }
 
 
@@ -116,7 +127,8 @@ def evaluate(
     otherwise; ``to`` is exclusive, a day alone is included), ``topics`` and ``languages`` (none: all) and
     ``unmeasured`` (default off: languages on which the labeling model was never measured stay out).
 
-    A tile has ``value``, ``low``, ``high`` (95 % interval) and ``n``, a visual ``columns`` with their role
+    A tile has ``value``, ``low``, ``high`` (the interval), ``n`` and ``audit`` (what the interval knows, see
+    `dashboards.yaml`), a visual ``columns`` with their role
     and ``rows`` in their order, a line also ``marks``: stretches ``from`` ≤ hour < ``to`` of kind ``gap`` or
     ``change``. ``as_of`` is the end of the latest hour with labeled tweets. Figures that don't exist are
     null.
@@ -143,7 +155,9 @@ def evaluate(
                 "format": tile.measure.format,
                 **{
                     role: figures[0]
-                    for role, figures in _figures(rows[tile.data_set.name], tile.measure).items()
+                    for role, figures in _figures(
+                        rows[tile.data_set.name], _chosen(tile.measure, wanted)
+                    ).items()
                 },
             }
             for tile in dashboard.tiles
@@ -151,7 +165,7 @@ def evaluate(
         ],
         "visuals": [
             {
-                **_visual(visual, rows[visual.data_set.name], chosen),
+                **_visual(visual, rows[visual.data_set.name], chosen, wanted),
                 "marks": marks[visual.data_set.name] if visual.kind == "line" else [],
             }
             for visual in dashboard.visuals
@@ -262,10 +276,10 @@ def _figures(rows: _Rows, measure: Measure, groups: _Groups = _ALL) -> dict[str,
     count = len(rows.grouped(groups)[0])
     known: dict[int, Numbers] = {}
     found: dict[str, list[float | int | None]] = {}
-    for role in _ROLES:
+    for role in ROLES:
         if formula := measure.formulas.get(role):
             values = value_of(formula.resolved, lambda wanted: rows.aggregate(wanted, groups), known)
-            whole = role == "n" or measure.format == "number"
+            whole = role in _COUNTS or measure.format == "number"
             found[role] = _json(np.broadcast_to(values, (count,)), whole=whole)
         else:
             found[role] = [None] * count
@@ -303,7 +317,8 @@ def _filtered(dashboard: Dashboard, found: pa.Table, wanted: Filters) -> pa.Tabl
     for condition in conditions[1:]:
         mask = pc.and_(mask, condition)
     # A filter copies what it keeps: only the columns that are read.
-    return found.select([name for name in found.column_names if name in _read(dashboard)]).filter(mask)
+    read = _read(dashboard)
+    return found.select([name for name in found.column_names if name in read]).filter(mask)
 
 
 def _read(dashboard: Dashboard) -> set[str]:
@@ -314,8 +329,7 @@ def _read(dashboard: Dashboard) -> set[str]:
         measures += visual.measures
         found |= {*visual.by, *(condition.column for condition in visual.where)}
     for measure in measures:
-        for formula in measure.formulas.values():
-            found |= formula.columns
+        found |= measure.columns
     return found
 
 
@@ -330,8 +344,19 @@ def _hours_per_point(found: pa.Table, wanted: Filters) -> int:
     return 24 if shown > timedelta(days=DAYS_AT_HOURS) else 1
 
 
-def _visual(visual: Visual, rows: _Rows, chosen: set[str]) -> Json:
-    measures = [m for m in visual.measures if not chosen or chosen.issuperset(m.topics)]
+def _chosen(measure: Measure, wanted: Filters) -> Measure:
+    """The measure with the formulas that hold for the languages that are chosen."""
+    if measure.of_language and wanted.get("languages"):
+        return replace(measure, formulas=measure.of_language.formulas)
+    return measure
+
+
+def _visual(visual: Visual, rows: _Rows, chosen: set[str], wanted: Filters) -> Json:
+    measures = [
+        _chosen(measure, wanted)
+        for measure in visual.measures
+        if not chosen or chosen.issuperset(measure.topics)
+    ]
     charted = visual.kind in ("line", "bar")
     groups = (visual.by, visual.where)
     labels, _ = rows.grouped(groups)
@@ -344,7 +369,7 @@ def _visual(visual: Visual, rows: _Rows, chosen: set[str]) -> Json:
         if len(visual.by) == 1:
             columns.append({"name": "measure", "role": "series"})
         columns += [
-            {"name": role, "role": role, "format": _format(visual.measures[0], role)} for role in _ROLES
+            {"name": role, "role": role, "format": _format(visual.measures[0], role)} for role in ROLES
         ]
         lines = []
         for measure in measures:
@@ -374,12 +399,12 @@ def _visual(visual: Visual, rows: _Rows, chosen: set[str]) -> Json:
     if len(measures) == 1:
         lines = [line for line in lines if line[value] is not None]
     if visual.top:
-        lines = _top(lines, value + _ROLES.index("n"), visual.top)
+        lines = _top(lines, value + ROLES.index("n"), visual.top)
     return {"id": visual.id, "kind": visual.kind, "title": visual.title, "columns": columns, "rows": lines}
 
 
 def _format(measure: Measure, role: str) -> str:
-    return "number" if role == "n" else measure.format
+    return "number" if role in _COUNTS else measure.format
 
 
 def _top(lines: list[list[Any]], n: int, count: int) -> list[list[Any]]:

@@ -13,6 +13,7 @@ from typing import Any
 from include.insights.definition import (
     FILTER_COLUMNS,
     MEASURED,
+    ROLES,
     Dashboard,
     DataSet,
     Definition,
@@ -43,6 +44,11 @@ _COLUMN_TYPES = {
     "decimal": "DECIMAL",
     "time": "DATETIME",
 }
+_CERTAIN_INTERVAL = "95 % interval and number of tweets"
+_INTERVAL = (
+    "Interval and number of tweets; audit 0: sampling error only, 1: 95 %, 2: 95 % by the whole topic's"
+)
+_LABELS = {"low": "Low", "high": "High", "n": "Tweets", "audit": "Audit (0: sampling error only)"}
 _VIEW = "view"
 _GRID_COLUMNS = 36
 _SOURCE_ACTIONS = ("DescribeDataSource", "DescribeDataSourcePermissions", "PassDataSource")
@@ -233,7 +239,7 @@ def calculated_fields(dashboard: Dashboard) -> dict[tuple[str, str], str]:
 
 
 def field_name(measure: Measure, role: str) -> str:
-    """The name of the calculated field of a measure's ``value``, ``low``, ``high`` or ``n``."""
+    """The name of the calculated field of one of a measure's `ROLES`."""
     return measure.name if role == "value" else f"{measure.name} ({role})"
 
 
@@ -246,9 +252,9 @@ def _column(data_set: DataSet, name: str) -> Json:
 
 
 def _format(form: Format, role: str) -> Json:
-    decimals = {"percent": 1, "ratio": 2, "number": 0}[form if role != "n" else "number"]
-    places = {"DecimalPlacesConfiguration": {"DecimalPlaces": decimals}}
-    kind = "PercentageDisplayFormatConfiguration" if form == "percent" and role != "n" else None
+    shown: Format = "number" if role in ("n", "audit") else form
+    places = {"DecimalPlacesConfiguration": {"DecimalPlaces": {"percent": 1, "ratio": 2, "number": 0}[shown]}}
+    kind = "PercentageDisplayFormatConfiguration" if shown == "percent" else None
     return {"FormatConfiguration": {kind or "NumberDisplayFormatConfiguration": places}}
 
 
@@ -296,12 +302,12 @@ def _tile(tile: Tile) -> list[Json]:
         }
     ]
     for identity in interval:
-        wells = {"GroupBy": [], "Values": _values(identity, data_set, measure, "low", "high", "n")}
+        wells = {"GroupBy": [], "Values": _values(identity, data_set, measure, *ROLES[1:])}
         visuals.append(
             {
                 "TableVisual": {
                     "VisualId": identity,
-                    "Title": _title("95 % interval and number of tweets"),
+                    "Title": _title(_INTERVAL if "audit" in measure.formulas else _CERTAIN_INTERVAL),
                     "ChartConfiguration": {"FieldWells": {"TableAggregatedFieldWells": wells}},
                 }
             }
@@ -316,7 +322,7 @@ def _tooltip(visual: Visual, *roles: str) -> Json:
         {
             "ColumnTooltipItem": {
                 "Column": _column(visual.data_set, field_name(measure, role)),
-                "Label": {"low": "Low (95 %)", "high": "High (95 %)", "n": "Tweets"}[role],
+                "Label": _LABELS[role],
                 "Visibility": "VISIBLE",
             }
         }
@@ -362,7 +368,7 @@ def _visual(visual: Visual) -> Json:
                 wells["Colors"] = series
             chart: Json = {"FieldWells": {"LineChartAggregatedFieldWells": wells}, "Type": "LINE"}
             if single:
-                chart |= _tooltip(visual, "n")
+                chart |= _tooltip(visual, "n", "audit")
             return {"LineChartVisual": {**head, "ChartConfiguration": chart}}
         case "bar" | "marks":
             wells = {"Category": [axis], "Values": values, "Colors": series}
@@ -372,7 +378,7 @@ def _visual(visual: Visual) -> Json:
                 "BarsArrangement": "CLUSTERED",
             }
             if single:
-                chart |= _tooltip(visual, "low", "high", "n")
+                chart |= _tooltip(visual, *ROLES[1:])
                 if visual.top:
                     chart["SortConfiguration"] = _most_rows(visual, single, visual.top)
             return {"BarChartVisual": {**head, "ChartConfiguration": chart}}
@@ -382,7 +388,7 @@ def _visual(visual: Visual) -> Json:
             return {
                 "FilledMapVisual": {
                     **head,
-                    "ChartConfiguration": {**chart, **_tooltip(visual, "low", "high", "n")},
+                    "ChartConfiguration": {**chart, **_tooltip(visual, *ROLES[1:])},
                 }
             }
         case "table":
@@ -391,7 +397,7 @@ def _visual(visual: Visual) -> Json:
                 "Values": [
                     value
                     for measure in visual.measures
-                    for value in _values(visual.id, visual.data_set, measure, "value", "low", "high", "n")
+                    for value in _values(visual.id, visual.data_set, measure, *ROLES)
                 ],
             }
             chart = {"FieldWells": {"TableAggregatedFieldWells": wells}}

@@ -217,6 +217,9 @@ def predictions_key(version: str, topic: str, window: Window) -> str:
     return f"predictions/model={version}/topic={topic}/dt={window.date}/tweets-{window.hour}.parquet"
 
 
+AUDIT_PREFIX = "audit/"
+"""What was drawn for people to judge, and what they have judged."""
+
 AUDIT_DRAWN_PREFIX = "audit/drawn/"
 """The table `audit_drawn`: one object a wave."""
 
@@ -226,9 +229,9 @@ AUDIT_JUDGED_PREFIX = "audit/judged/"
 
 def audit_drawn_key(wave: str) -> str:
     """The tweets drawn for the audit of a wave, which its first day names (``2026-11-16``)."""
-    return f"{AUDIT_DRAWN_PREFIX}dt={wave}/drawn.parquet"
+    return f"{AUDIT_DRAWN_PREFIX}year={wave[:4]}/{wave}.parquet"
 
 
 def audit_judged_key(wave: str, person: str) -> str:
     """What a person (a pseudonym) has judged of a wave."""
-    return f"{AUDIT_JUDGED_PREFIX}dt={wave}/{person}.parquet"
+    return f"{AUDIT_JUDGED_PREFIX}year={wave[:4]}/{wave}-{person}.parquet"

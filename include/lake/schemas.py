@@ -65,6 +65,8 @@ OPINION_HOURLY = pa.schema(
         ("compared", pa.int64()),
         ("agreed", pa.int64()),
         ("model", pa.string()),
+        ("p_negative_sum", pa.float64()),
+        ("p_positive_sum", pa.float64()),
     ]
 )
 """One row an hour, topic, language, country and method, sorted by `AGGREGATE_KEYS`: no user's data."""
@@ -75,9 +77,11 @@ AGGREGATE_KEYS = tuple(OPINION_HOURLY.names[: OPINION_HOURLY.get_field_index("tw
 AUDIT_DRAWN = pa.schema(
     [
         ("tweet_id", pa.int64()),
+        ("dt", pa.string()),
         ("topic", pa.string()),
         ("lang", pa.string()),
         ("country_code", pa.string()),
+        ("measured", pa.int32()),
         ("stratum", pa.string()),
         ("chance", pa.float64()),
         ("people", pa.int32()),

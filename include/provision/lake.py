@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from datetime import UTC, date
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from include.audit.wave import Wave
 from include.lake import sql
 from include.lake.athena import Athena
 from include.lake.layout import AGGREGATES, ALL_TOPICS, AUDIT_DRAWN_PREFIX, AUDIT_JUDGED_PREFIX, NO_TOPIC
@@ -48,7 +47,8 @@ def definitions(settings: Settings, topics: Topics) -> dict[str, tuple[str, str]
         values = {
             "location": settings.s3(_PREFIXES.get(table, f"{table}/")),
             "topics": ",".join(_partitions(table, topics.names)),
-            "days": f"{_first_day(table, settings, topics):%Y-%m-%d},NOW+1DAY",
+            "days": f"{_first_day(settings, topics):%Y-%m-%d},NOW+1DAY",
+            "years": _years(_first_day(settings, topics).year),
         }
         given = {key: value for key, value in values.items() if key in sql.parameters(name)}
         digest = hashlib.sha256(sql.render(name, **given, definition="").encode()).hexdigest()[:16]
@@ -64,12 +64,14 @@ def _partitions(table: str, topics: tuple[str, ...]) -> tuple[str, ...]:
     return topics
 
 
-def _first_day(table: str, settings: Settings, topics: Topics) -> date:
+def _first_day(settings: Settings, topics: Topics) -> datetime:
     """The earlier of the two starts: moving the collection's start forward must not hide what lies there."""
-    start = min(topics.collection.start, settings.collection_start or topics.collection.start)
-    day = start.astimezone(UTC).date()
-    # The audit's partitions are named by a wave's first day, which may lie before the collection's start.
-    return Wave.of(day).first if table.startswith("audit_") else day
+    return min(topics.collection.start, settings.collection_start or topics.collection.start)
+
+
+def _years(first: int) -> str:
+    """The years of a table with one partition a year, far beyond the present: an empty one costs little."""
+    return f"{first},{first + 30}"
 
 
 def _absent(error: ClientError, code: str) -> bool:

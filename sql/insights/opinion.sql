@@ -30,7 +30,13 @@ SELECT
   ) AS score_sum,
   count_if(labeled.sentiment IS NOT NULL AND predictions.sentiment IS NOT NULL) AS compared,
   count_if(labeled.sentiment = predictions.sentiment) AS agreed,
-  coalesce(max(predictions.model), '') AS model
+  coalesce(max(predictions.model), '') AS model,
+  coalesce(
+    CAST(sum(CAST(labeled.p_negative AS decimal(10, 9))) FILTER (WHERE labeled.sentiment IS NOT NULL) AS double), 0e0
+  ) AS p_negative_sum,
+  coalesce(
+    CAST(sum(CAST(labeled.p_positive AS decimal(10, 9))) FILTER (WHERE labeled.sentiment IS NOT NULL) AS double), 0e0
+  ) AS p_positive_sum
 FROM labeled
 LEFT JOIN predictions
   ON predictions.model = ${model}

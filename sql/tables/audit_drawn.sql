@@ -2,9 +2,11 @@
 -- month changes. What a tweet stands for is 100 / sample / chance.
 CREATE EXTERNAL TABLE IF NOT EXISTS `audit_drawn` (
   `tweet_id` bigint COMMENT 'The tweet',
+  `dt` string COMMENT 'First day of its month, UTC, yyyy-MM-dd',
   `topic` string COMMENT 'The topic',
   `lang` string COMMENT 'The language that X names; und where it names none',
   `country_code` string COMMENT 'Country of the place, ISO 3166-1 alpha-2; -- where the tweet has none',
+  `measured` int COMMENT '1 if the sentiment model was measured on this language, else 0',
   `stratum` string COMMENT 'The language within which the tweet was drawn, or other for all small languages together',
   `chance` double COMMENT 'Chance of being drawn, 0 to 1',
   `people` int COMMENT 'How many people judge the tweet',
@@ -15,16 +17,15 @@ CREATE EXTERNAL TABLE IF NOT EXISTS `audit_drawn` (
   `p_neutral` double COMMENT 'Probability of Neutral by that model',
   `p_positive` double COMMENT 'Probability of Positive by that model'
 )
-COMMENT 'Tweets drawn for the audit, by wave'
+COMMENT 'Tweets drawn for the audit, by year'
 PARTITIONED BY (
-  `dt` string COMMENT 'First day of the wave, UTC, yyyy-MM-dd'
+  `year` int COMMENT 'Year of the tweet, UTC'
 )
 STORED AS PARQUET
 LOCATION ${location}
 TBLPROPERTIES (
   'projection.enabled' = 'true',
-  'projection.dt.type' = 'date',
-  'projection.dt.format' = 'yyyy-MM-dd',
-  'projection.dt.range' = ${days},
+  'projection.year.type' = 'integer',
+  'projection.year.range' = ${years},
   'definition' = ${definition}
 )

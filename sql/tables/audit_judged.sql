@@ -5,16 +5,15 @@ CREATE EXTERNAL TABLE IF NOT EXISTS `audit_judged` (
   `judgment` string COMMENT 'Negative, Neutral, Positive or Cannot tell',
   `judged_at` timestamp COMMENT 'When it was judged, UTC'
 )
-COMMENT 'Judgments of people, by wave of the tweet'
+COMMENT 'Judgments of people, by year of the tweet'
 PARTITIONED BY (
-  `dt` string COMMENT 'First day of the wave, UTC, yyyy-MM-dd'
+  `year` int COMMENT 'Year of the tweet, UTC'
 )
 STORED AS PARQUET
 LOCATION ${location}
 TBLPROPERTIES (
   'projection.enabled' = 'true',
-  'projection.dt.type' = 'date',
-  'projection.dt.format' = 'yyyy-MM-dd',
-  'projection.dt.range' = ${days},
+  'projection.year.type' = 'integer',
+  'projection.year.range' = ${years},
   'definition' = ${definition}
 )

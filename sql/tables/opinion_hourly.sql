@@ -17,7 +17,9 @@ CREATE EXTERNAL TABLE IF NOT EXISTS `opinion_hourly` (
   `score_sum` double COMMENT 'Sum of the scores of the judged rows',
   `compared` bigint COMMENT 'Judged rows for which the champion has a prediction',
   `agreed` bigint COMMENT 'Those of them for which it predicts the same sentiment',
-  `model` string COMMENT 'The champion that predicted, such as v3; empty where none has'
+  `model` string COMMENT 'The champion that predicted, such as v3; empty where none has',
+  `p_negative_sum` double COMMENT 'Sum of the probabilities of Negative of the judged rows',
+  `p_positive_sum` double COMMENT 'Sum of the probabilities of Positive of the judged rows'
 )
 COMMENT 'Counts of labeled tweets and their sentiments, by day (UTC)'
 PARTITIONED BY (

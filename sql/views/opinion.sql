@@ -33,6 +33,29 @@
 --   weighted_judged double: Judged rows, each by its weight
 --   weight_squares double: Sum of the squared weights of the judged rows; the effective number of rows is
 --     the square of the sum of weighted_judged, divided by the sum of this
+--   audited double: weighted_judged, where the topic's audit of the month rectifies the row; else 0
+--   rectified_negative double: weighted_negative as the audit rectifies it; 0 where audited is 0, as those below
+--   rectified_positive double: weighted_positive as the audit rectifies it
+--   error_negative double: weighted_judged, times the standard error of what the audit adds to the share
+--     of negative rows
+--   error_positive double: The same for the share of positive rows
+--   error_net double: The same for the net
+--   language_audited double: As audited, by the audit of the row's language where it has 30 tweets, and else the
+--     topic's
+--   language_borrowed double: The part of language_audited by the topic's audit
+--   language_rectified_negative double: As rectified_negative, by that audit
+--   language_rectified_positive double: As rectified_positive, by that audit
+--   language_error_negative double: As error_negative, by that audit
+--   language_error_positive double: As error_positive, by that audit
+--   language_error_net double: As error_net, by that audit
+--   country_audited double: As audited, by the audit of the row's country where it has 30 tweets, and else the
+--     topic's
+--   country_borrowed double: The part of country_audited by the topic's audit
+--   country_rectified_negative double: As rectified_negative, by that audit
+--   country_rectified_positive double: As rectified_positive, by that audit
+--   country_error_negative double: As error_negative, by that audit
+--   country_error_positive double: As error_positive, by that audit
+--   country_error_net double: As error_net, by that audit
 WITH verdicts AS (
   SELECT
     dt,
@@ -106,7 +129,9 @@ counts AS (
     score_sum,
     compared,
     agreed,
-    model
+    model,
+    p_negative_sum,
+    p_positive_sum
   FROM opinion_hourly
   UNION ALL
   SELECT
@@ -128,43 +153,121 @@ counts AS (
     0e0,
     0,
     0,
-    ''
+    '',
+    0e0,
+    0e0
   FROM verdicts
   LEFT JOIN methods ON methods.dt = verdicts.dt AND methods.topic = verdicts.topic AND methods.hour = verdicts.hour
   WHERE methods.hour IS NULL
+),
+-- An audit of fewer than 30 tweets rectifies nothing.
+rectifiers AS (
+  SELECT
+    dt AS month,
+    topic,
+    engine,
+    map_agg(
+      concat(scope, ':', member),
+      CAST(
+        ROW(
+          negative_slope,
+          negative_offset,
+          negative_error,
+          positive_slope,
+          positive_offset,
+          positive_error,
+          net_error
+        ) AS ROW(
+          negative_slope double,
+          negative_offset double,
+          negative_error double,
+          positive_slope double,
+          positive_offset double,
+          positive_error double,
+          net_error double
+        )
+      )
+    ) AS of_member
+  FROM audit_rectifiers
+  WHERE audited >= 30
+  GROUP BY dt, topic, engine
+),
+-- The topic's audit is of the languages that the model was measured on, and rectifies no other.
+chosen AS (
+  SELECT
+    counts.*,
+    1e2 / counts.sample AS weight,
+    CASE WHEN counts.measured = 1 THEN element_at(rectifiers.of_member, 'topic:') END AS of_topic,
+    element_at(rectifiers.of_member, concat('language:', counts.lang)) AS own_language,
+    CASE
+      WHEN counts.measured = 1 THEN element_at(rectifiers.of_member, concat('country:', counts.country_code))
+    END AS own_country
+  FROM counts
+  LEFT JOIN rectifiers
+    ON rectifiers.month = concat(substr(counts.dt, 1, 7), '-01')
+    AND rectifiers.topic = counts.topic
+    AND rectifiers.engine = counts.engine
+    AND counts.p_negative_sum IS NOT NULL
+),
+rectified AS (
+  SELECT
+    *,
+    coalesce(own_language, of_topic) AS of_language,
+    coalesce(own_country, of_topic) AS of_country
+  FROM chosen
 )
 SELECT
-  counts.dt,
-  counts.hour,
-  counts.topic,
-  counts.lang,
-  counts.country_code,
-  counts.measured,
-  counts.sample,
-  counts.rule_hash,
-  counts.engine,
-  counts.translation_engine,
-  counts.tweets,
-  counts.judged,
-  counts.negative,
-  counts.neutral,
-  counts.positive,
-  counts.score_sum,
-  counts.compared,
-  counts.agreed,
-  counts.model,
+  rectified.dt,
+  rectified.hour,
+  rectified.topic,
+  rectified.lang,
+  rectified.country_code,
+  rectified.measured,
+  rectified.sample,
+  rectified.rule_hash,
+  rectified.engine,
+  rectified.translation_engine,
+  rectified.tweets,
+  rectified.judged,
+  rectified.negative,
+  rectified.neutral,
+  rectified.positive,
+  rectified.score_sum,
+  rectified.compared,
+  rectified.agreed,
+  rectified.model,
   coalesce(verdicts.gap, 1) AS gap,
   coalesce(verdicts.verdict, '') AS verdict,
   coalesce(changes.change, '') AS change,
-  1e2 / counts.sample AS weight,
-  1e2 / counts.sample * counts.negative AS weighted_negative,
-  1e2 / counts.sample * counts.neutral AS weighted_neutral,
-  1e2 / counts.sample * counts.positive AS weighted_positive,
-  1e2 / counts.sample * counts.judged AS weighted_judged,
-  1e4 / counts.sample / counts.sample * counts.judged AS weight_squares
-FROM counts
+  rectified.weight,
+  1e2 / rectified.sample * rectified.negative AS weighted_negative,
+  1e2 / rectified.sample * rectified.neutral AS weighted_neutral,
+  1e2 / rectified.sample * rectified.positive AS weighted_positive,
+  1e2 / rectified.sample * rectified.judged AS weighted_judged,
+  1e4 / rectified.sample / rectified.sample * rectified.judged AS weight_squares,
+  CASE WHEN of_topic IS NULL THEN 0e0 ELSE weight * judged END AS audited,
+  coalesce(weight * (of_topic.negative_slope * p_negative_sum + of_topic.negative_offset * judged), 0e0) AS rectified_negative,
+  coalesce(weight * (of_topic.positive_slope * p_positive_sum + of_topic.positive_offset * judged), 0e0) AS rectified_positive,
+  coalesce(weight * judged * of_topic.negative_error, 0e0) AS error_negative,
+  coalesce(weight * judged * of_topic.positive_error, 0e0) AS error_positive,
+  coalesce(weight * judged * of_topic.net_error, 0e0) AS error_net,
+  CASE WHEN of_language IS NULL THEN 0e0 ELSE weight * judged END AS language_audited,
+  CASE WHEN own_language IS NULL AND of_language IS NOT NULL THEN weight * judged ELSE 0e0 END AS language_borrowed,
+  coalesce(weight * (of_language.negative_slope * p_negative_sum + of_language.negative_offset * judged), 0e0) AS language_rectified_negative,
+  coalesce(weight * (of_language.positive_slope * p_positive_sum + of_language.positive_offset * judged), 0e0) AS language_rectified_positive,
+  coalesce(weight * judged * of_language.negative_error, 0e0) AS language_error_negative,
+  coalesce(weight * judged * of_language.positive_error, 0e0) AS language_error_positive,
+  coalesce(weight * judged * of_language.net_error, 0e0) AS language_error_net,
+  CASE WHEN of_country IS NULL THEN 0e0 ELSE weight * judged END AS country_audited,
+  CASE WHEN own_country IS NULL AND of_country IS NOT NULL THEN weight * judged ELSE 0e0 END AS country_borrowed,
+  coalesce(weight * (of_country.negative_slope * p_negative_sum + of_country.negative_offset * judged), 0e0) AS country_rectified_negative,
+  coalesce(weight * (of_country.positive_slope * p_positive_sum + of_country.positive_offset * judged), 0e0) AS country_rectified_positive,
+  coalesce(weight * judged * of_country.negative_error, 0e0) AS country_error_negative,
+  coalesce(weight * judged * of_country.positive_error, 0e0) AS country_error_positive,
+  coalesce(weight * judged * of_country.net_error, 0e0) AS country_error_net
+FROM rectified
 LEFT JOIN verdicts
-  ON verdicts.dt = counts.dt AND verdicts.topic = counts.topic AND verdicts.hour = counts.hour
+  ON verdicts.dt = rectified.dt AND verdicts.topic = rectified.topic AND verdicts.hour = rectified.hour
 LEFT JOIN changes
-  ON changes.day = counts.dt AND changes.dt = counts.dt
-  AND changes.topic = counts.topic AND changes.hour = counts.hour
+  ON changes.day = rectified.dt AND changes.dt = rectified.dt
+  AND changes.topic = rectified.topic AND changes.hour = rectified.hour

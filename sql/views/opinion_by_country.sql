@@ -1,4 +1,5 @@
--- Opinion by topic, day and country of the place, corrected for the sample in force, with 95 % intervals.
+-- Opinion by topic, day and country of the place, corrected for the sample in force, as the model counts:
+-- the intervals know the sampling error only, at 95 %, and not the model's errors (opinion and docs/truth.md do).
 -- Weights, effective n and intervals are those of opinion_by_hour.
 --
 -- Columns:
@@ -10,20 +11,20 @@
 --   left_out bigint: Rows with a sentiment that count in no ratio, as their language was never measured
 --   n double: Effective number of judged rows
 --   negative_share double: Negative among the judged, corrected for the sample, 0 to 1
---   negative_low double: Lower end of its 95 % interval
---   negative_high double: Upper end of its 95 % interval
+--   negative_low double: Lower end of its interval
+--   negative_high double: Upper end of its interval
 --   neutral_share double: Neutral among the judged, corrected for the sample, 0 to 1
---   neutral_low double: Lower end of its 95 % interval
---   neutral_high double: Upper end of its 95 % interval
+--   neutral_low double: Lower end of its interval
+--   neutral_high double: Upper end of its interval
 --   positive_share double: Positive among the judged, corrected for the sample, 0 to 1
---   positive_low double: Lower end of its 95 % interval
---   positive_high double: Upper end of its 95 % interval
+--   positive_low double: Lower end of its interval
+--   positive_high double: Upper end of its interval
 --   net double: Positive less negative share, -1 to 1
---   net_low double: Lower end of its 95 % interval
---   net_high double: Upper end of its 95 % interval
+--   net_low double: Lower end of its interval
+--   net_high double: Upper end of its interval
 --   ratio double: Positive to negative; null without negative rows
---   ratio_low double: Lower end of its 95 % interval
---   ratio_high double: Upper end of its 95 % interval; null, so without bound, without negative rows
+--   ratio_low double: Lower end of its interval
+--   ratio_high double: Upper end of its interval; null, so without bound, without negative rows
 --   gap_hours bigint: Hours of the topic's day that are not whole, as coverage says
 --   change varchar: What was new in the topic's day: models, rules, sample, joined by commas; empty if nothing
 WITH sums AS (

@@ -1,4 +1,5 @@
--- Opinion by topic and hour, corrected for the sample in force, with 95 % intervals.
+-- Opinion by topic and hour, corrected for the sample in force, as the model counts:
+-- the intervals know the sampling error only, at 95 %, and not the model's errors (opinion and docs/truth.md do).
 --
 -- Weights: a row stands for 100 / sample posts. The effective n is (sum w)^2 / sum w^2 (Kish, Survey Sampling,
 -- 1965); shares have Wilson's score interval with it (Wilson, JASA 22, 1927), as Franco et al. recommend for
@@ -17,20 +18,20 @@
 --   left_out bigint: Rows with a sentiment that count in no ratio, as their language was never measured
 --   n double: Effective number of judged rows
 --   negative_share double: Negative among the judged, corrected for the sample, 0 to 1
---   negative_low double: Lower end of its 95 % interval
---   negative_high double: Upper end of its 95 % interval
+--   negative_low double: Lower end of its interval
+--   negative_high double: Upper end of its interval
 --   neutral_share double: Neutral among the judged, corrected for the sample, 0 to 1
---   neutral_low double: Lower end of its 95 % interval
---   neutral_high double: Upper end of its 95 % interval
+--   neutral_low double: Lower end of its interval
+--   neutral_high double: Upper end of its interval
 --   positive_share double: Positive among the judged, corrected for the sample, 0 to 1
---   positive_low double: Lower end of its 95 % interval
---   positive_high double: Upper end of its 95 % interval
+--   positive_low double: Lower end of its interval
+--   positive_high double: Upper end of its interval
 --   net double: Positive less negative share, -1 to 1
---   net_low double: Lower end of its 95 % interval
---   net_high double: Upper end of its 95 % interval
+--   net_low double: Lower end of its interval
+--   net_high double: Upper end of its interval
 --   ratio double: Positive to negative; null without negative rows
---   ratio_low double: Lower end of its 95 % interval
---   ratio_high double: Upper end of its 95 % interval; null, so without bound, without negative rows
+--   ratio_low double: Lower end of its interval
+--   ratio_high double: Upper end of its interval; null, so without bound, without negative rows
 --   gap integer: 1 if coverage says that the topic's hour is not whole, else 0
 --   verdict varchar: What coverage says of the topic's hour; empty where it has not judged it
 --   change varchar: What is new in the topic's hour: rules, sample, models, joined by commas; empty if nothing

@@ -269,7 +269,7 @@ LAYERS: dict[str, set[str]] = {
     "labeling": {"lake", "x"},
     "coverage": {"lake", "x"},
     "insights": {"lake", "x"},
-    "provision": {"audit", "insights", "lake", "x"},
+    "provision": {"insights", "lake", "x"},
     "quality": {"insights", "labeling", "lake", "training", "x"},
     "operators": {
         *("audit", "coverage", "insights", "labeling", "lake", "provision", "quality", "training", "x"),

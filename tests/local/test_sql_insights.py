@@ -6,7 +6,8 @@ import gzip
 import io
 import json
 import math
-from collections import Counter
+import random
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
+from include.audit.rectify import Audited, Rectifier, rectifier
 from include.coverage import ledger
 from include.coverage.judge import Gap, GapState, Measures
 from include.coverage.stretch import Stretch
@@ -26,7 +28,7 @@ from include.insights import aggregate
 from include.insights.definition import load as load_dashboards
 from include.lake import cards, layout, quality, storage
 from include.lake.athena import Athena, AthenaError
-from include.lake.schemas import AGGREGATE_KEYS, LABELED, PREDICTIONS, SENTIMENTS
+from include.lake.schemas import AGGREGATE_KEYS, AUDIT_DRAWN, AUDIT_JUDGED, LABELED, PREDICTIONS, SENTIMENTS
 from include.lake.verdict import Verdict
 from include.lake.views import create_views, queries
 from include.provision.lake import ensure_database, ensure_tables, ensure_workgroup
@@ -53,7 +55,9 @@ Tweet = dict[str, Any]
 
 def tweet(sentiment: str | None = "Positive", **columns: Any) -> Tweet:
     """A labeled row; ``None`` is one that nobody judged."""
-    judged = {"sentiment_engine": "ngram-1", "score": 0.7} if sentiment else {"lang": "und"}
+    judged: Tweet = {"sentiment_engine": "ngram-1", "score": 0.7} if sentiment else {"lang": "und"}
+    if sentiment:
+        judged |= {f"p_{name.lower()}": 0.7 if name == sentiment else 0.0 for name in SENTIMENTS}
     return {
         "lang": "en",
         "sentiment": sentiment,
@@ -225,6 +229,8 @@ def test_rows_are_counted_by_hour_topic_language_country_and_method(lake: Lake) 
         "compared": 0,
         "agreed": 0,
         "model": "",
+        "p_negative_sum": 0,
+        "p_positive_sum": pytest.approx(1.4),
     }
     assert rows["en", "DE"]["negative"] == 1
     assert (rows["de", "--"]["sample"], rows["de", "--"]["measured"]) == (50, 1)
@@ -621,6 +627,170 @@ def test_the_teacher_and_the_student_are_compared_by_language(lake: Lake) -> Non
     assert (turkish["measured"], turkish["agreement"], turkish["agreement_low"]) == (0, 0, 0)
 
 
+# --- The audit
+
+
+def audit(lake: Lake, topic: str, tweets: Sequence[Tweet]) -> None:
+    """Drawn tweets and what people say of them: a judgment of each person under ``people``."""
+    first = lowest_id(TEN.start) + TOPICS.index(topic) * 1_000_000
+    rows, said = [], defaultdict(list)
+    for number, found in enumerate(tweets):
+        columns = {name: value for name, value in found.items() if name != "people"}
+        rows.append(
+            {
+                "tweet_id": first + number,
+                "dt": f"{DAY[:8]}01",
+                "topic": topic,
+                "lang": "en",
+                "country_code": "--",
+                "measured": 1,
+                "stratum": columns.get("lang", "en"),
+                "chance": 0.1,
+                "people": 1,
+                "sample": 100,
+                "engine": "ngram-1",
+                **columns,
+            }
+        )
+        for person, judgment in enumerate(found["people"]):
+            said[f"p{person}"].append(
+                {"tweet_id": first + number, "judgment": judgment, "person": f"p{person}"}
+            )
+    lake.put(layout.audit_drawn_key(f"{DAY[:8]}16"), pa.Table.from_pylist(rows, schema=AUDIT_DRAWN))
+    for who, judged in said.items():
+        key = layout.audit_judged_key(f"{DAY[:8]}16", who)
+        lake.put(key, pa.Table.from_pylist(judged, schema=AUDIT_JUDGED))
+
+
+def drawn(choose: random.Random, **columns: Any) -> Tweet:
+    """A drawn tweet that people judge after its probabilities, more or less; some nobody, some two."""
+    odds = [choose.expovariate(1) for _ in SENTIMENTS]
+    negative, neutral, positive = (odd / sum(odds) for odd in odds)
+    kinds = (*SENTIMENTS, "Cannot tell")
+    people = choose.choices(kinds, (negative, neutral, positive, 0.1), k=choose.choice((0, 1, 1, 1, 2)))
+    found = {"p_negative": negative, "p_neutral": neutral, "p_positive": positive, "people": people}
+    return {**found, "sample": choose.choice((50, 100)), "chance": choose.choice((0.1, 0.2)), **columns}
+
+
+def taught(tweets: Sequence[Tweet], sentiment: str) -> Rectifier:
+    """What the audit teaches of a class, by the formulas in Python."""
+    rows = []
+    for found in tweets:
+        said = [judgment for judgment in found["people"] if judgment in SENTIMENTS]
+        y = sum(judgment == sentiment for judgment in said) / len(said) if said else None
+        weight = 100 / found["sample"] / found["chance"]
+        rows.append(
+            Audited(found.get("lang", "en"), weight, found["chance"], found[f"p_{sentiment.lower()}"], y)
+        )
+    result = rectifier(rows)
+    assert result
+    return result
+
+
+def test_the_view_teaches_what_prediction_powered_inference_does(lake: Lake) -> None:
+    choose = random.Random(7)
+    tweets = [
+        *(drawn(choose) for _ in range(90)),
+        *(drawn(choose, lang="de", country_code="DE") for _ in range(50)),
+        drawn(choose, lang="fr", people=["Positive"]),
+        *(drawn(choose, lang="xx", measured=0) for _ in range(40)),
+    ]
+    audit(lake, "ukraine", tweets)
+    rows = {
+        (row["scope"], row["member"]): row for row in lake.view("audit_rectifiers", f"dt = '{DAY[:8]}01'")
+    }
+    assert set(rows) == {
+        ("topic", ""),
+        *(("language", name) for name in ("en", "de", "fr", "xx")),
+        *(("country", name) for name in ("--", "DE")),
+    }
+    for scope, of_scope in {
+        ("topic", ""): [found for found in tweets if found.get("measured", 1)],
+        ("language", "de"): [found for found in tweets if found.get("lang") == "de"],
+        ("language", "xx"): [found for found in tweets if found.get("lang") == "xx"],
+        ("country", "DE"): [found for found in tweets if found.get("country_code") == "DE"],
+    }.items():
+        row = rows[scope]
+        assert row["drawn"] == len(of_scope)
+        for sentiment in ("Negative", "Positive"):
+            expected = taught(of_scope, sentiment)
+            name = sentiment.lower()
+            assert row["audited"] == expected.audited
+            assert row[f"{name}_slope"] == pytest.approx(expected.slope, rel=1e-9)
+            assert row[f"{name}_offset"] == pytest.approx(expected.offset, rel=1e-9)
+            assert row[f"{name}_error"] == pytest.approx(expected.safe_error, rel=1e-9)
+            assert row[f"people_{name}"] == pytest.approx(expected.share, rel=1e-9)
+
+
+def test_an_audit_rectifies_the_month_of_its_topic_and_model_alone(lake: Lake) -> None:
+    """120 tweets that the model calls Positive by 0.7, of which people find every second Negative."""
+    counted = [tweet("Positive") for _ in range(600)]
+    lake.label("ukraine", TEN, [*counted, tweet("Positive", sentiment_engine="xlm-2")])
+    lake.label("russia", TEN, [tweet("Positive")])
+    lake.refresh_all()
+    judged = [("Negative",), ("Positive",)] * 60
+    audit(
+        lake,
+        "ukraine",
+        [{"p_negative": 0.0, "p_neutral": 0.0, "p_positive": 0.7, "people": list(each)} for each in judged],
+    )
+    rows = {(row["topic"], row["engine"]): row for row in lake.view("opinion")}
+    assert rows["russia", "ngram-1"]["audited"] == rows["ukraine", "xlm-2"]["audited"] == 0
+    ours = rows["ukraine", "ngram-1"]
+    assert ours["audited"] == ours["language_audited"] == ours["weighted_judged"] == 600
+    assert ours["rectified_negative"] == pytest.approx(300)
+    assert ours["rectified_positive"] == pytest.approx(300)
+    assert ours["error_positive"] / 600 == pytest.approx((0.9 * 0.25 / 119) ** 0.5, rel=1e-6)
+    assert ours["error_net"] / 600 == pytest.approx((0.9 / 119) ** 0.5, rel=1e-6)
+    assert (ours["language_borrowed"], ours["country_borrowed"]) == (0, 0)
+
+
+def test_a_language_with_few_audited_tweets_borrows_the_topics_audit(lake: Lake) -> None:
+    lake.label(
+        "ukraine", TEN, [tweet("Positive"), tweet("Positive", lang="de"), tweet("Positive", lang="xx")]
+    )
+    lake.refresh_all()
+    choose = random.Random(1)
+    tweets = [drawn(choose, people=["Negative"]) for _ in range(60)]
+    audit(lake, "ukraine", [*tweets, *(drawn(choose, lang="de", people=["Positive"]) for _ in range(29))])
+    rows = {row["lang"]: row for row in lake.view("opinion")}
+    assert (rows["en"]["language_borrowed"], rows["de"]["language_borrowed"]) == (0, 1)
+    assert rows["de"]["language_rectified_negative"] == rows["de"]["rectified_negative"]
+    assert rows["en"]["language_rectified_negative"] != rows["en"]["rectified_negative"]
+    # Its model was never measured on it, and nobody has judged it.
+    assert (rows["xx"]["audited"], rows["xx"]["language_audited"]) == (0, 0)
+
+
+def test_the_models_quality_is_what_people_say_of_its_labels(lake: Lake) -> None:
+    """Figures of krippendorff 0.9.0 (ordinal), and of scikit-learn's accuracy and macro-F1 by weights."""
+    choose = random.Random(5)
+    tweets = []
+    for number in range(40):
+        model = choose.randrange(3)
+        true = model if choose.random() < 0.6 else choose.randrange(3)
+        people = [SENTIMENTS[true]]
+        if number % 2:
+            people.append(SENTIMENTS[true if choose.random() < 0.7 else choose.randrange(3)])
+        tweets.append({"sentiment": SENTIMENTS[model], "people": people})
+    audit(lake, "ukraine", tweets)
+    (row,) = lake.view("audit_quality", f"dt = '{DAY[:8]}01'")
+    assert (row["engine"], row["lang"], row["audited"], row["judged_twice"]) == ("ngram-1", "en", 40, 20)
+    assert row["alpha"] == pytest.approx(0.85)
+    assert row["accuracy"] == pytest.approx(0.7)
+    assert row["macro_f1"] == pytest.approx(0.7016454380494336)
+    cells = [f"{one.lower()}_as_{other.lower()}" for one in SENTIMENTS for other in SENTIMENTS]
+    assert sum(row[cell] for cell in cells) == pytest.approx(1)
+
+
+def test_fewer_than_thirty_audited_tweets_rectify_nothing(lake: Lake) -> None:
+    lake.label("ukraine", TEN, [tweet("Positive")])
+    lake.refresh_all()
+    choose = random.Random(1)
+    audit(lake, "ukraine", [drawn(choose, people=["Negative"]) for _ in range(29)])
+    (row,) = lake.view("opinion")
+    assert (row["audited"], row["rectified_negative"], row["error_net"]) == (0, 0, 0)
+
+
 def test_coverage_is_told_by_hour_with_what_is_predicted_and_what_is_missing(lake: Lake) -> None:
     lake.label("ukraine", TEN, [tweet()] * 4)
     lake.predict(3, "ukraine", TEN, ["Positive"] * 3)
@@ -677,7 +847,7 @@ def test_who_asks_for_a_day_reads_that_and_the_one_before_only(lake: Lake) -> No
         read = arrived(Window.parse(f"{day}T10"))
         for key in (layout.aggregate_key(day), layout.coverage_key(day), *read):
             lake.s3.put_object(Bucket=lake.settings.bucket, Key=key, Body=b"whoever reads this fails")
-    for view in queries():
+    for view in set(queries()) - {"audit_rectifiers", "audit_quality"}:
         assert len(lake.view(view)) == 1
     with pytest.raises(AthenaError):
         lake.view("opinion", "dt BETWEEN '2026-11-18' AND '2026-11-21'")

@@ -15,6 +15,7 @@ import sqlglot
 from x_opinion.lake import Lake, LakeError, NotThereError
 
 from include.quality.runner import QualityResult, document
+from tests.unit.support_dashboards import audit_columns
 
 TOPICS = ("ukraine", "russia")
 LANGUAGES = {"en": 1, "de": 1, "uk": 0}
@@ -81,6 +82,8 @@ def opinion_rows() -> list[dict[str, Any]]:
                             "weighted_positive": positive * weight,
                             "weighted_judged": judged * weight,
                             "weight_squares": judged * weight * weight,
+                            # Of Ukraine people have judged a sample.
+                            **audit_columns(judged * weight * (topic == "ukraine"), 0.3, 0.4, 0.02),
                         }
                     )
     return rows

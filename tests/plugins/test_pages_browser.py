@@ -188,7 +188,8 @@ def test_tiles_show_the_figures_with_interval_and_n(visit: Any, server: Server) 
         shown = frame.locator(f".tile[data-id='{tile['id']}']")
         assert float(shown.locator(".value").get_attribute("data-value")) == tile["value"]
         if tile["low"] is not None:
-            expect(shown.locator(".interval")).to_contain_text("95 %")
+            certainty = {None: "95 %", 0: "sampling error only", 1: "95 %", 2: "topic's audit"}[tile["audit"]]
+            expect(shown.locator(".interval")).to_contain_text(certainty)
             expect(shown.locator(".n")).to_have_text(f"n = {tile['n']:,}")
 
 

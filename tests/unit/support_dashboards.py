@@ -33,6 +33,27 @@ def topics(*names: str) -> Topics:
     return Topics(Collection(datetime(2026, 11, 1, tzinfo=UTC), 1000, 100), found)
 
 
+def audit_columns(
+    judged: float = 0.0, negative: float = 0.0, positive: float = 0.0, error: float = 0.0
+) -> dict[str, float]:
+    """A row's columns by which audits rectify it: shares and one error, of ``judged`` weighted rows.
+
+    The topic's, the language's and the country's audit are the same; without figures nobody has judged.
+    """
+    found = {
+        "audited": judged,
+        "rectified_negative": negative * judged,
+        "rectified_positive": positive * judged,
+        "error_negative": error * judged,
+        "error_positive": error * judged,
+        "error_net": error * judged,
+    }
+    borrowed = {"language_borrowed": 0.0, "country_borrowed": 0.0}
+    return borrowed | {
+        f"{scope}{name}": value for scope in ("", "language_", "country_") for name, value in found.items()
+    }
+
+
 def generated_expression(choose: random.Random, depth: int = 2, terms: Sequence[str] = ()) -> str:
     """An expression over the columns ``a`` and ``b`` and, on topics and languages, conditions."""
     if depth == 0 or choose.random() < 0.2:

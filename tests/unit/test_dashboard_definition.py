@@ -77,6 +77,12 @@ def refusal(tmp_path: Path, old: str, new: str) -> str:
         ),
         ("{measure: pair}", "{measure: pair, each: topic}", 26, "one of each pair of topics already"),
         ("{measure: pair}", "{measure: part, each: topic}", 26, "'part-football' is defined twice"),
+        (
+            "format: percent",
+            "format: percent\n        of_language: whole",
+            15,
+            "there is no single measure 'whole'",
+        ),
         ("[period, topic]", "[period, language]", 23, "no data set has the column 'lang'"),
         ("by: [hour, topic]", "by: [topic]", 28, "a visual of kind line starts with a time"),
         ("by: [hour, topic]", "by: [hour, where]", 28, "unknown column 'where'"),
@@ -140,4 +146,10 @@ def test_the_dashboards_that_are_shipped_hold_for_any_topics() -> None:
             assert not [name for name in ("ukraine", "russia") if name in repr(fields)]
             for tile in dashboard.tiles:
                 wanted = {"value"} if tile.measure.format == "number" else {"value", "low", "high", "n"}
+                # What rests on the model's labels says what its interval knows of their errors.
+                wanted |= (
+                    {"audit"}
+                    if "sentiment" in tile.measure.name or "positive" in tile.measure.name
+                    else set()
+                )
                 assert tile.measure.formulas.keys() == wanted, tile.measure.name

@@ -53,6 +53,7 @@ def row(**given: Any) -> dict[str, Any]:
         "weighted_judged": weight * judged,
         "weight_squares": weight * weight * judged,
         "weighted_agreed": 0,
+        **support_dashboards.audit_columns(),
         **given,
     }
     squares = weight * weight * found["compared"]
@@ -175,6 +176,7 @@ def test_a_line_has_one_point_an_hour_and_topic_with_gaps_and_changes_marked(
         "low",
         "high",
         "n",
+        "audit",
     ]
     assert [(*point[:3], point[5]) for point in line["rows"]] == [
         ("2026-11-22T10:00:00Z", "football", 2, 6),
@@ -296,4 +298,67 @@ def test_every_interval_holds_its_value_and_keeps_its_bounds(
         assert ratio["value"] is None
     else:
         assert -1e-9 <= ratio["low"] <= ratio["value"] + 1e-9
+        assert ratio["high"] is None or ratio["high"] >= ratio["value"] - 1e-9
+
+
+def audited(**given: Any) -> dict[str, Any]:
+    """A row whose shares an audit has rectified: half are negative, a fifth is positive."""
+    found = row(**given)
+    return found | support_dashboards.audit_columns(found["weighted_judged"], 0.5, 0.2, 0.06) | given
+
+
+def test_an_audit_rectifies_value_and_interval(definition: Definition, over_time: Dashboard) -> None:
+    found = page.evaluate(over_time, table(definition, audited(negative=100, neutral=200, positive=700)))
+    net = tile(found, "net_sentiment-football")
+    assert net["value"] == pytest.approx(0.2 - 0.5)
+    margin = 1.959964 * ((0.7 - 0.3**2) / 1000 + 0.06**2) ** 0.5
+    assert (net["low"], net["high"]) == pytest.approx((-0.3 - margin, -0.3 + margin))
+    assert (net["audit"], net["n"]) == (1, 1000)
+    ratio = tile(found, "positive_to_negative-football")
+    assert ratio["value"] == pytest.approx(0.2 / 0.5)
+    assert ratio["low"] < ratio["value"] < ratio["high"]
+    line = visual(found, "share_positive")
+    assert (line["rows"][0][2], line["rows"][0][-1]) == (pytest.approx(0.2), 1)
+
+
+def test_without_an_audit_of_every_tweet_the_interval_knows_the_sampling_error_only(
+    definition: Definition, over_time: Dashboard
+) -> None:
+    counts = {"negative": 10, "neutral": 20, "positive": 70}
+    for rows in ([row(**counts)], [audited(**counts), row(**counts)]):
+        net = tile(page.evaluate(over_time, table(definition, *rows)), "net_sentiment-football")
+        assert net["value"] == pytest.approx(0.6)
+        assert net["audit"] == 0
+
+
+def test_once_languages_are_chosen_their_own_audit_counts_and_a_borrowed_one_is_marked(
+    definition: Definition, over_time: Dashboard
+) -> None:
+    own = audited(positive=100, language_rectified_positive=90.0, language_rectified_negative=10.0)
+    rows = table(definition, own, audited(positive=100, lang="de", language_borrowed=100.0))
+    net = tile(page.evaluate(over_time, rows, {"languages": ["en"]}), "net_sentiment-football")
+    assert (net["value"], net["audit"]) == (pytest.approx(0.8), 1)
+    net = tile(page.evaluate(over_time, rows, {"languages": ["de"]}), "net_sentiment-football")
+    assert (net["value"], net["audit"]) == (pytest.approx(-0.3), 2)
+
+
+@pytest.mark.parametrize("shares", [(0.0, 1.1), (-0.1, 0.0), (0.6, 0.7), (0.0, 0.0), (0.5, 0.5), (1.0, 0.0)])
+def test_what_an_audit_makes_of_a_share_keeps_its_bounds(
+    definition: Definition, over_time: Dashboard, shares: tuple[float, float]
+) -> None:
+    negative, positive = (100 * share for share in shares)
+    rows = table(
+        definition,
+        audited(
+            negative=20, neutral=20, positive=60, rectified_negative=negative, rectified_positive=positive
+        ),
+    )
+    found = page.evaluate(over_time, rows)
+    net = tile(found, "net_sentiment-football")
+    assert -1 <= net["low"] <= net["value"] <= net["high"] <= 1
+    share = visual(found, "share_positive")["rows"][0][2:5]
+    assert 0 <= share[1] <= share[0] <= share[2] <= 1
+    ratio = tile(found, "positive_to_negative-football")
+    if ratio["value"] is not None:
+        assert ratio["low"] is None or -1e-9 <= ratio["low"] <= ratio["value"] + 1e-9
         assert ratio["high"] is None or ratio["high"] >= ratio["value"] - 1e-9

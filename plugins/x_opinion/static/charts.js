@@ -1,7 +1,7 @@
 // Draws visuals with Apache ECharts: lines with their intervals, bars with whiskers, the world.
 import * as echarts from "./vendor/echarts.esm.min.js";
 import { element } from "./dom.js";
-import { country, dayTime, figure, language, moment, whole } from "./format.js";
+import { certainty, country, dayTime, figure, language, moment, whole } from "./format.js";
 
 const WORLD = "world";
 const COLORS = {
@@ -32,7 +32,7 @@ export async function loadWorld(url) {
 export function roles(visual) {
   const at = (role) => visual.columns.findIndex((column) => column.role === role);
   const format = visual.columns[at("value")]?.format ?? "number";
-  return { dimension: 0, series: at("series"), value: at("value"), low: at("low"), high: at("high"), n: at("n"), format };
+  return { dimension: 0, series: at("series"), value: at("value"), low: at("low"), high: at("high"), n: at("n"), audit: at("audit"), format };
 }
 
 function series(visual, titles) {
@@ -69,7 +69,7 @@ const tooltip = () => ({
 /** Value, interval and n of a row, as lines of a tooltip. */
 function figures(row, place, title, color) {
   const interval = place.low >= 0 && row[place.low] !== null
-    ? `${figure(row[place.low], place.format)} to ${row[place.high] === null ? "∞" : figure(row[place.high], place.format)}` : null;
+    ? `${figure(row[place.low], place.format)} to ${row[place.high] === null ? "∞" : figure(row[place.high], place.format)} (${certainty(row[place.audit])})` : null;
   return element("div", { class: "tip-row" },
     element("span", { class: "dot", style: `background:${color}` }),
     element("span", {}, title),

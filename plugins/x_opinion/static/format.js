@@ -65,3 +65,9 @@ export const money = (value) => MONEY.format(value);
 
 /** A figure in its measure's format; a dash where there is none. */
 export const figure = (value, format) => (value === null || value === undefined ? "–" : FORMATS[format].format(value));
+
+/** What an interval knows, by a figure's `audit`: null where no model is in it. */
+export const certainty = (audit) => (audit === 0 ? "sampling error only" : audit === 2 ? "95 %, by the whole topic's audit" : "95 %");
+
+/** How tables mark what an interval knows. */
+export const MARKS = { 0: " *", 2: " †" };

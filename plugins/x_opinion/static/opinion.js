@@ -2,7 +2,7 @@
 import { airflowLink, clearNotice, notice, request } from "./airflow.js";
 import { dispose, draw, height, loadWorld, named, resize } from "./charts.js";
 import { byId, element } from "./dom.js";
-import { dayTime, figure, isoDay, language, moment, short, whole } from "./format.js";
+import { certainty, dayTime, figure, isoDay, language, MARKS, moment, short, whole } from "./format.js";
 
 const NAME = document.querySelector("main").dataset.page;
 const DAY = 86400e3;
@@ -158,7 +158,7 @@ function drawContent() {
 }
 
 function drawTile(tile, described) {
-  const interval = tile.low === null ? null : `95 %: ${figure(tile.low, tile.format)} to ${tile.high === null ? "∞" : figure(tile.high, tile.format)}`;
+  const interval = tile.low === null ? null : `${certainty(tile.audit)}: ${figure(tile.low, tile.format)} to ${tile.high === null ? "∞" : figure(tile.high, tile.format)}`;
   return element("section", { class: "tile", "data-id": tile.id, title: described?.description },
     element("h2", {}, tile.title),
     element("p", { class: "value", "data-value": tile.value }, figure(tile.value, tile.format)),
@@ -214,15 +214,15 @@ function table(visual) {
       dimensions.map((column) => element("th", { scope: "col" }, heads[column.name] ?? column.name)),
       measures.map((measure) => [
         element("th", { scope: "col", class: "number" }, measure.title ?? visual.title),
-        measure.low !== undefined && element("th", { scope: "col", class: "number" }, "95 %"),
+        measure.low !== undefined && element("th", { scope: "col", class: "number" }, measure.audit === undefined ? "95 %" : "Interval"),
         measure.n !== undefined && element("th", { scope: "col", class: "number" }, "n"),
       ]).flat())),
     element("tbody", {}, visual.rows.map((row) => element("tr", {},
       dimensions.map((column, place) => element(place ? "td" : "th", place ? {} : { scope: "row" }, named(column.name, row[column.index], titles()))),
       measures.map((measure) => [
         element("td", { class: "number" }, figure(row[measure.index], measure.format)),
-        measure.low !== undefined && element("td", { class: "number muted" }, row[measure.low] === null ? "–"
-          : `${figure(row[measure.low], measure.format)} – ${row[measure.high] === null ? "∞" : figure(row[measure.high], measure.format)}`),
+        measure.low !== undefined && element("td", { class: "number muted", title: row[measure.low] === null ? "" : certainty(row[measure.audit]) }, row[measure.low] === null ? "–"
+          : `${figure(row[measure.low], measure.format)} – ${row[measure.high] === null ? "∞" : figure(row[measure.high], measure.format)}${MARKS[row[measure.audit]] ?? ""}`),
         measure.n !== undefined && element("td", { class: "number muted" }, row[measure.n] === null ? "–" : whole(row[measure.n])),
       ]).flat()))));
 }
@@ -231,7 +231,8 @@ function table(visual) {
 function key() {
   return element("p", { class: "muted hint" },
     element("span", { class: "key-gap", "aria-hidden": "true" }), " hours with a gap · ",
-    element("span", { class: "key-change", "aria-hidden": "true" }), " rules, sample or models changed · bands and whiskers are 95 % intervals, corrected for the sample in force");
+    element("span", { class: "key-change", "aria-hidden": "true" }), " rules, sample or models changed · bands and whiskers are intervals, corrected for the sample in force: of 95 % where people have judged a random sample of the tweets; ",
+    `${MARKS[0].trim()} knows the sampling error only, not the model's; ${MARKS[2].trim()} rests on the judgments of the topic's other tweets, as too few of these were judged`);
 }
 
 const charts = () => document.querySelectorAll(".chart");
