@@ -34,7 +34,7 @@ from include.insights import aggregate
 from include.insights.definition import Measure, load
 from include.insights.expressions import Aggregate, to_sql, walk
 from include.labeling.archive import pack
-from include.lake import layout
+from include.lake import cards, layout
 from include.lake.athena import Athena
 from include.lake.schemas import LABELED, SENTIMENTS
 from include.lake.views import create_views
@@ -401,13 +401,16 @@ def measure(
         collection_start=topics.collection.start,
         retention_days=36_500,
     )
-    rows = read(folder, settings.measured_languages)
+    artifact = Path(settings.sentiment_artifact)
+    card = json.loads((artifact / "card.json").read_text(encoding="utf-8"))
+    rows = read(folder, sorted(card["measured"]))
     tell(f"{len(rows):,} labeled tweets in {', '.join(sorted({row['lang'] for row in rows}))}")
-    labeled = label(rows, Path(settings.sentiment_artifact))
+    labeled = label(rows, artifact)
     choose = np.random.default_rng(20)
     made = Lake(clients, settings, topics)
     done = 0
     for case in chosen:
+        cards.keep(made.s3, settings.bucket, "sentiment", case.name, card)
         for topic in case.topics:
             made.fill(choose, labeled, case, topic)
             done += 1

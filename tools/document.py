@@ -36,7 +36,7 @@ from include.coverage import ledger
 from include.coverage.measure import measure
 from include.insights import aggregate
 from include.labeling import model_io, models, prepare, publish
-from include.lake import layout, sql, storage, views
+from include.lake import cards, layout, sql, storage, views
 from include.lake.athena import Athena
 from include.lake.schemas import PREDICTIONS
 from include.lake.verdict import Verdict
@@ -317,7 +317,12 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
         put(f"{layout.heartbeats_prefix(window)}{settings.delivery_stream}-1.gz", beats)
     prepared = prepare.prepare(s3, settings, topics.names, HOUR, b"the key of the documentation")
     answered = _answer(s3, settings, model_io.compose_sentiment_input(s3, settings, prepared, None))
-    engine = models.resolve(settings, s3).sentiment.engine
+    sentiment = models.resolve(settings, s3).sentiment
+    engine = sentiment.engine
+    if sentiment.folder is None:
+        raise DocumentError("the samples are of the embedded model: OPINION_SENTIMENT_ARTIFACT names another")
+    card = json.loads((sentiment.folder / "card.json").read_text(encoding="utf-8"))
+    cards.keep(s3, settings.bucket, sentiment.stage, engine, card)
     published = publish.publish(s3, settings, prepared, answered, engine, None, models.NO_ENGINE)
     _predict(s3, settings, published.keys)
     posts = sum(published.rows.values())

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from include.audit.draw import Drawn, DrawPlan, Urn
 from include.audit.wave import Wave
-from include.lake import layout, quality, storage
+from include.lake import cards, layout, quality, storage
 from include.lake.schemas import AUDIT_DRAWN, AUDIT_JUDGED, JUDGMENTS
 from include.settings import Settings
 from include.window import Window
@@ -37,6 +37,7 @@ _READ = (
     "country_code",
     "sample",
     "sentiment_engine",
+    "translation_engine",
     "sentiment",
     "p_negative",
     "p_neutral",
@@ -112,6 +113,7 @@ def draw(
     `ObjectChangedError` if an hour is replaced meanwhile: draw again.
     """
     blocked: set[str] = set()
+    measured = cards.measured(s3, settings.bucket)
 
     def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
         former = json.loads(found.metadata.get("draw", "{}")) if found else {}
@@ -131,7 +133,7 @@ def draw(
             row
             for topic in topics
             for row in _of_topic(
-                s3, settings, [hour for hour in chosen if _topic(hour) == topic], wanted, key
+                s3, settings.bucket, [hour for hour in chosen if _topic(hour) == topic], wanted, key, measured
             )
         ]
         design = {
@@ -311,25 +313,30 @@ def _blocked(s3: S3Client, bucket: str, hours: Sequence[storage.Object]) -> Iter
 
 
 def _of_topic(
-    s3: S3Client, settings: Settings, hours: Sequence[storage.Object], wanted: DrawPlan, key: bytes
+    s3: S3Client,
+    bucket: str,
+    hours: Sequence[storage.Object],
+    wanted: DrawPlan,
+    key: bytes,
+    measured: cards.Measured,
 ) -> list[dict[str, Any]]:
     """The drawn rows of one topic: its hours are read twice, as only the second time it is known which."""
     urn = Urn(key, wanted)
     for hour in hours:
-        table = _judged(s3, settings.bucket, hour, ("tweet_id", "lang", "sentiment"))
+        table = _judged(s3, bucket, hour, ("tweet_id", "lang", "sentiment"))
         for language in sorted(set(table["lang"].to_pylist())):
             urn.add(language, table.filter(pc.equal(table["lang"], language))["tweet_id"].to_pylist())
     drawn = {each.tweet_id: each for each in urn.draw()}
     ids = pa.array(list(drawn), pa.int64())
     rows = []
     for hour in hours:
-        table = _judged(s3, settings.bucket, hour, _READ)
+        table = _judged(s3, bucket, hour, _READ)
         chosen = table.filter(pc.is_in(table["tweet_id"], value_set=ids)).to_pylist()
-        rows += [_row(row, settings, _topic(hour), drawn[row["tweet_id"]]) for row in chosen]
+        rows += [_row(row, measured, _topic(hour), drawn[row["tweet_id"]]) for row in chosen]
     return rows
 
 
-def _row(row: Mapping[str, Any], settings: Settings, topic: str, drawn: Drawn) -> dict[str, Any]:
+def _row(row: Mapping[str, Any], measured: cards.Measured, topic: str, drawn: Drawn) -> dict[str, Any]:
     # A row without a usable sample stands for itself only, as in sql/insights/opinion.sql.
     sample = row["sample"] if row["sample"] and 1 <= row["sample"] <= 100 else 100
     return {
@@ -338,13 +345,21 @@ def _row(row: Mapping[str, Any], settings: Settings, topic: str, drawn: Drawn) -
         "dt": Wave.of_tweet(row["tweet_id"]).month,
         "topic": topic,
         "country_code": row["country_code"] or "--",
-        "measured": int(row["lang"] in settings.measured_languages),
+        "measured": int(_is_measured(row, measured)),
         "stratum": drawn.stratum,
         "chance": drawn.chance,
         "people": drawn.people,
         "sample": sample,
         "engine": row["sentiment_engine"] or "none",
     }
+
+
+def _is_measured(row: Mapping[str, Any], measured: cards.Measured) -> bool:
+    """Whether the models that labeled were measured on the language, as in sql/insights/opinion.sql."""
+    engine, translator = row["sentiment_engine"], row["translation_engine"] or "none"
+    if translator == "none":
+        return f"{engine} {row['lang']}" in measured.sentiment
+    return f"{translator} {row['lang']}" in measured.translation and f"{engine} en" in measured.sentiment
 
 
 def _judged(s3: S3Client, bucket: str, hour: storage.Object, columns: Sequence[str]) -> pa.Table:

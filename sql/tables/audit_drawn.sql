@@ -6,7 +6,7 @@ CREATE EXTERNAL TABLE IF NOT EXISTS `audit_drawn` (
   `topic` string COMMENT 'The topic',
   `lang` string COMMENT 'The language that X names; und where it names none',
   `country_code` string COMMENT 'Country of the place, ISO 3166-1 alpha-2; -- where the tweet has none',
-  `measured` int COMMENT '1 if the sentiment model was measured on this language, else 0',
+  `measured` int COMMENT '1 if the models that labeled were measured on this language, else 0',
   `stratum` string COMMENT 'The language within which the tweet was drawn, or other for all small languages together',
   `chance` double COMMENT 'Chance of being drawn, 0 to 1',
   `people` int COMMENT 'How many people judge the tweet',

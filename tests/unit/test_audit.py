@@ -23,7 +23,7 @@ from include.audit.draw import OTHER, Drawn, DrawPlan, Urn
 from include.audit.records import JudgmentError
 from include.audit.rectify import Audited, Rectifier, rectifier
 from include.audit.wave import PeriodError, Wave, requested
-from include.lake import layout, quality
+from include.lake import cards, layout, quality
 from include.lake.schemas import LABELED
 from include.settings import Settings
 from include.window import Window
@@ -208,6 +208,15 @@ def test_a_wave_is_drawn_with_all_that_rectifying_needs(s3: S3Client) -> None:
     assert (theirs["lang"], theirs["country_code"], theirs["sample"]) == ("und", "DE", 100)
     assert "text" not in ours
     assert "author_id" not in ours
+
+
+def test_a_drawn_tweet_says_whether_its_models_were_measured_on_its_language(s3: S3Client) -> None:
+    cards.keep(s3, "lake", "sentiment", "ngram-1", {"measured": {"en": {}}})
+    cards.keep(s3, "lake", "translation", "opus-1", {"measured": {"pl": {}}})
+    label(s3)
+    label(s3, "russia", lang="pl", translation_engine="opus-1")
+    draw(s3)
+    assert {(row["lang"], row["measured"]) for row in rows(s3)} == {("en", 1), ("de", 0), ("pl", 1)}
 
 
 def test_drawn_twice_nothing_changes(s3: S3Client) -> None:
