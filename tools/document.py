@@ -319,9 +319,9 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
     answered = _answer(s3, settings, model_io.compose_sentiment_input(s3, settings, prepared, None))
     sentiment = models.resolve(settings, s3).sentiment
     engine = sentiment.engine
-    if sentiment.folder is None:
+    if sentiment.source is None:
         raise DocumentError("the samples are of the embedded model: OPINION_SENTIMENT_ARTIFACT names another")
-    card = json.loads((sentiment.folder / "card.json").read_text(encoding="utf-8"))
+    card = json.loads((sentiment.source / "card.json").read_text(encoding="utf-8"))
     cards.keep(s3, settings.bucket, sentiment.stage, engine, card)
     published = publish.publish(s3, settings, prepared, answered, engine, None, models.NO_ENGINE)
     _predict(s3, settings, published.keys)
