@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -89,15 +90,19 @@ def figures(name: str, read: Tables, filters: Filters, now: datetime) -> dict[st
 
 
 def _languages(table: pa.Table) -> list[dict[str, Any]]:
-    """The languages of the period, those with the most tweets first."""
-    measured = FILTER_COLUMNS["unmeasured"]
-    totals = table.group_by(["lang", measured]).aggregate([("tweets", "sum")]).to_pylist()
-    found = [
-        {"value": row["lang"], "measured": row[measured] == MEASURED, "tweets": row["tweets_sum"]}
-        for row in totals
-        if row["lang"] and row["tweets_sum"]
+    """The languages of the period, those with the most tweets first; measured by any model that labeled."""
+    column = FILTER_COLUMNS["unmeasured"]
+    tweets: Counter[str] = Counter()
+    measured = set()
+    for row in table.group_by(["lang", column]).aggregate([("tweets", "sum")]).to_pylist():
+        if row["lang"] and row["tweets_sum"]:
+            tweets[row["lang"]] += row["tweets_sum"]
+            if row[column] == MEASURED:
+                measured.add(row["lang"])
+    return [
+        {"value": lang, "measured": lang in measured, "tweets": count}
+        for lang, count in sorted(tweets.items(), key=lambda item: (-item[1], item[0]))
     ]
-    return sorted(found, key=lambda row: (-row["tweets"], row["value"]))
 
 
 def _engines(table: pa.Table) -> list[str]:

@@ -578,6 +578,7 @@ def changes(lake: Lake) -> dict[int, str]:
 
 
 def test_the_hours_are_marked_in_which_something_new_was_in_force(lake: Lake) -> None:
+    lake.measure("sentiment", "ngram-2", "en", "de")
     lake.label("ukraine", LATE, [tweet()])
     lake.label("ukraine", NINE, [tweet(rule_hash="r2", sample=50)])  # after midnight and a gap
     lake.label("ukraine", TEN, [tweet(rule_hash="r2", sample=50)])

@@ -130,6 +130,13 @@ class RecordedLake(Lake):
             places = ", ".join(f":{name}" for name in rows[0])
             self._views.executemany(f"INSERT INTO {view} VALUES ({places})", rows)
 
+    def relabel(self, language: str, topic: str, engine: str) -> None:
+        """Has an engine that was never measured label a topic's posts in a language."""
+        self._views.execute(
+            "UPDATE opinion SET engine = ?, measured = 0 WHERE lang = ? AND topic = ?",
+            (engine, language, topic),
+        )
+
     def quality(self, suite: str, label: str) -> bytes:
         if (suite, label) != ("raw", "2026-11-20T05"):
             raise NotThereError(f"There is no result of the suite {suite} for {label}.")

@@ -230,6 +230,16 @@ def test_filters_narrow_what_is_shown(client: TestClient, lake: RecordedLake) ->
     assert lake.asked == 1, "filters are answered from the rows that were read"
 
 
+def test_a_language_that_one_of_two_models_was_measured_on_is_offered_once(
+    client: TestClient, lake: RecordedLake
+) -> None:
+    lake.relabel("de", "russia", "e5")
+    found = shown(client, unmeasured=True)
+    assert [row["value"] for row in found["languages"]].count("de") == 1
+    assert {row["value"]: row["measured"] for row in found["languages"]}["de"] is True
+    assert sorted(found["engines"]) == ["e5", "ngram"]
+
+
 @pytest.mark.parametrize(
     ("query", "reason"),
     [
