@@ -424,7 +424,7 @@ def test_without_a_translator_the_stage_is_skipped_and_says_which_setting_is_mis
 
 
 def test_where_there_is_nothing_to_ask_the_stage_is_skipped() -> None:
-    with pytest.raises(AirflowSkipException, match="nothing to ask"):
+    with pytest.raises(AirflowSkipException, match="there is no input for"):
         task("").execute(TaskInstance().context)
 
 

@@ -106,7 +106,7 @@ def test_what_cannot_be_used_is_one_sentence_before_anything_starts(
         pass
     refused: list[tuple[dict[str, Any], str]] = [
         ({"models": ("roberta",)}, "roberta is not packed yet: run `make models MODEL=roberta`"),
-        ({"models": ("opus-mt",)}, "it is no archive"),
+        ({"models": ("opus-mt",)}, "it is not an archive"),
         ({"models": ("e5",), "sentiment": str(needy)}, "is a second sentiment model"),
         ({"sentiment": str(needy)}, "asks for ctranslate2==4.8.5, .* run `python3 tools/setup.py pack`"),
         ({"sentiment": str(packed)}, "it has no code/inference.py"),

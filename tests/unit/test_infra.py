@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -107,7 +108,9 @@ def test_what_the_code_makes_bears_the_names_that_the_policy_reaches() -> None:
     names = {text(resource).rsplit(":", 1)[1] for resource in statement["Resource"]}
     assert names == {"model/x-opinion-*", "transform-job/x-opinion-*"}
     settings = Settings(sentiment_artifact=str(ROOT / Settings().sentiment_artifact))
-    model = resolve(settings, cast("Any", None)).sentiment
+    model = resolve(
+        settings, cast("Any", SimpleNamespace(meta=SimpleNamespace(region_name="us-east-1")))
+    ).sentiment
     assert model.name.startswith("x-opinion-")
     assert plan(settings, HOUR, model, "work/input/", []).name.startswith("x-opinion-")
 

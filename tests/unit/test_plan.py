@@ -236,7 +236,7 @@ def test_hours_before_the_collection_are_left_out_but_not_the_one_in_which_it_st
         ("2026-11-20T07", "2026-11-20T07", RangeError, "holds no hour"),
         ("2026-11-20T07", "2026-11-20T14", RangeError, "in the future"),
         ("2026-10-01T00", None, RangeError, "at most 744 hours"),
-        ("yesterday", None, WindowError, "is no hour"),
+        ("yesterday", None, WindowError, "is not an hour"),
     ],
 )
 def test_a_range_that_cannot_be_looked_at_is_refused(
