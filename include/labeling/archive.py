@@ -99,7 +99,7 @@ def read_member(file: IO[bytes], name: str) -> bytes | None:
                 if entry.name.removeprefix("./") == name and (content := archive.extractfile(entry)):
                     return content.read()
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise ModelError(f"it is no archive: {error}") from error
+        raise ModelError(f"it is not an archive: {error}") from error
     return None
 
 
