@@ -11,6 +11,7 @@ self.defer(trigger=PollingTrigger.of(JobWatch, {"job_name": name}), method_name=
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
@@ -34,15 +35,15 @@ class Seen:
     again_after: float | None = None
 
 
-class Watch:
-    """Something that goes on elsewhere; made anew, by its arguments, wherever the trigger runs."""
+class Watch(ABC):
+    """Work in progress elsewhere; created from its arguments wherever the trigger runs."""
 
+    @abstractmethod
     def look(self) -> Seen:
-        """Asks once how it stands."""
-        raise NotImplementedError
+        """Asks once for its state."""
 
-    def stop(self) -> None:
-        """Ends it, where that is the task's to do: a person marked or cleared the task."""
+    def stop(self) -> None:  # noqa: B027 - a watch need not stop what it watches
+        """Ends the work if a person marks or clears the task; by default it goes on."""
 
 
 class PollingTrigger(BaseTrigger):
