@@ -342,7 +342,9 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
         # What is told by month has the month's first day.
         days = sql.literal([HOUR.date, f"{HOUR.date[:7]}-01"])
         wanted = f"SELECT * FROM {layer.name} WHERE dt IN ({days})"  # noqa: S608 - our names
-        row = database.run(f"{wanted} ORDER BY 1, 2, 3, 4 LIMIT 1")
+        # By every column that has an order, so that no two rows tie.
+        ranks = [str(rank) for rank, column in enumerate(layer.columns, 1) if "map(" not in column.type]
+        row = database.run(f"{wanted} ORDER BY {', '.join(ranks)} LIMIT 1")
         if not row:
             raise DocumentError(f"the view {layer.name} has no row of the sample's day")
         samples[layer.name] = Sample(row[0])
@@ -478,8 +480,19 @@ def _cell(text: str) -> str:
 
 
 def _shown(sample: Sample) -> list[str]:
-    text = json.dumps(sample.value, indent=2, ensure_ascii=False, default=str)
+    text = json.dumps(_short(sample.value), indent=2, ensure_ascii=False, default=str)
     return [f"In `{sample.key}`:" if sample.key else "A row:", f"```json\n{text}\n```"]
+
+
+def _short(value: Any) -> Any:
+    """The value with its fractions to nine digits: an engine's sums differ in the last ones."""
+    if isinstance(value, float):
+        return float(f"{value:.9g}")
+    if isinstance(value, Mapping):
+        return {key: _short(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_short(each) for each in value]
+    return value
 
 
 _DESCRIBE = """

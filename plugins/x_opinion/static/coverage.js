@@ -523,4 +523,11 @@ content.append(
   element("div", { id: "selection", role: "region", "aria-label": "Selected hours", "aria-live": "polite" }),
   element("div", { id: "history" }),
 );
-load().then(resume);
+// Everything appears at once, the panel of a run above the grid included, so that nothing moves under the pointer.
+const late = [byId("grids"), byId("history")];
+for (const part of late) part.hidden = true;
+Promise.all([load(), resume()]).finally(() => {
+  for (const part of late) part.hidden = false;
+  if (page.data) drawPanel();
+  drawSelection();
+});
