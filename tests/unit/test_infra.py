@@ -186,6 +186,15 @@ def test_the_streamer_s_spool_outlives_its_container_and_belongs_to_its_user() -
     assert f"install -d -o {user} -g {user} -m 0700 {volume['Host']['SourcePath']}" in data
 
 
+def test_ecs_checks_the_streamers_health_as_its_image_does() -> None:
+    (container,) = TEMPLATES["streamer"].resources["Task"]["Properties"]["ContainerDefinitions"]
+    check = container["HealthCheck"]
+    dockerfile = (ROOT / "streamer" / "Dockerfile").read_text()
+    (command,) = re.findall(r"^HEALTHCHECK [^\n]*\\\n +CMD (\[.*\])$", dockerfile, re.MULTILINE)
+    assert check["Command"] == ["CMD", *json.loads(command)]
+    assert f"--interval={check['Interval']}s --timeout={check['Timeout']}s" in dockerfile
+
+
 def test_the_alarm_reads_the_metric_that_the_streamer_gives() -> None:
     resources = TEMPLATES["streamer"].resources
     alarm = resources["NotReceiving"]["Properties"]
