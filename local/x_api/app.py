@@ -115,7 +115,7 @@ class XApi:
         self._clock = clock
         self._redactions = Redactions(state / "redactions.json")
         self._jobs = Jobs(state / "compliance", self._redactions, clock)
-        self._search = search.Search(whole, clock, self._redactions.hides)
+        self._search = search.Search(whole, clock, self._redactions.left)
         self._journal = Journal(state / "journal.ndjson")
         self.faults = Faults(KINDS)
         self.stream = FilteredStream(whole, rules, self._journal, self.faults, clock, posts_a_second)

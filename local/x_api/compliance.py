@@ -54,15 +54,22 @@ class Redactions:
         written.replace(self._path)
         return sum(map(len, wanted.values()))
 
-    def hides(self, post: Post) -> bool:
-        """Whether searches no longer find the post."""
-        return any(
-            gone.get(str(own), {}).get("reason", "scrub_geo") != "scrub_geo"
+    def left(self, post: Post) -> Post | None:
+        """What searches still give of the post: None where it is gone, without its place where that is."""
+        reasons = {
+            gone[str(own)]["reason"]
             for gone, own in (
                 (self._gone["tweets"], post.id),
                 (self._gone["users"], post.data.get("author_id")),
             )
-        )
+            if str(own) in gone
+        }
+        if reasons - {"scrub_geo"}:
+            return None
+        if not reasons:
+            return post
+        data = {name: value for name, value in post.data.items() if name != "geo"}
+        return Post(data, {name: found for name, found in post.includes.items() if name != "places"})
 
     def result(self, kind: str, ids: Iterator[str]) -> Iterator[Json]:
         """A line of a job's result for each id that is gone."""
@@ -153,8 +160,10 @@ class Jobs:
             self._write({**kept, "uploaded": self._clock(), "failed": failed})
 
     def download(self, own: str, key: str) -> bytes:
-        """The result as NDJSON; raises `Problem` 403 and 404."""
+        """The result as NDJSON; raises `Problem` 400 (expired), 403 and 404."""
         kept = self._keyed(own, key)
+        if instant(datetime.fromtimestamp(self._clock(), UTC)) >= kept["job"]["download_expires_at"]:
+            raise plain(400, "ExpiredToken", "The provided token has expired.")
         if self._described(kept)["status"] != "complete":
             raise plain(404, "Not Found", "The job is not complete")
         return (self._folder / own / "result.ndjson").read_bytes()

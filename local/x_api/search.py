@@ -61,11 +61,11 @@ class Search:
         self,
         corpus: Corpus,
         clock: Callable[[], float] = time.time,
-        hidden: Callable[[Post], bool] = lambda _: False,
+        left: Callable[[Post], Post | None] = lambda post: post,
     ) -> None:
         self._corpus = corpus
         self._clock = clock
-        self._hidden = hidden
+        self._left = left
         self._counted: OrderedDict[tuple[Dialect, str, Window], tuple[int, ...]] = OrderedDict()
         self._counting = threading.Lock()
 
@@ -86,7 +86,7 @@ class Search:
         if token:
             below = min(below, _Token.read(token, query.text))
         matching = self._matching(query, lowest, below, newest_first=True)
-        found = list(islice((post for post in matching if not self._hidden(post)), limit + 1))
+        found = list(islice(filter(None, map(self._left, matching)), limit + 1))
         posts = found[:limit]
         if not posts:
             return {"meta": {"result_count": 0}}

@@ -202,7 +202,8 @@ def test_hovering_a_line_tells_its_exact_figures_and_what_changed(visit: Any) ->
     tip = chart.locator(".tip-head")
     expect(tip).to_contain_text("UTC")
     expect(chart.locator(".tip-row")).to_have_count(2)
-    expect(chart.locator(".tip-row small").first).to_contain_text(re.compile(r"% to .*% \((95 %|sampling error only).*\), n = \d"))
+    interval = re.compile(r"% to .*% \((95 %|sampling error only).*\), n = \d")
+    expect(chart.locator(".tip-row small").first).to_contain_text(interval)
 
 
 def test_every_chart_has_its_figures_as_a_table(visit: Any) -> None:
