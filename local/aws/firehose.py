@@ -239,6 +239,10 @@ class Destination:
         return evaluated if _expressions(template) else f"{evaluated}{arrived:%Y/%m/%d/%H}/"
 
 
+_BLANKS = " \t\n\r\v\f"
+"""What separates objects: what is blank in bytes. Text knows more, such as U+001C."""
+
+
 def _objects(record: bytes) -> list[bytes]:
     """The JSON objects of a record, consecutive or one a line; what is none goes up to the line's end."""
     lines = [line for line in record.split(b"\n") if line.strip()]
@@ -249,7 +253,7 @@ def _objects(record: bytes) -> list[bytes]:
     parts: list[str] = []
     start = 0
     while start < len(text):
-        if text[start].isspace():
+        if text[start] in _BLANKS:
             start += 1
             continue
         try:

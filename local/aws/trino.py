@@ -79,6 +79,7 @@ node.bind-ip={host}
 """
 # Trino authenticates only what came over TLS. Here clients say so as a proxy that ends TLS would (`access`);
 # what comes without it is refused, for insecure authentication is not allowed.
+# By default every query of the last 15 minutes is kept with its plan, which fills so small a heap.
 _CONFIG = """\
 coordinator=true
 node-scheduler.include-coordinator=true
@@ -91,6 +92,8 @@ internal-communication.shared-secret={shared_secret}
 web-ui.enabled=false
 catalog.management=static
 catalog.config-dir={state}/etc/catalog
+query.max-history=10
+query.min-expire-age=1m
 query.max-memory=200MB
 query.max-memory-per-node=200MB
 memory.heap-headroom-per-node=128MB

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ParamValidationError
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from include.settings import Settings
@@ -374,6 +374,7 @@ def test_what_is_no_object_is_a_line_of_its_own() -> None:
 @given(
     st.binary(max_size=60) | st.lists(st.sampled_from(['{"a":1}', "{", "[1]", "x", " ", "\n"])).map("".join)
 )
+@example(b"\x1c")
 def test_whatever_a_record_holds_nothing_but_blanks_is_lost_by_taking_it_apart(record: bytes | str) -> None:
     text = record if isinstance(record, bytes) else record.encode()
     assert b"".join(b"".join(firehose._objects(text)).split()) == b"".join(text.split())
