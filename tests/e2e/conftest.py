@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,21 +13,30 @@ from local.parameters import SQLITE
 from local.run import Run, started
 from local.world import RunOptions
 from tests.ports import free_ports
+from tools.setup import PACK_ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """A pipeline with six past hours recovered and labeled, and its streamer collecting.
+    """A pipeline with six past hours recovered, translated and labeled, and its streamer collecting.
 
-    It ends with its module: its environment and its load are no other test's.
+    A tiny opus-mt translates: a dictionary of a few words that copies all others. It ends with its module:
+    its environment and its load are no other test's.
     """
     folder = tmp_path_factory.mktemp("run")
     model = folder / "model"
     shutil.copytree(ROOT / "include" / "labeling" / "ngram", model)
+    translator = folder / "opus-mt"
+    subprocess.run(
+        [PACK_ENVIRONMENT / "bin" / "python", "-m", "tests.models.support_artifacts", translator],
+        cwd=ROOT,
+        check=True,
+    )
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OPINION_SENTIMENT_ARTIFACT", str(model))
+        environment.setenv("OPINION_TRANSLATION_ARTIFACT", str(translator))
         options = RunOptions(
             hours=6,
             rate=900,

@@ -298,6 +298,32 @@ def test_catch_up_labels_every_hour_by_its_scheduled_run(lake: Lake, hours: list
     assert all((row["sentiment"] is None) == (row["unlabeled_reason"] is not None) for row in rows)
 
 
+TRANSLATED = {"de", "ru", "uk"}
+"""What the pipeline's translator has a model for."""
+
+
+def test_other_languages_are_translated_and_the_sentiment_model_gets_the_translation(
+    lake: Lake, hours: list[Window]
+) -> None:
+    rows = lake.rows(hours)
+    assert {row["lang"] for row in rows} > {*TRANSLATED, "en"}
+    for row in rows:
+        translated = row["lang"] in TRANSLATED
+        assert (row["translated_text"] is not None) == translated, row["lang"]
+        assert row["translation_engine"].startswith("opus-mt-" if translated else "none")
+    asked = {}
+    for key in lake.keys("work/"):
+        if "/sentiment/input-" in key:
+            for line in lake.read(key).splitlines():
+                question = json.loads(line)
+                asked[int(question["id"])] = question["text"], question["lang"]
+    for row in rows:
+        if row["sentiment"]:
+            original = row["text"], row["lang"]
+            translation = row["translated_text"], "en"
+            assert asked[row["tweet_id"]] == (translation if row["lang"] in TRANSLATED else original)
+
+
 def test_no_author_s_id_leaves_raw(lake: Lake, hours: list[Window]) -> None:
     for topic in lake.run.world.topics:
         authors = {
@@ -447,6 +473,30 @@ def test_a_changed_model_labels_the_hours_that_are_cleared(
     assert [row["p_negative"] for row in after] == [row["p_positive"] for row in before]
     assert not engines(after) & engines(before)
     assert lake.labeled(topic, untouched) == others
+
+
+def test_a_changed_translator_labels_the_hours_that_are_cleared(
+    pipeline: Run, lake: Lake, hours: list[Window]
+) -> None:
+    """It has no model for German any more: those posts are labeled as they are."""
+    window, untouched = hours[4], hours[0]
+    before, others = lake.rows([window]), lake.rows([untouched])
+    file = pipeline.world.options.run_dir / "opus-mt" / "translator.json"
+    described = json.loads(file.read_text())
+    del described["languages"]["de"]
+    file.write_text(json.dumps(described))
+    pipeline.dag_runs.run("provision", "provision")
+    lake.clear(lake.scheduled_run(window))
+    after = lake.rows([window])
+    assert [row["tweet_id"] for row in after] == [row["tweet_id"] for row in before]
+    for old, new in zip(before, after, strict=True):
+        if old["lang"] == "de":
+            assert (new["translated_text"], new["translation_engine"]) == (None, "none")
+            assert (new["sentiment"] is None) == (old["sentiment"] is None)
+        else:
+            assert new["translated_text"] == old["translated_text"]
+            assert (new["translation_engine"] == old["translation_engine"]) == (new["lang"] not in TRANSLATED)
+    assert lake.rows([untouched]) == others
 
 
 def engines(rows: list[Row]) -> set[str]:
