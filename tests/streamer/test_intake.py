@@ -307,11 +307,10 @@ def test_the_receiver_may_cut_the_connection_for_a_reason_of_its_own(
     assert len(x.requests) == 1
 
 
+@pytest.mark.parametrize("chunks", [3, 300])
 def test_what_is_there_at_once_is_handed_over_in_few_blocks_up_to_its_end(
-    x: ScriptedX, collected: Collected
+    x: ScriptedX, collected: Collected, chunks: int
 ) -> None:
-    # Many: of a few, the client may have read all before the intake asks the socket for more.
-    chunks = 300
     lines = [b'{"data":{"id":"%d","text":"%s"}}' % (number, b"x" * 900) for number in range(chunks)]
     # Sent as one, so that all of it is there when the first is read; then cut in the middle of a chunk.
     x.answers = [HEAD + b"".join(chunk(line + b"\r\n") for line in lines) + b"ff\r\nhalf"]
