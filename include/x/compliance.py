@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -121,29 +121,23 @@ class Compliance:
                 log.info("adopting compliance job id=%s status=%s", found.id, found.status)
                 return self._upload(found, body) if found.status == "created" else found
         try:
-            created = self._asked(self._client.create_compliance_job(kind, name=name))
+            created = self._asked(self._client.create_compliance_job, kind, name=name)
         except tweepy.HTTPException as error:
             if error.response.status_code == _CONFLICT:
                 raise JobUnderWayError(f"X is at another compliance job for {kind}") from error
-            raise (refusal(error) or error) from error
+            raise
         job = ComplianceJob.from_json(created["data"])
         log.info("created compliance job id=%s kind=%s ids=%d", job.id, kind, body.count(b"\n"))
         return self._upload(job, body)
 
     def jobs(self, kind: Kind) -> list[ComplianceJob]:
         """The jobs of a type that X still knows, newest first."""
-        try:
-            answer = self._asked(self._client.get_compliance_jobs(kind))
-        except tweepy.HTTPException as error:
-            raise (refusal(error) or error) from error
+        answer = self._asked(self._client.get_compliance_jobs, kind)
         return [ComplianceJob.from_json(each) for each in answer.get("data", ())]
 
     def job(self, own: str) -> ComplianceJob:
         """How a job stands; raises `ComplianceError` where it failed or expired."""
-        try:
-            answer = self._asked(self._client.get_compliance_job(own))
-        except tweepy.HTTPException as error:
-            raise (refusal(error) or error) from error
+        answer = self._asked(self._client.get_compliance_job, own)
         job = ComplianceJob.from_json(answer["data"])
         if job.status not in _UNFINISHED | {"complete"}:
             raise ComplianceError(f"compliance job {own} ended as {job.status}")
@@ -187,9 +181,12 @@ class Compliance:
         raise ComplianceError(f"the ids of compliance job {job.id} could not be uploaded") from error
 
     @staticmethod
-    def _asked(answer: Any) -> dict[str, Any]:
-        """An answer of a client that returns plain dicts."""
-        found: dict[str, Any] = answer
+    def _asked(call: Callable[..., Any], *arguments: str, **named: str) -> dict[str, Any]:
+        """The answer to a call of a client that returns plain dicts."""
+        try:
+            found: dict[str, Any] = call(*arguments, **named)
+        except tweepy.HTTPException as error:
+            raise (refusal(error) or error) from error
         return found
 
 

@@ -78,6 +78,15 @@ def ended(compliance: Compliance, job: ComplianceJob) -> ComplianceJob:
     return found
 
 
+def not_uploaded(
+    compliance: Compliance, ids: list[str], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> ComplianceJob:
+    """The job of an attempt that died before its upload."""
+    with monkeypatch.context() as broken:
+        broken.setattr(Compliance, "_upload", lambda _, job, __: job)
+        return compliance.submit("tweets", ids, "daily", clock.now())
+
+
 def created(service: Service) -> int:
     return service.api.requests["compliance.create"]
 
@@ -127,9 +136,7 @@ def test_a_retry_uploads_what_an_attempt_did_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     redact(service, "tweets", _1="deleted")
-    with monkeypatch.context() as broken:
-        broken.setattr(Compliance, "_upload", lambda _, job, __: job)
-        died = compliance.submit("tweets", ["1"], "daily", clock.now())
+    died = not_uploaded(compliance, ["1"], clock, monkeypatch)
     assert died.status == "created"
     job = compliance.submit("tweets", ["1"], "daily", clock.now())
     assert (job.id, created(service)) == (died.id, 1)
@@ -196,9 +203,7 @@ def test_an_upload_that_is_cut_short_counts_for_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     redact(service, "tweets", _2="deleted")
-    with monkeypatch.context() as broken:
-        broken.setattr(Compliance, "_upload", lambda _, job, __: job)
-        job = compliance.submit("tweets", ["1", "2"], "daily", clock.now())
+    job = not_uploaded(compliance, ["1", "2"], clock, monkeypatch)
     address = urlsplit(job.upload_url)
     with socket.create_connection((str(address.hostname), address.port or 0), timeout=5) as connection:
         head = f"PUT {address.path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 4\r\n\r\n"
@@ -221,9 +226,7 @@ def test_another_job_of_the_type_is_waited_for(
 def test_a_job_that_was_never_uploaded_expires_and_another_takes_its_place(
     service: Service, compliance: Compliance, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as broken:
-        broken.setattr(Compliance, "_upload", lambda _, job, __: job)
-        died = compliance.submit("tweets", ["1"], "daily", clock.now())
+    died = not_uploaded(compliance, ["1"], clock, monkeypatch)
     clock.ahead = timedelta(minutes=16)
     with pytest.raises(ComplianceError, match="ended as expired"):
         compliance.job(died.id)

@@ -528,6 +528,6 @@ const late = [byId("grids"), byId("history")];
 for (const part of late) part.hidden = true;
 Promise.all([load(), resume()]).finally(() => {
   for (const part of late) part.hidden = false;
-  if (page.data) drawPanel();
-  drawSelection();
+  // A plan that came before the topics' titles.
+  drawPanel();
 });
