@@ -10,7 +10,10 @@ from pathlib import Path
 
 from local.credentials import Credentials, CredentialsError
 from local.databricks.cluster import ClusterError, environment, python
+from local.databricks.execution import Execution
 from local.databricks.files import Files
+from local.databricks.jobs import Jobs
+from local.databricks.records import Records
 from local.databricks.runs import Runs
 from local.databricks.server import Api
 from local.serving import ListenError, add_options, credentials_of, guard_of, listen, stoppable
@@ -38,11 +41,14 @@ def main(arguments: list[str] | None = None) -> int:
     files = Files(state / "files", tuple(given.volume or VOLUMES))
 
     cluster_environment = partial(_environment, given.aws_endpoint, credentials, given.mlflow_url)
-    runs = Runs(state, files, cluster_environment, url)
-    server = stoppable(Api(runs, files, credentials).application(guard_of(given)))
+    records = Records(state)
+    execution = Execution(records, files, cluster_environment)
+    runs = Runs(records, execution, url)
+    server = stoppable(Api(Jobs(records), runs, files, credentials).application(guard_of(given)))
     print(f"local Databricks at {url}", flush=True)
     server.run(sockets=[listener])
-    runs.close()
+    execution.close()
+    records.close()
     return 0
 
 

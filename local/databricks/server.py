@@ -1,4 +1,4 @@
-"""HTTP in front of `Runs` and `Files`: routes, the bearer token, and errors as Databricks words them."""
+"""HTTP in front of `Jobs`, `Runs` and `Files`: routes, the bearer token, errors as Databricks words them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from starlette.routing import Route
 
 from include.web_guard import WebGuard
 from local.credentials import USERNAME, Credentials
+from local.databricks.answers import USER
 from local.databricks.errors import ApiError, invalid
 from local.databricks.file_api import STORAGE, FileApi
 from local.databricks.files import Files
+from local.databricks.jobs import Jobs
 from local.databricks.page import render, render_runs
-from local.databricks.runs import USER, Runs
+from local.databricks.runs import Runs
 from local.databricks.settings import SPARK_VERSIONS, truth, whole
 from local.front_page import front_page
 from local.gate import Gate, Key, Message
@@ -38,18 +40,19 @@ log = logging.getLogger(__name__)
 class Api:
     """The application. Paths are ``/api/<version>/…``; the Jobs API answers as 2.1 and as 2.2."""
 
-    def __init__(self, runs: Runs, files: Files, credentials: Credentials) -> None:
+    def __init__(self, jobs: Jobs, runs: Runs, files: Files, credentials: Credentials) -> None:
+        self._jobs = jobs
         self._runs = runs
         self._files = files
         self._file_api = FileApi(files)
         self._credentials = credentials
-        jobs: dict[tuple[str, str], Handler] = {
-            ("POST", "jobs/create"): runs.create_job,
-            ("GET", "jobs/get"): runs.job,
-            ("GET", "jobs/list"): runs.list_jobs,
-            ("POST", "jobs/reset"): runs.reset_job,
-            ("POST", "jobs/update"): runs.update_job,
-            ("POST", "jobs/delete"): runs.delete_job,
+        handlers: dict[tuple[str, str], Handler] = {
+            ("POST", "jobs/create"): jobs.create_job,
+            ("GET", "jobs/get"): jobs.job,
+            ("GET", "jobs/list"): jobs.list_jobs,
+            ("POST", "jobs/reset"): jobs.reset_job,
+            ("POST", "jobs/update"): jobs.update_job,
+            ("POST", "jobs/delete"): jobs.delete_job,
             ("POST", "jobs/run-now"): runs.run_now,
             ("POST", "jobs/runs/submit"): runs.submit,
             ("GET", "jobs/runs/get"): runs.run,
@@ -65,7 +68,7 @@ class Api:
         }
         self._routes = {
             (method, f"{version}/{path}"): handler
-            for (method, path), handler in jobs.items()
+            for (method, path), handler in handlers.items()
             for version in ("2.1", "2.2")
         }
         self._routes |= {
@@ -105,10 +108,9 @@ class Api:
 
     async def _page(self, request: Request) -> Response:
         try:
-            run, attempts = await run_in_threadpool(self._runs.runs_page, request.path_params["run_id"])
+            run, attempts, logs = await run_in_threadpool(self._runs.runs_page, request.path_params["run_id"])
         except ApiError as error:
             return HTMLResponse(str(error), 404)
-        logs = {task["run_id"]: self._runs.log_of(task, 16_384)[0] for task in attempts}
         return HTMLResponse(render(run, attempts, logs))
 
     async def _answer(self, request: Request) -> Response:
@@ -165,9 +167,9 @@ class Api:
         job_id = whole(job, "job_id")
         match method:
             case "GET":
-                return self._runs.permissions(job_id)
+                return self._jobs.permissions(job_id)
             case "PUT" | "PATCH":
-                return self._runs.set_permissions(job_id, parameters, replace=method == "PUT")
+                return self._jobs.set_permissions(job_id, parameters, replace=method == "PUT")
         raise ApiError(404, "ENDPOINT_NOT_FOUND", f"No API found for '{method} /2.0/permissions/jobs'")
 
     def _import(self, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -56,6 +56,13 @@ def set_state(
         document["setup_duration"] = begin - document["start_time"]
 
 
+def set_state_of(repair: dict[str, Any], run: Mapping[str, Any]) -> None:
+    """Gives a run's latest repair the run's own state."""
+    repair["state"], repair["status"] = run["state"], run["status"]
+    if has_ended(run):
+        repair["end_time"] = run["end_time"]
+
+
 def has_ended(document: Mapping[str, Any]) -> bool:
     """Whether it will not change any more."""
     return str(document["state"]["life_cycle_state"]) in ENDED
