@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.aws.athena import statements as s
+from local.aws.athena.parser import parse
 from local.aws.athena.results import csv_line, csv_rows, to_text, trino_column
 
 NAME = s.Name(None, "t")
@@ -41,11 +42,11 @@ NAME = s.Name(None, "t")
     ],
 )
 def test_statements_are_read(sql: str, statement: s.Statement) -> None:
-    assert s.parse(sql) == statement
+    assert parse(sql) == statement
 
 
 def test_a_table_is_read_whole() -> None:
-    statement = s.parse(
+    statement = parse(
         """-- a comment
         CREATE EXTERNAL TABLE IF NOT EXISTS d.t (
           a INTEGER COMMENT 'it''s', `b c` array<struct<x:string, y : map<int,decimal(10,2)>>>
@@ -69,7 +70,7 @@ def test_a_table_is_read_whole() -> None:
 
 
 def test_the_query_of_a_ctas_keeps_its_place() -> None:
-    statement = s.parse("CREATE TABLE t\nWITH (format = 'ORC', partitioned_by = ARRAY['a'])\nAS SELECT 1 a")
+    statement = parse("CREATE TABLE t\nWITH (format = 'ORC', partitioned_by = ARRAY['a'])\nAS SELECT 1 a")
     assert isinstance(statement, s.CreateTableAs)
     assert statement.properties == {"format": "ORC", "partitioned_by": ["a"]}
     assert statement.query.splitlines()[2] == "   SELECT 1 a"
@@ -77,7 +78,7 @@ def test_the_query_of_a_ctas_keeps_its_place() -> None:
 
 
 def test_the_query_of_an_unload_ends_at_its_own_parenthesis() -> None:
-    statement = s.parse("UNLOAD (SELECT ')' || \"(\" FROM (VALUES 1)) TO 's3://b/x/' WITH (format = 'JSON')")
+    statement = parse("UNLOAD (SELECT ')' || \"(\" FROM (VALUES 1)) TO 's3://b/x/' WITH (format = 'JSON')")
     assert isinstance(statement, s.Unload)
     assert statement.query.strip() == "SELECT ')' || \"(\" FROM (VALUES 1)"
 
@@ -99,7 +100,7 @@ def test_the_query_of_an_unload_ends_at_its_own_parenthesis() -> None:
 )
 def test_malformed_statements_are_refused_with_the_place(sql: str, message: str) -> None:
     with pytest.raises(s.StatementError) as refusal:
-        s.parse(sql)
+        parse(sql)
     assert message in str(refusal.value)
 
 
@@ -117,7 +118,7 @@ def test_malformed_statements_are_refused_with_the_place(sql: str, message: str)
 )
 def test_what_is_not_offered_says_so(sql: str) -> None:
     with pytest.raises(s.NotOfferedError, match="not offered by the local Athena"):
-        s.parse(sql)
+        parse(sql)
 
 
 @given(st.lists(st.lists(st.none() | st.text(), min_size=2, max_size=2), max_size=5), st.integers(1, 7))

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from local.aws.athena import statements as s
 from local.aws.athena.catalog import split_location
 from local.aws.athena.engine import Engine
+from local.aws.athena.parser import parse
 from local.aws.athena.results import csv_rows
 from local.aws.athena.store import Document, Store
 
@@ -141,7 +142,7 @@ class Api:
 
     def _parsed(self, sql: str, workgroup: Document) -> s.Statement:
         try:
-            statement = s.parse(sql)
+            statement = parse(sql)
             if isinstance(statement, _ON_TRINO):
                 self._engine.check(statement.sql)
             elif isinstance(statement, s.CreateTableAs):
