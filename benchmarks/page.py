@@ -20,25 +20,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import requests
 
 from benchmarks.measure import MeasureError, Row, used
-from include.lake.athena import Athena
 from include.lake.layout import aggregate_key
 from include.lake.schemas import AGGREGATE_KEYS, OPINION_HOURLY
-from include.lake.views import create_views
-from include.provision.lake import ensure_database, ensure_tables, ensure_workgroup
 from include.settings import Settings
 from include.x.topics import load
 from local import airflow_server
 from local.aws.bootstrap import bootstrap
-from local.aws.trino import is_ready
-from local.credentials import CREDENTIALS_FILE, Credentials
-from local.endpoints import SERVICES, Endpoints
-from local.processes import ProcessError, Processes, answers, port_is_free
+from local.aws.standalone import StandaloneAthena, provision_lake, standalone_athena
+from local.endpoints import Endpoints
+from local.processes import ProcessError, Processes, answers
 
 PAGE = "opinion-over-time"
 DAYS = 7
@@ -65,7 +60,6 @@ LANGUAGES = (
 )
 _MEASURED = frozenset(LANGUAGES[:9])
 COUNTRIES = ("--", "US", "GB", "DE", "FR", "ES", "PL", "UA", "RU", "IN")
-_PORTS = range(18_080, 20_000, len(SERVICES))
 _PERIODS = 3
 """Answers from Athena; beyond the first, Trino has read the views before."""
 _LOOKS = 20
@@ -77,40 +71,35 @@ def measure(quick: bool = False) -> list[Row]:
     Raises `MeasureError` where a server does not start or an answer does not hold the lake's tweets.
     """
     countries = COUNTRIES[:1] if quick else COUNTRIES
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with Processes(folder / "logs", folder / "processes.json") as processes:
-            try:
-                return _measured(processes, folder, countries)
-            except ProcessError as error:
-                raise MeasureError(str(error)) from error
+    try:
+        with (
+            standalone_athena() as clients,
+            tempfile.TemporaryDirectory() as name,
+            Processes(Path(name, "logs"), Path(name, "processes.json")) as processes,
+        ):
+            return _measured(clients, processes, Path(name), countries)
+    except ProcessError as error:
+        raise MeasureError(str(error)) from error
 
 
-def _measured(processes: Processes, folder: Path, countries: tuple[str, ...]) -> list[Row]:
+def _measured(
+    clients: StandaloneAthena, processes: Processes, folder: Path, countries: tuple[str, ...]
+) -> list[Row]:
     today = datetime.now(UTC).date()
     first = today - timedelta(days=DAYS - 1)
-    endpoints = free_endpoints(Credentials.in_folder(folder))
-    shown = ["--credentials", str(folder / CREDENTIALS_FILE)]
+    # The earliest day of the tables: before all periods that are asked for.
+    start = datetime.combine(first - timedelta(days=_PERIODS), datetime.min.time(), UTC)
+    endpoints, settings = clients.endpoints, Settings(collection_start=start)
     base = {
         **{key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW_", "OPINION_"))},
-        # The earliest day of the tables: before all periods that are asked for.
-        "OPINION_COLLECTION_START": f"{first - timedelta(days=_PERIODS)}T00:00:00Z",
+        "OPINION_COLLECTION_START": start.isoformat(),
     }
     environment = airflow_server.environment(folder / "airflow", endpoints, base)
     migration = airflow_server.migrate(processes, environment)
-    command = [sys.executable, "-m", "local.aws", "--port", str(endpoints.port("aws"))]
-    command += ["--state", str(folder / "aws"), "--trino-url", endpoints.url("trino"), *shown]
-    aws = processes.start("aws", command, environment)
-    aws.wait_until(lambda: answers(f"{endpoints.url('aws')}/_local/health"), 60)
-    command = [sys.executable, "-m", "local.aws.trino", "--port", str(endpoints.port("trino"))]
-    command += ["--aws-endpoint", endpoints.url("aws"), "--state", str(folder / "trino"), *shown]
-    trino = processes.start("trino", command, environment)
-    settings = Settings(collection_start=datetime.fromisoformat(environment["OPINION_COLLECTION_START"]))
     bootstrap(endpoints.url("aws"), settings, endpoints.credentials, connections=endpoints.connections())
     airflow_server.migrated(processes, migration, environment)
     server = processes.start("airflow", [sys.executable, "-m", "airflow", "api-server"], environment)
-    trino.wait_until(lambda: is_ready(endpoints.url("trino"), endpoints.credentials), 180)
-    tweets, rows = _fill(endpoints, settings, first, countries)
+    tweets, rows = _fill(clients, settings, first, countries)
     server.wait_until(lambda: answers(f"{endpoints.url('airflow')}/api/v2/version"), 120)
 
     visitor = _Visitor(endpoints)
@@ -166,27 +155,11 @@ class _Visitor:
         return took, answer.json()
 
 
-def free_endpoints(credentials: Credentials) -> Endpoints:
-    """Addresses on neighboring ports that nobody uses; raises `MeasureError` where there are none."""
-    for first in _PORTS:
-        if all(port_is_free(first + offset) for offset in range(len(SERVICES))):
-            return Endpoints(first, credentials)
-    raise MeasureError(f"there are no {len(SERVICES)} free ports from {_PORTS.start} on")
-
-
 def _fill(
-    endpoints: Endpoints, settings: Settings, first: date, countries: tuple[str, ...]
+    clients: StandaloneAthena, settings: Settings, first: date, countries: tuple[str, ...]
 ) -> tuple[int, int]:
     """Tables, views and the aggregates of every day; how many tweets and rows they hold."""
-    environment = endpoints.aws_environment()
-    session = boto3.Session(
-        environment["AWS_ACCESS_KEY_ID"],
-        environment["AWS_SECRET_ACCESS_KEY"],
-        region_name=environment["AWS_DEFAULT_REGION"],
-    )
-    s3 = session.client("s3", endpoint_url=endpoints.url("aws"))
-    glue = session.client("glue", endpoint_url=endpoints.url("aws"))
-    topics = load(settings.topics_file)
+    s3, topics = clients("s3"), load(settings.topics_file)
     tweets = count = 0
     for number in range(DAYS):
         day = first + timedelta(days=number)
@@ -196,12 +169,7 @@ def _fill(
         s3.put_object(Bucket=settings.bucket, Key=aggregate_key(day.isoformat()), Body=body.getvalue())
         tweets += sum(table["tweets"].to_pylist())
         count += table.num_rows
-    client = session.client("athena", endpoint_url=endpoints.url("aws"))
-    athena = Athena(client, settings)
-    ensure_database(glue, settings)
-    ensure_workgroup(client, settings)
-    ensure_tables(athena, glue, settings, topics)
-    create_views(athena)
+    provision_lake(clients, settings, topics)
     return tweets, count
 
 

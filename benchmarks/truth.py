@@ -35,16 +35,13 @@ from include.insights.definition import Measure, load
 from include.insights.expressions import Aggregate, to_sql, walk
 from include.labeling.archive import pack
 from include.lake import cards, layout
-from include.lake.athena import Athena
 from include.lake.schemas import LABELED, SENTIMENTS
-from include.lake.views import create_views
-from include.provision import lake
 from include.settings import Settings
 from include.window import Window
 from include.x.snowflake import lowest_id
 from include.x.topics import Collection, Topic, Topics
 from include.x.topics import load as load_topics
-from local.aws.standalone import standalone_athena
+from local.aws.standalone import provision_lake, standalone_athena
 from local.proof.report import save, table, write_section
 
 RESULT = ROOT / ".run" / "truth.json"
@@ -240,12 +237,7 @@ class Lake:
         self.settings, self.topics = settings, topics
         self.s3 = clients("s3")
         self.s3.create_bucket(Bucket=settings.bucket)
-        self.athena = Athena(clients("athena"), settings)
-        glue = clients("glue")
-        lake.ensure_database(glue, settings)
-        lake.ensure_workgroup(clients("athena"), settings)
-        lake.ensure_tables(self.athena, glue, settings, topics)
-        create_views(self.athena)
+        self.athena = provision_lake(clients, settings, topics)
         self.truth: dict[str, float] = {}
         self._said: dict[int, str] = {}
 

@@ -37,7 +37,6 @@ from include.coverage.measure import measure
 from include.insights import aggregate
 from include.labeling import model_io, models, prepare, publish
 from include.lake import cards, layout, sql, storage, views
-from include.lake.athena import Athena
 from include.lake.schemas import PREDICTIONS
 from include.lake.verdict import Verdict
 from include.provision import lake
@@ -50,7 +49,7 @@ from include.x.matching import Matcher
 from include.x.rules import rule_hash
 from include.x.snowflake import lowest_id
 from include.x.topics import Topics, load
-from local.aws.standalone import standalone_athena
+from local.aws.standalone import provision_lake, standalone_athena
 from local.x_api.selection import Selection
 from local.x_api.synthetic import Synthetic
 from streamer import lines as stream
@@ -328,11 +327,7 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
     posts = sum(published.rows.values())
     PostsLedger(s3, settings.bucket).record("2026-11", "stream-0123456789abcdef", posts)
 
-    database = Athena(client("athena"), settings)
-    lake.ensure_database(client("glue"), settings)
-    lake.ensure_workgroup(client("athena"), settings)
-    lake.ensure_tables(database, client("glue"), settings, topics)
-    views.create_views(database)
+    database = provision_lake(client, settings, topics)
     measured = measure(database, s3, settings, topics, [HOUR], (), NOW)
     ledger.write(s3, settings.bucket, measured.rows)
     _audit(s3, settings, topics)

