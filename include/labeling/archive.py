@@ -1,6 +1,6 @@
 """A model's folder as a ``model.tar.gz``: packed in bounded memory, to the same bytes on every machine.
 
-Needs the standard library alone: what packs models (`tools/models`) has another environment than Airflow.
+Needs only the standard library: the models are packed (`tools/models`) in another environment than Airflow's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 ENTRY_POINT = "code/inference.py"
-"""Where a model's handlers lie; SageMaker's inference toolkit looks for them there."""
+"""The folder of a model's handlers, where SageMaker's inference toolkit looks for them."""
 _NOT_PACKED = {".md", ".pyc"}
 _CHUNK = 1024 * 1024
 
@@ -22,9 +22,9 @@ class ModelError(Exception):
 
 
 def packed_files(folder: Path) -> list[tuple[str, Path]]:
-    """The files that go into the archive, with their names there, sorted; raises `ModelError`.
+    """The files to pack with their names in the archive, sorted; raises `ModelError`.
 
-    Cards, caches and hidden files are no part of a model.
+    Cards, caches and hidden files are not part of a model.
     """
     files = []
     for path in folder.rglob("*"):
@@ -38,7 +38,7 @@ def packed_files(folder: Path) -> list[tuple[str, Path]]:
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of what `pack` packs: the model card is no part of a model."""
+    """SHA-256 over the names and contents of the files that `pack` packs, without the model card."""
     digest = hashlib.sha256()
     for name, path in packed_files(folder):
         digest.update(f"{name}\0{path.stat().st_size}\0".encode())
@@ -48,7 +48,7 @@ def folder_digest(folder: Path) -> str:
 
 
 def archive_digest(path: Path) -> str:
-    """As `folder_digest`, of a packed archive; raises `ModelError` for what `pack` never makes."""
+    """As `folder_digest`, of a packed archive; raises `ModelError` if it was not made by `pack`."""
     digest = hashlib.sha256()
     last = ""
     try:
@@ -62,7 +62,7 @@ def archive_digest(path: Path) -> str:
                 last = entry.name
                 digest.update(f"{entry.name}\0{entry.size}\0".encode())
                 _feed(digest, content)
-            # Nothing may lie behind the last file, and the gzip stream must be whole.
+            # No data may follow the last file, and the gzip stream must be complete.
             plain.seek(archive.offset)
             while chunk := plain.read(_CHUNK):
                 if chunk.strip(b"\0"):
@@ -73,7 +73,7 @@ def archive_digest(path: Path) -> str:
 
 
 def pack(folder: Path, path: Path) -> None:
-    """Writes the folder as a ``model.tar.gz``; raises `ModelError` where it is no model."""
+    """Writes the folder as a ``model.tar.gz``; raises `ModelError` if it is not a model."""
     files = packed_files(folder)
     with (
         path.open("wb") as raw,
@@ -89,9 +89,9 @@ def pack(folder: Path, path: Path) -> None:
 
 
 def read_member(file: IO[bytes], name: str) -> bytes | None:
-    """The content of one file of a ``model.tar.gz`` that is read from its start, None where it has none.
+    """The content of one file of a ``model.tar.gz`` that is read from its start, None if it has no such file.
 
-    Reads no further than to that file. Raises `ModelError` for what is no archive.
+    Reads no further than that file. Raises `ModelError` if it is not an archive.
     """
     try:
         with tarfile.open(fileobj=file, mode="r|gz") as archive:

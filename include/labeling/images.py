@@ -19,7 +19,7 @@ def _images() -> dict[str, str]:
 
 
 def serving_image(region: str) -> str:
-    """The image's address in a region's registry; raises `ModelError` for a region that has none."""
+    """The image's address in a region's registry; raises `ModelError` for a region without one."""
     try:
         return _images()[region]
     except KeyError:

@@ -1,7 +1,7 @@
-"""SageMaker batch transform jobs that are named by what decides their output.
+"""SageMaker batch transform jobs, named by a digest of everything that determines their output.
 
-So a job that has run is found again instead of being paid for twice, and a changed input, model, container or
-parameter is another job.
+A job that has run is therefore found again instead of being paid for twice, and a changed input, model,
+container or parameter makes another job.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 COMPLETED, STOPPED = "Completed", "Stopped"
 ENDED = frozenset({COMPLETED, STOPPED, "Failed"})
-"""The states in which a job stays for good."""
+"""The final states of a job."""
 
 CONTENT_TYPE = "application/jsonlines"
 
@@ -39,7 +39,7 @@ INVOCATION_SECONDS = 3600
 
 _MAX_PAYLOAD_MB = 1
 LONGEST_INPUT_LINE = _MAX_PAYLOAD_MB * 1_000_000
-"""Bytes of one line of input: a line beyond SageMaker's MaxPayloadInMB fails the whole job."""
+"""Most bytes of one line of input: a line beyond SageMaker's MaxPayloadInMB fails the whole job."""
 
 # "ValidationException" is what SageMaker answers, "ResourceNotFound" what its API reference promises.
 _ABSENT = frozenset({"ValidationException", "ResourceNotFound"})
@@ -48,13 +48,13 @@ _NO_CAPACITY = frozenset({"ResourceLimitExceeded", "ThrottlingException", "Throt
 _RACES = 5
 
 S3_SECOND = timedelta(seconds=1)
-"""S3 tells whole seconds: an object may have been written so much later than it says."""
+"""S3 reports whole seconds: an object may have been written this much later than reported."""
 
 log = logging.getLogger(__name__)
 
 
 class JobError(Exception):
-    """A transform job that gave no usable output."""
+    """A transform job without usable output."""
 
 
 class CapacityError(Exception):
@@ -79,7 +79,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Started:
-    """The job that gives a planned job's output, and its state when it was found or created."""
+    """The job that produces a planned job's output, and its state when it was found or created."""
 
     name: str
     state: str
@@ -94,19 +94,19 @@ def list_job_objects(s3: S3Client, bucket: str, prefix: str) -> list[tuple[str, 
 def plan(
     settings: Settings, window: Window, model: Model, input_prefix: str, inputs: Sequence[tuple[str, str]]
 ) -> Job:
-    """The job that answers ``inputs`` (key and ETag each, all under ``input_prefix``) by ``model``.
+    """The job in which ``model`` answers ``inputs`` (key and ETag each, all under ``input_prefix``).
 
-    Its output lies beside the input, in a folder named by the job's digest; SageMaker names an output after
-    its input with ``.out`` appended.
+    Its output is written beside the input, to a folder named by the job's digest; SageMaker names an output
+    after its input with ``.out`` appended.
     """
     parameters: dict[str, Any] = {
         "ModelName": model.name,
-        # As many tweets a request as fit: a model works on batches of like length, and the translator on one
-        # language after the other. 1 MB is some 5,000 tweets, enough for both; the answers may be three times
-        # as long (TorchServe takes at most 6.5 MB), and a request that fails is computed again.
+        # As many tweets per request as fit: a model works on batches of similar length, and the translator on
+        # one language after another. 1 MB is some 5,000 tweets, enough for both; the answers may be three
+        # times as long (TorchServe takes at most 6.5 MB), and a request that fails is computed again.
         "BatchStrategy": "MultiRecord",
         "MaxPayloadInMB": _MAX_PAYLOAD_MB,
-        # One that the worker answers, on all CPUs of the instance, and one on its way to it.
+        # One request that the worker answers on all CPUs of the instance, and one on its way.
         "MaxConcurrentTransforms": 2,
         "ModelClientConfig": {
             "InvocationsTimeoutInSeconds": INVOCATION_SECONDS,
@@ -140,12 +140,12 @@ def plan(
 
 
 def missing_outputs(s3: S3Client, job: Job) -> list[str]:
-    """The keys that the job should have left and that are not there (any more)."""
+    """The keys of the job's outputs that are missing or have expired."""
     return sorted(job.outputs - {key for key, _ in list_job_objects(s3, job.bucket, job.output_prefix)})
 
 
 def describe(sagemaker: SageMakerClient, name: str) -> tuple[str, str] | None:
-    """State and failure reason of a job, or None if there is none of that name."""
+    """State and failure reason of a job, None if no job has that name."""
     try:
         answer = sagemaker.describe_transform_job(TransformJobName=name)
     except ClientError as error:
@@ -161,11 +161,11 @@ def began(sagemaker: SageMakerClient, name: str) -> datetime:
 
 
 def start(sagemaker: SageMakerClient, s3: S3Client, job: Job, artifact_written: datetime) -> Started:
-    """Finds the job that gives the output, or creates it.
+    """Finds the job that produces the output, or creates it.
 
-    A completed job whose output is there is reused and one that is running is joined; after one that failed,
-    was stopped, lost its output or began before the model's artifact was written, the next suffix is taken.
-    Raises `CapacityError` if the account's limit is reached, and passes on every other `ClientError`.
+    A completed job is reused if its output exists, and a running job is joined. After a job that failed, was
+    stopped, lost its output or began before the model's artifact was written, the next suffix is used. Raises
+    `CapacityError` if the account's limit is reached; every other `ClientError` is passed on.
     """
     races = 0
     for attempt in count(1):
@@ -173,7 +173,8 @@ def start(sagemaker: SageMakerClient, s3: S3Client, job: Job, artifact_written: 
         while True:
             found = describe(sagemaker, name)
             if found is None:
-                # So that the artifact is known to be older than the job; a wait for one just uploaded only.
+                # Ensures that the artifact is known to be older than the job; waits only if it was just
+                # uploaded.
                 young = artifact_written + 2 * S3_SECOND - datetime.now(UTC)
                 time.sleep(min(max(young.total_seconds(), 0), 2))
                 try:
@@ -217,7 +218,7 @@ def watch(sagemaker: SageMakerClient, name: str, seconds: float) -> tuple[str, s
 
 
 def stop(sagemaker: SageMakerClient, name: str) -> bool:
-    """Asks SageMaker to stop a job; False if it has ended or never was."""
+    """Asks SageMaker to stop a job; False if it has ended or does not exist."""
     found = describe(sagemaker, name)
     if found is None or found[0] != "InProgress":
         return False

@@ -1,7 +1,7 @@
-"""What the models are asked about an hour, and what they have answered.
+"""The models' inputs for an hour, and their answers.
 
-One JSON line a tweet, in files that are numbered as the hour's shards: ``NNN.jsonl``; SageMaker writes the
-answers to ``NNN.jsonl.out``.
+One JSON line per tweet, in files numbered like the hour's shards: ``NNN.jsonl``; SageMaker writes the answers
+to ``NNN.jsonl.out``.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NOT_TRANSLATED = UNNAMED_LANGUAGES | {"en"}
-"""Of a tweet in one of these languages no translation is asked."""
+"""Tweets in these languages are not translated."""
 
 ASKED = ["tweet_id", "text", "lang"]
-"""What a model is asked of a tweet."""
+"""One tweet in a model's input."""
 
 _TWEET_ID = re.compile(r"[0-9]{1,19}")
 
@@ -43,11 +43,11 @@ _TWEET_ID = re.compile(r"[0-9]{1,19}")
 def compose_sentiment_input(
     s3: S3Client, settings: Settings, prepared: Prepared, translation_output: str | None
 ) -> str:
-    """Writes the sentiment job's input and gives its key prefix.
+    """Writes the sentiment job's input and returns its key prefix.
 
-    One JSON line per accepted tweet in a named language: the translation where ``translation_output`` (a key
-    prefix or S3 address) holds one, then with ``lang`` "en", else the original. The prefix carries the digest
-    of the lines, so that the same text gives the same job.
+    One JSON line per accepted tweet in a named language: the translation if ``translation_output`` (a key
+    prefix or S3 address) has one, then with ``lang`` "en", else the original. The prefix contains the digest
+    of the lines, so the same text makes the same job.
     """
     digest = hashlib.sha256()
     with tempfile.TemporaryDirectory(prefix="compose-") as folder:
@@ -75,9 +75,9 @@ def read_shard(
 
 
 def _asked(s3: S3Client, settings: Settings, prepared: Prepared, shard: int) -> pa.Table:
-    """What models are asked of one shard, by id: also of tweets that were edited later.
+    """The tweets of one shard that models are asked about, by id, including those that were edited later.
 
-    So the question, and with it the job that was paid for, stays the same when an edit becomes known.
+    The input, and with it the job that was paid for, therefore stays the same when an edit becomes known.
     """
     table = read_shard(s3, settings, prepared, shard, ASKED)
     if shard not in prepared.shards_with_edits:
@@ -88,7 +88,7 @@ def _asked(s3: S3Client, settings: Settings, prepared: Prepared, shard: int) -> 
 
 def _read_table(s3: S3Client, bucket: str, key: str, columns: list[str] | None) -> pa.Table:
     body = storage.read(s3, bucket, key)
-    # Not `pq.read_table`: that one loads pyarrow's dataset and file system modules, 100 MiB of them.
+    # Not `pq.read_table`: it loads pyarrow's dataset and file system modules, which take 100 MiB.
     return pq.ParquetFile(pa.BufferReader(body)).read(columns)
 
 
@@ -102,10 +102,10 @@ def read_answers(
 ) -> Iterator[dict[str, Any]]:
     """The model's answers for one shard with the rows ``table``: the JSON objects of ``NNN.jsonl.out``.
 
-    ``output`` is a key prefix or an S3 address, None where the stage was skipped; nothing was asked about
-    tweets in the languages ``left_out``. What is no JSON object is skipped and counted in the log: the tweets
-    that it may have been about show up as unanswered. Raises `storage.ObjectMissingError` where something was
-    asked and the answers are not there: they expire.
+    ``output`` is a key prefix or an S3 address, None if the stage was skipped; tweets in the languages
+    ``left_out`` were not in its input. A line that is not a JSON object is skipped and counted in the log;
+    its tweet then counts as unanswered. Raises `storage.ObjectMissingError` if there was an input and its
+    answers have expired.
     """
     if output is None or not is_asked(table.column("lang"), left_out).any():
         return
@@ -131,7 +131,7 @@ def read_translations(
 ) -> dict[str, str]:
     """The translations of one shard by tweet id, without the failed ones; raises as `read_answers`.
 
-    One that the next model could not be asked about, for its length, counts as failed.
+    A translation too long for the next model's input counts as failed.
     """
     return {
         answer["id"]: answer["translated_text"]
@@ -143,15 +143,15 @@ def read_translations(
 
 
 def is_asked(lang: pa.ChunkedArray, left_out: Set[str] = UNNAMED_LANGUAGES) -> Any:
-    """For each tweet whether a model is asked about it, by its language, as a NumPy array of booleans."""
+    """Whether a model is asked about each tweet, by its language, as a NumPy array of booleans."""
     unasked = pc.is_in(lang.fill_null(""), value_set=pa.array(sorted(left_out), pa.string()))
     return ~unasked.to_numpy()
 
 
 def model_input(table: pa.Table, left_out: Set[str], translations: Mapping[str, str]) -> bytearray:
-    """JSON Lines for a model: the tweets whose language is known and none of ``left_out``.
+    """JSON Lines for a model: the tweets whose language is known and not in ``left_out``.
 
-    They go straight into one buffer: each line by itself would hold on to the serializer's larger one.
+    They are written to one buffer: a separate line would keep the serializer's larger buffer alive.
     """
     body = bytearray()
     columns = (table.column(name).to_pylist() for name in ("tweet_id", "text", "lang"))
@@ -163,11 +163,11 @@ def model_input(table: pa.Table, left_out: Set[str], translations: Mapping[str, 
 
 
 def _line(tweet_id: int | str, text: str, lang: str) -> bytes:
-    """What a model is asked about one tweet."""
+    """One tweet as a line of a model's input."""
     return orjson.dumps({"id": str(tweet_id), "text": text, "lang": lang}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def fits(tweet_id: int | str, text: str, lang: str) -> bool:
-    """Whether a model can be asked about a tweet at all."""
-    # A character takes at most 12 bytes of JSON, so that most texts need no look.
+    """Whether a tweet fits into a model's input."""
+    # A character takes at most 12 bytes of JSON, so most texts need no closer check.
     return len(text) < LONGEST_INPUT_LINE // 16 or len(_line(tweet_id, text, lang)) <= LONGEST_INPUT_LINE

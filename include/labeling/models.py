@@ -1,10 +1,10 @@
-"""The SageMaker models: from a folder or a ``model.tar.gz`` to a model that a transform job can name.
+"""The SageMaker models: turns a folder or a ``model.tar.gz`` into a model that a transform job can use.
 
-Everything is named by a digest of what decides a model's answers, so a changed artifact is another model and
-never answers under the old one's name. Names alone prove nothing: whoever may write to the bucket can replace
-the object, and SageMaker runs what lies there. So an artifact's content is verified before a model is made
-from it; the model keeps its checksum, which is compared before each job; and an object that was written after
-that is no longer what was compared (`check_unreplaced`).
+Everything is named by a digest of what determines a model's answers, so a changed artifact is another model
+and never answers under the old name. Names alone prove nothing: anyone with write access to the bucket can
+replace the object, and SageMaker runs its current content. An artifact's content is therefore verified before
+a model is created from it; the model records its checksum, which is compared before each job; and a job is
+rejected if the object was written again after that comparison (`check_unreplaced`).
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ SENTIMENT = "sentiment"
 TRANSLATION = "translation"
 
 NO_ENGINE = "none"
-"""What the engine columns say where no model has answered."""
+"""The value of the engine columns if no model has answered."""
 
 CARD = "card.json"
-"""The file of an artifact that says what it is and on which languages it was measured."""
+"""The file of an artifact that describes it and lists the languages it was measured on."""
 
 _DIGITS = 12
 _PACKED = ".tar.gz"
 _ENGINE = re.compile(r"[\w.-]+", re.ASCII)
 _CHECKSUM = "X_OPINION_ARTIFACT_SHA256"
 """The variable of a model's container that keeps the checksum of its artifact."""
-# SageMaker answers ValidationException for a model that is not there (its API reference promises nothing).
+# SageMaker answers ValidationException for a model that does not exist (its API reference does not say).
 _ABSENT = "ValidationException"
 
 log = logging.getLogger(__name__)
@@ -58,10 +58,10 @@ log = logging.getLogger(__name__)
 class Model:
     """One model as SageMaker knows it.
 
-    ``name`` is its name in SageMaker, ``engine`` what the labeled table says of it (``ngram-<digest>``),
+    ``name`` is its name in SageMaker, ``engine`` its name in the labeled table (``ngram-<digest>``),
     ``artifact_uri`` the S3 address of its ``model.tar.gz``, ``digest`` the artifact's digest (hexadecimal
     SHA-256) and ``source`` the folder that it is packed from or the packed archive on this machine (None: it
-    lies in S3 already).
+    is in S3 already).
     """
 
     stage: str
@@ -74,9 +74,9 @@ class Model:
 
 @dataclass(frozen=True)
 class Ensured:
-    """A model that SageMaker has, made from what its name says.
+    """A model in SageMaker, created from the artifact that its name identifies.
 
-    ``created`` tells whether it was made now, ``artifact_written`` when the verified artifact was written.
+    ``created`` says whether it was created now, ``artifact_written`` when the verified artifact was written.
     """
 
     created: bool
@@ -85,7 +85,7 @@ class Ensured:
 
 @dataclass(frozen=True)
 class Models:
-    """The models that the settings name; ``translation`` is None where no translator is configured."""
+    """The models that the settings name; ``translation`` is None if no translator is configured."""
 
     sentiment: Model
     translation: Model | None
@@ -105,9 +105,10 @@ def _container(
             # Where SageMaker's inference toolkit looks for the handlers.
             "SAGEMAKER_PROGRAM": PurePosixPath(archive.ENTRY_POINT).name,
             "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
-            # What a request without Accept is answered in; by default JSON, which the handlers refuse.
+            # The format of answers to requests without Accept; the default is JSON, which the handlers
+            # reject.
             "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": jobs.CONTENT_TYPE,
-            # One worker whose threads share one copy of the weights, not a worker and a copy for each CPU.
+            # One worker whose threads share the weights, instead of a worker and a copy of them for each CPU.
             "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
             # By default TorchServe ends a worker that has not answered within 60 seconds.
             "SAGEMAKER_MODEL_SERVER_TIMEOUT": str(jobs.INVOCATION_SECONDS),
@@ -117,9 +118,9 @@ def _container(
 
 
 def _standing(s3: S3Client, uri: str) -> tuple[str, datetime]:
-    """The checksum of an artifact as it lies in S3 (see `storage.ObjectVersion`), and when it was written.
+    """The checksum of an artifact in S3 (see `storage.ObjectVersion`), and when it was written.
 
-    An object that S3 keeps no SHA-256 of is read for it: upload it with ``--checksum-algorithm SHA256``.
+    An object without a SHA-256 in S3 is read to compute it: upload it with ``--checksum-algorithm SHA256``.
     """
     bucket, key = storage.split_address(uri)
     try:
@@ -133,14 +134,14 @@ def _standing(s3: S3Client, uri: str) -> tuple[str, datetime]:
 
 
 def _digest_of(checksum: str) -> str:
-    """What names an artifact with this checksum: its SHA-256 in hex, of one in parts that of the checksum."""
+    """An artifact's name by its checksum: its SHA-256 in hex; for an upload in parts, the checksum's."""
     if "-" in checksum:
         return hashlib.sha256(checksum.encode()).hexdigest()
     return base64.b64decode(checksum).hex()
 
 
 def _stored(s3: S3Client, uri: str) -> tuple[str, str]:
-    """Digest and engine name of an archive that lies in S3 already."""
+    """Digest and engine name of an archive that is in S3 already."""
     address = PurePosixPath(uri.removeprefix("s3://"))
     if len(address.parts) < 2 or address.is_absolute() or not uri.endswith(_PACKED):
         raise ModelError(
@@ -165,7 +166,7 @@ def _local(path: Path, stage: str) -> tuple[str, str]:
 
 
 def _named(archive_path: PurePath) -> str:
-    """An archive's name, or its folder's where it is called model.tar.gz."""
+    """An archive's name, or its folder's if it is called model.tar.gz."""
     name = archive_path.name.removesuffix(_PACKED)
     return archive_path.parent.name if name == "model" else name
 
@@ -197,9 +198,9 @@ def _resolve(settings: Settings, s3: S3Client, stage: str, artifact: str) -> Mod
 
 
 def resolve(settings: Settings, s3: S3Client) -> Models:
-    """The models as the settings name them now; raises `ModelError`.
+    """The models that the settings name now; raises `ModelError`.
 
-    Reads a local folder, or an object in S3 (its head, where S3 keeps its SHA-256); creates nothing.
+    Reads a local folder, or an object in S3 (only its head if S3 has its SHA-256); creates nothing.
     """
     translation = settings.translation_artifact
     return Models(
@@ -209,7 +210,7 @@ def resolve(settings: Settings, s3: S3Client) -> Models:
 
 
 def _kept_checksum(sagemaker: SageMakerClient, name: str) -> str | None:
-    """The checksum that a model was made with, None where there is no such model."""
+    """The checksum that a model was created with, None if there is no such model."""
     try:
         container = sagemaker.describe_model(ModelName=name)["PrimaryContainer"]
     except ClientError as error:
@@ -220,7 +221,7 @@ def _kept_checksum(sagemaker: SageMakerClient, name: str) -> str | None:
 
 
 def _upload(s3: S3Client, settings: Settings, model: Model) -> None:
-    """Puts a packed folder, or a packed archive, where SageMaker reads it, unless something lies there."""
+    """Uploads a packed folder or a packed archive for SageMaker, unless the object exists."""
     if model.source is None:
         return
     key = model_key(model.stage, model.digest)
@@ -236,7 +237,7 @@ def _upload(s3: S3Client, settings: Settings, model: Model) -> None:
 
 
 def _verify(s3: S3Client, model: Model, checksum: str) -> None:
-    """Raises `ModelError` unless what lies in S3, with this checksum, is what the model's name says."""
+    """Raises `ModelError` unless the object with this checksum is the artifact that the name identifies."""
     if model.source is None:
         found = _digest_of(checksum)
     else:
@@ -255,7 +256,7 @@ def _verify(s3: S3Client, model: Model, checksum: str) -> None:
 
 
 def _keep_card(s3: S3Client, settings: Settings, model: Model) -> None:
-    """Has the lake keep what the model says of itself, which travels with its rows."""
+    """Copies the model's card to the lake, where the rows that it labels stay."""
     if cards.is_kept(s3, settings.bucket, model.stage, model.engine):
         return
     bucket, key = storage.split_address(model.artifact_uri)
@@ -280,10 +281,10 @@ def _replaced(model: Model) -> ModelError:
 
 
 def ensure_model(sagemaker: SageMakerClient, s3: S3Client, settings: Settings, model: Model) -> Ensured:
-    """Uploads the artifact, creates the SageMaker model and keeps its card in the lake, where missing.
+    """Uploads the artifact, creates the SageMaker model and copies its card to the lake, each if missing.
 
-    Raises `ModelError` where the artifact in S3 is not what the model's name says, or no longer what the
-    model was made from.
+    Raises `ModelError` if the artifact in S3 is not the one that the model's name identifies, or no longer
+    the one that the model was created from.
     """
     _upload(s3, settings, model)
     checksum, written = _standing(s3, model.artifact_uri)
@@ -300,7 +301,7 @@ def ensure_model(sagemaker: SageMakerClient, s3: S3Client, settings: Settings, m
             kept, created = checksum, True
             log.info("created SageMaker model name=%s engine=%s", model.name, model.engine)
         except ClientError:
-            # Another task may have created it in between: its name says that it is the same.
+            # Another task may have created it in the meantime; the same name means the same model.
             kept = _kept_checksum(sagemaker, model.name)
             if kept is None:
                 raise
@@ -311,10 +312,10 @@ def ensure_model(sagemaker: SageMakerClient, s3: S3Client, settings: Settings, m
 
 
 def check_unreplaced(s3: S3Client, uri: str, written: datetime, began: datetime) -> None:
-    """Raises `ModelError` unless a job that ``began`` then has run the artifact that was verified.
+    """Raises `ModelError` unless the job that ``began`` at that time has run the artifact that was verified.
 
-    That is the one that was ``written`` before and still lies there: a later one has a later time, also where
-    it was put back.
+    That is the case if the object ``written`` before is still the current one: any later write, even of the
+    same bytes, has a later time.
     """
     bucket, key = storage.split_address(uri)
     found = storage.current(s3, bucket, key)
@@ -326,7 +327,7 @@ def check_unreplaced(s3: S3Client, uri: str, written: datetime, began: datetime)
 
 
 def ensure(sagemaker: SageMakerClient, s3: S3Client, settings: Settings) -> list[str]:
-    """Has every model of the settings in SageMaker; returns the names of those created now."""
+    """Creates the models of the settings that SageMaker does not have; returns the names of those created."""
     models = resolve(settings, s3)
     return [
         model.name

@@ -1,4 +1,4 @@
-"""What a raw line says: X's payload as one flat row, or the reason why it cannot be used. Pure."""
+"""Reads a raw line: X's payload as one flat row, or the reason why it cannot be used. Pure."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, NamedTuple
 from include.x.text import loads, shown
 
 MALFORMED_JSON = "malformed_json"
-"""The line is not JSON, or nested too deeply to be read."""
+"""The line is not JSON, or is nested too deeply to be read."""
 NOT_A_PAYLOAD = "not_a_payload"
-"""JSON, but not of the payload's shape: no object, or a field of the wrong type."""
+"""JSON, but not in the payload's shape: not an object, or a field has the wrong type."""
 MISSING_ID = "missing_id"
-"""No id, or one that is no snowflake."""
+"""No id, or an id that is not a snowflake."""
 MISSING_TEXT = "missing_text"
 UNKNOWN_TOPIC = "unknown_topic"
-"""The matching rules do not name the topic under which the line lies."""
+"""The matching rules do not name the topic under which the line is stored."""
 OVERLAP = "overlap"
-"""The tweet matched two topics, so it is no evidence for either."""
+"""The tweet matched two topics, so it counts for neither."""
 OUTSIDE_WINDOW = "outside_window"
-"""By its id or its `created_at` the tweet is of another hour."""
+"""By its id or its `created_at` the tweet belongs to another hour."""
 EDITED = "edited"
-"""Its author has edited the post since: the newest version counts, under an id of its own."""
+"""The author has edited the post since; only the newest version, which has its own id, counts."""
 TOO_LARGE = "too_large"
 """The text does not fit into a request to a model."""
 CORRUPT_OBJECT = "corrupt_object"
@@ -45,9 +45,9 @@ _INT64 = 1 << 63
 
 
 class TweetRow(NamedTuple):
-    """One raw line. Times are X's ISO text; ``tweet_id`` is None where there is none to be read.
+    """One raw line. Times are X's ISO text; ``tweet_id`` is None if it cannot be read.
 
-    With a ``reason`` the fields behind it may be empty.
+    With a ``reason`` the fields after it may be empty.
     """
 
     tweet_id: int | None
@@ -70,12 +70,11 @@ class TweetRow(NamedTuple):
 
 
 def parse(line: bytes, topic: str, topics: Set[str]) -> TweetRow:
-    """The row of a raw line that lies under ``topic``, one of ``topics``.
+    """The row of a raw line stored under ``topic``, one of ``topics``.
 
     The author's location and followers come from `includes.users`, country and place from `includes.places`
     by `geo.place_id` (X API v2, expansions `author_id` and `geo.place_id`). The text is what people read
-    (`include.x.text`); a null is as good as an absent field. Types of the other scalar fields are left to the
-    caller, who checks them by the column.
+    (`include.x.text`); null means absent. The caller checks the types of the other scalar fields by column.
     """
     try:
         payload = loads(line)
@@ -178,8 +177,9 @@ def _names(annotations: list[dict[str, Any] | None]) -> list[str]:
 class Pseudonyms:
     """Keyed pseudonyms of authors' ids: HMAC-SHA256 (RFC 2104), its first 8 bytes as a signed integer.
 
-    One author has one pseudonym as long as the key stays; without the key it leads back to nobody. The two
-    inner states of the HMAC are kept, which takes a third of the time of `hmac.digest` for so short a text.
+    An author has the same pseudonym as long as the key stays the same; without the key it cannot be traced
+    back to a person. The two inner states of the HMAC are kept, which takes a third of the time of
+    `hmac.digest` for so short a text.
     """
 
     _BLOCK = 64

@@ -1,12 +1,13 @@
-"""From an hour's raw lines to what the models read and what will be published.
+"""Turns an hour's raw lines into the models' inputs and the rows to publish.
 
-Two passes in bounded memory. The first (`slices.py`) streams every line, flattens it and keeps it on local
-disk: its columns in slices of the hour by tweet id, the line itself in one file. The second (`shards.py`)
-takes one slice at a time: duplicates collapse, what cannot be used is quarantined with its reason, the rest
-is sorted by id and written as a shard.
+Two passes in bounded memory. The first (`slices.py`) streams every line, flattens it and writes it to local
+disk: its columns to slices of the hour by tweet id, the line itself to one file. The second (`shards.py`)
+processes one slice at a time: duplicates collapse, unusable lines are quarantined with their reasons, and the
+rest is sorted by id and written as a shard.
 
 Everything is written under a prefix that names its input by digest, and the same input gives the same bytes.
-So a run that was killed, started twice or runs beside another leaves nothing wrong behind.
+A run that was killed, started twice or runs at the same time as another therefore leaves nothing wrong
+behind.
 """
 
 from __future__ import annotations
@@ -34,17 +35,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _FORMAT = "2"
-"""Raised when the objects under the prefix change their form, so that old ones are not taken for new."""
+"""Incremented when the format of the objects under the prefix changes, so that old ones are not reused."""
 
 _BYTES_A_SLICE = 6 * 1024 * 1024
-"""Raw bytes as stored (gzip) for which one slice is cut: some 25,000 tweets."""
+"""Raw bytes as stored (gzip) per slice: some 25,000 tweets."""
 
 
 def prepare(s3: S3Client, settings: Settings, topics: Sequence[str], window: Window, key: bytes) -> Prepared:
-    """Reads the raw lines of an hour, all topics, and writes what the next steps read; see the module.
+    """Reads the raw lines of all topics of an hour and writes what the next steps read; see the module.
 
-    ``key`` is the secret that authors' ids are hashed with. Needs local disk for the hour's unpacked raw and
-    removes it in the end. Raises `storage.ObjectChangedError` where a raw object was replaced meanwhile.
+    ``key`` is the secret that authors' ids are hashed with. Needs local disk for the hour's unpacked raw
+    lines and removes them at the end. Raises `storage.ObjectChangedError` if a raw object was replaced in the
+    meantime.
     """
     listings = [
         storage.list_objects(s3, settings.bucket, layout.raw_prefix(topic, window)) for topic in topics
@@ -103,7 +105,7 @@ def prepare(s3: S3Client, settings: Settings, topics: Sequence[str], window: Win
 
 
 def _lines(s3: S3Client, bucket: str, entry: storage.Object) -> Iterator[bytes | None]:
-    """The object's lines; None in the place of a rest that could not be unpacked."""
+    """The object's lines; None in place of a remainder that could not be unpacked."""
     try:
         yield from storage.read_lines(s3, bucket, entry.key, entry.etag)
     except storage.CorruptObjectError as error:

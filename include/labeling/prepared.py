@@ -1,4 +1,4 @@
-"""What the preparation of an hour has made: counts, and where its objects lie."""
+"""The result of preparing an hour: counts and the keys of its objects."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from include.window import Window
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare.prepare` made of an hour; counts and keys only, so it may pass through XCom.
+    """The result of `prepare.prepare`: counts and keys only, so it may pass through XCom.
 
     For every topic ``raw[topic] == accepted[topic] + sum(quarantined[topic].values())``: distinct ids.
     """
 
     window: Window
     manifest: str
-    """SHA-256 over the keys and ETags of the raw objects, and of those that name edited posts."""
+    """SHA-256 over the keys and ETags of the raw objects and of the objects that name edited posts."""
     listed_at: datetime
     """S3's own time when the objects were listed."""
     objects: int
     """Objects read."""
     edits: str
-    """The digest of the objects that name edited posts; empty where there are none."""
+    """The digest of the objects that name edited posts; empty if there are none."""
     prefix: str
-    """Key prefix of what was made of these objects, ending in a slash."""
+    """Key prefix of what was made from these objects, ending in a slash."""
     model_prefix: str
-    """Key prefix of what models are asked: made of the raw objects alone, so an edit asks no model again."""
+    """Key prefix of the models' inputs: made from the raw objects alone, so an edit causes no new job."""
     shards: int
     """Objects ``rows/000.parquet`` and following."""
     shards_with_edits: list[int] = field(default_factory=list)
-    """Those beside which ``edited/NNN.parquet`` holds tweets that models are asked about in vain."""
+    """Those with an ``edited/NNN.parquet``: tweets that the models answer although they were edited later."""
     raw: dict[str, int] = field(default_factory=dict)
     accepted: dict[str, int] = field(default_factory=dict)
     quarantined: dict[str, dict[str, int]] = field(default_factory=dict)
     lines_without_id: dict[str, int] = field(default_factory=dict)
     duplicates: dict[str, int] = field(default_factory=dict)
-    """Lines beyond the first of an id."""
+    """Lines with an id that an earlier line has."""
     to_translate: int = 0
-    """Accepted tweets in a named language other than English; with 0 there is no translation input."""
+    """Accepted tweets in a named language other than English; if 0, there is no translation input."""
     to_label: int = 0
-    """Accepted tweets in a named language; with 0 there is no sentiment input."""
+    """Accepted tweets in a named language; if 0, there is no sentiment input."""
 
     @property
     def translation_input(self) -> str:

@@ -1,7 +1,7 @@
-"""From prepared rows and the models' answers to the labeled table: one whole object per topic and hour.
+"""Joins prepared rows and the models' answers into the labeled table: one whole object per topic and hour.
 
-Which of two runs of an hour stays is decided by S3 itself, by compare-and-swap on what the object was made
-from: the run that listed the raw objects later wins, whenever it ends.
+If two runs write the same hour, S3 decides by compare-and-swap on what the object was made from: the run that
+listed the raw objects later wins, whenever it ends.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LANGUAGE_UNKNOWN = "language_unknown"
-"""X could not name the language, so no model was asked."""
+"""X could not identify the language, so no model was asked."""
 MODEL_ERROR = "model_error"
-"""The model answered that it failed on this tweet."""
+"""The model reported an error for this tweet."""
 NO_ANSWER = "no_answer"
-"""The model's output says nothing about this tweet."""
+"""The model's output has no line for this tweet."""
 INVALID_ANSWER = "invalid_answer"
-"""The answer holds no three probabilities that add up to one."""
+"""The answer does not have three probabilities that add up to one."""
 
 UNLABELED_REASONS = (LANGUAGE_UNKNOWN, MODEL_ERROR, NO_ANSWER, INVALID_ANSWER)
 
 _ROW_GROUP = 32_768
-"""Rows a Parquet row group, whatever the shards: the same rows are the same bytes."""
+"""Rows per Parquet row group, independent of the shards: the same rows make the same bytes."""
 
 _DICTIONARY = [
     "lang",
@@ -73,7 +73,7 @@ _LABELED = -1
 
 @dataclass(frozen=True)
 class Published:
-    """What stands in the lake after `publish`; counts and keys only, so it may pass through XCom.
+    """The state of the lake after `publish`: counts and keys only, so it may pass through XCom.
 
     For every topic ``rows[topic] == sum(labeled[topic].values()) + sum(unlabeled[topic].values())``.
     """
@@ -81,7 +81,7 @@ class Published:
     window: Window
     manifest: str
     superseded: bool
-    """Whether an object of a newer listing stands there, which was left alone."""
+    """Whether an object from a newer listing was found and kept."""
     keys: dict[str, str] = field(default_factory=dict)
     quarantine_keys: dict[str, str] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
@@ -113,9 +113,9 @@ def publish(
 ) -> Published:
     """Joins rows with answers by id and writes, per topic, the labeled and the quarantine object.
 
-    The outputs are key prefixes or S3 addresses that hold ``NNN.jsonl.out``. A tweet without a usable answer
-    stays, with its `unlabeled_reason`; one without a translation keeps `translated_text` null. Both objects
-    are written also when empty: that proves that the hour was done. The labeled object comes last.
+    The outputs are key prefixes or S3 addresses of ``NNN.jsonl.out``. A tweet without a usable answer is kept
+    with its `unlabeled_reason`; without a translation its `translated_text` is null. Both objects are written
+    even if empty, which proves that the hour was processed. The labeled object is written last.
     """
     engines = f"sentiment={sentiment_engine} translation={translation_engine}"
     superseded = False
@@ -142,7 +142,7 @@ def publish(
                 (layout.labeled_key(topic, prepared.window), file.path),
             ):
                 superseded |= not _replace(s3, settings.bucket, key, path, prepared, engines)
-    # After the newest versions stand in labeled: no moment is without a version of a post.
+    # Only after the newest versions are in labeled: at no time is a post without a version.
     for hour in (prepared.window.previous, prepared.window.next):
         _tell_edits(s3, settings.bucket, prepared, hour)
 
@@ -169,7 +169,7 @@ def publish(
 
 
 def _replace(s3: S3Client, bucket: str, key: str, path: Path, prepared: Prepared, engines: str) -> bool:
-    """Puts the file under the key unless something newer stands there; whether it did."""
+    """Uploads the file unless the object under the key is newer; returns whether it did."""
 
     def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
         listed_at = prepared.listed_at
@@ -195,10 +195,10 @@ def _replace(s3: S3Client, bucket: str, key: str, path: Path, prepared: Prepared
 
 
 def _tell_edits(s3: S3Client, bucket: str, prepared: Prepared, hour: Window) -> None:
-    """Tells another hour which of its posts were edited later; `coverage` reruns it where that is news.
+    """Records for another hour which of its posts were edited later; `coverage` reruns it if this is new.
 
-    What stands there already with the same content stays, ETag and all: else two hours could wake each other
-    for ever.
+    An object with the same content is kept with its ETag: otherwise two hours could trigger each other
+    forever.
     """
     body = storage.read(s3, bucket, prepared.edits_key(hour))
     content = hashlib.sha256(body).hexdigest()
@@ -223,12 +223,12 @@ def _tell_edits(s3: S3Client, bucket: str, prepared: Prepared, hour: Window) -> 
 
 
 def _age(metadata: Mapping[str, str]) -> tuple[datetime, int, str]:
-    """What orders manifests: when they were listed; within S3's second, raw objects only ever become more."""
+    """Orders manifests by the time of their listing; within a second, by the number of raw objects."""
     return datetime.fromisoformat(metadata["listed-at"]), int(metadata["objects"]), metadata["manifest"]
 
 
 class _TopicFile:
-    """The labeled rows of one topic on their way into a Parquet file."""
+    """Writes the labeled rows of one topic to a Parquet file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -242,7 +242,7 @@ class _TopicFile:
         )
 
     def add(self, table: pa.Table) -> None:
-        """Appends rows, sorted by id and behind those before."""
+        """Appends rows, sorted by id and greater than all before."""
         self.rows += len(table)
         self.labeled.update(_counts(table.column("sentiment")))
         self.unlabeled.update(_counts(table.column("unlabeled_reason")))
@@ -252,7 +252,7 @@ class _TopicFile:
             self._write(_ROW_GROUP)
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Writes the remaining rows."""
         if self._pending_rows:
             self._write(self._pending_rows)
         self._writer.close()
@@ -312,7 +312,7 @@ def _labeled(
 
 
 def _texts(values: tuple[str, ...] | list[str], indices: Any, valid: Any) -> pa.Array:
-    """``values[index]`` for each index, null where it is not valid."""
+    """``values[index]`` for each index, null if the index is not valid."""
     taken = pa.array(indices.astype(np.int32), mask=~valid)
     return pa.DictionaryArray.from_arrays(taken, pa.array(values, pa.string())).cast(pa.string())
 
@@ -320,8 +320,8 @@ def _texts(values: tuple[str, ...] | list[str], indices: Any, valid: Any) -> pa.
 def _aligned(tweet_id: Any, answers: list[dict[str, Any]]) -> tuple[Any, Any]:
     """The reason code and the three probabilities for each tweet asked about, in the tweets' order.
 
-    Models answer in the order they were asked, so mostly the ids just match; else they are looked up, and of
-    two answers for one tweet the first counts.
+    Models answer in the order of their input, so the ids usually match; otherwise they are looked up, and the
+    first of two answers for one tweet counts.
     """
     identifiers = np.array([int(answer["id"]) for answer in answers], dtype=np.uint64).astype(np.int64)
     given = _numbers([tuple(answer.get(name) for name in _PROBABILITIES) for answer in answers])
@@ -348,7 +348,7 @@ def _aligned(tweet_id: Any, answers: list[dict[str, Any]]) -> tuple[Any, Any]:
 
 
 def _numbers(triples: list[tuple[Any, ...]]) -> Any:
-    """The triples as float64, NaN for what is no number."""
+    """The triples as float64, NaN for anything that is not a number."""
     numbers = [
         tuple(value if type(value) is float or type(value) is int else np.nan for value in triple)
         for triple in triples

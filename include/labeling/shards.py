@@ -1,7 +1,7 @@
-"""The second pass over an hour: slice by slice, what is published and what is rejected.
+"""The second pass over an hour: decides, slice by slice, what is published and what is rejected.
 
-Of each tweet one line is kept; what cannot be used is quarantined with its reason; the rest is sorted by id
-and written as a shard, with what the translator is asked about it.
+One line of each tweet is kept; unusable lines are quarantined with their reasons; the rest is sorted by id
+and written as a shard, with the translator's input.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _EDITED = payload.REASONS.index(payload.EDITED)
 _TOO_LARGE = payload.REASONS.index(payload.TOO_LARGE)
 
 _ESCAPED = 6
-"""Bytes of JSON that one byte of a text may take."""
+"""Most bytes of JSON for one byte of a text."""
 
 
 class ShardWriter:
@@ -81,7 +81,7 @@ class ShardWriter:
         self._quarantine: dict[str, gzip.GzipFile] = {}
         for topic in self._topics:
             file = self._stack.enter_context((self._folder / f"quarantine-{topic}").open("wb"))
-            # Neither name nor time in the header: the same rows are the same bytes.
+            # No name or time in the header: the same rows make the same bytes.
             self._quarantine[topic] = self._stack.enter_context(
                 gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
             )
@@ -94,7 +94,7 @@ class ShardWriter:
                 self._put(f"quarantine/{topic}.json.gz", self._folder / f"quarantine-{topic}")
 
     def counts(self) -> dict[str, Any]:
-        """What was written and rejected, by the names that `Prepared` has for it."""
+        """What was written and rejected, by the names in `Prepared`."""
         return {
             "shards": self._shards,
             "shards_with_edits": self._shards_with_edits,
@@ -108,7 +108,7 @@ class ShardWriter:
         }
 
     def add_edits(self, window: Window) -> None:
-        """Takes the posts of this hour that were edited later, and hands on those of the hours around it."""
+        """Adds the posts of this hour that were edited later, and records those of the neighboring hours."""
         self._edited = np.array(sorted(self._slices.edited[window]), dtype=np.int64)
         for hour in (window.previous, window.next):
             body = orjson.dumps([str(version) for version in sorted(self._slices.edited[hour])])
@@ -137,7 +137,7 @@ class ShardWriter:
             self._write_shard(table.take(pa.array(chosen[asked])), reason[asked] == _EDITED)
 
     def add_lines_without_id(self) -> None:
-        """Quarantines every line that no tweet can be told from."""
+        """Quarantines every line without a readable tweet id."""
         for topic, _, reason, origin, offset, length in sorted(self._slices.orphans):
             name = payload.REASONS[reason]
             self._lines_without_id[name] += 1
@@ -146,7 +146,7 @@ class ShardWriter:
             )
 
     def _reject_large(self, table: pa.Table, chosen: Any, reason: Any) -> None:
-        """Marks, in place, the usable tweets that do not fit into a request to a model."""
+        """Marks, in place, the usable tweets that are too long for a request to a model."""
         sizes = [
             pc.binary_length(table.column(name)).fill_null(0).to_numpy()[chosen] for name in ("text", "lang")
         ]
@@ -159,11 +159,11 @@ class ShardWriter:
                 reason[index] = _TOO_LARGE
 
     def _collapse(self, table: pa.Table) -> tuple[Any, Any]:
-        """The row kept of each (id, topic), by id; and which of them belong to ids in more than one topic.
+        """The row to keep of each (id, topic), by id, and which of them belong to ids in more than one topic.
 
-        Of several lines the one is kept that says most: an overlap before a usable tweet before a broken one,
-        then the earliest received, then stream before search, then by the line's bytes. So neither the order
-        of the objects nor how often a line came makes a difference.
+        Of several lines the most informative is kept: an overlap before a usable tweet before a broken one,
+        then the earliest received, then stream before search, then by the line's bytes. Neither the order of
+        the objects nor the number of duplicates therefore makes a difference.
         """
         tweet_id = table.column("tweet_id").to_numpy()
         topic = table.column("topic").to_numpy()
@@ -185,7 +185,7 @@ class ShardWriter:
         return chosen, np.repeat(topics > 1, topics)
 
     def _order_tied(self, order: Any, tied: Any, table: pa.Table) -> None:
-        """Sorts, in place, rows that only their lines tell apart."""
+        """Sorts, in place, rows that differ only in their lines."""
         offset = table.column("offset").to_numpy()
         length = table.column("length").to_numpy()
         starts = np.flatnonzero(~tied)
@@ -238,7 +238,7 @@ class ShardWriter:
             pq.write_table(part, path, compression="lz4", use_dictionary=_DICTIONARY, write_statistics=False)
             self._put(f"{name}/{self._shards:03}.parquet", path)
         self._to_label += int(is_asked(rows.column("lang")).sum())
-        # By language: the translator loads one after the other, and no request needs them all.
+        # By language: the translator loads one after another, and no request needs all of them.
         asked = rows.sort_by([("lang", "ascending"), ("tweet_id", "ascending")])
         body = model_input(asked, NOT_TRANSLATED, {})
         if body:
@@ -252,7 +252,7 @@ class ShardWriter:
 
 
 def _changes(*keys: Any) -> Any:
-    """Where any of the sorted columns differs from the row before; True for the first row."""
+    """Whether any of the sorted columns differs from the previous row; True for the first row."""
     new = np.zeros(len(keys[0]), dtype=bool)
     new[:1] = True
     for key in keys:

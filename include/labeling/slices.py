@@ -1,7 +1,7 @@
 """The first pass over an hour: raw lines, flattened and sliced by tweet id, on local disk.
 
-Memory stays bounded, however large the hour is: the columns of a slice fit into it, and the lines themselves
-lie in one file.
+Memory is bounded, however large the hour: it holds the columns of one slice, and the lines themselves are in
+one file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from include.window import Window
 from include.x import snowflake
 
 USABLE = -1
-"""In the place of a reason to reject a line (an index of `payload.REASONS`): there is none."""
+"""Instead of an index of `payload.REASONS`: there is no reason to reject the line."""
 
 _LABELS = frozenset(
     {
@@ -38,10 +38,10 @@ _LABELS = frozenset(
 )
 
 ROWS = pa.schema([column for column in LABELED if column.name not in _LABELS])
-"""The columns of ``rows/NNN.parquet``: the labeled table's as far as they are known before labeling."""
+"""The columns of ``rows/NNN.parquet``: those of the labeled table that are known before labeling."""
 
 _BATCH = 4_096
-"""Lines that are turned into columns at once."""
+"""Lines converted to columns at a time."""
 
 _SLICE = pa.schema(
     [
@@ -53,26 +53,26 @@ _SLICE = pa.schema(
         *(column for column in ROWS if column.name != "tag"),
     ]
 )
-"""One row a raw line that has an id: its object, its place in `RawSlices.lines`, and its columns."""
+"""One row per raw line with an id: its object, its place in `RawSlices.lines`, and its columns."""
 
 _OUTSIDE = payload.REASONS.index(payload.OUTSIDE_WINDOW)
 _NOT_A_PAYLOAD = payload.REASONS.index(payload.NOT_A_PAYLOAD)
 
 
 class RawSlices:
-    """An hour's raw lines on local disk: add all objects within a `with` block, then take slice by slice."""
+    """An hour's raw lines on local disk: add all objects within a `with` block, then read slice by slice."""
 
     def __init__(
         self, folder: Path, topics: Sequence[str], window: Window, slices: int, pseudonyms: payload.Pseudonyms
     ) -> None:
         self.folder = folder
         self.lines = folder / "lines"
-        """The lines themselves, one behind the other; a slice says where each of them lies."""
+        """The lines themselves, one after another; a slice holds the position of each."""
         self.origins: list[str] = []
         self.orphans: list[tuple[int, bytes, int, int, int, int]] = []
         """Lines without an id: topic, digest of the line, reason, origin, offset, length."""
         self.edited: dict[Window, set[int]] = {hour: set() for hour in (window.previous, window, window.next)}
-        """The ids of versions that are not the newest, by their hour: X lets a post be edited for an hour."""
+        """The ids of older versions of posts, by hour: X allows edits for an hour."""
         self._topics = {topic: number for number, topic in enumerate(topics)}
         self._names = frozenset(topics)
         self._start = int(window.start.timestamp() * 1000)
@@ -94,7 +94,7 @@ class RawSlices:
         self._stack.close()
 
     def add_object(self, topic: str, origin: str, lines: Iterator[bytes | None]) -> None:
-        """Takes every line of one raw object."""
+        """Adds every line of one raw object."""
         number = self._topics[topic]
         place = len(self.origins)
         self.origins.append(origin)
@@ -133,7 +133,7 @@ class RawSlices:
         self._rows.clear()
 
     def slice(self, number: int) -> pa.Table | None:
-        """The rows of one slice; None where it has none. Only after the `with` block."""
+        """The rows of one slice, None if it has none. Call it only after the `with` block."""
         path = self._path(number)
         if not path.exists():
             return None
@@ -144,7 +144,7 @@ class RawSlices:
         return self.folder / f"slice-{number:04}"
 
     def _batches(self, rows: list[tuple[Any, ...]]) -> Iterator[pa.RecordBatch]:
-        """The rows as columns; a row with a field of the wrong type is halved out and rejected."""
+        """The rows as columns; a row with a field of the wrong type is found by halving and rejected."""
         if not rows:
             return
         try:
@@ -208,6 +208,6 @@ class RawSlices:
 
 
 def _milliseconds(texts: Sequence[str | None]) -> pa.Array:
-    """ISO texts with a zone as `timestamp[ms]` in UTC; raises pyarrow's error where one is no time."""
+    """ISO texts with a zone as `timestamp[ms]` in UTC; raises pyarrow's error if one is not a time."""
     moments = pa.array(texts, pa.string()).cast(pa.timestamp("us", "UTC"))
     return moments.cast(pa.timestamp("ms", "UTC"), safe=False).cast(pa.timestamp("ms"))

@@ -1,4 +1,4 @@
-"""Runs statements on Athena and reads their rows back."""
+"""Runs statements on Athena and reads their rows."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ log = logging.getLogger(__name__)
 
 
 class AthenaError(RuntimeError):
-    """A statement that failed or was stopped; the message holds Athena's reason and the execution's id."""
+    """A statement failed or was stopped; the message has Athena's reason and the execution's id."""
 
 
 class Athena:
-    """Athena in the settings' workgroup and database; results go where the workgroup says."""
+    """Athena in the settings' workgroup and database; the workgroup determines where results are written."""
 
     def __init__(
         self, client: AthenaClient, settings: Settings, note: Callable[[str], None] = lambda _: None
     ) -> None:
-        """``note`` is told the id of every execution when it starts, and again when it has failed."""
+        """``note`` is called with the id of every execution when it starts, and again if it fails."""
         self._client = client
         self._note = note
         self._settings = settings
@@ -59,14 +59,14 @@ class Athena:
     def run(self, statement: str, *, in_database: bool = True) -> list[ResultRow]:
         """Runs one statement; returns its rows, values typed by Athena's column types.
 
-        ``in_database`` is off for a statement that makes the database. Raises `AthenaError`.
+        ``in_database`` is false for the statement that creates the database. Raises `AthenaError`.
         """
         return self.run_all({"statement": statement}, in_database=in_database)["statement"]
 
     def run_all(
         self, statements: Mapping[str, str], *, in_database: bool = True
     ) -> dict[str, list[ResultRow]]:
-        """Runs statements beside each other; returns each one's rows under its name.
+        """Runs statements in parallel; returns the rows of each under its name.
 
         If one fails, the others are stopped and `AthenaError` is raised.
         """
@@ -78,23 +78,23 @@ class Athena:
         return self.tables(s3, {"table": statement})["table"]
 
     def tables(self, s3: S3Client, statements: Mapping[str, str]) -> dict[str, pa.Table]:
-        """Runs SELECTs beside each other; returns each one's rows as a table under its name.
+        """Runs SELECTs in parallel; returns the rows of each as a table under its name.
 
-        A result is read at once from where Athena writes it to S3, not a thousand rows a call. Columns are of
-        the types ``bool, int64, float64, timestamp[ms], string``; an empty text is no null. If one fails, the
-        others are stopped and `AthenaError` is raised.
+        A result is read whole from S3, where Athena writes it, instead of a thousand rows per call. Columns
+        are of the types ``bool, int64, float64, timestamp[ms], string``; an empty text is not null. If one
+        fails, the others are stopped and `AthenaError` is raised.
         """
         return {name: self._table(s3, execution) for name, execution in self._ended(statements).items()}
 
     def stop(self) -> None:
-        """Stops whatever this object still has under way, so that nothing goes on to be billed."""
+        """Stops the executions in progress, so that they are not billed further."""
         for execution in tuple(self._running):
             self._client.stop_query_execution(QueryExecutionId=execution)
             self._running.discard(execution)
             log.info("stopped athena execution=%s", execution)
 
     def _ended(self, statements: Mapping[str, str], *, in_database: bool = True) -> dict[str, str]:
-        """The executions of statements that were run beside each other and succeeded, by name."""
+        """The executions of statements that were run in parallel and succeeded, by name."""
         executions: dict[str, str] = {}
         try:
             for name, statement in statements.items():
@@ -159,7 +159,7 @@ class Athena:
                     column["Name"]: types.get(_KINDS.get(column["Type"], ""), pa.string())
                     for column in columns
                 },
-                # Athena writes texts in quotes, and a null as nothing at all.
+                # Athena writes texts in quotes, and null as an empty field.
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
                 null_values=[""],

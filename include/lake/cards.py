@@ -1,7 +1,7 @@
-"""What the models say of themselves: the cards of all engines that were ever put to use, kept in the lake.
+"""The model cards of all engines that were ever used, kept in the lake.
 
-A model's card is packed with it. Rows name the engine that labeled them, so what an engine was measured on
-holds for its rows, whatever model is in use today.
+A model's card is packed with it. Rows name the engine that labeled them, so its card describes its rows,
+whatever model is in use today.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measured:
-    """Each engine with each language that it was measured on, as ``<engine> <language>``, sorted.
+    """Every engine with every language that it was measured on, as ``<engine> <language>``, sorted.
 
     ``sentiment`` are those of classifiers, ``translation`` those of translators.
     """
@@ -29,7 +29,7 @@ class Measured:
 
 
 def keep(s3: S3Client, bucket: str, stage: str, engine: str, card: Mapping[str, Any]) -> None:
-    """Keeps an engine's card; an engine's name covers its card, so it is always the same."""
+    """Stores an engine's card; the engine's name includes its digest, so it never changes."""
     storage.put(s3, bucket, layout.model_card_key(stage, engine), json.dumps(card, sort_keys=True).encode())
 
 
@@ -39,7 +39,7 @@ def is_kept(s3: S3Client, bucket: str, stage: str, engine: str) -> bool:
 
 
 def measured(s3: S3Client, bucket: str) -> Measured:
-    """What the engines were measured on, by their cards."""
+    """What the engines were measured on, according to their cards."""
     return Measured(*(tuple(_measured(s3, bucket, stage)) for stage in ("sentiment", "translation")))
 
 

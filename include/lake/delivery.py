@@ -1,9 +1,9 @@
-"""Judges whether everything of a window has come through Firehose.
+"""Decides whether all tweets of a window have come through Firehose.
 
-Each of Firehose's partitions buffers on its own, so an object of a later hour proves little. A heartbeat
-carries a low watermark: the receive time of the oldest line that Firehose has not acknowledged. A window is
-through when a heartbeat with a watermark of its end or later (plus lateness) has landed, and the buffering
-interval has passed since that heartbeat was sent.
+Firehose buffers each partition separately, so an object of a later hour proves little. A heartbeat carries a
+low watermark: the receive time of the oldest line that Firehose has not acknowledged. A window is complete
+when a heartbeat whose watermark is at its end or later (plus lateness) has landed and the buffering interval
+has passed since that heartbeat was sent.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ log = logging.getLogger(__name__)
 
 
 class DeliveryError(Exception):
-    """The delivery stream is not one that the pipeline can wait for."""
+    """The pipeline cannot wait for this delivery stream."""
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """When the streamer sent it, and up to when all that it had received was acknowledged (both UTC)."""
+    """When the streamer sent it, and the time up to which everything received was acknowledged (both UTC)."""
 
     at: datetime
     watermark: datetime
@@ -45,11 +45,11 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class DeliveryStatus:
-    """Whether to go on.
+    """Whether to continue.
 
-    ``reason`` is ``watermark`` (proved), ``grace`` (nothing proves it, but the grace time is over) or
-    ``open`` (the hour has not ended: what is there is taken); it is empty while there is to be waited, at
-    most until ``look_again``.
+    ``reason`` is ``watermark`` (proved), ``grace`` (not proved, but the grace time is over) or ``open`` (the
+    hour has not ended, so the tweets so far are used); it is empty as long as the sensor has to wait, at most
+    until ``look_again``.
     """
 
     reason: str
@@ -58,7 +58,7 @@ class DeliveryStatus:
 
     @property
     def through(self) -> bool:
-        """True if the window can be worked on."""
+        """True if the window can be processed."""
         return bool(self.reason)
 
 
@@ -73,7 +73,7 @@ def heartbeats(lines: bytes) -> Iterator[Heartbeat]:
 
 
 def proves(heartbeat: Heartbeat, window: Window, lateness: timedelta) -> bool:
-    """True if all that X delivered of the window, at most ``lateness`` late, was acknowledged by Firehose."""
+    """True if Firehose acknowledged all tweets of the window that X delivered at most ``lateness`` late."""
     return heartbeat.watermark >= window.end + lateness
 
 
@@ -85,10 +85,10 @@ def assess(
     settings: Settings,
     poll: timedelta = timedelta(seconds=15),
 ) -> DeliveryStatus:
-    """Says whether ``window`` is through at ``now``.
+    """Decides whether ``window`` is complete at ``now``.
 
     ``proof`` is a heartbeat that `proves` it and has landed, if there is one; ``buffering`` is the longest
-    that Firehose holds a record back.
+    time that Firehose buffers a record.
     """
     if now < window.end:
         return DeliveryStatus(OPEN, now, proof)
@@ -105,7 +105,7 @@ def assess(
 
 
 class DeliveryWatch:
-    """Watches one window; remembers what it has read, so that looking again costs one listing."""
+    """Watches one window; remembers what it has read, so that another look costs one listing."""
 
     def __init__(self, s3: S3Client, firehose: FirehoseClient, settings: Settings, window: Window) -> None:
         self._s3 = s3
@@ -117,7 +117,7 @@ class DeliveryWatch:
         self._buffering: timedelta | None = None
 
     def look(self, now: datetime) -> DeliveryStatus:
-        """Reads what has landed since the last look and judges; raises `DeliveryError`."""
+        """Reads what has landed since the last look and decides; raises `DeliveryError`."""
         if now < self._window.end:
             return assess(self._window, now, None, timedelta(), self._settings)
         if self._proof is None:
@@ -127,9 +127,9 @@ class DeliveryWatch:
         return assess(self._window, now, self._proof, self._buffering or timedelta(), self._settings)
 
     def _find_proof(self) -> Heartbeat | None:
-        """The first heartbeat in the order of the keys, which is that of time, that proves the window.
+        """The first heartbeat, in the order of keys and therefore of time, that proves the window.
 
-        A heartbeat lies in the hour in which it was sent, so one that proves the window lies in a later hour.
+        A heartbeat is stored under the hour in which it was sent, so a proof is found in a later hour.
         """
         lateness = timedelta(seconds=self._settings.lateness_seconds)
         bucket = self._settings.bucket
@@ -141,7 +141,7 @@ class DeliveryWatch:
                     if proves(heartbeat, self._window, lateness):
                         return heartbeat
             except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-                # It proves nothing; the next one may, and else the grace time ends the wait.
+                # It proves nothing; a later one may, and otherwise the grace time ends the wait.
                 log.warning("unreadable heartbeats key=%s error=%r", found.key, error)
             self._read_up_to = found.key
         return None

@@ -1,4 +1,4 @@
-"""Where the lake's objects lie, for all who share them; what one module alone keeps, it names itself."""
+"""The keys of the lake's objects that several modules share; a module defines the keys that only it uses."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ NO_TOPIC = "_none"
 """The topic partition of quarantined lines that name no known topic."""
 
 DELTA_LABELED = "delta/labeled"
-"""The labeled rows as the training reads them: a Delta table."""
+"""The labeled rows for training: a Delta table."""
 
 SYNCED = "training/synced.json"
-"""Which labeled objects the Delta table holds, written after it."""
+"""Which labeled objects the Delta table contains; written after it."""
 
 CHAMPION = "training/champion.json"
-"""The champion and the hours that it has predicted, written after its predictions."""
+"""The champion and the hours that it has predicted; written after its predictions."""
 
 _RECOVERED = re.compile(r"/recovered-(\d{8}T\d{9}Z)-(\d{8}T\d{9}Z)\.json\.gz$")
 _QUALITY = re.compile(
@@ -45,7 +45,7 @@ def raw_prefix(topic: str, window: Window) -> str:
 
 
 def recovered_key(topic: str, window: Window, start: datetime, end: datetime) -> str:
-    """What search brought back for the outage ``[start, end)`` inside ``window``."""
+    """The posts that search recovered for the outage ``[start, end)`` inside ``window``."""
     return f"{raw_prefix(topic, window)}recovered-{_compact(start)}-{_compact(end)}.json.gz"
 
 
@@ -54,7 +54,7 @@ def recovered_stretch(key: str) -> tuple[datetime, datetime] | None:
     found = _RECOVERED.search(key)
     if not found:
         return None
-    # strptime reads a fraction as of any length, so the last three digits are its milliseconds.
+    # strptime reads a fraction of any length, so the last three digits are its milliseconds.
     start, end = (datetime.strptime(text, "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC) for text in found.groups())
     return start, end
 
@@ -70,17 +70,17 @@ def quarantine_prefix(topic: str, window: Window) -> str:
 
 
 def quarantine_key(topic: str, window: Window, stage: str) -> str:
-    """What one stage rejected: whole, replaced on a rerun."""
+    """The lines that one stage rejected, in one object that a rerun replaces."""
     return f"{quarantine_prefix(topic, window)}{stage}.json.gz"
 
 
 def edits_prefix(date: str) -> str:
-    """Which versions of posts of a day were edited later, by hour; not by topic: an edit may change it."""
+    """The versions of a day's posts that were edited later, by hour: an edit may change the topic."""
     return f"edits/dt={date}/"
 
 
 def edits_key(window: Window, seen: Window) -> str:
-    """The posts of ``window`` that were edited later, as the transformation of the hour ``seen`` knows it."""
+    """The posts of ``window`` that were edited later, as found by the transformation of the hour ``seen``."""
     return f"{edits_prefix(window.date)}hour={window.hour}/{seen.label}.json"
 
 
@@ -90,7 +90,7 @@ def labeled_prefix(topic: str, date: str) -> str:
 
 
 def labeled_key(topic: str, window: Window) -> str:
-    """The labeled table's one object of a topic and hour."""
+    """The labeled table's only object of a topic and hour."""
     return f"{labeled_prefix(topic, window.date)}tweets-{window.hour}.parquet"
 
 
@@ -119,37 +119,37 @@ def day_prefix(prefix: str) -> str:
 
 
 def work_prefix(window: Window) -> str:
-    """Inputs and outputs of one hour's SageMaker jobs; expires."""
+    """Inputs and outputs of one hour's SageMaker jobs; they expire."""
     return f"work/transform/{window.label}/"
 
 
 def recovery_prefix(topic: str, digest: str) -> str:
-    """Pages that search was paid for and that are not in raw yet, by a digest of what was asked; expires."""
+    """Pages bought by search that are not in raw yet, by a digest of the request; they expire."""
     return f"{recoveries_prefix(topic)}{digest}/"
 
 
 def recoveries_prefix(topic: str) -> str:
-    """All that `recovery_prefix` names of a topic."""
+    """The part of `recovery_prefix` that is common to a topic."""
     return f"work/recovery/{topic}/"
 
 
 def approvals_key() -> str:
-    """Which recoveries people are being asked about, and which they have rejected."""
+    """The recoveries that await approval, and those that were rejected."""
     return "work/approvals.json"
 
 
 def recovery_stage(start: datetime, end: datetime) -> str:
-    """Names the quarantine object (see `quarantine_key`) of what search brought back unusable."""
+    """The name of the quarantine object (see `quarantine_key`) for unusable posts from search."""
     return f"recovered-{_compact(start)}-{_compact(end)}"
 
 
 def notified_key(key: str) -> str:
-    """The marker of a message to people that is sent once; expires."""
+    """The marker of a notification that is sent once; it expires."""
     return f"work/notified/{key}"
 
 
 COVERAGE = "coverage/"
-"""The gap ledger: one object a day."""
+"""The gap ledger: one object per day."""
 
 
 def coverage_key(date: str) -> str:
@@ -158,7 +158,7 @@ def coverage_key(date: str) -> str:
 
 
 AGGREGATES = "aggregates/opinion/"
-"""The table `opinion_hourly`: one object a day."""
+"""The table `opinion_hourly`: one object per day."""
 
 
 def aggregate_key(date: str) -> str:
@@ -167,7 +167,7 @@ def aggregate_key(date: str) -> str:
 
 
 def posts_prefix(month: str) -> str:
-    """The ledger of posts bought in one calendar month (``2026-11``): one object a writer."""
+    """The ledger of posts bought in one calendar month (``2026-11``): one object per writer."""
     return f"posts/month={month}/"
 
 
@@ -177,20 +177,20 @@ def model_key(stage: str, digest: str) -> str:
 
 
 MODEL_CARDS = "models/cards/"
-"""What the models that were put to use say of themselves: one object an engine."""
+"""The cards of the models in use so far: one object per engine."""
 
 
 def model_card_key(stage: str, engine: str) -> str:
-    """The card of one engine, as the labeled table names it (``e5-0123456789ab``)."""
+    """The card of one engine, by its name in the labeled table (``e5-0123456789ab``)."""
     return f"{MODEL_CARDS}{stage}/{engine}.json"
 
 
 QUALITY = "quality/"
-"""What the quality suites found: one object a suite and period."""
+"""The results of the quality suites: one object per suite and period."""
 
 
 def quality_key(suite: str, period: Window | str) -> str:
-    """What a quality suite found: ``raw`` or ``labeled`` in one hour, ``opinion`` in one day; counts only."""
+    """A quality suite's result: ``raw`` or ``labeled`` for an hour, ``opinion`` for a day; counts only."""
     label = str(period)
     return f"{QUALITY}suite={suite}/dt={label[:10]}/{label}.json"
 
@@ -208,30 +208,30 @@ def labeled_hour(key: str) -> tuple[str, Window] | None:
 
 
 def outcome_key(step: str) -> str:
-    """What one step of the training returned when it last ended: counts and scores only."""
+    """The last result of one step of the training: counts and scores only."""
     return f"training/outcome-{step}.json"
 
 
 def predictions_key(version: str, topic: str, window: Window) -> str:
-    """What the student's ``version`` (``v3``) says of one topic and hour."""
+    """The predictions of the student's ``version`` (``v3``) for one topic and hour."""
     return f"predictions/model={version}/topic={topic}/dt={window.date}/tweets-{window.hour}.parquet"
 
 
 AUDIT_PREFIX = "audit/"
-"""What was drawn for people to judge, and what they have judged."""
+"""The tweets drawn for people to judge, and their judgments."""
 
 AUDIT_DRAWN_PREFIX = "audit/drawn/"
-"""The table `audit_drawn`: one object a wave."""
+"""The table `audit_drawn`: one object per wave."""
 
 AUDIT_JUDGED_PREFIX = "audit/judged/"
-"""The table `audit_judged`: one object a wave and person."""
+"""The table `audit_judged`: one object per wave and person."""
 
 
 def audit_drawn_key(wave: str) -> str:
-    """The tweets drawn for the audit of a wave, which its first day names (``2026-11-16``)."""
+    """The tweets drawn for the audit of a wave, named by its first day (``2026-11-16``)."""
     return f"{AUDIT_DRAWN_PREFIX}year={wave[:4]}/{wave}.parquet"
 
 
 def audit_judged_key(wave: str, person: str) -> str:
-    """What a person (a pseudonym) has judged of a wave."""
+    """The judgments of a person (a pseudonym) in a wave."""
     return f"{AUDIT_JUDGED_PREFIX}year={wave[:4]}/{wave}-{person}.parquet"

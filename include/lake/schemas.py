@@ -1,4 +1,4 @@
-"""The lake's columns, once: what is written, what the tables declare and what the docs say."""
+"""The lake's columns, defined once: for what is written, for the tables and for the docs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LABELED = pa.schema(
         ("context", pa.list_(pa.string())),
     ]
 )
-"""One row a tweet. Timestamps are UTC without a zone: Athena's `timestamp(3)` has none."""
+"""One row per tweet. Timestamps are UTC without a zone: Athena's `timestamp(3)` has none."""
 
 PREDICTIONS = pa.schema(
     [
@@ -43,7 +43,7 @@ PREDICTIONS = pa.schema(
         ("p_positive", pa.float64()),
     ]
 )
-"""One row a tweet that the teacher has judged, sorted by id; the model is in the object's key."""
+"""One row per tweet that the teacher has labeled, sorted by id; the model is in the object's key."""
 
 OPINION_HOURLY = pa.schema(
     [
@@ -69,10 +69,10 @@ OPINION_HOURLY = pa.schema(
         ("p_positive_sum", pa.float64()),
     ]
 )
-"""One row an hour, topic, language, country and method, sorted by `AGGREGATE_KEYS`: no user's data."""
+"""One row per hour, topic, language, country and method, sorted by `AGGREGATE_KEYS`: no user's data."""
 
 AGGREGATE_KEYS = tuple(OPINION_HOURLY.names[: OPINION_HOURLY.get_field_index("tweets")])
-"""What no two rows of the aggregates share."""
+"""The columns that identify a row of the aggregates."""
 
 AUDIT_DRAWN = pa.schema(
     [
@@ -93,7 +93,7 @@ AUDIT_DRAWN = pa.schema(
         ("p_positive", pa.float64()),
     ]
 )
-"""One row a tweet that was drawn for the audit, sorted by id: no text, no author."""
+"""One row per tweet that was drawn for the audit, sorted by id: no text, no author."""
 
 AUDIT_JUDGED = pa.schema(
     [
@@ -103,16 +103,16 @@ AUDIT_JUDGED = pa.schema(
         ("judged_at", pa.timestamp("ms")),
     ]
 )
-"""One row a tweet and person, sorted by id."""
+"""One row per tweet and person, sorted by id."""
 
 SENTIMENTS = ("Negative", "Neutral", "Positive")
 """The values of `sentiment`, in the order of the model's probabilities."""
 
 CANNOT_TELL = "Cannot tell"
-"""The judgment of who cannot say which sentiment a tweet has; it counts as none."""
+"""The judgment of a person who cannot tell a tweet's sentiment; it is not counted."""
 
 JUDGMENTS = (*SENTIMENTS, CANNOT_TELL)
-"""What a person can judge."""
+"""A person's possible judgments."""
 
 UNNAMED_LANGUAGES = frozenset({"und", "qam", "qct", "qht", "qme", "qst", "zxx", "art", ""})
-"""Codes by which X says that it cannot name the language (X's documentation of `lang`)."""
+"""X's codes for a language that it cannot identify (X's documentation of `lang`)."""

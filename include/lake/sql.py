@@ -1,7 +1,7 @@
-"""The statements of ``sql/``: one a file, Athena's dialect, parameters by name.
+"""The statements of ``sql/``: one per file, in Athena's dialect, with named parameters.
 
-A parameter stands in the text as ``${name}`` and is always rendered as a whole literal, quotes included, so a
-file never puts quotes around it. ``${fragments/name}`` is what several statements share: the text of
+A parameter is written ``${name}`` and is always rendered as a whole literal with its quotes, so a file never
+puts quotes around it. ``${fragments/name}`` inserts text that several statements share, from
 ``sql/fragments/<name>.sql``.
 """
 
@@ -19,7 +19,7 @@ STATEMENTS = Path(__file__).parents[2] / "sql"
 
 Value = str | int | datetime | Sequence[str]
 
-# Quotes are written differently in Athena's DDL and DML, and no name, day or address of ours holds one.
+# Athena's DDL and DML escape quotes differently, and none of our names, days or addresses has one.
 _PLAIN = re.compile(r"[^'\"\\`\x00-\x1f\x7f]*")
 _COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 _FRAGMENTS = "fragments/"
@@ -27,7 +27,7 @@ _SHARED = re.compile(rf"\$\{{({_FRAGMENTS}\w+)\}}")
 
 
 class StatementError(ValueError):
-    """A statement that cannot be rendered: no such file, a parameter too few or too many, an unsafe value."""
+    """A statement cannot be rendered: no such file, a missing or unknown parameter, an unsafe value."""
 
 
 def names(folder: str = "") -> list[str]:
@@ -45,7 +45,7 @@ def _template(name: str) -> Template:
 
 
 def text(name: str) -> str:
-    """The statement ``sql/<name>.sql`` without its comments, its parameters not put in."""
+    """The statement ``sql/<name>.sql`` without its comments, before its parameters are inserted."""
     path = STATEMENTS / f"{name}.sql"
     return _COMMENT.sub("", path.read_text(encoding="utf-8")).strip()
 
@@ -78,7 +78,7 @@ def literal(value: Value) -> str:
 
 
 def render(name: str, **values: Value) -> str:
-    """The statement ``sql/<name>.sql``, without its comments, with every parameter put in.
+    """The statement ``sql/<name>.sql`` without its comments, with every parameter inserted.
 
     Raises `StatementError` if a parameter is missing or unknown, or a value is unsafe.
     """

@@ -1,9 +1,9 @@
-"""The few things that everyone does with S3, on a boto3 client that the caller gives.
+"""The operations on S3 that all packages share, on a boto3 client that the caller passes.
 
-Objects are written whole or not at all, and not again where the same bytes and metadata stand there already:
-under SSE-KMS each write gives an object another ETag, and whoever takes ETags for the state of the lake
-would pay again for what has not changed. What is the same is told by the SHA-256 that S3 itself checks at
-each write and keeps. Where two writers may meet, `compare_and_swap` decides which one stays.
+Objects are written whole or not at all, and not if the object already has the same bytes and metadata: under
+SSE-KMS every write changes the ETag, and jobs named by ETags would be paid for again although nothing has
+changed. Contents are compared by the SHA-256 that S3 checks at every write and stores. If two writers may
+write the same key, `compare_and_swap` decides which object stays.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types_boto3_s3.type_defs import CopySourceTypeDef, ListObjectsV2OutputTypeDef
 
 LONGEST_LINE = 4 * 1024 * 1024
-"""Bytes kept of a line; Firehose takes at most 1,000 KiB a record, so what is longer is no record."""
+"""Bytes kept of a line; Firehose accepts at most 1,000 KiB per record, so a longer line is not a record."""
 
 _CHUNK = 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
@@ -39,28 +39,28 @@ _LOST = frozenset({"PreconditionFailed", "ConditionalRequestConflict", *_ABSENT}
 
 
 class StorageError(RuntimeError):
-    """Something about an object in the lake is not as it must be."""
+    """An object in the lake is not as expected."""
 
 
 class ObjectMissingError(StorageError):
-    """The object is not there (any more)."""
+    """The object does not exist (any more)."""
 
 
 class ObjectChangedError(StorageError):
-    """The object is no longer the one that was listed: list again."""
+    """The object was replaced after it was listed: list again."""
 
 
 class CorruptObjectError(StorageError):
-    """The object's gzip stream is damaged or cut."""
+    """The object's gzip stream is damaged or truncated."""
 
 
 class LostRaceError(StorageError):
-    """Other writers replaced the object each time between reading and writing it."""
+    """Other writers replaced the object between every read and write."""
 
 
 @dataclass(frozen=True, order=True)
 class Object:
-    """One object of a listing; ``etag`` as S3 gives it (in quotes), ``size`` in bytes as stored."""
+    """One object of a listing; ``etag`` as S3 returns it (in quotes), ``size`` in bytes as stored."""
 
     key: str
     etag: str
@@ -78,10 +78,10 @@ class Listing:
 
 @dataclass(frozen=True)
 class ObjectVersion:
-    """What stands under a key now.
+    """The object under a key now.
 
-    ``checksum`` is the SHA-256 of the content as S3 has checked it, in base64; of an object that was uploaded
-    in parts, one over its parts' with their number (``…-3``). None where S3 keeps no SHA-256.
+    ``checksum`` is the SHA-256 of the content as checked by S3, in base64; for an object uploaded in parts,
+    the one over those of its parts with their number (``…-3``). None if S3 has no SHA-256.
     """
 
     etag: str
@@ -93,9 +93,9 @@ class ObjectVersion:
 
 @dataclass(frozen=True)
 class Content:
-    """What is to stand under a key: bytes, or a local file that is streamed.
+    """The content to write under a key: bytes, or a local file that is streamed.
 
-    Metadata named in ``passing`` are no reason to write again what is the same otherwise.
+    Metadata named in ``passing`` do not cause another write if all else is the same.
     """
 
     body: bytes | Path
@@ -103,7 +103,7 @@ class Content:
     passing: frozenset[str] = frozenset()
 
     def stands(self, found: ObjectVersion | None) -> bool:
-        """Whether just this stands there."""
+        """Whether an object already has this content."""
         if found is None or found.checksum is None:
             return False
         return self._decisive(found.metadata) == self._decisive(self.metadata) and (
@@ -116,7 +116,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Swap:
-    """The outcome of `compare_and_swap`: whether what was decided stands there, and the ETag that does."""
+    """The outcome of `compare_and_swap`: whether the object is the decided one, and its ETag."""
 
     written: bool
     etag: str
@@ -132,7 +132,7 @@ def split_address(address: str) -> tuple[str, str]:
 
 
 def objects(s3: S3Client, bucket: str, prefix: str, after: str = "") -> Iterator[Object]:
-    """Every object under ``prefix`` whose key comes behind ``after``, in the order of keys, page by page."""
+    """Every object under ``prefix`` whose key is greater than ``after``, in key order, page by page."""
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, StartAfter=after):
         yield from _objects(page)
 
@@ -140,8 +140,8 @@ def objects(s3: S3Client, bucket: str, prefix: str, after: str = "") -> Iterator
 def list_objects(s3: S3Client, bucket: str, prefix: str) -> Listing:
     """Every object under ``prefix``.
 
-    `Listing.at` comes from the `Date` header of the first page (whole seconds): an object that was written
-    before that moment is in the listing, whatever the worker's own clock says.
+    `Listing.at` comes from the `Date` header of the first page (whole seconds): an object written before that
+    time is in the listing, whatever the worker's clock says.
     """
     at: datetime | None = None
     found: list[Object] = []
@@ -159,7 +159,7 @@ def _objects(page: ListObjectsV2OutputTypeDef) -> Iterator[Object]:
 
 
 def manifest(objects: Iterable[Object]) -> str:
-    """The digest of what some objects are: SHA-256 over their sorted keys and ETags, in hex."""
+    """The digest of a set of objects: SHA-256 over their sorted keys and ETags, in hex."""
     digest = hashlib.sha256()
     for key, etag in sorted((entry.key, entry.etag) for entry in objects):
         digest.update(f"{key}\0{etag}\n".encode())
@@ -167,7 +167,7 @@ def manifest(objects: Iterable[Object]) -> str:
 
 
 def current(s3: S3Client, bucket: str, key: str) -> ObjectVersion | None:
-    """What stands under ``key``, None where nothing does."""
+    """The object under ``key``, None if there is none."""
     try:
         head = s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
     except ClientError as error:
@@ -184,7 +184,7 @@ def current(s3: S3Client, bucket: str, key: str) -> ObjectVersion | None:
 
 
 def checksum(body: bytes | Path) -> str:
-    """The SHA-256 of bytes or of a local file, in base64, as S3 gives it."""
+    """The SHA-256 of bytes or of a local file, in base64, as S3 returns it."""
     if isinstance(body, bytes):
         digest = hashlib.sha256(body)
     else:
@@ -194,7 +194,7 @@ def checksum(body: bytes | Path) -> str:
 
 
 def read_checksum(s3: S3Client, bucket: str, key: str, etag: str | None = None) -> str:
-    """As `checksum`, of an object, which is read for it; raises as `read` does."""
+    """As `checksum`, for an object, which is read to compute it; raises as `read` does."""
     digest = hashlib.sha256()
     for chunk in _chunks(s3, bucket, key, etag):
         digest.update(chunk)
@@ -202,16 +202,16 @@ def read_checksum(s3: S3Client, bucket: str, key: str, etag: str | None = None) 
 
 
 def read(s3: S3Client, bucket: str, key: str, etag: str | None = None, start: int = 0) -> bytes:
-    """The object's bytes as stored, from the byte ``start`` on.
+    """The object's bytes as stored, from the byte ``start``.
 
-    Raises `ObjectMissingError`, and `ObjectChangedError` where ``etag`` is given and no longer the object's.
+    Raises `ObjectMissingError`, and `ObjectChangedError` if ``etag`` is given and the object has another.
     """
     return b"".join(_chunks(s3, bucket, key, etag, start))
 
 
 @contextmanager
 def opened(s3: S3Client, bucket: str, key: str) -> Iterator[IO[bytes]]:
-    """The object as a file that is read as it arrives, as far as somebody reads; raises as `read` does."""
+    """The object as a file that is downloaded only as far as it is read; raises as `read` does."""
     body = _body(s3, bucket, key, {})
     with body:
         yield cast("IO[bytes]", body)
@@ -229,9 +229,9 @@ def read_lines(
 ) -> Iterator[bytes]:
     """The lines of an NDJSON object, without their line ends and without blank lines, in bounded memory.
 
-    A key that ends in ``.gz`` is unpacked; several gzip members in a row are one text. Of a line beyond
-    ``longest`` bytes only its beginning is given. Raises `ObjectMissingError` and `ObjectChangedError` (see
-    `read`), and `CorruptObjectError` after the last line that could be read whole.
+    A key that ends in ``.gz`` is unpacked; several gzip members in a row are one text. A line of more than
+    ``longest`` bytes is truncated. Raises `ObjectMissingError` and `ObjectChangedError` (see `read`), and
+    `CorruptObjectError` after the last complete line.
     """
     chunks = _content(s3, bucket, key, etag)
     rest = b""
@@ -241,7 +241,7 @@ def read_lines(
             if line and not line.isspace():
                 yield line[:longest].removesuffix(b"\r")
         if len(rest) > longest:
-            # Keeps the line recognizably too long without keeping all of it.
+            # Keeps enough of the line to show that it is too long.
             rest = rest[: longest + 1]
     if rest and not rest.isspace():
         yield rest[:longest].removesuffix(b"\r")
@@ -254,9 +254,9 @@ def verify(s3: S3Client, bucket: str, key: str, etag: str | None = None) -> None
 
 
 def put(s3: S3Client, bucket: str, key: str, content: Content | bytes | Path) -> str:
-    """Writes an object whole, whatever stood there, unless it stands there already; gives its ETag.
+    """Writes an object, whatever was under the key, unless it is the same already; returns its ETag.
 
-    For objects whose key already says what is in them (by digest): use `compare_and_swap` for others.
+    For objects whose key determines their content (by digest); use `compare_and_swap` for others.
     """
     if not isinstance(content, Content):
         content = Content(content)
@@ -265,15 +265,15 @@ def put(s3: S3Client, bucket: str, key: str, content: Content | bytes | Path) ->
 
 
 def overwrite(s3: S3Client, bucket: str, key: str, content: Content | bytes | Path) -> str:
-    """Writes an object whole without looking at what stands there; gives its ETag.
+    """Writes an object without reading what is under the key; returns its ETag.
 
-    For an object of one writer that changes each time, and for who may write it and not ask for it.
+    For an object with one writer that changes every time, and for writers without permission to read it.
     """
     return _put(s3, bucket, key, content if isinstance(content, Content) else Content(content), {})
 
 
 def copy(s3: S3Client, bucket: str, key: str, target: str, etag: str) -> None:
-    """Copies an object to the key ``target``; raises `ObjectChangedError` where its ETag is another."""
+    """Copies an object to the key ``target``; raises `ObjectChangedError` if its ETag has changed."""
     source: CopySourceTypeDef = {"Bucket": bucket, "Key": key}
     try:
         s3.copy_object(Bucket=bucket, Key=target, CopySource=source, CopySourceIfMatch=etag)
@@ -284,7 +284,7 @@ def copy(s3: S3Client, bucket: str, key: str, target: str, etag: str) -> None:
 
 
 def delete(s3: S3Client, bucket: str, key: str) -> None:
-    """Removes an object; one that is not there is no error."""
+    """Deletes an object; it is not an error if it does not exist."""
     s3.delete_object(Bucket=bucket, Key=key)
 
 
@@ -295,12 +295,12 @@ def compare_and_swap(
     decide: Callable[[ObjectVersion | None], Content | None],
     attempts: int = 10,
 ) -> Swap:
-    """Replaces an object unless somebody else does so meanwhile, in which case it decides anew.
+    """Replaces an object; decides again if another writer replaced it in the meantime.
 
-    ``decide`` is given what stands under the key (None: nothing) and answers what is to stand there, or None
-    to leave it. Nothing is written where the same stands there already. The write carries `If-Match` or
-    `If-None-Match: *`, so it only takes effect on just what ``decide`` saw. Raises `LostRaceError` after
-    ``attempts`` lost races.
+    ``decide`` receives the object under the key (None: there is none) and returns the content to write, or
+    None to leave the object as it is. Nothing is written if the object already has that content. The write
+    carries `If-Match` or `If-None-Match: *`, so it succeeds only on the object that ``decide`` saw. Raises
+    `LostRaceError` after ``attempts`` lost races.
     """
     for attempt in range(attempts):
         found = current(s3, bucket, key)
@@ -359,7 +359,7 @@ def _body(s3: S3Client, bucket: str, key: str, asked: Mapping[str, Any]) -> Stre
 
 
 def _told(error: ClientError, bucket: str, key: str) -> StorageError | None:
-    """What an answer of S3 says of an object that was listed; None where it says something else."""
+    """The error for S3's response about an object that was listed; None if it is another response."""
     if _code(error) in _ABSENT:
         return ObjectMissingError(f"s3://{bucket}/{key} is not there; it may have expired")
     if _code(error) == "PreconditionFailed":

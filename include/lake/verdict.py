@@ -1,4 +1,4 @@
-"""The verdicts on an hour of a topic, and all that follows from each: pages, summary, SQL and docs ask here.
+"""The verdicts on an hour of a topic, and what follows from each: pages, summary, SQL and docs use it.
 
 A new verdict is one member here, one branch in `coverage.judge`, and one color in the pages' style sheet.
 """
@@ -10,11 +10,11 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """What is the matter with an hour of a topic.
+    """The state of an hour of a topic.
 
-    People read ``letter`` and ``meaning``; ``evidence`` is what it rests on, ``action`` what follows.
-    ``collected``: nothing which X delivered is missing in raw; ``whole``: nothing of it is missing anywhere.
-    A ``settled`` verdict stands until the hour's objects change; an ``alarming`` one only a person can mend.
+    People read ``letter`` and ``meaning``; ``evidence`` is what it is based on, ``action`` what follows.
+    ``collected``: nothing that X delivered is missing in raw; ``whole``: nothing of it is missing anywhere. A
+    ``settled`` verdict holds until the hour's objects change; an ``alarming`` one needs a person.
     """
 
     letter: str
@@ -129,5 +129,5 @@ class Verdict(StrEnum):
 
 
 def names(holds: Callable[[Verdict], bool]) -> list[str]:
-    """The values of the verdicts of which ``holds`` is true, such as for ``IN (…)`` in SQL."""
+    """The values of the verdicts for which ``holds`` is true, such as for ``IN (…)`` in SQL."""
     return [verdict.value for verdict in Verdict if holds(verdict)]

@@ -11,13 +11,13 @@ from include.lake.verdict import names
 
 
 def query(name: str) -> str:
-    """The query of a view by its file's name, such as ``views/opinion``, with what it says of verdicts."""
+    """The query of a view by its file's name, such as ``views/opinion``, with the verdicts inserted."""
     known = {"whole": names(lambda verdict: verdict.whole)}
     return sql.render(name, **{parameter: known[parameter] for parameter in sql.parameters(name)})
 
 
 def queries() -> dict[str, str]:
-    """Each view's query by its name; one that reads another stands behind it."""
+    """Each view's query by its name; a view that reads another comes after it."""
     found = {name.split("/")[-1]: query(name) for name in sql.names("views")}
     reads = {
         view: {other for other in found if other != view and re.search(rf"\b{other}\b", select)}
@@ -27,7 +27,7 @@ def queries() -> dict[str, str]:
 
 
 def create_views(athena: Athena) -> list[str]:
-    """Creates every view, or replaces it by what its file says now; returns their names."""
+    """Creates every view or replaces it by its file's current query; returns their names."""
     found = queries()
     for view in found:
         create_view(athena, view)
@@ -35,5 +35,5 @@ def create_views(athena: Athena) -> list[str]:
 
 
 def create_view(athena: Athena, view: str) -> None:
-    """Creates one view, or replaces it by what its file says now; what it reads must be there."""
+    """Creates one view or replaces it by its file's current query; what it reads must exist."""
     athena.run(f"CREATE OR REPLACE VIEW {view} AS\n{queries()[view]}")

@@ -1,7 +1,7 @@
 """The ledger of posts bought from X in a calendar month, by stream and search together.
 
-X bills posts, whoever reads them. Each writer replaces only its own object, so nobody's count is lost when
-two write at once; the month's use is the sum over the objects.
+X bills posts, whichever program reads them. Each writer replaces only its own object, so no count is lost if
+two write at the same time; the month's use is the sum over the objects.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 _LONGEST_USAGE_DAYS = 90
 _FIRST_PROJECTION = timedelta(days=1)
-"""An hour's news must not be taken for a month's."""
+"""The first day is too short to project a month from."""
 _ATTEMPTS = 6
 _WRITER = re.compile(r"(stream|search)-[A-Za-z0-9_.:-]+")
 
 
 class PostsLedgerError(RuntimeError):
-    """The ledger cannot be read or written; how much was bought is unknown."""
+    """The ledger cannot be read or written, so the number of posts bought is unknown."""
 
 
 class BudgetError(RuntimeError):
@@ -51,9 +51,10 @@ def month_of(moment: datetime) -> str:
 
 
 def projected(used: int, now: datetime, since: datetime | None = None) -> int | None:
-    """Posts at the end of the month of ``now`` if they go on as they have so far; None in the first day.
+    """Posts projected to the end of the month of ``now`` at the rate so far; None on the first day.
 
-    ``used`` were bought since the month's start, or since the later ``since``, the collection's start.
+    ``used`` were bought since the month's start, or since ``since``, the collection's start, if that is
+    later.
     """
     first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     following = (first + timedelta(days=31)).replace(day=1)
@@ -64,10 +65,10 @@ def projected(used: int, now: datetime, since: datetime | None = None) -> int | 
 
 
 def usage_of(client: tweepy.Client, month: str) -> int | None:
-    """Posts that X has billed the project in ``month``, by day; None where it does not offer the endpoint.
+    """Posts that X has billed the project in ``month``, by day; None if X does not offer the endpoint.
 
-    Source: X's reference of `GET /2/usage/tweets` (OpenAPI 2.167); its days are UTC and it looks back 90.
-    Raises tweepy's and requests' exceptions, and `ValueError` for an answer of another shape.
+    Source: X's reference of `GET /2/usage/tweets` (OpenAPI 2.167); its days are UTC, and it goes back 90
+    days. Raises tweepy's and requests' exceptions, and `ValueError` if the answer has another shape.
     """
     params = {"days": str(_LONGEST_USAGE_DAYS), "usage.fields": "daily_project_usage"}
     try:
@@ -85,7 +86,7 @@ class PostsLedger:
     """Counts of posts under ``posts/month=YYYY-MM/<writer>.json``; raises `PostsLedgerError`.
 
     A writer is named ``stream-<spool>`` or ``search-<topic>-<from>-<to>-<attempt>``. An instance remembers
-    objects by their ETag, so that asking often costs one listing.
+    objects by their ETags, so a repeated call costs one listing.
     """
 
     def __init__(self, s3: S3Client, bucket: str) -> None:
@@ -94,7 +95,7 @@ class PostsLedger:
         self._known: dict[str, tuple[str, int]] = {}
 
     def record(self, month: str, writer: str, posts: int) -> None:
-        """Says how many posts ``writer`` has bought in ``month`` so far; replaces its earlier figure."""
+        """Records how many posts ``writer`` has bought in ``month`` so far; replaces its earlier figure."""
         if not _WRITER.fullmatch(writer) or posts < 0:
             raise PostsLedgerError(f"'{writer}' with {posts} posts is not an entry of the ledger")
         key = f"{layout.posts_prefix(month)}{writer}.json"
@@ -105,7 +106,7 @@ class PostsLedger:
             raise PostsLedgerError(f"the posts ledger cannot be written at {key}: {error}") from error
 
     def entry(self, month: str, writer: str) -> int:
-        """What ``writer`` has recorded in ``month``; 0 if nothing."""
+        """The posts that ``writer`` has recorded in ``month``; 0 if none."""
         key = f"{layout.posts_prefix(month)}{writer}.json"
         try:
             found = storage.objects(self._s3, self._bucket, key)
@@ -114,7 +115,7 @@ class PostsLedger:
             raise PostsLedgerError(f"the posts ledger cannot be read at {key}: {error}") from error
 
     def used(self, month: str) -> int:
-        """Posts bought in ``month`` by every writer."""
+        """Posts bought in ``month`` by all writers."""
         return sum(self.by_source(month).values())
 
     def by_source(self, month: str) -> dict[str, int]:
@@ -147,12 +148,12 @@ class PostsLedger:
 
 
 class Reservations:
-    """A purse of one writer: what it asks X for is in the ledger before it is asked.
+    """A purse of one writer: a request's posts are in the ledger before the request is sent.
 
-    A reservation that is never settled stays counted, so a kill leaves no bought post out of the ledger.
-    Several writers may draw on one budget at the same moment: each writes its reservation first and reads the
-    sum then, so of two that do not fit at least one sees it and takes its own back. ``writer`` must be new at
-    every attempt. Without a ``budget`` there is no limit.
+    A reservation that is never settled stays counted, so a killed process leaves no bought post out of the
+    ledger. Several writers may use one budget at the same time: each writes its reservation before it reads
+    the sum, so if two together exceed the budget, at least one sees it and withdraws its own. ``writer`` must
+    be new at every attempt. Without a ``budget`` there is no limit.
     """
 
     def __init__(
@@ -172,9 +173,9 @@ class Reservations:
         self._reserved = 0
 
     def reserve(self, smallest: int, largest: int) -> int:
-        """Reserves from ``smallest`` to ``largest`` posts and says how many; raises `BudgetError`.
+        """Reserves from ``smallest`` to ``largest`` posts and returns how many; raises `BudgetError`.
 
-        Where others hold reservations, it looks again a few times: most of them are settled for less.
+        If others hold reservations, it tries again a few times: most of them are settled for less.
         """
         self._spent, self._reserved = self._spent + self._reserved, 0
         for attempt in range(_ATTEMPTS):

@@ -1,4 +1,4 @@
-"""Sessions and clients for X's API v2: one address for everything, time-outs, retries of what is safe."""
+"""Sessions and clients for X's API v2: one configurable address, time-outs, retries of safe requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types_boto3_secretsmanager import SecretsManagerClient
 
 KNOWN_HOSTS = ("https://api.twitter.com/", "https://api.x.com/")
-"""What clients hard-code as X's address (tweepy 4.17 the first)."""
+"""The hosts that clients hard-code as X's address (tweepy 4.17 the first)."""
 
 PAYLOAD_FIELDS = {
     "expansions": "author_id,geo.place_id",
@@ -24,9 +24,9 @@ PAYLOAD_FIELDS = {
     "user.fields": "location,public_metrics",
     "place.fields": "country_code,full_name",
 }
-"""What is asked of X beside id and text: just what the labeled columns need.
+"""The fields requested besides id and text: only those that the labeled columns need.
 
-X cuts a long post's text at 280 characters; the whole one is in ``note_tweet``.
+X truncates a long post's text at 280 characters; ``note_tweet`` has all of it.
 """
 
 _CONNECT_SECONDS = 10.0
@@ -38,7 +38,7 @@ class TokenError(RuntimeError):
 
 
 class RequestRefusedError(RuntimeError):
-    """X refuses a request for a reason that waiting does not mend; ``status`` is HTTP's."""
+    """X rejects a request for a reason that waiting does not resolve; ``status`` is HTTP's."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -55,7 +55,7 @@ _USAGE_CAP = "the account's usage cap is reached; raise it in X's developer cons
 
 
 def refusal(error: tweepy.HTTPException) -> RequestRefusedError | None:
-    """What ``error`` means if waiting does not mend it, else None.
+    """The error to raise instead of ``error`` if waiting does not help, else None.
 
     A 429 is a rate limit, which passes within minutes, or the account's usage cap, which does not: X names it
     by title (``UsageCapExceeded``), type (``…/usage-capped``) and ``period`` (``Monthly``). Source: answers
@@ -81,9 +81,9 @@ def _is_usage_cap(response: requests.Response) -> bool:
 
 
 class XSession(requests.Session):
-    """A session that asks ``base_url`` for whatever is addressed to one of `KNOWN_HOSTS`.
+    """A session that sends requests for `KNOWN_HOSTS` to ``base_url``.
 
-    Every request has a time-out. ``read_seconds`` is the longest silence between two bytes.
+    Every request has a time-out. ``read_seconds`` is the longest wait between two bytes.
     """
 
     def __init__(self, base_url: str, read_seconds: float = _READ_SECONDS) -> None:
@@ -92,7 +92,7 @@ class XSession(requests.Session):
         self._timeout = (_CONNECT_SECONDS, read_seconds)
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
-        """As `requests.Session.request`, at the configured address."""
+        """As `requests.Session.request`, to the configured address."""
         address = url.decode() if isinstance(url, bytes) else url
         for host in KNOWN_HOSTS:
             if address.startswith(host):
@@ -104,8 +104,8 @@ class XSession(requests.Session):
 def api_client(settings: Settings, token: str) -> tweepy.Client:
     """A tweepy client that returns plain dicts.
 
-    Reads are repeated on connection errors and 5xx; a 429 is raised at once as `tweepy.TooManyRequests`:
-    how long to wait is the caller's business.
+    Reads are repeated on connection errors and 5xx; a 429 is raised at once as `tweepy.TooManyRequests`, so
+    that the caller decides how long to wait.
     """
     client = tweepy.Client(token, return_type=dict, wait_on_rate_limit=False)
     session = XSession(settings.x_api_url)

@@ -1,11 +1,11 @@
-"""How keywords are looked for in texts, and which topic a payload belongs to where X does not say it.
+"""How keywords match texts, and which topic a payload belongs to if X does not say so.
 
-The topics file is checked by the same comparison (`include.x.topics`): what is accepted there can match.
+The topics file is checked with the same comparison (`include.x.topics`), so every accepted keyword can match.
 
 Source: X's documentation of building rules (2026-08): a keyword or phrase matches whole tokens of the text,
 which punctuation and symbols divide, whatever their case; texts in scripts without spaces match by substring;
-the stream minds accents, search does not. X also looks into the text that a tweet quotes, which no payload
-holds: such a tweet meets none of our own rules.
+the stream distinguishes accents, search does not. X also searches the quoted tweet's text, which is not in
+the payload: a tweet that matches only there matches none of our rules.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from include.x.text import shown
 if TYPE_CHECKING:
     from include.x.topics import Topics
 
-# Vowel signs and other marks belong to the word that they stand in, but are no `\w` to Python.
+# Vowel signs and other marks belong to their word, but Python's `\w` does not match them.
 _MARKS = "".join(each for each in map(chr, range(0x300, 0x3100)) if unicodedata.category(each)[0] == "M")
 _EMOJI = "\u2600-\u27bf\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff"
 _TOKEN = re.compile(rf"[\w{_MARKS}]+|[{_EMOJI}]")
@@ -31,7 +31,7 @@ _VARIATIONS = re.compile("[\ufe00-\ufe0f]")
 
 
 class Comparable:
-    """A text in the form in which it is compared: without case, and in ``search`` also without accents."""
+    """A text in the form used for comparison: case-folded, and for ``search`` also without accents."""
 
     def __init__(self, text: str, *, search: bool = False) -> None:
         form = _VARIATIONS.sub("", unicodedata.normalize("NFC", text.lower()))
@@ -42,9 +42,9 @@ class Comparable:
 
 
 class Keyword:
-    """A keyword or phrase, ready to be looked for.
+    """A keyword or phrase, prepared for matching.
 
-    ``needle`` is what is looked for: tokens with spaces around them or, in scripts without spaces, the text
+    ``needle`` is the text to find: tokens with spaces around them or, in scripts without spaces, the text
     itself. Two keywords with one needle are the same keyword.
     """
 
@@ -65,10 +65,10 @@ class Matcher:
         self._keywords = [(Keyword(term), topic.name) for topic in topics.topics for term in topic.terms]
 
     def topic(self, payload: Mapping[str, Any]) -> str | None:
-        """The one topic whose rule the payload meets, else None; ``payload`` is as X's stream sends it.
+        """The only topic whose rule the payload matches, else None; ``payload`` is in the form of X's stream.
 
-        Each rule excludes all other topics' keywords, so a text that names two topics meets none, nor does a
-        retweet.
+        Each rule excludes the other topics' keywords, so a text that names two topics matches none, and
+        neither does a retweet.
         """
         data = payload["data"]
         references = data.get("referenced_tweets")
@@ -82,12 +82,12 @@ class Matcher:
 
 
 def tokens(text: str, *, search: bool = False) -> list[str]:
-    """The words and emoji of a text by which it is compared; what stands between them is lost."""
+    """The words and emoji of a text, which are compared; everything between them is ignored."""
     return Comparable(text, search=search).tokens.split()
 
 
 def is_whole(word: str) -> bool:
-    """Whether a word begins and ends with what is compared, so that nothing around it is lost."""
+    """Whether a word's first and last characters are compared, so that nothing at its ends is ignored."""
     form = Comparable(word).form
     found = list(_TOKEN.finditer(form))
     return bool(found) and found[0].start() == 0 and found[-1].end() == len(form)

@@ -1,9 +1,8 @@
-"""Spends the month's posts evenly: looks at what was used, projects it, says which sample to ask X for.
+"""Spends the month's posts evenly: projects the month's use and decides which sample to request from X.
 
-Pure: the caller tells what was streamed and asks what to do. The volume is thought of as a level (posts an
-hour, had nothing been left out by the sample) times a day/night curve, both learned from the stream itself;
-the curve starts with an evening peak (UTC). What is now far above the level, a burst, is expected to fade
-within hours rather than to stay.
+Pure: the caller reports what was streamed and asks for the sample. The volume is modeled as a level (posts
+per hour without sampling) times a day/night curve, both learned from the stream itself; the curve starts with
+an evening peak (UTC). A burst far above the level is expected to fade within hours.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 
 TARGET = 0.99
-"""The share of the cap that is aimed at; the rest is for what cannot be foreseen."""
+"""The share of the cap to aim at; the rest is a reserve for the unforeseen."""
 
 _LONG_HOURS, _SHORT_HOURS, _FADING_HOURS = 72.0, 1.0, 3.0
 _CURVE_HOURS = 5 * 24.0
 _CREDIBLE = 3.0
-"""A rate that is further above the level than this teaches the level and the curve no more than this."""
+"""The level and the curve learn from a rate at most this far above the level."""
 _LEARNED_HOURS = 1 / 12
-"""What must have been seen before anything is changed."""
+"""What must have been observed before the sample is changed."""
 
 _DEADBAND = 0.06
 _STEP_UP, _STEP_DOWN, _STEP_DOWN_FAST = 1.15, 0.8, 0.5
@@ -42,7 +41,7 @@ def month_end(moment: datetime) -> datetime:
 
 @dataclass
 class _Memory:
-    """What outlives the process. Posts are those of an unsampled stream, hours are weighted by the curve."""
+    """The state that is saved. Posts are those of an unsampled stream; hours are weighted by the curve."""
 
     curve: list[float] = field(default_factory=_usual_curve)
     long_posts: float = 0.0
@@ -53,7 +52,7 @@ class _Memory:
 
 
 class Pacer:
-    """Decides the sample; ``memory`` is what `remember` gave, None or anything unreadable starts anew."""
+    """Decides the sample; ``memory`` is from `remember` (None or unreadable: it starts from nothing)."""
 
     def __init__(self, memory: str | None = None) -> None:
         self._memory = _Memory()
@@ -65,11 +64,11 @@ class Pacer:
             self._memory = _Memory()
 
     def remember(self) -> str:
-        """What the next process must know, as text."""
+        """The state for the next process, as text."""
         return json.dumps(asdict(self._memory))
 
     def observe(self, now: datetime, seconds: float, posts: int, sample: int) -> None:
-        """Takes in the ``posts`` of ``seconds`` of being connected up to ``now``; ``sample`` in percent."""
+        """Learns from the ``posts`` of ``seconds`` of connection up to ``now``; ``sample`` in percent."""
         if seconds <= 0:
             return
         memory, hours = self._memory, seconds / 3600
@@ -94,14 +93,14 @@ class Pacer:
         memory.long_hours = memory.long_hours * long + weighted
 
     def projected(self, now: datetime, used: int, sample: int) -> float:
-        """Posts that the month will have used at its end if ``sample`` stays."""
+        """Posts used at the end of the month if ``sample`` stays the same."""
         return used + self._expected(now) * sample / 100
 
     def sample(self, now: datetime, used: int, current: int, cap: int, highest: int) -> int:
-        """The sample to ask for: ``current`` or a step from it, from 1 to ``highest`` percent.
+        """The sample to request: ``current`` or one step from it, from 1 to ``highest`` percent.
 
-        ``used`` is what the month has used of ``cap`` so far. Steps are small and far between, unless what is
-        left lasts by far not to the month's end.
+        ``used`` is what the month has used of ``cap`` so far. Steps are small and rare, unless the remaining
+        posts would end long before the month does.
         """
         if current > highest:
             return self._changed(now, highest)
@@ -136,7 +135,7 @@ class Pacer:
         lately = memory.short_posts / memory.short_hours if memory.short_hours else level
         whole_days, rest = divmod((end - now).total_seconds() / 3600, 24)
         expected = whole_days * 24 * level
-        # The days are whole, so what is left is the stretch from now on, hour by hour.
+        # Whole days are counted at once, the rest hour by hour.
         at, passed = now, 0.0
         while passed < rest:
             hours = min(1 - (at.minute * 60 + at.second) / 3600, rest - passed) or rest - passed

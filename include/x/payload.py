@@ -1,7 +1,7 @@
-"""What a payload of X has to be before it goes to raw: one check for the stream and for search.
+"""Checks X's payloads before they go to raw, in the same way for the stream and for search.
 
-A payload of another shape than the table raw (sql/tables/raw.sql) fails every query over it, so it is
-quarantined instead.
+A payload that does not fit the table raw (sql/tables/raw.sql) would fail every query over it, so it is
+quarantined.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 CREATED_AT = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\d(\.\d+)?Z")
-"""X's form of a time, and the only one from which the delivery stream can read day and hour."""
+"""X's time format, the only one from which the delivery stream can read day and hour."""
 
 QUARANTINED_CHARACTERS = 65_536
-"""What is kept of a line that is no tweet."""
+"""The part that is kept of a line that is not a tweet."""
 
 _INTEGER = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 
@@ -70,7 +70,7 @@ class _Includes(Struct, gc=False):
 
 
 class Shape(Struct, gc=False):
-    """The columns of raw that X fills; a null is as good as an absent field."""
+    """The columns of raw that X fills; null means absent."""
 
     data: _Data
     includes: _Includes | None = None
@@ -81,10 +81,10 @@ _COLUMNS = frozenset(Shape.__struct_fields__)
 
 
 def is_payload(payload: Any) -> bool:
-    """Whether the table raw can read ``payload``, and nothing in it could be taken for ours."""
+    """Whether the table raw can read ``payload``, and none of its keys is one that we add."""
     if not isinstance(payload, dict):
         return False
-    # The table's reader ignores the case of keys, and what has a `kind` or a time is none of X's.
+    # The table's reader ignores the case of keys, and X's payloads have no `kind` and no time of ours.
     if any(key in _OURS or (key.lower() in _COLUMNS and key not in _COLUMNS) for key in payload):
         return False
     try:

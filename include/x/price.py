@@ -1,4 +1,4 @@
-"""What posts cost in US dollars, at the settings' price: the one place where posts become money."""
+"""The price of posts in US dollars, by the settings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ def cost(posts: float) -> float:
 
 
 def dollars(posts: float) -> str:
-    """The same for people: ``$1,234.50``."""
+    """The price as text: ``$1,234.50``."""
     return f"${cost(posts):,.2f}"
 
 
 def priced(posts: int) -> str:
-    """A number of posts with what it costs: ``12,000 posts ($60.00)``."""
+    """A number of posts with its price: ``12,000 posts ($60.00)``."""
     return f"{posts:,} {'post' if posts == 1 else 'posts'} ({dollars(posts)})"

@@ -15,17 +15,17 @@ SEARCH_LENGTH = 512
 """Characters that one query of recent search may have."""
 
 WHOLE_SAMPLE = 100
-"""The sample, in percent, that leaves nothing out."""
+"""The sample, in percent, that keeps all posts."""
 
 _NO_RETWEETS = "-is:retweet"
 
 
 class QueryError(ValueError):
-    """Terms from which no rule or query within X's limits can be made."""
+    """The terms do not fit into a rule or query within X's limits."""
 
 
 def term(keyword: str) -> str:
-    """A keyword as X's query language writes it: bare if it is one plain word, else quoted."""
+    """A keyword in X's query language: bare if it is one plain word, else quoted."""
     return keyword if keyword.replace("_", "a").isalnum() else f'"{keyword}"'
 
 
@@ -43,10 +43,10 @@ def stream_rule(keywords: Sequence[str], excluded: Sequence[str], sample: int) -
 
 
 def search_queries(keywords: Sequence[str], excluded: Sequence[str]) -> tuple[str, ...]:
-    """The fewest queries that together match what the unsampled rule does, each within `SEARCH_LENGTH`.
+    """The fewest queries that together match the same as the unsampled rule, each within `SEARCH_LENGTH`.
 
-    Every query carries all negations; what does not fit beside them is asked for in a further query, so a
-    tweet with keywords of two of them is found twice. Raises `QueryError` where a single keyword is too long.
+    Every query has all negations; keywords that do not fit go into a further query, so a tweet with keywords
+    of two queries is found twice. Raises `QueryError` if a single keyword is too long.
     """
     queries: list[str] = []
     group: list[str] = []

@@ -1,4 +1,4 @@
-"""The records that travel from X to the lake: forms that the stream and search share."""
+"""The records that go from X to the lake, as the stream and search both write them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, TypedDict
 
 
 class Ingest(TypedDict):
-    """Where a payload came from; stands beside X's own keys as ``ingest``.
+    """The origin of a payload, added to X's own keys as ``ingest``.
 
     ``received_at`` is in X's form (`iso`), ``sample`` in percent.
     """

@@ -1,6 +1,6 @@
-"""The rules of X's filtered stream: compiled from the topics, compared with X's own, made so.
+"""The rules of X's filtered stream: compiled from the topics and reconciled with those that X has.
 
-Rules are reconciled, never replaced as a whole, so that no moment is without a rule that is wanted.
+Rules are reconciled, never replaced as a whole, so that no wanted rule is ever missing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BATCH = 100
 
 
 class RulesError(RuntimeError):
-    """X refuses a rule; the message holds its reasons."""
+    """X rejects a rule; the message has X's reasons."""
 
 
 @dataclass(frozen=True, order=True)
@@ -45,19 +45,19 @@ class PresentRule:
 
 @dataclass(frozen=True)
 class Plan:
-    """What makes X's rules the wanted ones: first ``add``, then ``delete``; ``keep`` stays untouched."""
+    """The changes to X's rules: first ``add``, then ``delete``; ``keep`` are wanted and unchanged."""
 
     add: tuple[StreamRule, ...]
     delete: tuple[PresentRule, ...]
     keep: tuple[PresentRule, ...]
 
     def __bool__(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether any change is needed."""
         return bool(self.add or self.delete)
 
 
 def compile_rules(topics: Topics, sample: int) -> tuple[StreamRule, ...]:
-    """One rule a topic, tagged with its name, each excluding every other topic; ``sample`` in percent."""
+    """One rule per topic, tagged with its name, each excluding every other topic; ``sample`` in percent."""
     return tuple(
         StreamRule(topic.name, query.stream_rule(topic.terms, topics.excluded(topic.name), sample))
         for topic in topics.topics
@@ -65,14 +65,15 @@ def compile_rules(topics: Topics, sample: int) -> tuple[StreamRule, ...]:
 
 
 def topic_queries(topics: Topics, name: str) -> tuple[str, ...]:
-    """The queries that together find what the unsampled rule of one topic matches."""
+    """The queries that together find the posts that one topic's unsampled rule matches."""
     return query.search_queries(topics.topic(name).terms, topics.excluded(name))
 
 
 def rule_hash(topics: Topics) -> str:
-    """16 hex digits that name the rule set: which keywords belong to which topic.
+    """16 hex digits that identify the rule set: which keywords belong to which topic.
 
-    Order, case and language of the keywords do not count, nor does the sample: it stands beside the hash.
+    The keywords' order, case and language do not matter, nor does the sample, which is stored beside the
+    hash.
     """
     canonical = sorted(
         (topic.name, sorted(unicodedata.normalize("NFC", term).casefold() for term in topic.terms))
@@ -82,7 +83,7 @@ def rule_hash(topics: Topics) -> str:
 
 
 def plan(wanted: Sequence[StreamRule], present: Iterable[PresentRule]) -> Plan:
-    """Compares rules. Whatever X has and nobody wants is deleted: it would be bought for nothing."""
+    """Compares rules. Unwanted rules of X are deleted: their posts would be bought for nothing."""
     missing = dict.fromkeys(wanted)
     keep: list[PresentRule] = []
     delete: list[PresentRule] = []
@@ -101,9 +102,9 @@ def present_rules(client: tweepy.Client) -> list[PresentRule]:
 
 
 def rejections(client: tweepy.Client, added: Iterable[StreamRule]) -> dict[StreamRule, str]:
-    """What X says to each rule when it is only tried: its reasons against it, empty if it accepts.
+    """X's reasons against each rule in a dry run; empty if X accepts it.
 
-    One request a rule, for X names a refused rule by its text alone. Raises tweepy's exceptions.
+    One request per rule, since X identifies a rejected rule only by its text. Raises tweepy's exceptions.
     """
     said = {}
     for rule in added:
@@ -116,12 +117,12 @@ def rejections(client: tweepy.Client, added: Iterable[StreamRule]) -> dict[Strea
 
 
 def apply(client: tweepy.Client, changes: Plan) -> None:
-    """Makes X's rules the wanted ones: tried by `dry_run` first, then additions, then deletions.
+    """Makes X's rules the wanted ones: a dry run first, then additions, then deletions.
 
-    Raises `RulesError` with X's reasons where it refuses a rule (then nothing has changed), and tweepy's
+    Raises `RulesError` with X's reasons if it rejects a rule (nothing is changed then), and tweepy's
     exceptions for everything else.
     """
-    # X takes no second rule of the same text under another tag: then the old one must make room first.
+    # X rejects a second rule with the same text and another tag, so the old one is deleted first.
     doomed = {existing.rule.value for existing in changes.delete}
     renamed = tuple(rule for rule in changes.add if rule.value in doomed)
     added = tuple(rule for rule in changes.add if rule.value not in doomed)

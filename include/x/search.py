@@ -1,11 +1,11 @@
-"""Recovers a stretch of time by recent search, in the shape in which the stream would have delivered it.
+"""Recovers the posts of a time range by recent search, in the form in which the stream delivers them.
 
-Search differs from the stream (X's documentation): it knows no `sample:`, so the sample is drawn here by a
-hash of the id; it pays for every post that it returns, also for those that the sample then leaves out; its
-metrics are as of now.
+Search differs from the stream (X's documentation): it does not support `sample:`, so the sample is drawn here
+by a hash of the id; every returned post is billed, including those that the sample then drops; its metrics
+are current, not those of the time of posting.
 
-A page is paid for when X sends it. So it is reserved before it is asked for (`Purse`) and kept as it came
-before anything else is done with it (`Shelf`); a recovery that starts again goes on behind the pages kept.
+A page is paid for when X sends it. It is therefore reserved before it is requested (`Purse`) and stored
+unchanged before it is processed (`Shelf`); a recovery that is started again continues after the stored pages.
 """
 
 from __future__ import annotations
@@ -31,37 +31,37 @@ from include.x.text import well_formed
 from include.x.topics import Topics
 
 SEARCH_DELAY = timedelta(seconds=30)
-"""How old a post must be to be found: X's own default for the end of a search."""
+"""How old a post must be to be found: X's default for the end of a search."""
 
 REACH = timedelta(days=7)
-"""How far back recent search looks."""
+"""How far back recent search goes."""
 
 SMALLEST_PAGE, LARGEST_PAGE = 10, 100
-"""Posts on a page, from and to."""
+"""The fewest and the most posts per page."""
 
 _FIRST_WAIT_SECONDS = 60.0
 _LONGEST_WAIT_SECONDS = 900.0
 _PATIENCE_SECONDS = 1800.0
-"""How long a request waits for rate limits in all: two of X's windows."""
+"""How long a request waits for rate limits in total: two of X's windows."""
 _EMPTY_PAGES = 10
-"""So many pages without a post in a row end a query, whatever token they bring."""
+"""This many consecutive pages without a post end a query, even if they have a next token."""
 
 log = logging.getLogger(__name__)
 
 
 class SearchError(ValueError):
-    """A stretch of time that search cannot bring back."""
+    """A time range that search cannot recover."""
 
 
 class PatienceError(RuntimeError):
-    """X's rate limit did not pass in time; a later try goes on from here."""
+    """X's rate limit did not pass in time; a later attempt continues from here."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page as X sent it, and how it was asked for: ``request`` holds the parameters beside the query.
+    """A page as X sent it, and how it was requested: ``request`` has the parameters besides the query.
 
-    ``query`` is the query's place; ``again`` says that X was asked once more after the last page.
+    ``query`` is the query's index; ``again`` says that the query was repeated after its last page.
     """
 
     query: int
@@ -71,40 +71,40 @@ class Page:
 
     @property
     def posts(self) -> list[Any]:
-        """What the page holds and X bills; null is as good as absent."""
+        """The posts on the page, which X bills; null means absent."""
         data = self.answer.get("data") if isinstance(self.answer, dict) else None
         return [post for post in data if post is not None] if isinstance(data, list) else []
 
     @property
     def next_token(self) -> str | None:
-        """Names the page that follows; None on the last one."""
+        """The token of the next page; None on the last one."""
         meta = self.answer.get("meta") if isinstance(self.answer, dict) else None
         token = meta.get("next_token") if isinstance(meta, dict) else None
         return token if isinstance(token, str) and token else None
 
 
 class Shelf(Protocol):
-    """Keeps pages durably."""
+    """Stores pages durably."""
 
     def pages(self) -> Sequence[Page] | Iterator[Page]:
-        """Those that are kept, in the order in which they were."""
+        """The stored pages, in the order in which they were stored."""
 
     def keep(self, page: Page) -> None:
-        """Keeps one more."""
+        """Stores another page."""
 
 
 class Purse(Protocol):
     """Pays for pages."""
 
     def reserve(self, smallest: int, largest: int) -> int:
-        """How many posts may be asked for, counted from now on; raises `BudgetError` below ``smallest``."""
+        """How many posts may be requested, reserved from now on; raises `BudgetError` below ``smallest``."""
 
     def settle(self, posts: int) -> None:
-        """Says how many of those reserved X has sent."""
+        """Reports how many of the reserved posts X has sent."""
 
 
 class Memory:
-    """A shelf that forgets with the process."""
+    """A shelf in memory."""
 
     def __init__(self) -> None:
         self._pages: list[Page] = []
@@ -119,7 +119,7 @@ class Memory:
 
 
 class Unlimited:
-    """A purse that never empties."""
+    """A purse without a limit."""
 
     def reserve(self, smallest: int, largest: int) -> int:  # noqa: ARG002 - see `Purse`
         """See `Purse`."""
@@ -130,7 +130,7 @@ class Unlimited:
 
 
 def sampled(tweet_id: str, sample: int) -> bool:
-    """Whether a post belongs to the ``sample`` percent that are kept: the same answer at every recovery."""
+    """Whether a post belongs to the ``sample`` percent that are kept: the same in every recovery."""
     digest = hashlib.blake2b(tweet_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest) % 100 < sample
 
@@ -151,9 +151,9 @@ class _Place:
 class Search:
     """The posts of one topic in ``[start, end)``: iterate over it once, then read the counts.
 
-    ``bought`` counts the posts that X has sent now, ``found`` those and what was on kept pages, ``kept`` the
-    records given out, ``rejected`` the posts that were given to ``reject`` with the reason instead. All are
-    correct also when the iteration ends with an exception.
+    ``bought`` counts the posts that X has sent now, ``found`` those and the posts on stored pages, ``kept``
+    the records yielded, ``rejected`` the posts that were passed to ``reject`` with the reason instead. All
+    are correct even if the iteration ends with an exception.
     """
 
     def __init__(
@@ -246,7 +246,7 @@ class Search:
         }
 
     def _pages(self) -> Iterator[Page]:
-        """The pages kept, then those that are still to be bought."""
+        """The stored pages, then those still to be bought."""
         high = self._bounds[1]
         places = [_Place(high, high) for _ in self._queries]
         for page in self._shelf.pages():
@@ -255,8 +255,8 @@ class Search:
         for query, place in enumerate(places):
             while not place.ended:
                 yield self._bought(query, place)
-        # X's search and its counts may differ for a while. Only what lies below the posts found is asked for
-        # again: nothing is paid twice.
+        # X's search and its counts may differ for a while. Only posts older than those found are requested
+        # again, so nothing is paid for twice.
         for query, place in enumerate(places):
             if self.found < self._expected and not place.again and place.below > self._bounds[0]:
                 place.again, place.ended, place.token, place.empty = True, False, None, 0
@@ -264,7 +264,7 @@ class Search:
                     yield self._bought(query, place)
 
     def _advance(self, place: _Place, page: Page) -> None:
-        """Takes in where ``page`` leaves its query."""
+        """Updates the query's position after ``page``."""
         posts = page.posts
         ids = [number for number in map(_id, posts) if number is not None]
         lowest = min(ids, default=place.below)
@@ -276,7 +276,7 @@ class Search:
         place.again = place.again or page.again
         token = page.next_token
         if token in place.used or (posts and not progress):
-            # X goes round in circles: it is asked by ids instead, and given up where those bring nothing new.
+            # X returns the same pages again: continue by ids instead, and stop if those bring nothing new.
             place.token, place.ended = None, not progress
             log.warning("X repeats a page topic=%s query=%d ended=%s", self._topic, page.query, place.ended)
         else:
@@ -287,14 +287,15 @@ class Search:
             place.used.add(token)
 
     def _bought(self, query: int, place: _Place) -> Page:
-        """Buys the page that follows, and keeps it."""
+        """Buys the next page and stores it."""
         number = self._purse.reserve(SMALLEST_PAGE, LARGEST_PAGE)
         sent: int | None = None
         try:
             page = self._asked(query, place, number)
             sent = len(page.posts)
         except (RequestRefusedError, PatienceError, tweepy.HTTPException):
-            # X has answered, and sent no post. Of a connection that broke nobody knows: it stays reserved.
+            # X has answered and sent no post. After a broken connection this is unknown, so the posts stay
+            # reserved.
             sent = 0
             raise
         finally:
@@ -305,8 +306,8 @@ class Search:
         return page
 
     def _asked(self, query: int, place: _Place, number: int) -> Page:
-        """Asks by the token, and where X no longer takes it by the ids that are left."""
-        # Both ends are exclusive; ids, unlike times, cannot be rounded to the second.
+        """Requests a page by its token or, if X no longer accepts it, by the remaining ids."""
+        # Both ends are exclusive; ids, unlike times, are not rounded to the second.
         request: dict[str, Any] = {"since_id": str(self._bounds[0] - 1), "max_results": number}
         if place.token:
             by_token = request | {"until_id": str(place.until), "next_token": place.token}
@@ -334,7 +335,7 @@ def _id(post: Any) -> int | None:
 
 
 def _problem(record: dict[str, Any]) -> str | None:
-    """Why a record cannot go to raw, as the streamer names it; None if it can."""
+    """The reason why a record cannot go to raw, by the streamer's name for it; None if it can."""
     if not is_payload({name: value for name, value in record.items() if name != "ingest"}):
         return "not_a_payload"
     return None if is_dated(record["data"]) else "missing_created_at"
@@ -346,7 +347,7 @@ def _by_id(items: Any) -> dict[str, dict[str, Any]]:
 
 
 def digest(topics: Topics, topic: str, start: datetime, end: datetime) -> str:
-    """Names what a recovery of ``[start, end)`` asks X for: pages kept under it belong to it."""
+    """The name of a recovery of ``[start, end)`` by its requests to X; its pages are stored under it."""
     asked = [snowflake.lowest_id(start), snowflake.lowest_id(end), list(topic_queries(topics, topic))]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
@@ -357,10 +358,10 @@ def search(
     """The posts of ``topic`` in ``[start, end)`` (aware times) as records in the stream's shape, one a post.
 
     ``options``: ``sample`` (percent; the topics file's unless given), ``expected`` (posts that X counted:
-    fewer are asked for once more), ``shelf`` and ``purse`` (see there), ``reject`` (is given the reason and
-    the post that cannot go to raw), ``session`` (stands in ``ingest``). Waits where X's rate limit says so,
-    half an hour at most (`PatienceError`). Raises `SearchError` for a stretch that search cannot reach,
-    `RequestRefusedError` where waiting does not help, the purse's `BudgetError`, and tweepy's and requests'
+    fewer are asked for once more), ``shelf`` and ``purse`` (see there), ``reject`` (called with the reason
+    and the post that cannot go to raw), ``session`` (written to ``ingest``). Waits for X's rate limit, half
+    an hour at most (`PatienceError`). Raises `SearchError` for a time range that search cannot reach,
+    `RequestRefusedError` if waiting does not help, the purse's `BudgetError`, and tweepy's and requests'
     exceptions.
     """
     return Search(client, topics, topic, start, end, **options)
@@ -376,9 +377,9 @@ def count(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """How many posts a recovery of ``[start, end)`` would buy: X's counts, an estimate and no truth.
+    """How many posts a recovery of ``[start, end)`` would buy, estimated by X's counts.
 
-    One call a query; it costs a fraction of reading the posts (X's price list). `Counts` estimates many
+    One call per query; it costs a fraction of reading the posts (X's price list). `Counts` estimates many
     stretches by as few calls. Raises as `search` does.
     """
     low, high = snowflake.lowest_id(start), snowflake.lowest_id(end)
@@ -392,9 +393,9 @@ def count(
 
 
 class Counts:
-    """X's counts of a span by the minute, asked once a topic however many stretches of it are estimated.
+    """X's counts of a time span by the minute, requested once per topic for any number of estimates.
 
-    X gives seven days by the minute in one call, and allows 300 calls in 15 minutes (its API reference).
+    X returns seven days by the minute in one call, and allows 300 calls in 15 minutes (its API reference).
     Raises as `search` does.
     """
 
@@ -416,7 +417,7 @@ class Counts:
         self._minutes: dict[str, list[tuple[datetime, datetime, int]]] = {}
 
     def of(self, topic: str, start: datetime, end: datetime) -> int:
-        """How many posts a recovery of ``[start, end)`` would buy; a minute that it cuts counts whole."""
+        """How many posts a recovery of ``[start, end)`` would buy; partial minutes count whole."""
         if topic not in self._minutes:
             self._minutes[topic] = self._asked(topic)
         return sum(posts for first, last, posts in self._minutes[topic] if first < end and start < last)
@@ -462,7 +463,7 @@ def _total(meta: Mapping[str, Any]) -> int:
 
 
 def _patiently(ask: Callable[[], Any], clock: Callable[[], datetime], sleep: Callable[[float], None]) -> Any:
-    """Asks, and again after each rate limit: when X's header says so, else after a minute, doubling."""
+    """Sends a request, again after each rate limit: at the header's time, else after a minute, doubling."""
     fallback, waited = _FIRST_WAIT_SECONDS, 0.0
     while True:
         try:

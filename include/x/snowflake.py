@@ -40,7 +40,7 @@ def moment(tweet_id: int) -> datetime:
 def lowest_id(at: datetime) -> int:
     """The smallest id that can be made at or after ``at`` (aware; 0 before snowflake's epoch).
 
-    ``[lowest_id(a), lowest_id(b))`` are just the ids of the interval ``[a, b)``.
+    ``[lowest_id(a), lowest_id(b))`` are exactly the ids of the interval ``[a, b)``.
     """
     elapsed = -((_UNIX - at) // _MILLISECOND)
     return max(elapsed - EPOCH_MS, 0) << LOW_BITS

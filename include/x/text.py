@@ -1,4 +1,4 @@
-"""The text of X's payloads: JSON that UTF-8 cannot hold, and what a person reads of a post."""
+"""The text of X's payloads: JSON that UTF-8 cannot encode, and a post's text as people read it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-# Begins with a plain character, which is looked for many times faster than a choice of patterns.
+# Begins with a plain character, which is found many times faster than an alternation.
 _ESCAPED_SURROGATE = re.compile(
     rb"""\\(?:
           \\u[dD]                                                # an escaped backslash: look closer
@@ -25,16 +25,16 @@ _INT64, _UINT64 = -(1 << 63), 1 << 64
 
 
 def may_escape_surrogates(line: bytes) -> bool:
-    r"""Whether a line of JSON may hold an escaped half of a surrogate pair; never False where it does."""
+    r"""Whether a line of JSON may contain an escaped half of a surrogate pair; never False if it does."""
     return _BACKSLASH in line and _ESCAPED_SURROGATE.search(line) is not None
 
 
 def loads(line: bytes) -> Any:
-    """The value of a line of JSON in which every text can be written as UTF-8.
+    """The value of a line of JSON, with every text encodable as UTF-8.
 
     JSON allows half a surrogate pair (half an emoji: ``"\\ud83d"``), UTF-8 does not: U+FFFD replaces that one
-    character, in keys too. Raises `ValueError` for what is not JSON, and for JSON that is nested too
-    deeply to be read (beyond 1,024 levels).
+    character, in keys too. Raises `ValueError` if the line is not JSON or is nested too deeply to be read
+    (more than 1,024 levels).
     """
     try:
         return orjson.loads(line)
@@ -51,12 +51,12 @@ def loads(line: bytes) -> Any:
 
 
 def well_formed(value: Any) -> Any:
-    """A decoded JSON value with U+FFFD in the place of every lone surrogate, in keys and texts.
+    """A decoded JSON value with U+FFFD in place of every lone surrogate, in keys and texts.
 
-    For what another parser has read: `requests` and tweepy keep lone surrogates. `loads` does it itself.
+    For values from other parsers: `requests` and tweepy keep lone surrogates. `loads` does this itself.
     """
     if isinstance(value, str):
-        # UTF-16 also joins the two halves of a pair that came one by one.
+        # UTF-16 also joins the two halves of a pair that were escaped separately.
         if value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value):
             return value
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -68,7 +68,7 @@ def well_formed(value: Any) -> Any:
 
 
 def unescaped(text: str) -> str:
-    """A text of X as its author wrote it: X sends ``&``, ``<`` and ``>`` as ``&amp;``, ``&lt;`` and ``&gt;``.
+    """X's text as its author wrote it: X sends ``&``, ``<`` and ``>`` as ``&amp;``, ``&lt;`` and ``&gt;``.
 
     Other entities (``&copy;``) stay: an author who types one is sent as ``&amp;copy;``.
     """
@@ -78,8 +78,8 @@ def unescaped(text: str) -> str:
 def shown(data: Mapping[str, Any]) -> str | None:
     """The whole text of a post (``data`` of its payload) as people read it; None without one.
 
-    X cuts a long post's ``text`` at 280 characters and gives the whole in ``note_tweet`` (its documentation
-    of fields). Raises `TypeError` for a text that is none.
+    X truncates a long post's ``text`` at 280 characters and sends all of it in ``note_tweet`` (its
+    documentation of fields). Raises `TypeError` if the text is not a string.
     """
     note = data.get("note_tweet")
     if note is not None and type(note) is not dict:
@@ -93,7 +93,7 @@ def shown(data: Mapping[str, Any]) -> str | None:
 
 
 def _integer(text: str) -> int | float:
-    """As orjson reads it: a whole number beyond 64 bits is a float."""
+    """As orjson does: an integer beyond 64 bits is a float."""
     number = int(text)
     return number if _INT64 <= number < _UINT64 else float(text)
 

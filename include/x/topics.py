@@ -1,8 +1,8 @@
-"""Reads the topics file: which topics are measured, by which keywords, from when, for how many posts.
+"""Reads the topics file: the topics with their keywords, the start of collection and the monthly posts.
 
-What is wrong is refused with its line, so that a mistake costs seconds and no posts. So is a keyword that X
-would take and that could never match, or would match what it was not meant for: keywords are compared here as
-they are compared with posts (`include.x.matching`).
+Errors are reported with their line, so that a mistake costs seconds and no posts. A keyword that X would
+accept but that could never match, or would match something else, is an error too: keywords are compared here
+as they are with posts (`include.x.matching`).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-zA-Z]+)?")
 _OPERATOR = re.compile(r'["“”()\\:#@$*?]|^-|\s-|^(or|and|not)$', re.IGNORECASE)
 
 _FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Characters that nobody sees, though Unicode counts them as letters, marks or symbols."""
+"""Invisible characters that Unicode classifies as letters, marks or symbols."""
 _JOINERS = frozenset("\u200c\u200d")
-"""They shape the characters on both sides of them: Persian and Hindi words and many emoji are written so."""
+"""Joiners, which shape the characters on both sides: Persian and Hindi words and many emoji use them."""
 
 
 class TopicsError(ValueError):
@@ -37,10 +37,10 @@ class TopicsError(ValueError):
 
 @dataclass(frozen=True)
 class Collection:
-    """What holds for the collection as a whole.
+    """The settings of the collection as a whole.
 
-    ``start`` (UTC) is the moment from which a missing hour counts as a gap, ``monthly_posts`` the posts that
-    may be bought from X in a calendar month, ``sample`` the percentage of matching posts that is streamed.
+    ``start`` (UTC) is the time from which a missing hour counts as a gap, ``monthly_posts`` the posts that
+    may be bought from X per calendar month, ``sample`` the percentage of matching posts that is streamed.
     """
 
     start: datetime
@@ -79,14 +79,14 @@ class Topics:
         return tuple(topic.name for topic in self.topics)
 
     def topic(self, name: str) -> Topic:
-        """The topic of that name; raises `KeyError`."""
+        """The topic with that name; raises `KeyError`."""
         for topic in self.topics:
             if topic.name == name:
                 return topic
         raise KeyError(name)
 
     def excluded(self, name: str) -> tuple[str, ...]:
-        """The keywords of every topic but ``name``: what its rule negates."""
+        """The keywords of every other topic, which the rule of ``name`` negates."""
         return tuple(word for topic in self.topics if topic.name != name for word in topic.terms)
 
 
@@ -111,7 +111,7 @@ class _Reader:
         self._refuse_shared_names(topics, nodes)
         self._refuse_shared_keywords(topics, nodes)
         result = Topics(collection, topics)
-        # A rule's length is judged with the longest sample there can be: the budget may lower it at any time.
+        # A rule's length is checked with the longest possible sample: the budget may change it at any time.
         for compiled in (partial(stream_rule, sample=WHOLE_SAMPLE - 1), search_queries):
             for topic, node in zip(topics, nodes, strict=True):
                 try:
@@ -165,7 +165,7 @@ class _Reader:
         return list(node.value)
 
     def _text(self, node: yaml.Node) -> str:
-        # Any scalar's own text: `no`, Norwegian, must not turn into a truth value.
+        # Any scalar's own text: `no`, Norwegian, must not become a boolean.
         if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
             self._refuse(node, "a text is expected here")
         return str(node.value).strip()
@@ -225,7 +225,7 @@ class _Reader:
             )
         words = keyword.split()
         for word in words:
-            # A sign between two words is lost too, but it means nothing by itself.
+            # A sign between two words is ignored too, but it means nothing by itself.
             alone = not tokens(word) and word not in (words[0], words[-1])
             if not alone and not is_whole(word):
                 self._refuse(
@@ -244,14 +244,14 @@ class _Reader:
             seen.add(topic.name)
 
     def _refuse_shared_keywords(self, topics: tuple[Topic, ...], nodes: list[yaml.Node]) -> None:
-        """No keyword may belong to two topics, nor hold another topic's keyword: it could never match."""
+        """No keyword may belong to two topics or contain another topic's keyword: it could never match."""
         if not any(_may_share(topics, search=search) for search in (False, True)):
             return
         keywords = []
         for topic, topic_node in zip(topics, nodes, strict=True):
             for node in self._keyword_nodes(topic_node):
                 text = " ".join(self._text(node).split())
-                # The stream minds accents, search does not: a keyword must be able to match in both.
+                # The stream distinguishes accents, search does not: a keyword must be able to match in both.
                 keywords.append((topic.name, text, node, (Keyword(text), Keyword(text, search=True))))
         for place, (topic_name, text, node, forms) in enumerate(keywords):
             for owner, _, _, others in keywords[:place]:
@@ -279,7 +279,7 @@ class _Reader:
 
 
 def _invisible(keyword: str) -> str | None:
-    """The first character of a keyword that nobody sees; a joiner between two characters does its work."""
+    """A keyword's first invisible character, except for a joiner between two characters."""
     for place, character in enumerate(keyword):
         if (
             character in _JOINERS
@@ -293,7 +293,7 @@ def _invisible(keyword: str) -> str | None:
 
 
 def _may_share(topics: tuple[Topic, ...], *, search: bool) -> bool:
-    """Whether a keyword may stand in, or inside, another topic's: a quick look: DAG files are read often."""
+    """Whether a keyword may be part of another topic's: a quick check, since DAG files are parsed often."""
     for topic in topics:
         all_of_topic = Comparable("\n".join(topic.terms), search=search)
         others = (term for other in topics if other is not topic for term in other.terms)
@@ -307,7 +307,7 @@ def _is_same(keyword: Keyword, other: Keyword) -> bool:
 
 
 def _is_held(keyword: Keyword, other: Keyword) -> bool:
-    """Whether every text that holds the keyword holds the other one too."""
+    """Whether every text with the keyword has the other one too."""
     return other.is_in(keyword.text)
 
 
