@@ -1,11 +1,11 @@
-"""The hourly aggregates: one Parquet object a day, selected on Athena and replaced whole.
+"""The hourly aggregates: one Parquet object per day, selected on Athena and replaced whole.
 
-Which days have to be selected again is read from the lake itself, never from events, which may be missed: an
-aggregate carries a digest of the statement and of the objects that it was made from. The same rows give the
-same bytes, whoever writes them and how often.
+The days to select again are determined from the lake itself, never from events, which may be missed: an
+aggregate has a digest of the statement and of the objects that it was made from. The same rows make the same
+bytes.
 
-Labeled rows expire, aggregates stay: a day beyond the retention, or that has begun to lose objects, keeps the
-aggregate that it has.
+Labeled rows expire, aggregates stay: a day beyond the retention, or one that has begun to lose objects, keeps
+its aggregate.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
 NO_MODEL = "none"
-"""Stands for the champion before there is one: no partition has this name."""
+"""Stands for the champion before there is one; no partition has this name."""
 
 _NONE = ("none",)
-"""Stands for no pair of an engine and a language."""
+"""Stands for an empty list of pairs of an engine and a language."""
 _DAY = re.compile(r"/topic=(?P<topic>[^/]+)/dt=(?P<day>\d{4}-\d\d-\d\d)/tweets-\d\d\.parquet$")
 
 log = logging.getLogger(__name__)
@@ -45,10 +45,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DayInputs:
-    """What a day's aggregate is made from now.
+    """The current inputs of a day's aggregate.
 
     ``labeled`` counts the labeled objects of each topic; ``digest`` covers the statement and every object.
-    ``expiring`` says whether the day lies beyond the retention.
+    ``expiring`` says whether the day is beyond the retention.
     """
 
     day: str
@@ -59,11 +59,11 @@ class DayInputs:
     expiring: bool
 
     def outdates(self, standing: Mapping[str, str] | None) -> bool:
-        """Whether the aggregate with the metadata ``standing`` (None: there is none) has to be made again."""
+        """Whether the aggregate with the metadata ``standing`` (None: there is none) has to be replaced."""
         return standing is None or (standing.get("inputs") != self.digest and not self._expired(standing))
 
     def metadata(self) -> dict[str, str]:
-        """What the aggregate's object says of its origin."""
+        """The metadata of the aggregate's object: its origin."""
         return {"inputs": self.digest, "labeled": json.dumps(self.labeled, sort_keys=True)}
 
     def _expired(self, standing: Mapping[str, str]) -> bool:
@@ -74,7 +74,7 @@ class DayInputs:
 
 @dataclass(frozen=True)
 class Refreshed:
-    """A day's aggregate as it stands: counts, and whether it was written now."""
+    """A day's aggregate: counts, and whether it was written now."""
 
     day: str
     written: bool
@@ -138,9 +138,9 @@ def _inputs(
 
 
 def changed_days(s3: S3Client, settings: Settings, topics: Sequence[str]) -> list[str]:
-    """The days whose aggregate is not made from what the lake holds now, or not found good, in order.
+    """The days, in order, whose aggregate is out of date or has not passed its check.
 
-    So a check that blocked, or never came to its end, is made again before anybody goes on.
+    A check that blocked or did not finish is therefore repeated before the data is used.
     """
     days = []
     for day, now in inputs(s3, settings, topics).items():
@@ -153,7 +153,7 @@ def changed_days(s3: S3Client, settings: Settings, topics: Sequence[str]) -> lis
 
 
 def _is_due(s3: S3Client, settings: Settings, now: DayInputs, found: storage.ObjectVersion | None) -> bool:
-    """Whether a day has to be aggregated, and may be: not while the check of one of its hours blocks."""
+    """Whether a day has to be aggregated and may be: not while the check of one of its hours blocks."""
     if not now.outdates(found.metadata if found else None):
         return False
     checks = {hour: quality.find(s3, settings.bucket, "labeled", hour) for hour in now.hours}
@@ -164,23 +164,23 @@ def _is_due(s3: S3Client, settings: Settings, now: DayInputs, found: storage.Obj
 
 
 def is_current(s3: S3Client, settings: Settings, topics: Sequence[str], day: str) -> bool:
-    """Whether the day's aggregate was made from just what the lake holds now."""
+    """Whether the day's aggregate was made from exactly the lake's current objects."""
     found = storage.current(s3, settings.bucket, layout.aggregate_key(day))
     now = inputs(s3, settings, topics, day).get(day)
     return found is not None and now is not None and found.metadata.get("inputs") == now.digest
 
 
 def state(s3: S3Client, bucket: str, day: str) -> str:
-    """What tells a day's aggregate from the next: its ETag, empty where there is none."""
+    """The version of a day's aggregate: its ETag, empty if there is none."""
     found = storage.current(s3, bucket, layout.aggregate_key(day))
     return found.etag if found else ""
 
 
 def refresh(athena: Athena, s3: S3Client, settings: Settings, topics: Sequence[str], day: str) -> Refreshed:
-    """Selects one day and replaces its aggregate, unless it is made from just these objects already.
+    """Selects one day and replaces its aggregate, unless it is made from exactly these objects already.
 
-    The inputs are listed before they are selected, and only what stood there before that is replaced: of two
-    runs beside each other, the one that loses looks at the lake again. Raises `AthenaError`.
+    The inputs are listed before they are selected, and only the aggregate from before that is replaced: of
+    two parallel runs, the one that loses looks at the lake again. Raises `AthenaError`.
     """
 
     def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
@@ -204,7 +204,7 @@ def refresh(athena: Athena, s3: S3Client, settings: Settings, topics: Sequence[s
 
 
 def read(s3: S3Client, bucket: str, day: str) -> pa.Table:
-    """A day's aggregate; without rows where there is none."""
+    """A day's aggregate; without rows if there is none."""
     try:
         content = storage.read(s3, bucket, layout.aggregate_key(day))
     except storage.ObjectMissingError:

@@ -1,6 +1,6 @@
-"""Reads `dashboards.yaml` (the file explains itself): checked as a whole, unfolded for the topics there are.
+"""Reads `dashboards.yaml`, whose comments explain it: checks it as a whole and expands it for the topics.
 
-What is wrong is refused with its line and the reason.
+Errors are reported with their line and the reason.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ FILTER_COLUMNS: Mapping[FilterName, str] = {
     "language": "lang",
     "unmeasured": "language_model",
 }
-"""The column that each filter looks at; it leaves data sets without it as they are."""
+"""The column of each filter; data sets without it are not filtered."""
 
 MEASURED = "measured"
-"""What the column of the filter ``unmeasured`` says where the labeling model was measured."""
+"""The value of the filter ``unmeasured``'s column if the labeling model was measured."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]*")
 _NUMERIC = ("integer", "decimal")
 
 ROLES = ("value", "low", "high", "n", "audit")
-"""What a measure may have a formula for; `dashboards.yaml` says what each is."""
+"""The roles of a measure's formulas; `dashboards.yaml` explains each."""
 
 type _Path = tuple[str | int, ...]
 
@@ -68,7 +68,7 @@ class DefinitionError(ValueError):
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a data set; ``sql`` is what it is read as."""
+    """A column of a data set; ``sql`` is the expression that selects it."""
 
     name: str
     type: ColumnType
@@ -77,9 +77,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Formula:
-    """An expression as it stands in the file, and with every reference put in."""
+    """An expression as written in the file, and with every reference resolved."""
 
-    # Far too long to be shown in errors and logs.
+    # Far too long for errors and logs.
     expression: Expression = field(repr=False)
     resolved: Expression = field(repr=False)
 
@@ -89,7 +89,7 @@ class Formula:
         return frozenset(columns(self.resolved))
 
     def restricted(self, conditions: tuple[Condition, ...]) -> Formula:
-        """The formula over the rows that fulfill ``conditions``."""
+        """The formula over the rows that meet ``conditions``."""
         return Formula(
             restricted(self.expression, conditions), interned(restricted(self.resolved, conditions))
         )
@@ -97,9 +97,9 @@ class Formula:
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure with its interval (null where there is none) and the number of rows it rests on.
+    """A figure with its interval (null if there is none) and the number of rows it is based on.
 
-    ``topics`` are those that it is about, empty if it is about whichever are looked at.
+    ``topics`` are those that it is about, empty if it is about the selected ones.
     """
 
     name: str
@@ -107,10 +107,10 @@ class Measure:
     description: str
     format: Format
     formulas: Mapping[str, Formula]
-    """``value``, and as far as defined ``low``, ``high``, ``n`` and ``audit``."""
+    """``value`` and, if defined, ``low``, ``high``, ``n`` and ``audit``."""
     topics: tuple[str, ...] = ()
     of_language: Measure | None = None
-    """What stands in its place once languages are chosen: the same figure, which rests on other audits."""
+    """The measure to use instead if languages are selected: the same figure, based on other audits."""
 
     @property
     def columns(self) -> frozenset[str]:
@@ -134,7 +134,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A view's columns and what is measured on them."""
+    """A view's columns and the measures on them."""
 
     name: str
     title: str
@@ -154,7 +154,7 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Visual:
-    """A chart or table: measures by columns; ``top`` keeps the categories with the most rows alone."""
+    """A chart or table: measures by columns; ``top`` keeps only the categories with the most rows."""
 
     id: str
     title: str
@@ -186,7 +186,7 @@ class Dashboard:
 
     @property
     def data_sets(self) -> tuple[DataSet, ...]:
-        """The data sets that are shown, each once."""
+        """The data sets shown, each once."""
         shown = [tile.data_set for tile in self.tiles] + [visual.data_set for visual in self.visuals]
         return tuple({data_set.name: data_set for data_set in shown}.values())
 
@@ -263,7 +263,7 @@ class _File(_Model):
 
 
 def load(topics: Topics, path: Path = FILE) -> Definition:
-    """Reads, checks and unfolds the dashboards' file; raises `DefinitionError` with line and reason."""
+    """Reads, checks and expands the dashboards' file; raises `DefinitionError` with line and reason."""
     return _Reader(topics, path).definition()
 
 
@@ -283,7 +283,7 @@ class _Reader:
         try:
             content = _File.model_validate(self._content())
         except ValidationError as error:
-            # An unknown key is often the misspelled one that is missing too.
+            # An unknown key is often a misspelling of the missing one.
             first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
             raise self._error(first["loc"], _reason(first)) from error
         except _RefusedError as error:
@@ -315,7 +315,7 @@ class _Reader:
         return self._value(root, ()) if root else None
 
     def _value(self, node: yaml.Node, path: _Path) -> Any:
-        """The node's value, with its texts as they stand there: `no`, Norwegian, is no truth value."""
+        """The node's value, with its texts as written: `no`, Norwegian, is not a boolean."""
         self._lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*path, index)) for index, item in enumerate(node.value)]

@@ -1,4 +1,4 @@
-"""The language of measures: parsed once, then QuickSight's calculated fields, Athena's SQL, or numbers.
+"""The language of measures: parsed once, then translated to QuickSight, to Athena's SQL, or evaluated.
 
     share_positive:  sum(weighted_positive) / sum(weighted_judged)
     first_share:     sum(weighted_judged, topic = 'football') / sum(weighted_judged)
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 type Numbers = npt.NDArray[np.float64]
-"""One number a group; NaN stands for null."""
+"""One number per group; NaN stands for null."""
 
 AGGREGATE_FUNCTIONS = ("sum", "max")
 COMPARISONS = ("=", "<>", "<", "<=", ">", ">=")
@@ -47,12 +47,12 @@ _ARITHMETIC: Mapping[str, Callable[[Numbers, Numbers], Numbers]] = {
 
 
 class ExpressionError(ValueError):
-    """An expression that cannot be read; the message tells where and why."""
+    """An expression cannot be parsed; the message says where and why."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """``column = 'text'`` or ``column >= 1``: which rows an aggregate takes; null never fulfils it."""
+    """``column = 'text'`` or ``column >= 1``: which rows an aggregate includes; null never meets it."""
 
     column: str
     comparison: str
@@ -68,7 +68,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """``sum`` or ``max`` of a column over a group's rows that fulfill all conditions; 0 without any."""
+    """``sum`` or ``max`` of a column over a group's rows that meet all conditions; 0 if there are none."""
 
     function: str
     column: str
@@ -77,7 +77,7 @@ class Aggregate:
 
 @dataclass(frozen=True)
 class Reference:
-    """Another named expression, with ``conditions`` put on each of its aggregates."""
+    """Another named expression, with ``conditions`` added to each of its aggregates."""
 
     name: str
     conditions: tuple[Condition, ...] = ()
@@ -115,24 +115,24 @@ type Expression = Number | Aggregate | Reference | Arithmetic | Root | Choice
 
 @dataclass(frozen=True)
 class Function:
-    """A function of the definition's own: its parameters' names stand as references in ``body``."""
+    """A function of the definition: its parameters' names are references in ``body``."""
 
     parameters: tuple[str, ...]
     body: Expression
 
 
 def parse(text: str, functions: Mapping[str, Function] | None = None) -> Expression:
-    """Reads an expression, calls of ``functions`` put in; raises `ExpressionError`."""
+    """Parses an expression and expands calls of ``functions``; raises `ExpressionError`."""
     return _Parser(text, functions or {}).whole()
 
 
 def parse_condition(text: str) -> Condition:
-    """Reads a condition such as ``country_code <> '--'``; raises `ExpressionError`."""
+    """Parses a condition such as ``country_code <> '--'``; raises `ExpressionError`."""
     return _Parser(text, {}).condition()
 
 
 def parse_head(text: str) -> tuple[str, tuple[str, ...]]:
-    """Name and parameters of a function's head such as ``low(p, n)``; raises `ExpressionError`."""
+    """Name and parameters of a function's signature such as ``low(p, n)``; raises `ExpressionError`."""
     found = re.fullmatch(r"\s*([A-Za-z_]\w*)\s*\(\s*(\w+(?:\s*,\s*\w+)*)\s*\)\s*", text)
     if not found:
         raise ExpressionError(f"'{text}' is not a function signature; write it like low(p, n)")
@@ -317,7 +317,7 @@ def substitute(
 
 
 def restricted(expression: Expression, conditions: tuple[Condition, ...]) -> Expression:
-    """``expression`` over those rows alone that fulfill ``conditions`` too."""
+    """``expression`` over only those rows that also meet ``conditions``."""
     if not conditions:
         return expression
     return substitute(
@@ -328,9 +328,9 @@ def restricted(expression: Expression, conditions: tuple[Condition, ...]) -> Exp
 
 
 def resolved(expression: Expression, names: Mapping[str, Expression]) -> Expression:
-    """``expression`` with every reference replaced by what it names; raises `ExpressionError`.
+    """``expression`` with every reference replaced by the expression it names; raises `ExpressionError`.
 
-    Equal parts of the result are one object, so that `evaluate` computes each once.
+    Equal parts of the result are one object, so `evaluate` computes each once.
     """
     return interned(_resolved(expression, names, ()))
 
@@ -387,7 +387,7 @@ def columns(expression: Expression) -> set[str]:
 def to_quicksight(
     expression: Expression, label: Callable[[Reference], str] = lambda found: found.name
 ) -> str:
-    """QuickSight's calculated field; a reference becomes the field that ``label`` names.
+    """The expression as QuickSight's calculated field; a reference becomes the field named by ``label``.
 
     Functions: https://docs.aws.amazon.com/quicksight/latest/user/functions-by-category.html.
     """
@@ -445,9 +445,9 @@ def evaluate(
     aggregate: Callable[[Aggregate], Numbers],
     known: dict[int, Numbers] | None = None,
 ) -> Numbers:
-    """A resolved expression's value for each group; ``aggregate`` gives those of its aggregates.
+    """A resolved expression's value for each group; ``aggregate`` returns those of its aggregates.
 
-    ``known`` keeps the parts' values by the parts' identity, for expressions that share parts.
+    ``known`` caches values by the identity of the part, for expressions that share parts.
     """
     values = {} if known is None else known
     if id(expression) not in values:

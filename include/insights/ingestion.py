@@ -1,7 +1,7 @@
-"""QuickSight's ingestions: whether one may be started now, and never two for the same data.
+"""QuickSight's ingestions: decides whether one may be started now, never two for the same data.
 
-An ingestion's id comes from what it would read, so that a cleared task finds the one that it has started. The
-limits: QuickSight takes 32 ingestions by hand of a data set within 24 hours, 8 in its Standard edition
+An ingestion's id is derived from the data it would read, so a cleared task finds the one that it started. The
+limits: QuickSight accepts 32 manual ingestions of a data set within 24 hours, 8 in its Standard edition
 (https://docs.aws.amazon.com/quicksight/latest/APIReference/API_CreateIngestion.html).
 """
 
@@ -38,11 +38,11 @@ log = logging.getLogger(__name__)
 
 
 class IngestionError(Exception):
-    """An ingestion that failed, or cannot be started; the message holds QuickSight's type and words."""
+    """An ingestion failed or cannot be started; the message has QuickSight's error type and text."""
 
 
 class Action(StrEnum):
-    """What to do about the data as it is now."""
+    """What to do about the current data."""
 
     START = "start"
     JOIN = "join"
@@ -54,8 +54,8 @@ class Action(StrEnum):
 class Ingestion:
     """One ingestion of a data set, as QuickSight lists it.
 
-    Those ``by_hand`` count against its limit: not a refresh schedule's, nor those with which a new or changed
-    data set begins.
+    Those ``by_hand`` count against its limit; those of a refresh schedule or of a new or changed data set do
+    not.
     """
 
     identity: str
@@ -66,7 +66,7 @@ class Ingestion:
 
 @dataclass(frozen=True)
 class IngestionDecision:
-    """What to do and by which id; where nothing may be started, until when and why."""
+    """What to do and with which id; if nothing may be started, until when and why."""
 
     action: Action
     identity: str
@@ -76,7 +76,7 @@ class IngestionDecision:
 
 @dataclass(frozen=True)
 class IngestionStatus:
-    """How an ingestion stands; ``rows`` are those that it has read."""
+    """The state of an ingestion; ``rows`` is the number of rows read."""
 
     state: str
     rows: int
@@ -88,10 +88,10 @@ def decide_ingestion(
 ) -> IngestionDecision:
     """What to do for the data named ``wanted`` after the ingestions ``found``.
 
-    Ingestions that failed or were canceled get the next suffix and count against ``per_day``. The first that
-    fails after a good one is tried again at once; from the second on they are spaced as good ones are, so
-    that a failure that lasts (SPICE is full) leaves enough of the day's ingestions. What was canceled and
-    what a data set begins with are not spaced.
+    Ingestions that failed or were canceled get the next suffix and count against ``per_day``. The first
+    failure after a success is tried again at once; later ones are spaced like successes, so that a lasting
+    failure (SPICE is full) leaves enough of the day's ingestions. Canceled and initial ingestions are not
+    spaced.
     """
     attempts = sorted(
         (each for each in found if each.identity == wanted or each.identity.startswith(f"{wanted}-")),
@@ -130,7 +130,7 @@ def decide_ingestion(
 
 
 def data_digest(s3: S3Client, settings: Settings) -> str:
-    """Names what the data sets show now: the views over the aggregates, the gap ledger and the audit."""
+    """The version of the data shown: the views over the aggregates, the gap ledger and the audit."""
     objects = [
         (found.key, found.etag)
         for prefix in (layout.AGGREGATES, layout.COVERAGE, layout.AUDIT_PREFIX)
@@ -148,7 +148,7 @@ class SpiceDataSet:
         self.identity = identity
 
     def ingestions(self) -> list[Ingestion]:
-        """All that QuickSight still lists; raises `IngestionError` where there is no such data set."""
+        """The ingestions that QuickSight still lists; raises `IngestionError` without such a data set."""
         pages = self._quicksight.get_paginator("list_ingestions").paginate(**self._names)
         try:
             return [
@@ -169,7 +169,7 @@ class SpiceDataSet:
             ) from error
 
     def start(self, decision: IngestionDecision) -> IngestionDecision:
-        """Starts the ingestion that was decided on; joins where another run was faster."""
+        """Starts the ingestion that was decided on; joins it if another run was faster."""
         try:
             self._quicksight.create_ingestion(**self._names, IngestionId=decision.identity)
         except ClientError as error:
@@ -185,7 +185,7 @@ class SpiceDataSet:
         return decision
 
     def outcome(self, ingestion: str) -> IngestionStatus:
-        """How an ingestion stands now."""
+        """The current state of an ingestion."""
         answer = self._quicksight.describe_ingestion(**self._names, IngestionId=ingestion)["Ingestion"]
         error = answer.get("ErrorInfo", {})
         return IngestionStatus(
@@ -195,13 +195,13 @@ class SpiceDataSet:
         )
 
     def cancel(self, ingestion: str) -> bool:
-        """Cancels an ingestion; whether it was still under way."""
+        """Cancels an ingestion; returns whether it was still in progress."""
         if self.outcome(ingestion).state not in UNDER_WAY:
             return False
         try:
             self._quicksight.cancel_ingestion(**self._names, IngestionId=ingestion)
         except ClientError as error:
-            # It may have ended in between.
+            # It may have ended in the meantime.
             if _code(error) != "InvalidParameterValueException":
                 raise
             return False

@@ -1,4 +1,4 @@
-"""What a page draws: a dashboard's description, and its figures computed from rows of its data sets.
+"""The content of a page: a dashboard's description, and its figures computed from rows of its data sets.
 
 Rows come as pyarrow tables with the columns of the data set (`statement` selects them on Athena, `table` sets
 their types). Figures are computed with numpy over group codes: some milliseconds for a month of hours.
@@ -33,7 +33,7 @@ type Filters = Mapping[str, Any]
 type Json = dict[str, Any]
 
 DAYS_AT_HOURS = 14
-"""Above so many days a time axis has one point a day instead of one an hour."""
+"""Above this many days a time axis has one point per day instead of one per hour."""
 
 _COUNTS = ("n", "audit")
 """The roles that are whole numbers, whatever the measure is."""
@@ -68,7 +68,7 @@ def statement(data_set: DataSet, first: datetime, last: datetime) -> str:
 
 
 def table(data_set: DataSet, found: pa.Table) -> pa.Table:
-    """What was selected, with the data set's columns and types."""
+    """The selected rows, with the data set's columns and types."""
     schema = pa.schema([(column.name, _TYPES[column.type]) for column in data_set.columns.values()])
     return found.select(schema.names).cast(schema)
 
@@ -122,16 +122,15 @@ def evaluate(
 ) -> Json:
     """The figures: ``{"as_of", "tiles", "visuals"}``, ready for JSON.
 
-    ``tables`` are rows by data set (a table alone is the first data set's); what is shown of a data set that
-    is not given is left out. ``filters`` may hold ``from`` and ``to`` (ISO times, UTC unless they say
-    otherwise; ``to`` is exclusive, a day alone is included), ``topics`` and ``languages`` (none: all) and
-    ``unmeasured`` (default off: languages on which the labeling model was never measured stay out).
+    ``tables`` are rows by data set (a table alone is the first data set's); tiles and visuals of other data
+    sets are left out. ``filters`` may hold ``from`` and ``to`` (ISO times, UTC unless they say otherwise;
+    ``to`` is exclusive, a day alone is included), ``topics`` and ``languages`` (none: all) and ``unmeasured``
+    (default off: languages on which the labeling model was never measured are excluded).
 
-    A tile has ``value``, ``low``, ``high`` (the interval), ``n`` and ``audit`` (what the interval knows, see
-    `dashboards.yaml`), a visual ``columns`` with their role
-    and ``rows`` in their order, a line also ``marks``: stretches ``from`` ≤ hour < ``to`` of kind ``gap`` or
-    ``change``. ``as_of`` is the end of the latest hour with labeled tweets. Figures that don't exist are
-    null.
+    A tile has ``value``, ``low``, ``high`` (the interval), ``n`` and ``audit`` (what the interval is based
+    on, see `dashboards.yaml`), a visual ``columns`` with their role and ``rows`` in their order, a line also
+    ``marks``: stretches ``from`` ≤ hour < ``to`` of kind ``gap`` or ``change``. ``as_of`` is the end of the
+    latest hour with labeled tweets. Missing figures are null.
     """
     given = {dashboard.data_sets[0].name: tables} if isinstance(tables, pa.Table) else dict(tables)
     wanted = dict(filters or {})
@@ -140,7 +139,7 @@ def evaluate(
         for name, found in given.items()
     }
     chosen = set(wanted.get("topics") or ())
-    # An hour without tweets is in no language, and a change concerns all of them.
+    # An hour without tweets has no language, and a change concerns all languages.
     everyone = {**wanted, "languages": None, "unmeasured": True}
     marks = {
         name: _marks(_filtered(dashboard, found.select(_marking(found)), everyone))
@@ -181,7 +180,7 @@ _ALL: _Groups = ((), ())
 
 
 class _Rows:
-    """Filtered rows; whatever several measures or visuals need of them is computed once."""
+    """Filtered rows; what several measures or visuals need is computed once."""
 
     def __init__(self, table: pa.Table, hours: int) -> None:
         self.table = table
@@ -193,7 +192,7 @@ class _Rows:
         self._aggregates: dict[tuple[_Groups, Aggregate], Numbers] = {}
 
     def _column(self, name: str) -> Numbers:
-        """A column as numbers, NaN where it is null."""
+        """A column as numbers, NaN for null."""
         if name not in self._numbers:
             column = self.table[name].cast(pa.float64())
             values = pc.fill_null(column, float("nan")) if column.null_count else column
@@ -207,7 +206,7 @@ class _Rows:
         return self._held[condition]
 
     def _ranked(self, name: str) -> tuple[list[Any], npt.NDArray[np.int64]]:
-        """A column's values in their order, null last, and each row's place among them."""
+        """A column's sorted values, null last, and each row's index among them."""
         if name not in self._ranks:
             column = self.table[name]
             if pa.types.is_timestamp(column.type) and self._hours == 24:
@@ -223,7 +222,7 @@ class _Rows:
         return self._ranks[name]
 
     def grouped(self, groups: _Groups) -> tuple[list[tuple[Any, ...]], npt.NDArray[np.int64]]:
-        """The groups' labels in order, and each row's group (-1: none); without columns it is one."""
+        """The groups' labels in order, and each row's group (-1: none); one group without columns."""
         if groups in self._groups:
             return self._groups[groups]
         by, where = groups
@@ -236,7 +235,7 @@ class _Rows:
         taken = np.ones(len(codes), dtype=bool)
         for condition in where:
             taken &= self._holds(condition)
-        # Counting is faster than sorting, and there are far fewer codes than a bincount can hold.
+        # Counting is faster than sorting, and there are few enough codes for a bincount.
         found = np.flatnonzero(np.bincount(codes[taken]))
         place_of = np.zeros(found[-1] + 1 if len(found) else 1, dtype=np.int64)
         place_of[found] = np.arange(len(found))
@@ -316,7 +315,7 @@ def _filtered(dashboard: Dashboard, found: pa.Table, wanted: Filters) -> pa.Tabl
     mask = conditions[0]
     for condition in conditions[1:]:
         mask = pc.and_(mask, condition)
-    # A filter copies what it keeps: only the columns that are read.
+    # A filter copies what it keeps, so only the columns that are read.
     read = _read(dashboard)
     return found.select([name for name in found.column_names if name in read]).filter(mask)
 
@@ -334,7 +333,7 @@ def _read(dashboard: Dashboard) -> set[str]:
 
 
 def _hours_per_point(found: pa.Table, wanted: Filters) -> int:
-    """1, or 24 where the period is long."""
+    """1, or 24 if the period is long."""
     if not found.num_rows:
         return 1
     edges = pc.min_max(found["hour"]).as_py()
@@ -345,7 +344,7 @@ def _hours_per_point(found: pa.Table, wanted: Filters) -> int:
 
 
 def _chosen(measure: Measure, wanted: Filters) -> Measure:
-    """The measure with the formulas that hold for the languages that are chosen."""
+    """The measure with the formulas for the selected languages."""
     if measure.of_language and wanted.get("languages"):
         return replace(measure, formulas=measure.of_language.formulas)
     return measure
@@ -408,7 +407,7 @@ def _format(measure: Measure, role: str) -> str:
 
 
 def _top(lines: list[list[Any]], n: int, count: int) -> list[list[Any]]:
-    """The lines of the first column's values with the most rows, those first."""
+    """The lines of the first column's values with the most rows, most rows first."""
     totals: dict[Any, int] = {}
     for line in lines:
         totals[line[0]] = totals.get(line[0], 0) + (line[n] or 0)
@@ -464,7 +463,7 @@ def _stretches(rows: Sequence[Mapping[str, Any]]) -> list[Json]:
 
 
 def _as_of(found: pa.Table) -> str | None:
-    """The end of the latest hour with labeled tweets: one that only coverage knows has no opinion yet."""
+    """The end of the latest hour with labeled tweets: an hour that only coverage knows has no opinion yet."""
     hours = found["hour"]
     for counted in _LABELED.intersection(found.column_names):
         hours = hours.filter(pc.greater(found[counted], 0))

@@ -1,4 +1,4 @@
-"""The dashboards as QuickSight has them: the parameters of its API's calls, computed from the definition.
+"""The dashboards for QuickSight: the parameters of its API's calls, computed from the definition.
 
 Shapes: https://docs.aws.amazon.com/quicksight/latest/APIReference/. Nothing here calls QuickSight;
 `include.provision.quicksight` does.
@@ -35,7 +35,7 @@ SHEET = "sheet"
 """The id of a dashboard's one sheet."""
 
 DAYS_SHOWN = 7
-"""How far back a dashboard shows before its reader chooses."""
+"""How far back a dashboard goes by default."""
 
 _COLUMN_TYPES = {
     "text": "STRING",
@@ -64,15 +64,15 @@ _DASHBOARD_ACTIONS = ("DescribeDashboard", "ListDashboardVersions", "QueryDashbo
 
 @dataclass(frozen=True)
 class Asset:
-    """A data source, a data set or a dashboard: its id, what it is made of, and who may do what."""
+    """A data source, a data set or a dashboard: its id, its parameters and its permissions."""
 
     kind: str
-    """``data_source``, ``data_set`` or ``dashboard``: as botocore's methods are named."""
+    """``data_source``, ``data_set`` or ``dashboard``: as in the names of botocore's methods."""
     identity: str
     content: Json
-    """Parameters that creating and updating it share."""
+    """Parameters for creating and updating it."""
     creation: Json
-    """Parameters for creating it alone."""
+    """Parameters only for creating it."""
     permissions: list[Json]
 
 
@@ -83,9 +83,9 @@ def data_set_ids(settings: Settings) -> tuple[str, ...]:
 
 
 def dashboard_url(settings: Settings, data_set: str) -> str:
-    """Where people see the first dashboard that shows a data set (an id of `data_set_ids`).
+    """The address of the first dashboard that shows a data set (an id of `data_set_ids`).
 
-    With a ``{region}`` where the settings' address has one; empty where no dashboard shows it.
+    With a ``{region}`` if the settings' address has one; empty if no dashboard shows it.
     """
     definition = load(load_topics(settings.topics_file))
     for identity, dashboard in definition.dashboards.items():
@@ -95,7 +95,7 @@ def dashboard_url(settings: Settings, data_set: str) -> str:
 
 
 def assets(definition: Definition, settings: Settings, account: str, region: str) -> list[Asset]:
-    """Everything that QuickSight needs, each after what it refers to."""
+    """All resources in QuickSight, each after those that it refers to."""
     return [
         _data_source(settings),
         *(_data_set(data_set, settings, account, region) for data_set in definition.data_sets.values()),
@@ -104,7 +104,7 @@ def assets(definition: Definition, settings: Settings, account: str, region: str
 
 
 def refresh_schedule() -> Json:
-    """The schedule of every data set: once a day, in case no run of insights has had it read."""
+    """The schedule of every data set: once a day, in case no run of insights has refreshed it."""
     return {
         "ScheduleId": "daily",
         "ScheduleFrequency": {"Interval": "DAILY", "TimeOfTheDay": "04:30", "Timezone": "UTC"},
@@ -360,7 +360,7 @@ def _visual(visual: Visual) -> Json:
         case "line":
             wells: Json = {"Category": [axis], "Values": values}
             if single and "low" in single.formulas:
-                # QuickSight has no bands: the interval's ends are lines of their own, one chart a series.
+                # QuickSight has no bands: the interval's ends are separate lines, with one chart per series.
                 wells["Values"] = _values(visual.id, visual.data_set, single, "value", "low", "high")
                 if series:
                     wells["SmallMultiples"] = series
@@ -435,7 +435,7 @@ def _filter_groups(dashboard: Dashboard) -> list[Json]:
                     }
                 },
                 "Status": "ENABLED",
-                # With all data sets, those that have a column of the same name are filtered too.
+                # With ALL_DATASETS, data sets with a column of the same name are filtered too.
                 "CrossDataset": "ALL_DATASETS" if len(having) > 1 else "SINGLE_DATASET",
             }
         )

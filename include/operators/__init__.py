@@ -1,7 +1,7 @@
-"""The one package that knows Airflow: operators, sensors, triggers, links and notifications.
+"""The only package that imports Airflow: operators, sensors, triggers, links and notifications.
 
-One module a DAG (`transform.py`, `coverage.py`, `training.py`, `insights.py`, `provision.py`), and what
-they share beside it: `inputs.py` (clients, secrets, topics, the clock), `polling.py` (the one trigger that
-waits), `links.py`, `quality.py`, `notifications.py`. An operator takes its inputs, calls the package of its
-name, and keeps no logic of its own.
+One module per DAG (`transform.py`, `coverage.py`, `training.py`, `insights.py`, `provision.py`), and the
+modules that they share: `inputs.py` (clients, secrets, topics, the clock), `polling.py` (the one trigger that
+waits), `links.py`, `quality.py`, `notifications.py`. An operator reads its inputs and calls the package of
+its name; it has no logic itself.
 """

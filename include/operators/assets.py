@@ -1,6 +1,6 @@
-"""The lake's assets: what tells a DAG that another one has changed something.
+"""The lake's assets: they notify a DAG of another DAG's changes.
 
-Their scheme is our own: for s3:// every parsing of a DAG file would import the providers and boto3.
+Their scheme is ours: for s3://, every parsing of a DAG file would import the providers and boto3.
 """
 
 from __future__ import annotations

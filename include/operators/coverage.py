@@ -27,10 +27,9 @@ if TYPE_CHECKING:
     from include.coverage.plan import Recovery, Runs
 
 RECOVERIES, PLAN, ALARMS, UNPLANNED = "recoveries", "plan", "alarms", "unplanned"
-"""XCom keys: the recoveries that are planned, the plan for people, alarms that were not there before, and why
-no recovery could be planned."""
+"""XCom keys: the planned recoveries, the plan as text, new alarms, and why nothing could be planned."""
 PROPOSAL, OUTCOMES = "proposal", "outcomes"
-"""XCom keys that the page Coverage reads: what `plan` proposes, also in a dry run, and what came of it."""
+"""XCom keys that the page Coverage reads: what `plan` proposes, also in a dry run, and the result."""
 
 _ACTIVE = ["queued", "running"]
 
@@ -38,9 +37,9 @@ log = logging.getLogger(__name__)
 
 
 class CoverageAlarmError(AirflowException):
-    """Something that reruns do not mend, or a task of this run that failed: a person has to look.
+    """A problem that reruns do not fix, or a failed task of this run: a person has to look.
 
-    ``problem`` stays the same as long as the problem does, though counts and times in the text change.
+    ``problem`` identifies the problem, even when counts and times in the text change.
     """
 
     def __init__(self, text: str, problem: str) -> None:
@@ -55,7 +54,7 @@ def _x_client() -> tweepy.Client:
 
 
 def _no_answer() -> tuple[type[Exception], ...]:
-    """What asking X for counts may end with, though nothing else is wrong."""
+    """The errors of a request for X's counts that do not fail the task."""
     import requests
     import tweepy
 
@@ -76,7 +75,7 @@ def _not_waiting(seconds: float) -> None:
 
 
 def _lasting(text: str) -> str:
-    """A text without the numbers and addresses that change while what it tells of stays the same."""
+    """A text without the numbers and addresses that change while the problem stays the same."""
     return re.sub(r"0x[0-9a-f]+|[0-9]+", "#", text)
 
 
@@ -87,7 +86,7 @@ def _is_active(ti: Any, dag_id: str, window: Window) -> bool:
 
 
 def _runs(ti: Any, dag_id: str, windows: Sequence[Window]) -> dict[Window, Runs]:
-    """What is known of the runs of each hour, asked of the scheduler's own records."""
+    """The runs of each hour, as recorded by the scheduler."""
     from include.coverage.plan import Runs, scheduled_run_id
 
     next_scheduled = ti.get_dag(dag_id).next_dagrun
@@ -102,12 +101,12 @@ def _runs(ti: Any, dag_id: str, windows: Sequence[Window]) -> dict[Window, Runs]
 
 
 def is_dry_run(context: Context) -> bool:
-    """Whether nothing may be changed: what the Param says by hand, never for a scheduled run."""
+    """Whether nothing may be changed: the Param's value for a manual run, never for a scheduled one."""
     return context["dag_run"].run_type != "scheduled" and bool(context["params"]["dry_run"])
 
 
 class _CoverageOperator(BaseOperator):
-    """What measuring needs; ``rerun_dag_id`` is the DAG whose runs label the hours."""
+    """What the measuring operators share; ``rerun_dag_id`` is the DAG whose runs label the hours."""
 
     operator_extra_links = (AthenaLink(),)
 
@@ -117,7 +116,7 @@ class _CoverageOperator(BaseOperator):
         self._athena: Any = None
 
     def windows(self, context: Context) -> list[Window]:
-        """The hours that the run is about; fails without a retry where the params name none."""
+        """The hours that the run covers; fails without a retry if the params name none."""
         from include.coverage.measure import RangeError, collection_start, windows
 
         started = context["dag_run"].start_date or now()
@@ -138,19 +137,19 @@ class _CoverageOperator(BaseOperator):
         return measure(self._athena, client("s3"), settings(), topics(), windows, active, now())
 
     def on_kill(self) -> None:
-        """Stops the statements under way."""
+        """Stops the statements in progress."""
         if self._athena is not None:
             self._athena.stop()
 
 
 class PlanCoverageOperator(_CoverageOperator):
-    """Measures, judges, writes the ledger and plans; in a dry run it only plans.
+    """Measures, judges, writes the ledger and plans; a dry run only plans.
 
     Returns the plan in words; the recoveries are in the XCom `RECOVERIES`, empty in a dry run.
     """
 
     def execute(self, context: Context) -> str:
-        """Measures, asks X what the recoveries would cost, and the scheduler about the hours' runs."""
+        """Measures, asks X for the cost of the recoveries, and the scheduler for the hours' runs."""
         from include.coverage import ledger
         from include.coverage.damage import set_aside
         from include.coverage.measure import reach_start
@@ -169,7 +168,7 @@ class PlanCoverageOperator(_CoverageOperator):
             try:
                 planned = self._recoveries(measured, reach_start(now(), settings()), recoveries)
             except _no_answer() as error:
-                # Reruns need nothing of X.
+                # Reruns need nothing from X.
                 unplanned = str(error) or type(error).__name__
                 log.error("recoveries are not planned: %s", unplanned)
         hours = {*unlabeled(rows), *(recovery.window for recovery in planned)}
@@ -217,7 +216,7 @@ class PlanCoverageOperator(_CoverageOperator):
 
 
 class SelectRecoveriesOperator(BaseOperator):
-    """Returns those of the planned ``recoveries`` that may be made without asking anybody."""
+    """Returns those of the planned ``recoveries`` that need no approval."""
 
     template_fields = ("recoveries",)
 
@@ -226,7 +225,7 @@ class SelectRecoveriesOperator(BaseOperator):
         self.recoveries = recoveries
 
     def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
-        """Leaves out what `ApproveRecoveriesOperator` asks about."""
+        """Leaves out the recoveries that `ApproveRecoveriesOperator` asks about."""
         from include.coverage.plan import Recovery
 
         planned = map(Recovery.from_json, self.recoveries)
@@ -234,10 +233,10 @@ class SelectRecoveriesOperator(BaseOperator):
 
 
 class ApproveRecoveriesOperator(ApprovalOperator):
-    """Asks a person about those of the planned ``recoveries`` that need it; returns those that may be made.
+    """Asks a person to approve the planned ``recoveries`` that need it; returns the approved ones.
 
-    Returns an empty list at once where there is nothing to ask, or where another run is asking. Without an
-    answer in time a later run asks again; after a rejection, only once `REJECTED_FOR` has passed.
+    Returns an empty list at once if there is nothing to approve or another run is asking. Without an answer
+    in time, a later run asks again; after a rejection, only once `REJECTED_FOR` has passed.
     """
 
     template_fields = (*ApprovalOperator.template_fields, "recoveries")
@@ -275,7 +274,7 @@ class ApproveRecoveriesOperator(ApprovalOperator):
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:
-        """Takes the answer of a person, or that nobody gave one."""
+        """Handles a person's answer, or that there was none."""
         from include.coverage import approvals
         from include.coverage.plan import Recovery
 
@@ -290,7 +289,7 @@ class ApproveRecoveriesOperator(ApprovalOperator):
 
 
 class RecoverStretchOperator(BaseOperator):
-    """Recovers one stretch of one topic and keeps its gap in the ledger: filling, then what came of it."""
+    """Recovers one time range of one topic and records its gap in the ledger: filling, then the result."""
 
     template_fields = ("recovery",)
 
@@ -326,7 +325,7 @@ class RecoverStretchOperator(BaseOperator):
             raise AirflowFailException(str(error)) from error
         except Exception as error:
             exhausted = too_many_attempts(s3, settings(), topics(), *asked)
-            # An approval is good for one task: after that many failures a person decides anew.
+            # An approval is valid for one task: after this many failures a person decides again.
             mark(GapState.OPEN, _why(error, exhausted), approved=recovery.approved and exhausted is None)
             raise
         mark(outcome.state, outcome.reason)
@@ -345,17 +344,17 @@ class RecoverStretchOperator(BaseOperator):
 
 
 def _why(error: Exception, exhausted: str | None) -> str:
-    """Why a gap is still open after an attempt that failed."""
+    """Why a gap is still open after a failed attempt."""
     reason = f"the last attempt failed with {type(error).__name__}; what was bought is kept"
     return f"{exhausted}; {reason}" if exhausted else reason
 
 
 class DecideRerunsOperator(_CoverageOperator):
-    """Measures again what was recovered, and decides which hours are transformed again.
+    """Measures the recovered hours again, and decides which hours are transformed again.
 
     ``plan`` and ``recover`` are the ids of the tasks that plan and recover. Returns what
-    `RerunTransformOperator` is expanded over; nothing in a dry run. Alarms that were not there before are in
-    the XCom `ALARMS`. Skips itself where nothing was planned because planning failed.
+    `RerunTransformOperator` is expanded over; nothing in a dry run. New alarms are in the XCom `ALARMS`. The
+    task is skipped if planning failed.
     """
 
     def __init__(self, *, plan: str, recover: str, **kwargs: Any) -> None:
@@ -392,7 +391,7 @@ class DecideRerunsOperator(_CoverageOperator):
         steps, changed = reruns(rows, runs, settings().max_reruns, ti.run_id, changed_since)
         replaced = {row.key: row for row in rows} | {row.key: row for row in changed}
         final = list(replaced.values())
-        # Only what has changed: beside this run another one may have marked the gaps of the others.
+        # Only what has changed: another run may have marked the other gaps in the meantime.
         ledger.write(s3, bucket, [row for row in final if former.get(row.key) != row])
         plan = describe(final, [], steps, dry_run=False)
         log.info("%s", plan)
@@ -408,7 +407,7 @@ class DecideRerunsOperator(_CoverageOperator):
 
     @staticmethod
     def _new_alarms(final: Sequence[Any], former: dict[Any, Any], changed: Sequence[Any]) -> list[str]:
-        """Every alarm is logged as an error; those that no rerun mends are returned when they are new."""
+        """Every alarm is logged as an error; those that no rerun fixes are returned if they are new."""
         exhausted = {row.key for row in changed if row.alarm}
         new = []
         for row in final:
@@ -432,7 +431,7 @@ class RerunTransformOperator(TriggerDagRunOperator):
         super().__init__(logical_date=None, reset_dag_run=True, **kwargs)
 
     def execute(self, context: Context) -> None:
-        """Looks once more: clearing a running task would start it anew."""
+        """Checks again: clearing a running task would restart it."""
         window = Window.parse((self.conf or {})["window"])
         if _is_active(context["ti"], self.trigger_dag_id, window):
             raise AirflowSkipException(f"a run of {window} has become active since the measurement")
@@ -440,9 +439,9 @@ class RerunTransformOperator(TriggerDagRunOperator):
 
 
 class ReportCoverageOperator(BaseOperator):
-    """Ends the run: fails if one of its tasks failed or there is a new alarm, so that it is seen.
+    """Ends the run: fails if one of its tasks failed or there is a new alarm, to make it visible.
 
-    ``plan`` and ``decide`` are the ids of the tasks that plan and decide. Returns what was found, for people.
+    ``plan`` and ``decide`` are the ids of the tasks that plan and decide. Returns a report for people.
     """
 
     def __init__(self, *, plan: str, decide: str, **kwargs: Any) -> None:
@@ -451,7 +450,7 @@ class ReportCoverageOperator(BaseOperator):
         self.decide = decide
 
     def execute(self, context: Context) -> str:
-        """Tells of the budget, then reads the other tasks' states and alarms."""
+        """Notifies of the budget, then reads the other tasks' states and alarms."""
         ti = context["ti"]
         if not is_dry_run(context):
             self._tell_of_budget()
@@ -475,7 +474,7 @@ class ReportCoverageOperator(BaseOperator):
 
     @staticmethod
     def _tell_of_budget() -> None:
-        """Tells people once a month that its posts are projected to exceed the budget."""
+        """Notifies people once a month if its posts are projected to exceed the budget."""
         from include.coverage.measure import collection_start
         from include.operators.notifications import budget_exceeded, try_once
         from include.x.budget import PostsLedger, PostsLedgerError, month_of, monthly_posts, projected

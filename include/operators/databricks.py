@@ -1,4 +1,4 @@
-"""A Databricks workflow as a task group: one run of one job, whose tasks Airflow shows, awaits and repairs.
+"""A Databricks workflow as a task group: a run of one job, whose tasks Airflow shows, awaits and repairs.
 
     with DatabricksWorkflow(
         group_id="model",
@@ -11,8 +11,8 @@
         train = WorkflowTaskOperator(task_id="train", entry_point="train", parameters={"trials": "12"})
         prepare >> train
 
-The group adds the task ``launch`` in front, which keeps the job as the DAG file has it and starts a run; the
-other tasks wait for theirs in the triggerer, without a worker. A task's key on Databricks is its task id
+The group adds a first task ``launch``, which brings the job up to date with the DAG file and starts a run;
+the other tasks wait for theirs in the triggerer, without a worker. A task's key on Databricks is its task id
 without the group. A task's entry point finds its own and the group's parameters in ``sys.argv`` as
 ``--name=value``.
 
@@ -59,9 +59,9 @@ _FIRST_WAIT, _GROWTH, _LONGEST_WAIT = 3.0, 1.1, 30.0
 _SKIPPED = "SKIPPED"
 _ENDED = ("TERMINATED", _SKIPPED, "INTERNAL_ERROR")
 _NEVER_RAN = ("UPSTREAM_FAILED", "UPSTREAM_CANCELED", "CANCELED", "EXCLUDED")
-"""Results of attempts that did not do their work, through no fault of its own."""
+"""Results of attempts that did not run, through no fault of their own."""
 _FINISHED = ("success", "failed", "skipped", "upstream_failed", "removed")
-"""States of Airflow's tasks that will not run by themselves any more."""
+"""States of Airflow's tasks that will not run again by themselves."""
 _STATE_KEY = "databricks"
 _LONGEST_ERROR = 2000
 
@@ -78,15 +78,15 @@ def hook() -> DatabricksHook:
 
 
 def upload(path: str, content: bytes) -> None:
-    """Puts a file into a Unity Catalog volume (Files API), where it is not there yet.
+    """Uploads a file to a Unity Catalog volume (Files API), unless it exists.
 
-    ``path`` is ``/Volumes/catalog/schema/volume/…`` and must name the content, by a version or a digest: one
-    that exists is left alone. Raises `requests.HTTPError` where Databricks refuses.
+    ``path`` is ``/Volumes/catalog/schema/volume/…`` and must identify the content by a version or a digest:
+    an existing file is not changed. Raises `requests.HTTPError` if Databricks rejects it.
     """
     import requests
 
     databricks = hook()
-    # The hook has calls for JSON only, so its address and token are used directly.
+    # The hook only has calls for JSON, so its address and token are used directly.
     url = databricks._endpoint_url(f"api/2.0/fs/files{path}")  # type: ignore[no-untyped-call]
     token = databricks._get_token(raise_error=True)
     headers = {**databricks.user_agent_header, "Authorization": f"Bearer {token}"}
@@ -99,17 +99,17 @@ def upload(path: str, content: bytes) -> None:
 
 
 class RunPageLink(BaseOperatorLink):
-    """Leads from a task to its page on Databricks."""
+    """Links a task to its page on Databricks."""
 
     name = "Databricks run"
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's signature
-        """The address that the task found, empty where it found none."""
+        """The address that the task found, empty if none."""
         return str(getattr(operator, "run_page_url", ""))
 
 
 class DatabricksWorkflow(TaskGroup):
-    """The group; see the module. ``timeout_seconds`` bounds a run, 0 not at all."""
+    """The group; see the module. ``timeout_seconds`` limits a run; 0 means no limit."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class DatabricksWorkflow(TaskGroup):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Puts ``launch`` in front of the tasks that the block has made."""
+        """Puts ``launch`` before the tasks that the block has created."""
         try:
             if error is None:
                 self._add_launch()
@@ -173,7 +173,7 @@ class DatabricksWorkflow(TaskGroup):
 
 
 class LaunchWorkflowOperator(BaseOperator):
-    """Keeps a workflow's job as the DAG file has it, and starts a run of it.
+    """Brings a workflow's job up to date with the DAG file, and starts a run of it.
 
     Returns ``{"job_id", "run_id", "run_page_url"}``. Made by `DatabricksWorkflow`.
     """
@@ -204,14 +204,14 @@ class LaunchWorkflowOperator(BaseOperator):
         self._started: int | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Starts a run, or joins the one that a lost attempt of this task has started.
+        """Starts a run, or joins the one that a lost attempt of this task started.
 
-        Raises `DatabricksRunError`, with Databricks' message, where it skips the run.
+        Raises `DatabricksRunError`, with Databricks' message, if it skips the run.
         """
         databricks = hook()
         store, generation = context["task_state_store"], context["ti"].max_tries
         state: Any = store.get(_STATE_KEY) or {}
-        # Airflow raises max_tries whenever a task is cleared; automatic retries leave it as it is.
+        # Airflow increases max_tries whenever a task is cleared; automatic retries do not change it.
         first = state.get("generation") != generation
         if first:
             self._cancel(databricks, state.get("run_id"))
@@ -243,7 +243,7 @@ class LaunchWorkflowOperator(BaseOperator):
         return databricks.get_run(self._started)
 
     def _keep_job(self, databricks: DatabricksHook) -> int:
-        """Creates the job or brings it up to date; its id."""
+        """Creates the job or brings it up to date; returns its id."""
         wanted = self._job()
         digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
         wanted["tags"] = {"x-opinion-settings": digest}
@@ -292,7 +292,7 @@ class LaunchWorkflowOperator(BaseOperator):
 
 
 class WorkflowTaskOperator(BaseOperator):
-    """One task of a workflow: awaits its attempt, and has a new one made where it has seen that one end.
+    """One task of a workflow: awaits its attempt, or has a new one made if it has seen that one end.
 
     ``entry_point`` is the wheel's, ``parameters`` are this task's own (templates in them are rendered when
     the run is launched). Returns ``{"run_id", "task_run_id", "attempt", "run_page_url"}``.
@@ -318,7 +318,7 @@ class WorkflowTaskOperator(BaseOperator):
         self.run_page_url = ""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Finds this task's attempt in the run, or has one made, and awaits it."""
+        """Finds this task's attempt in the run, or creates one, and awaits it."""
         databricks = hook()
         store = context["task_state_store"]
         if store.get(_STATE_KEY) is None:
@@ -332,9 +332,10 @@ class WorkflowTaskOperator(BaseOperator):
         awaited: int | None,
         made: bool = False,
     ) -> dict[str, Any]:
-        """Goes on once the attempt ``awaited``, ``made`` by this try, or without one the whole run has ended.
+        """Continues once the attempt ``awaited`` or, without one, the whole run has ended.
 
-        An attempt that a later try has found going may end by what killed the try before: that is no answer.
+        ``made`` says that this try created the attempt. One that was found in progress may end because of
+        what killed the previous try: that is not a result.
         """
         databricks = hook()
         attempt = self._attempt(databricks.get_run(self.launched["run_id"]))
@@ -345,10 +346,10 @@ class WorkflowTaskOperator(BaseOperator):
         return self._advance(context, databricks)
 
     def _is_unseen(self, context: Context, databricks: DatabricksHook) -> bool:
-        """Whether no try has seen this task's attempt end, where the task state store knows of none.
+        """Whether no earlier try saw this task's attempt end, if the task state store has no record.
 
-        Tries before this one were killed before they got here, unless Airflow forgets what a task that
-        succeeded has stored: then it is cleared. An attempt that did not succeed is not worth taking.
+        Earlier tries were then killed before they got here, unless Airflow deletes the state of a task that
+        succeeded, which was then cleared. An attempt that did not succeed is not worth adopting.
         """
         ti = context["ti"]
         if ti.try_number == 1:
@@ -385,7 +386,7 @@ class WorkflowTaskOperator(BaseOperator):
         self.log.info("run_id=%d repair_id=%d tasks=%s", run_id, repair_id, ",".join(tasks))
 
     def _rerun_behind(self, context: Context) -> list[str]:
-        """The keys of the workflow's tasks behind this one that Airflow will run after it."""
+        """The keys of the workflow's tasks downstream of this one that Airflow will run after it."""
         dag, ti = self.get_dag(), context["ti"]
         behind = {
             task_id: task.task_key
@@ -403,7 +404,7 @@ class WorkflowTaskOperator(BaseOperator):
     def _settle(
         self, context: Context, databricks: DatabricksHook, attempt: dict[str, Any]
     ) -> dict[str, Any]:
-        """Takes an ended attempt for this task's own: its result, or `DatabricksRunError`."""
+        """Adopts an ended attempt as this task's own: returns its result or raises `DatabricksRunError`."""
         _keep(context["task_state_store"], {"seen": attempt["run_id"]})
         self.run_page_url = attempt["run_page_url"]
         state = attempt["state"]
@@ -423,7 +424,7 @@ class WorkflowTaskOperator(BaseOperator):
         )
 
     def _await(self, run_id: int, awaited: int | None, *, made: bool = False) -> NoReturn:
-        """Defers until the attempt has ended, without one until the run has."""
+        """Defers until the attempt or, without one, the run has ended."""
         self.defer(
             trigger=PollingTrigger.of(
                 AttemptWatch,
@@ -448,7 +449,7 @@ class WorkflowTaskOperator(BaseOperator):
 
 
 class AttemptWatch(Watch):
-    """An attempt of a task, without one ``awaited`` the whole run; the event is ``{"run_id", "awaited"}``."""
+    """Watches the attempt ``awaited``, without one the run; the event is ``{"run_id", "awaited"}``."""
 
     def __init__(self, run_id: int, task_key: str, awaited: int | None) -> None:
         self._databricks = hook()
@@ -462,7 +463,7 @@ class AttemptWatch(Watch):
         return Seen({"run_id": self._run_id, "awaited": self._awaited} if over else None)
 
     def _is_over(self, run: dict[str, Any]) -> bool:
-        """Also where another attempt has taken the place of the one awaited."""
+        """Also if another attempt has replaced the awaited one."""
         if self._awaited is None or _has_ended(run):
             return _has_ended(run)
         latest = _latest(run, self._task_key)
@@ -474,7 +475,7 @@ class AttemptWatch(Watch):
 
 
 def _keep(store: Any, state: dict[str, Any]) -> None:
-    """Has Airflow's task state store remember what the task's next try must know."""
+    """Saves what the task's next try must know in Airflow's task state store."""
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
     store.set(_STATE_KEY, state, retention=NEVER_EXPIRE)
@@ -488,7 +489,7 @@ def _store_forgets() -> bool:
 
 
 def _refuse_skipped(run: Mapping[str, Any]) -> None:
-    """Raises `DatabricksRunError` for a run that Databricks skipped, so that it has no task to wait for."""
+    """Raises `DatabricksRunError` if Databricks skipped the run, which then has no task to wait for."""
     state = run["state"]
     if state["life_cycle_state"] == _SKIPPED:
         raise DatabricksRunError(
@@ -498,7 +499,7 @@ def _refuse_skipped(run: Mapping[str, Any]) -> None:
 
 
 def _latest(run: Mapping[str, Any], task_key: str) -> dict[str, Any] | None:
-    """A task's latest attempt: a repaired run lists the earlier ones too, in no order."""
+    """A task's latest attempt: a repaired run lists the earlier ones too, in any order."""
     attempts = [task for task in run.get("tasks", ()) if task["task_key"] == task_key]
     return max(attempts, key=lambda task: (task["attempt_number"], task["start_time"]), default=None)
 

@@ -31,13 +31,13 @@ def _result(status: DeliveryStatus) -> dict[str, str | None]:
 
 
 class DeliveryProof(Watch):
-    """The proof that a window is through; the event is the sensor's result."""
+    """The proof that a window is complete; the event is the sensor's result."""
 
     def __init__(self, window: str) -> None:
         self._delivery = _delivery(Window.parse(window))
 
     def look(self) -> Seen:
-        """Says when to look again: at a known time once the proof has landed."""
+        """Returns when to look again: at a known time once the proof has landed."""
         moment = now()
         status = self._delivery.look(moment)
         if status.through:
@@ -46,10 +46,10 @@ class DeliveryProof(Watch):
 
 
 class DeliveryWatermarkSensor(BaseOperator):
-    """Waits until a heartbeat's watermark proves that ``window`` is through, or its grace time is over.
+    """Waits until a heartbeat's watermark proves that ``window`` is complete, or its grace time is over.
 
-    Returns ``{"reason": "watermark" | "grace" | "open", "watermark": ISO time or None}``. Looks once by
-    itself, which is enough in a catch-up, and waits in the triggerer.
+    Returns ``{"reason": "watermark" | "grace" | "open", "watermark": ISO time or None}``. Looks once in the
+    worker, which is enough in a catch-up, then waits in the triggerer.
     """
 
     template_fields = ("window",)
@@ -60,7 +60,7 @@ class DeliveryWatermarkSensor(BaseOperator):
         self.window = window
 
     def execute(self, context: Context) -> dict[str, str | None]:
-        """Looks once and goes on, or defers."""
+        """Looks once and continues, or defers."""
         status = _delivery(Window.parse(self.window)).look(now())
         if not status.through:
             self.log.info("window=%s is not through yet, waiting", self.window)
@@ -68,7 +68,7 @@ class DeliveryWatermarkSensor(BaseOperator):
         return self.go_on(context, _result(status))
 
     def go_on(self, _context: Context, event: dict[str, str | None]) -> dict[str, str | None]:
-        """Says on what evidence the window is worked on."""
+        """Returns the evidence on which the window is processed."""
         if event["reason"] == "grace":
             self.log.warning(
                 "window=%s is worked on without proof that it is whole: the grace time of %d s is over",

@@ -1,4 +1,4 @@
-"""What tasks and triggers are given from outside: AWS clients, secrets, the topics and the time."""
+"""The external inputs of tasks and triggers: AWS clients, secrets, the topics and the time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def client(service: str) -> Any:
-    """A boto3 client through the Airflow connection that the settings name, configured as `include.aws` says.
+    """A boto3 client by the Airflow connection that the settings name, configured as in `include.aws`.
 
-    What the connection's ``config_kwargs`` say wins. Imports the provider only now: a DAG file's parsing must
-    not pay for it. Made from the hook's session, as the hook's own way looks through the whole call stack for
-    a user agent, which takes half a second.
+    The connection's ``config_kwargs`` take precedence. The provider is imported here to keep the parsing of
+    DAG files fast. The client comes from the hook's session: the hook's own method searches the whole call
+    stack for a user agent, which takes half a second.
     """
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
@@ -50,6 +50,6 @@ def topics() -> Topics:
 
 
 def now() -> datetime:
-    """The time in UTC, in whole milliseconds: so it stays the same in the lake, in JSON and in X's ids."""
+    """The time in UTC, in whole milliseconds, which the lake, JSON and X's ids can all represent."""
     found = datetime.now(UTC)
     return found.replace(microsecond=found.microsecond // 1000 * 1000)

@@ -1,6 +1,6 @@
 """The tasks of `insights`: aggregates of the days that changed, their check, and QuickSight's ingestions.
 
-What needs botocore is imported by the methods: a DAG file's parsing must not pay for it.
+The methods import what needs botocore, to keep the parsing of DAG files fast.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from include.insights.ingestion import IngestionDecision, SpiceDataSet
 
 _SOON = 5.0
-"""Seconds that a task waits by itself: the scheduler takes one that resumes unseen for dead."""
+"""Seconds that a task waits in the worker: the scheduler treats one that resumes too soon as dead."""
 _PATIENCE = 10.0
 
 
 def gathered_at(changes: Iterable[datetime], seconds: int) -> datetime | None:
-    """When the changes that started a run have gathered; None for a run that none started."""
+    """When to stop gathering changes; None for a run that was not started by changes."""
     first = min(changes, default=None)
     return first + timedelta(seconds=seconds) if first else None
 
@@ -39,14 +39,14 @@ def gathered_at(changes: Iterable[datetime], seconds: int) -> datetime | None:
 class GatherChangesOperator(BaseOperator):
     """Waits until ``settings().gather_seconds`` after the first change that started this run.
 
-    Changes that come meanwhile start another run, which finds nothing left to do. A run by hand does not
-    wait. Returns how many changes there were.
+    Changes in the meantime start another run, which finds nothing left to do. A manual run does not wait.
+    Returns how many changes there were.
     """
 
     ui_color = "#c7e3f7"
 
     def execute(self, context: Context) -> int:
-        """Goes on, or waits in the triggerer."""
+        """Continues, or waits in the triggerer."""
         events = [event for found in context["triggering_asset_events"].values() for event in found]
         until = gathered_at((event.timestamp for event in events), settings().gather_seconds)
         left = (until - now()).total_seconds() if until else 0.0
@@ -66,7 +66,7 @@ class GatherChangesOperator(BaseOperator):
 
 @task
 def views(ti: Any = None) -> list[str]:
-    """Creates or replaces the views of ``sql/views/``; their names."""
+    """Creates or replaces the views of ``sql/views/``; returns their names."""
     from include.lake.views import create_views
 
     return create_views(athena(ti))
@@ -74,7 +74,7 @@ def views(ti: Any = None) -> list[str]:
 
 @task
 def days() -> list[str]:
-    """The days whose aggregate is not made from what the lake holds now."""
+    """The days whose aggregate is not made from the lake's current objects."""
     from include.insights.aggregate import changed_days
 
     return changed_days(client("s3"), settings(), topics().names)
@@ -82,7 +82,7 @@ def days() -> list[str]:
 
 @task
 def aggregate(day: str, ti: Any = None) -> dict[str, Any]:
-    """Selects a day on Athena and replaces its aggregate; counts."""
+    """Selects a day on Athena and replaces its aggregate; returns counts."""
     from include.insights.aggregate import refresh
 
     return refresh(athena(ti), client("s3"), settings(), topics().names, day).to_json()
@@ -114,7 +114,7 @@ def data_sets() -> list[str]:
 
 
 class IngestionWatch(Watch):
-    """An ingestion: its end is the event ``{"state": ..., "rows": ..., "error": ...}``."""
+    """Watches an ingestion; its end is the event ``{"state": ..., "rows": ..., "error": ...}``."""
 
     def __init__(self, data_set: str, ingestion: str) -> None:
         self._data_set = _data_set(data_set)
@@ -139,12 +139,12 @@ class DashboardLink(NotedLink):
 
 
 class IngestDataSetOperator(BaseOperator):
-    """Has QuickSight read a data set anew, unless it holds just this data already.
+    """Has QuickSight read a data set again, unless it has exactly this data already.
 
-    Returns ``{"data_set", "ingestion", "rows", "reused"}``. Skips, with the next possible time, where the
-    last ingestion is less than ``settings().quicksight_spacing_seconds`` old or QuickSight's limit is used
-    up. An ingestion that failed fails the task with QuickSight's type and message; its retry starts another,
-    but one in a row only: further ones wait for a later run.
+    Returns ``{"data_set", "ingestion", "rows", "reused"}``. Skips, with the next possible time, if the last
+    ingestion is less than ``settings().quicksight_spacing_seconds`` old or QuickSight's limit is reached. A
+    failed ingestion fails the task with QuickSight's type and message; its retry starts another, but only one
+    in a row: further ones wait for a later run.
     """
 
     template_fields = ("data_set",)
@@ -185,10 +185,10 @@ class IngestDataSetOperator(BaseOperator):
         return self.finish(context, vars(outcome), result)
 
     def finish(self, context: Context, event: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-        """Tells what was read; raises `IngestionError` where the ingestion has not completed.
+        """Returns what was read; raises `IngestionError` if the ingestion did not complete.
 
-        One that was joined and then canceled was another task's to cancel: this one starts its own. Where
-        another may not be started soon, the task fails without a retry.
+        If a joined ingestion was canceled, another task did that, and this one starts its own. If none may be
+        started soon, the task fails without a retry.
         """
         from include.insights.ingestion import COMPLETED, Action, IngestionError
 

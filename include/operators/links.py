@@ -1,4 +1,4 @@
-"""Leads from tasks to the pages of other programs."""
+"""Links from tasks to the pages of other services."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _CONSOLES = {
 
 
 def give(link: BaseOperatorLink, *outputs: XComArg) -> None:
-    """Gives tasks one more link: a decorated function has no class of its own to declare it in."""
+    """Adds a link to tasks: a decorated function has no operator class to declare it in."""
     for output in outputs:
         for operator, _ in output.iter_references():
             operator.operator_extra_links = (*operator.operator_extra_links, link)
 
 
 def address(template: str, asked: Any, **names: str) -> str:
-    """An address of the settings, filled in: ``asked`` is a boto3 client, whose region it is in.
+    """An address of the settings, filled in with the region of ``asked``, a boto3 client.
 
-    ``{region}`` and ``{console}``, the host of the partition's console, may be used beside ``names``.
+    ``{region}`` and ``{console}``, the host of the partition's console, may be used besides ``names``.
     """
     return template.format(
         region=asked.meta.region_name,
@@ -41,32 +41,32 @@ def address(template: str, asked: Any, **names: str) -> str:
 
 
 class NotedLink(BaseOperatorLink):
-    """A link whose address the task notes as soon as it knows it: it can be followed while the task runs."""
+    """A link whose address the task stores as soon as it knows it, so that it works while the task runs."""
 
     def note(self, ti: Any, address: str) -> None:
-        """Has the link of a task instance lead to ``address``."""
+        """Stores ``address`` for the link of a task instance."""
         ti.xcom_push(self.xcom_key, address)
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
-        """What was noted; a task that ends, however it ends, gives itself as ``ti_key``."""
+        """The stored address; a task that ends passes itself as ``ti_key``."""
         noted = ti_key.xcom_pull(task_ids=operator.task_id, key=self.xcom_key, map_indexes=ti_key.map_index)
         return str(noted or "")
 
 
 class TransformJobLink(NotedLink):
-    """The SageMaker job that a task has started or joined."""
+    """The SageMaker job that a task started or joined."""
 
     name = "SageMaker job"
 
 
 class AthenaLink(NotedLink):
-    """The query that failed, else the latest one of a task's queries."""
+    """The failed query of a task, else its latest one."""
 
     name = "Athena query"
 
 
 def athena(ti: Any) -> Athena:
-    """Athena for a task: its queries can be followed from the task's link."""
+    """Athena for a task, with its queries in the task's link."""
     from include.lake.athena import Athena
 
     asked = client("athena")

@@ -1,6 +1,6 @@
-"""Tells people what needs them: by SNS, Slack, any webhook or e-mail, as `OPINION_NOTIFY` says.
+"""Notifies people of what needs them: by SNS, Slack, any webhook or e-mail, as set in `OPINION_NOTIFY`.
 
-Start with `Notify` (a callback or a notifier of an operator) and `send`. A message holds counts, names of
+Start with `Notify` (a callback or a notifier of an operator) and `send`. A message contains counts, names of
 topics and hours, and links; never a tweet's text or author.
 """
 
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 _SECONDS = 10
 """How long one channel may take."""
 _SUBJECT_LENGTH = 99
-"""SNS takes subjects of fewer than 100 ASCII characters (its API reference, `Publish`)."""
+"""SNS accepts subjects of fewer than 100 ASCII characters (its API reference, `Publish`)."""
 
 RUNBOOK = "docs/runbook.md"
-"""Where each kind of message has its section."""
+"""The page with a section for each kind of message."""
 
 log = logging.getLogger(__name__)
 
 
 class NotificationError(RuntimeError):
-    """One or more channels did not take a message; the others have it."""
+    """One or more channels failed to deliver a message; the others delivered it."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """What people are told: what happened, what to do, and where. ``section`` is the runbook's."""
+    """A notification: what happened, what to do, and where. ``section`` is the runbook's."""
 
     subject: str
     happened: str
@@ -54,13 +54,13 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The whole as plain text."""
+        """The message as plain text."""
         lines = [self.subject, "", self.happened, "", f"What to do: {self.action}"]
         lines.append(f"Runbook: {RUNBOOK}#{self.section}")
         return "\n".join([*lines, self.link] if self.link else lines)
 
     def to_json(self) -> dict[str, str | None]:
-        """What a webhook is sent; ``text`` is the whole."""
+        """The body for a webhook; ``text`` is the whole message."""
         return {
             "subject": self.subject,
             "happened": self.happened,
@@ -72,7 +72,7 @@ class Message:
 
 
 def _notifier(channel: str, message: Message) -> BaseNotifier:
-    """Airflow's own notifier for one entry of `OPINION_NOTIFY`; the providers are imported only now."""
+    """Airflow's notifier for one entry of `OPINION_NOTIFY`; the providers are imported only here."""
     kind, _, target = channel.partition(":")
     if kind == "sns":
         from airflow.providers.amazon.aws.notifications.sns import SnsNotifier
@@ -92,7 +92,7 @@ def _notifier(channel: str, message: Message) -> BaseNotifier:
         return SmtpNotifier(to=target, subject=message.subject, html_content=body)
     from airflow.providers.http.notifications.http import HttpNotifier
 
-    # Slack refuses what it does not know.
+    # Slack rejects unknown fields.
     content = {"text": message.text} if kind == "slack" else message.to_json()
     return HttpNotifier(
         http_conn_id=target,
@@ -103,7 +103,7 @@ def _notifier(channel: str, message: Message) -> BaseNotifier:
 
 
 def _hide_address(channel: str) -> None:
-    """Keeps a webhook's path, which is as good as a password, out of what the provider logs."""
+    """Keeps a webhook's path, which is a secret, out of the provider's log."""
     from airflow.sdk import BaseHook
     from airflow.sdk.log import mask_secret
 
@@ -115,15 +115,15 @@ def _hide_address(channel: str) -> None:
 
 
 def send(message: Message) -> None:
-    """Sends ``message`` by every channel; raises `NotificationError` in the end if one did not take it."""
+    """Sends ``message`` by every channel; raises `NotificationError` at the end if one failed."""
     failed = []
     for channel in settings().notify:
         try:
-            # Not called as a function: that would render the message as a template.
+            # Not called as a function, which would render the message as a template.
             _hide_address(channel)
             _notifier(channel, message).notify({})
         except Exception as error:
-            # Without the traceback: it may hold the webhook's address, which is a secret.
+            # Without the traceback: it may contain the webhook's address, which is a secret.
             log.error("notification not sent channel=%s error=%s", channel, type(error).__name__)
             failed.append(f"{channel} ({type(error).__name__})")
     _raise(failed)
@@ -153,9 +153,9 @@ def _raise(failed: Sequence[str]) -> None:
 
 
 def send_once(message: Message, key: str) -> None:
-    """As `send`, but only where no message of that ``key`` was sent before.
+    """As `send`, unless a message with that ``key`` was sent before.
 
-    A marker among the lake's work files remembers it, so it may be sent again once these have expired.
+    A marker among the lake's work files records it, so it may be sent again once these have expired.
     """
     from include.lake.layout import notified_key
     from include.lake.storage import current, put
@@ -170,7 +170,7 @@ def send_once(message: Message, key: str) -> None:
 
 
 def try_once(message: Message, key: str | None) -> None:
-    """As `send_once`, or as `send` without a ``key``; an error stands in the log and is not raised."""
+    """As `send_once`, or as `send` without a ``key``; an error is logged and not raised."""
     from include.lake.storage import StorageError
 
     try:
@@ -183,10 +183,10 @@ def try_once(message: Message, key: str | None) -> None:
 
 
 class Notify(BaseNotifier):
-    """A callback that tells what ``compose`` makes of the context, if anything.
+    """A callback that sends the message that ``compose`` makes from the context, if any.
 
-    It never fails what it tells about: a channel that does not take the message is an error in the log.
-    With ``key`` a message is sent once for each value that it gives.
+    It never fails the task or run: a channel's failure is an error in the log. With ``key``, a message is
+    sent once for each value that it returns.
     """
 
     def __init__(
@@ -231,7 +231,7 @@ _ANY_ACTION = "read the task's log, mend the cause, and clear the failed task."
 
 def run_failed(context: Context) -> Message:
     """A run of a DAG has failed."""
-    # A context made for a run without task instances has only these two.
+    # A context for a run without task instances has only these two.
     dag_id, run_id = context["dag"].dag_id, str(context["run_id"])
     failed = _failed_tasks(context, dag_id, run_id)
     where = f"It failed in {', '.join(failed)}." if failed else f"Airflow says: {context.get('reason')}."
@@ -245,18 +245,18 @@ def run_failed(context: Context) -> Message:
 
 
 def _failed_tasks(context: Context, dag_id: str, run_id: str) -> list[str]:
-    """The ids of the tasks that failed, in order, without those that only followed."""
+    """The ids of the failed tasks, in order, without those that failed only because of an upstream task."""
     ti: Any = context.get("ti")
     if ti is None:
         return []
     states = ti.get_task_states(dag_id=dag_id, run_ids=[run_id]).get(run_id, {})
-    # A mapped task's id carries its index.
+    # A mapped task's id includes its index.
     failed = {name.partition("[")[0] for name, state in states.items() if state == "failed"}
     return sorted(failed)
 
 
 def coverage_failed(context: Context) -> Message:
-    """Coverage found what no rerun mends, or one of its tasks has failed."""
+    """Coverage found a problem that no rerun fixes, or one of its tasks failed."""
     ti: Any = context["ti"]
     return Message(
         subject="coverage: a person has to look",
@@ -268,13 +268,13 @@ def coverage_failed(context: Context) -> Message:
 
 
 def coverage_alarm_key(context: Context) -> str:
-    """One message a day for the same problem."""
+    """One message per day for the same problem."""
     error = context.get("exception")
     return f"coverage {now():%Y-%m-%d} {getattr(error, 'problem', None) or error}"
 
 
 def approval_waits(context: Context) -> Message:
-    """Recoveries wait for a person's approval."""
+    """Recoveries wait for approval."""
     operator: Any = context["task"]
     return Message(
         subject="coverage: recoveries wait for your approval",
@@ -286,13 +286,13 @@ def approval_waits(context: Context) -> Message:
 
 
 def approval_key(context: Context) -> str:
-    """One message a day for the same recoveries."""
+    """One message per day for the same recoveries."""
     operator: Any = context["task"]
     return f"approval {now():%Y-%m-%d} {operator.body}"
 
 
 def budget_exceeded(month: str, projected: int, budget: int, price: str) -> Message:
-    """The month's posts are projected to exceed the budget; ``price`` says what they cost."""
+    """The month's posts are projected to exceed the budget; ``price`` is their price as text."""
     return Message(
         subject=f"budget: {projected:,} posts projected in {month}, {budget:,} allowed",
         happened=f"At this rate {projected:,} posts are bought from X in {month} ({price}); the budget is"
@@ -303,7 +303,7 @@ def budget_exceeded(month: str, projected: int, budget: int, price: str) -> Mess
 
 
 async def hour_late(context: dict[str, Any]) -> None:
-    """Tells that an hour is not labeled in time; the callback of `late_alert`, in the triggerer."""
+    """Notifies that an hour is not labeled in time; the callback of `late_alert`, in the triggerer."""
     run = context["dag_run"]
     dag_id, run_id = str(run["dag_id"]), str(run["dag_run_id"])
     hour = str(run.get("data_interval_start") or (run.get("conf") or {}).get("window") or run_id)
@@ -319,9 +319,9 @@ async def hour_late(context: dict[str, Any]) -> None:
 
 
 def late_alert() -> DeadlineAlert | None:
-    """The deadline of an hour's run, None where nobody is told.
+    """The deadline of an hour's run, None if no notification is configured.
 
-    Counted from when the run was queued: a catch-up's old hours are not late by that.
+    Counted from when the run was queued, so the old hours of a catch-up are not late.
     """
     if not settings().notify:
         return None

@@ -1,4 +1,4 @@
-"""Waiting in the triggerer for what goes on elsewhere, without a worker: one trigger for every operator.
+"""Waits in the triggerer for work elsewhere, without a worker: one trigger for every operator.
 
 class JobWatch(Watch):
     def __init__(self, job_name: str) -> None: ...
@@ -20,15 +20,14 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 FIRST_WAIT, GROWTH, LONGEST_WAIT = 5.0, 1.5, 30.0
-"""The pace of looks, in seconds: a short job is not waited for much longer than it takes, a long one costs
-few calls."""
+"""The pace of looks, in seconds: a short job is noticed soon after its end, a long one costs few calls."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a look has found: the ``event`` to resume with, or when to look again.
+    """The result of a look: the ``event`` to resume with, or when to look again.
 
-    Without either the trigger looks again at its own pace.
+    Without either, the trigger looks again at its own pace.
     """
 
     event: Mapping[str, Any] | None = None
@@ -40,14 +39,14 @@ class Watch(ABC):
 
     @abstractmethod
     def look(self) -> Seen:
-        """Asks once for its state."""
+        """Asks for its state once."""
 
     def stop(self) -> None:  # noqa: B027 - a watch need not stop what it watches
-        """Ends the work if a person marks or clears the task; by default it goes on."""
+        """Ends the work if a person marks or clears the task; by default it continues."""
 
 
 class PollingTrigger(BaseTrigger):
-    """Looks, without a limit, until the watch gives an event; stops it when a person kills the task.
+    """Looks, without a limit, until the watch returns an event; stops it if a person kills the task.
 
     ``watch`` is the path of a `Watch`, made with ``arguments`` (plain values). The wait between two looks
     grows from ``first_wait`` by ``growth`` up to ``longest_wait`` seconds.
@@ -70,7 +69,7 @@ class PollingTrigger(BaseTrigger):
 
     @classmethod
     def of(cls, watch: type[Watch], arguments: dict[str, Any], **pace: float) -> PollingTrigger:
-        """The trigger of a class; ``pace`` is given where the default does not fit."""
+        """The trigger for a class; ``pace`` is passed if the default does not fit."""
         pace = {"first_wait": FIRST_WAIT, "growth": GROWTH, "longest_wait": LONGEST_WAIT} | pace
         return cls(f"{watch.__module__}.{watch.__qualname__}", arguments, **pace)
 
@@ -80,9 +79,9 @@ class PollingTrigger(BaseTrigger):
         return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Waits before each look, the first one too.
+        """Waits before each look, including the first.
 
-        The scheduler takes a task that resumes before it was seen to defer for dead.
+        The scheduler treats a task that resumes before it was seen to defer as dead.
         """
         watch = await asyncio.to_thread(self._made)
         wait = self.first_wait
@@ -97,9 +96,9 @@ class PollingTrigger(BaseTrigger):
             pause = wait if seen.again_after is None else seen.again_after
 
     async def on_kill(self) -> None:
-        """Stops what is watched. A triggerer's restart does not get here.
+        """Stops the watched work. A triggerer's restart does not get here.
 
-        In one thread, which goes on to its end: the triggerer cancels again and again, this coroutine too.
+        It runs in a thread to its end, because the triggerer cancels repeatedly, including this coroutine.
         """
         await asyncio.to_thread(lambda: self._made().stop())
 

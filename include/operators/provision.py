@@ -44,7 +44,7 @@ def models() -> list[str]:
 
 @task
 def quicksight() -> list[str]:
-    """QuickSight's data source, data sets and dashboards; skipped where nobody is to see them."""
+    """QuickSight's data source, data sets and dashboards; skipped if no principals are configured."""
     from include.insights.definition import load as load_dashboards
     from include.provision.quicksight import ensure
 
@@ -59,7 +59,7 @@ def quicksight() -> list[str]:
 
 @task
 def pool() -> list[str]:
-    """Nothing: tasks cannot make pools. It fails where SageMaker's is missing or lets too many jobs run."""
+    """Changes nothing: tasks cannot create pools. Fails if SageMaker's is missing or has too many slots."""
     from airflow.sdk.exceptions import AirflowFailException
 
     from include.provision.pool import fault
@@ -79,7 +79,7 @@ def pool() -> list[str]:
 
 
 def _airflow_api() -> ApiReader | None:
-    """What reads Airflow's own API; None where no connection says how."""
+    """A client of Airflow's own API; None if no connection is configured."""
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 

@@ -1,4 +1,4 @@
-"""Leads from a check to what it found."""
+"""Links from a check to its result."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ RESULT_PAGES = "x-opinion/quality"
 """Where the plugin shows results, below Airflow's own address."""
 
 _FOUND = "quality_result"
-"""The XCom of a check's task that names its result: ``labeled/2026-11-20T05``."""
+"""The XCom of a check's task with the name of its result: ``labeled/2026-11-20T05``."""
 
 
 @contextmanager
 def checking(ti: Any, suite: str, period: str) -> Iterator[None]:
-    """Around a check of a suite: notes for the link which result was kept.
+    """The context of a suite's check: stores for the link which result was written.
 
-    A result that blocks fails the task for good, as the same data fails again; of several periods that are
-    checked together the link then leads to the one that failed, else to ``period``.
+    A blocking result fails the task without a retry, as the same data would fail again. If several periods
+    are checked together, the link leads to the failed one, else to ``period``.
     """
     from include.quality.runner import QualityError
 
@@ -39,7 +39,7 @@ class QualityLink(BaseOperatorLink):
     name = "Quality result"
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
-        """The address; a task that ends, however it ends, gives itself as ``ti_key``."""
+        """The address; a task that ends passes itself as ``ti_key``."""
         from airflow.sdk.configuration import conf
 
         found = ti_key.xcom_pull(task_ids=operator.task_id, key=_FOUND)

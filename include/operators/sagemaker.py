@@ -1,6 +1,6 @@
-"""A batch transform as a task: clearing it never pays twice, killing it stops the job.
+"""A batch transform as a task: clearing it never pays twice, and killing it stops the job.
 
-What needs botocore is imported by the methods: a DAG file's parsing must not pay for it.
+The methods import what needs botocore, to keep the parsing of DAG files fast.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class TransformJobWatch(Watch):
-    """A transform job: its end is the event ``{"state": ..., "reason": ...}``."""
+    """Watches a transform job; its end is the event ``{"state": ..., "reason": ...}``."""
 
     def __init__(self, job_name: str) -> None:
         self._job_name = job_name
@@ -59,11 +59,11 @@ class TransformJobWatch(Watch):
 class BatchTransformOperator(BaseOperator):
     """Has the model of ``stage`` answer every object under ``input_prefix``.
 
-    Waits some seconds by itself, which a local job needs, and then in the triggerer.
+    Waits some seconds in the worker, which suits a local job, and then in the triggerer.
 
     Returns ``{"job", "model", "engine", "artifact", "artifact_written", "output", "reused"}``; ``output`` is
-    a key prefix beside the input. Skips where the stage has no model or ``input_prefix`` is empty. A job that
-    failed or was stopped fails the task; its retry starts a new one. Where the account's limit is reached, it
+    a key prefix beside the input. Skips if the stage has no model or ``input_prefix`` is empty. A job that
+    failed or was stopped fails the task; its retry starts a new job. If the account's limit is reached, it
     waits and tries again.
     """
 
@@ -125,10 +125,10 @@ class BatchTransformOperator(BaseOperator):
     def finish(
         self, context: Context, event: dict[str, str], result: dict[str, Any], outputs: list[str]
     ) -> dict[str, Any]:
-        """Hands on the output of a completed job; raises `JobError` for any other end.
+        """Returns the output of a completed job; raises `JobError` for any other end.
 
-        Raises `ModelError` where the job may have run another artifact than the one that was verified.
-        A job that was joined and then stopped was another task's to stop: this one starts its own.
+        Raises `ModelError` if the job may have run another artifact than the verified one. If a joined job
+        was stopped, another task did that, and this one starts its own.
         """
         from include.labeling import jobs, models
 
@@ -153,7 +153,7 @@ class BatchTransformOperator(BaseOperator):
         return result
 
     def try_again(self, context: Context, event: Any) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
-        """Looks once more whether the job can be started."""
+        """Tries again to start the job."""
         return self.execute(context)
 
     def on_kill(self) -> None:

@@ -36,7 +36,8 @@ def cluster(configured: Settings) -> dict[str, Any]:
             "spark.databricks.cluster.profile": "singleNode",
             "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
             "spark.kryoserializer.buffer.max": "256m",
-            # So many tasks look for a table's unused files; the default of 10,000 is for many machines.
+            # The number of tasks that look for a table's unused files; the default of 10,000 is for many
+            # machines.
             "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
             "spark.jars.packages": "com.johnsnowlabs.nlp:spark-nlp_2.12:5.5.3",
         },
@@ -49,7 +50,7 @@ def cluster(configured: Settings) -> dict[str, Any]:
 
 
 def parameters(configured: Settings) -> dict[str, str]:
-    """What every step is told; the templates are the run's own parameters."""
+    """The parameters of every step; the templates are the run's own parameters."""
     return {
         "bucket": configured.bucket,
         "model": configured.training_model,
@@ -67,7 +68,7 @@ def parameters(configured: Settings) -> dict[str, str]:
 
 @task
 def stage_wheel() -> str:
-    """Builds the training code's wheel and puts it into the volume, where it is not there yet; its path."""
+    """Builds the training code's wheel and uploads it to the volume if it is missing; returns its path."""
     from include.operators.databricks import upload
     from include.training import wheel
 
@@ -77,10 +78,10 @@ def stage_wheel() -> str:
 
 
 class StepOperator(WorkflowTaskOperator):
-    """A step of the training: skipped, with the reason, where the step found that it had nothing to do.
+    """A step of the training: skipped, with the reason, if the step found nothing to do.
 
-    So a week without enough tweets is no failure: train and gate are skipped, and the champion predicts on.
-    Returns what the step returned, beside the run's ids.
+    A week without enough tweets is therefore not a failure: train and gate are skipped, and the champion
+    still predicts. Returns the step's result with the run's ids.
     """
 
     def _settle(
@@ -90,7 +91,7 @@ class StepOperator(WorkflowTaskOperator):
 
         outcome: dict[str, Any] = {}
         if attempt["state"].get("result_state") == "SUCCESS":
-            # Before the attempt counts as seen: where S3 fails, the next try finds it and runs nothing anew.
+            # Before the attempt counts as seen: if S3 fails, the next try finds it and runs nothing again.
             outcome = hours.read_outcome(client("s3"), settings().bucket, self.entry_point)
         found = super()._settle(context, databricks, attempt)
         if outcome.get("refused"):
@@ -100,7 +101,7 @@ class StepOperator(WorkflowTaskOperator):
 
 @task
 def check(ti: Any = None) -> dict[str, Any]:
-    """The suite ``predictions`` on what the champion has predicted."""
+    """The suite ``predictions`` on the champion's predictions."""
     from include.quality.checks import check_predictions
     from include.window import Window
 
@@ -111,12 +112,12 @@ def check(ti: Any = None) -> dict[str, Any]:
 
 
 class ModelLink(BaseOperatorLink):
-    """Leads from the report to the version that predicts, in MLflow's registry."""
+    """Links the report to the version in use, in MLflow's registry."""
 
     name = "Model"
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
-        """The address; none where the settings name no registry's page."""
+        """The address; none if the settings name no registry."""
         found = ti_key.xcom_pull(task_ids=operator.task_id, key="return_value")
         if not found:
             return ""
@@ -132,9 +133,9 @@ def report(
     checked: dict[str, Any],
     outlet_events: Any = None,
 ) -> dict[str, Any]:
-    """What a run has come to: the ``champion`` that predicts, and the ``candidate`` that was trained, if any.
+    """The result of a run: the ``champion`` that predicts, and the ``candidate`` that was trained, if any.
 
-    Tells the asset's readers which model predicts.
+    The asset's event names the model that predicts.
     """
     found = {
         "champion": predicted["version"],

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def window(
     params: Any = None, data_interval_start: datetime | None = None, data_interval_end: datetime | None = None
 ) -> str:
-    """The label of the hour: what was asked for by hand, else the run's data interval.
+    """The label of the hour: the Param of a manual run, else the run's data interval.
 
-    Skipped, and with it all that follows, where the hour's raw tweets expire: what is left of them would
+    Skipped, with everything downstream, if the hour's raw tweets are expiring: the remaining ones would
     replace the hour's labels.
     """
     from include.window import WindowError, requested
@@ -63,7 +63,7 @@ def prepare(window: str) -> dict[str, Any]:
 
 @task
 def check_raw(prepared: dict[str, Any], ti: Any = None) -> dict[str, Any]:
-    """The suite ``raw`` on what was prepared."""
+    """The suite ``raw`` on the prepared rows."""
     from include.quality.checks import check_raw
 
     with checking(ti, "raw", prepared["window"]):
@@ -72,7 +72,7 @@ def check_raw(prepared: dict[str, Any], ti: Any = None) -> dict[str, Any]:
 
 @task(trigger_rule="none_failed_min_one_success")
 def compose(prepared: dict[str, Any], translation: dict[str, Any] | None) -> str:
-    """Writes what the sentiment model is asked; its key prefix, empty where there is nothing to ask."""
+    """Writes the sentiment model's input; returns its key prefix, empty if there is no input."""
     from include.labeling.model_io import compose_sentiment_input
 
     hour = _prepared(prepared)
@@ -105,7 +105,7 @@ def publish(
 
 @task
 def check_labeled(prepared: dict[str, Any], ti: Any = None, outlet_events: Any = None) -> dict[str, Any]:
-    """The suite ``labeled`` on what was published; tells the asset's readers which window changed."""
+    """The suite ``labeled`` on the published rows; the asset's event names the window that changed."""
     from include.quality.checks import check_labeled
 
     with checking(ti, "labeled", prepared["window"]):
@@ -129,7 +129,7 @@ def _checked(check: Callable[..., QualityResult], prepared: dict[str, Any]) -> d
 
 
 def _from_work[**P, R](step: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-    """Runs a step that reads work files, and says what to do where they have expired."""
+    """Runs a step that reads work files; its error says what to do if they have expired."""
     from include.lake.storage import ObjectMissingError
 
     try:
