@@ -1,7 +1,7 @@
 """Collects X's filtered stream into Firehose: `run`, `status`, `rules plan`, `rules apply`, `drain`, `check`.
 
-Exit status: 0 done or stopped as asked, 1 failed (drain: something is left, check: something is not well),
-2 wrong topics, rules, options or no token, 3 X refuses the token, 4 the spool belongs to a running streamer.
+Exit status: 0 done or stopped as asked, 1 failed (drain: something is left, check: a problem was found), 2
+wrong topics, rules, options or no token, 3 X rejects the token, 4 the spool belongs to a running streamer.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ from streamer.spool import Spool
 _DEFAULT_SPOOL = Path("/var/lib/x-opinion-streamer")
 _DEFAULT_PORT = 9464
 _COUNTED_UNTIL = timedelta(minutes=1)
-"""How long ago the posts are that X is asked to count: it finds younger ones not yet."""
+"""The age of the newest posts to count: X does not find younger ones yet."""
 _HOURS_A_MONTH = 24 * 365.25 / 12
 _COUNTED_HOURS = 24
-"""A whole day, for there are more posts by day than by night; X counts seven days back."""
+"""A whole day, since there are more posts by day than by night; X counts up to seven days back."""
 _MOST_COUNTED_HOURS = 7 * 24 - 1
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: at, level, message, and the record's `fields`."""
+    """One JSON object per line: at, level, message, and the record's `fields`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter.format`."""
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("botocore").setLevel(logging.WARNING)
-    # tweepy logs what X answers to a refused request, and at a lower level the token.
+    # tweepy logs X's answer to a rejected request, and at a lower level the token.
     logging.getLogger("tweepy").setLevel(logging.CRITICAL)
     command = options.command
     try:
@@ -122,7 +122,7 @@ def _run(options: argparse.Namespace) -> int:
             ),
         )
         for number in (signal.SIGTERM, signal.SIGINT):
-            # Not in the handler itself: it may interrupt the very lock that `stop` takes.
+            # Not in the handler itself: it may interrupt code that holds the lock that `stop` takes.
             signal.signal(number, lambda *_: threading.Thread(target=streamer.stop, daemon=True).start())
         return streamer.run()
     finally:
@@ -130,7 +130,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    # Who listens on all interfaces answers on this one, too, and to no Host that means none.
+    # A server on all interfaces also answers on this one, but not to a Host that means all interfaces.
     host = "127.0.0.1" if options.http_host == "0.0.0.0" else options.http_host  # noqa: S104
     address = f"http://{host}:{options.http_port}/status"
     try:
@@ -165,12 +165,12 @@ def _rules(*, apply: bool, counted_hours: int) -> int:
 
 
 def _not_waiting(seconds: float) -> None:
-    """Instead of sleeping: an estimate is not worth a wait, which may take half an hour."""
+    """Instead of sleeping: an estimate is not worth a wait of up to half an hour."""
     raise PatienceError(f"X's rate limit lasts {seconds:.0f} s more")
 
 
 def _expected(client: tweepy.Client, topics: Topics, hours: int) -> str:
-    """How many posts a month the topics match, by X's counts of the last ``hours``, and what they cost."""
+    """How many posts per month the topics match, by X's counts of the last ``hours``, and their price."""
     end = datetime.now(UTC) - _COUNTED_UNTIL
     start = end - timedelta(hours=hours)
     try:

@@ -1,4 +1,4 @@
-"""Posts bought by the stream: counted in the spool, published in the ledger, stopped at the budget."""
+"""Posts bought by the stream: counted in the spool, published in the ledger, limited by the budget."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from include.x.budget import PostsLedger, PostsLedgerError, usage_of
 from streamer.notes import Notes
 
 RECOUNT = "stream-recount"
-"""The ledger's entry for posts that X has billed and no writer knows of."""
+"""The ledger's entry for posts that X has billed and no writer has recorded."""
 
 _RECOUNTED = "recounted"
 
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 
 class Accounting:
-    """Knows how many posts may still be bought; any thread may ask.
+    """Knows how many posts may still be bought; thread-safe.
 
-    ``cap`` is the month's budget and may be changed. What others have bought is as of the last `settle`.
+    ``cap`` is the month's budget and may be changed. Other writers' posts are as of the last `settle`.
     """
 
     def __init__(self, ledger: PostsLedger, notes: Notes, cap: int) -> None:
@@ -38,17 +38,17 @@ class Accounting:
         self._lock = threading.Lock()
 
     def buy(self, month: str, posts: int = 1) -> bool:
-        """Counts posts; False when the month's budget is used up with them."""
+        """Counts posts; returns False if they use up the month's budget."""
         with self._lock:
             self._bought[month] += posts
             return self._used(month) < self.cap
 
     def left(self, month: str) -> int:
-        """Posts that may still be bought in ``month``; 0 or less when the budget is used up."""
+        """Posts that may still be bought in ``month``; 0 or less if the budget is used up."""
         return self.cap - self.used(month)
 
     def used(self, month: str) -> int:
-        """Posts that everybody has bought in ``month``."""
+        """Posts that all writers have bought in ``month``."""
         with self._lock:
             return self._used(month)
 
@@ -58,9 +58,9 @@ class Accounting:
             return self._bought[month]
 
     def settle(self, month: str) -> bool:
-        """Publishes what changed and reads what others bought; False if the ledger could not be reached.
+        """Publishes changes and reads what others bought; False if the ledger could not be reached.
 
-        A month that is over is forgotten once it is published: the ledger keeps it.
+        A past month is dropped once it is published: the ledger keeps it.
         """
         try:
             for owned, posts in self._notes.bought().items():
@@ -78,9 +78,9 @@ class Accounting:
         return True
 
     def recount(self, client: tweepy.Client, month: str) -> None:
-        """Once in a spool's life: what X has billed beyond the ledger, when a lost disk took its count along.
+        """Once per spool: records what X has billed beyond the ledger, as a lost disk loses its count.
 
-        Where X does not tell, the ledger stands: it lacks the lost disk's last half minute at most.
+        If X does not say, the ledger is used as it is: it lacks at most the lost disk's last half minute.
         """
         if self._notes.state(_RECOUNTED) is not None:
             return

@@ -1,4 +1,4 @@
-"""Tries everything that the streamer needs before it is trusted with a token, and says what to do."""
+"""Tries everything that the streamer needs, and says what to do if something fails."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from types_boto3_firehose import FirehoseClient
 
 MOST_SKEW_SECONDS = 5.0
-"""Beyond it the lake's times mislead: hours are told by X's clock, heartbeats by ours."""
+"""Beyond it the lake's times mislead: hours follow X's clock, heartbeats ours."""
 
 _RULES = "/2/tweets/search/stream/rules"
 
 
 class RecordRefusedError(RuntimeError):
-    """Firehose did not take the record."""
+    """Firehose rejected the record."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was tried: whether it is well, what was found, and what to do if it is not."""
+    """One thing that was tried: whether it works, what was found, and what to do if it does not."""
 
     name: str
     well: bool

@@ -1,4 +1,4 @@
-"""The way in: budget, rules, one connection to X after the other, and every line of it into the spool."""
+"""Intake: budget, rules, one connection to X after another, and every line into the spool."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from streamer.spool import Spool
 from streamer.zombies import free_own
 
 SAMPLE = "sample"
-"""The note of the sample that X's rules had last."""
+"""The note with the last sample of X's rules."""
 
 _GRANTED, _ASKED = "granted_ms", "asked_ms"
 
@@ -35,15 +35,15 @@ log = logging.getLogger(__name__)
 
 
 class TokenRefusedError(RuntimeError):
-    """X refuses the token: only another one helps."""
+    """X rejects the token: only another one helps."""
 
 
 class Collector:
-    """Collects in the thread that calls `run`; the rest may be asked from any thread.
+    """Collects in the thread that calls `run`; everything else is thread-safe.
 
-    ``state`` says what it does, ``received`` counts X's lines, ``quarantined`` those that are no usable
-    tweets by reason, ``evaluated`` the tweets whose topic our own rules found, ``connects`` the streams that
-    X was asked for, and ``disconnects`` their ends by reason.
+    ``state`` says what it does, ``received`` counts X's lines, ``quarantined`` unusable ones by reason,
+    ``evaluated`` the tweets whose topic our own rules found, ``connects`` the streams requested from X, and
+    ``disconnects`` their ends by reason.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Collector:
         return self._rulebook.rule_set.identity
 
     def stop(self) -> None:
-        """Ends the connection, and `run` within moments."""
+        """Ends the connection, and `run` soon after."""
         self.state = "stopping"
         self._stop.set()
         self.intake.stop()
@@ -93,7 +93,7 @@ class Collector:
     def run(self) -> None:
         """Collects until `stop`: budget, rules, connect, and again after the back-off.
 
-        Raises `TokenRefusedError`, `RulesError` where X refuses the first rules, and `SpoolError`.
+        Raises `TokenRefusedError`, `RulesError` if X rejects the first rules, and `SpoolError`.
         """
         month = month_of(datetime.now(UTC))
         self._accounting.recount(self._api, month)
@@ -127,7 +127,7 @@ class Collector:
             self._stop.wait(wait)
 
     def reconcile(self) -> Ended | None:
-        """Makes X's rules ours, also while the stream runs; how it failed if it did.
+        """Updates X's rules to ours, also while the stream runs; returns how that failed, if it did.
 
         Raises `RulesError` and `SpoolError`.
         """
@@ -146,13 +146,13 @@ class Collector:
         return None
 
     def _hindrance(self) -> str | None:
-        """Why nothing should be received at the moment."""
+        """Why nothing may be received at the moment."""
         if self._accounting.left(month_of(datetime.now(UTC))) <= 0:
             return "budget_exhausted"
         return self._spool.obstacle()
 
     def _adopt(self, before: Identity) -> None:
-        """Reads lines by the rules that X now has, and records what changed."""
+        """Reads lines by X's current rules, and records what changed."""
         self._reader.adopt(self._rulebook.rule_set)
         self._accounting.cap = monthly_posts(self._settings, self._rulebook.rule_set.topics)
         now = self._identity
@@ -196,7 +196,7 @@ class Collector:
         return ended
 
     def _freed(self, ended: Ended) -> bool:
-        """Whether X, that counts too many connections, has room after all: for want of a dead one of ours."""
+        """Whether X, which counts too many connections, has room after a dead one of ours was ended."""
         kept = (self._notes.state(_GRANTED), self._asked_before)
         try:
             return free_own(self._api, [from_milliseconds(int(made)) for made in kept if made])

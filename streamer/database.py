@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import IO, Any
 
 _PAGE_BYTES = 16_384
-"""Larger than SQLite's own: a group is hundreds of kilobytes."""
+"""Larger than SQLite's default: a group is hundreds of kilobytes."""
 
 _LOG_BYTES = 4 * 1024**2
-"""How far SQLite's write-ahead log grows before it goes over into the database."""
+"""How far SQLite's write-ahead log grows before it is written to the database."""
 
-# A row is a group of lines, whose numbers end with `last`, and a mark for the kind of each.
+# A row is a group of lines, numbered up to `last`, with a mark for the kind of each.
 SPOOL_SCHEMA = """
 CREATE TABLE IF NOT EXISTS record_group (
     last INTEGER PRIMARY KEY,
@@ -44,19 +44,19 @@ class SpoolInUseError(SpoolError):
 
 
 class SpoolUnwritableError(SpoolError):
-    """The disk cannot be written at the moment; nothing was changed, and trying again may help."""
+    """The disk cannot be written at the moment; nothing was changed, and another try may help."""
 
 
 class Database:
     """Three connections to one file: any thread may write or read through them.
 
-    Raises `SpoolUnwritableError` where the disk cannot be written, `SpoolError` where waiting does not help.
+    Raises `SpoolUnwritableError` if the disk cannot be written, `SpoolError` if waiting does not help.
     """
 
     def __init__(self, path: Path) -> None:
         self._writer = opened(path, "FULL")
         self._writer.executescript(SPOOL_SCHEMA)
-        # Losing an acknowledgement costs duplicates, no gap: that needs no sync of its own.
+        # A lost acknowledgement causes duplicates but no gap, so it needs no sync.
         self._acknowledger = opened(path, "NORMAL")
         self._reader = opened(path, "NORMAL")
         self._write_lock = threading.Lock()
@@ -64,7 +64,7 @@ class Database:
 
     @contextmanager
     def writing(self, *, synced: bool = True) -> Iterator[sqlite3.Connection]:
-        """A transaction; what is not ``synced`` may be lost with the machine, not with the process."""
+        """A transaction; if not ``synced``, it may be lost with the machine, but not with the process."""
         connection = self._writer if synced else self._acknowledger
         with self._write_lock, transaction(connection):
             yield connection
@@ -90,9 +90,9 @@ class Database:
 
 
 def locked(folder: Path) -> IO[str]:
-    """The folder's lock, made its own by this process until the file is closed.
+    """The folder's lock, held by this process until the file is closed.
 
-    Raises `SpoolInUseError` where another process has it, `SpoolError` where the folder cannot be used.
+    Raises `SpoolInUseError` if another process has it, `SpoolError` if the folder cannot be used.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,13 +122,13 @@ def opened(path: Path, synchronous: str) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute(f"PRAGMA synchronous={synchronous}")
     connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_BYTES // _PAGE_BYTES}")
-    # Some systems' SQLite overwrites what is deleted, which is to write everything twice.
+    # Some systems' SQLite overwrites deleted data, which writes everything twice.
     connection.execute("PRAGMA secure_delete=OFF")
     return connection
 
 
 def is_corrupt(error: sqlite3.Error) -> bool:
-    """Whether SQLite says that the file itself is damaged."""
+    """Whether SQLite reports that the file itself is damaged."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 

@@ -1,4 +1,4 @@
-"""From the spool to Firehose: batches within its limits, only what failed again, slower while it fails."""
+"""Delivers the spool to Firehose: batches within its limits, retries of failed records, back-off."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 BATCH_RECORDS = 500
 """A limit of PutRecordBatch (Firehose's API reference)."""
 BATCH_BYTES = 2 * 1024 * 1024
-"""Half of what PutRecordBatch takes: larger requests cost memory and save next to nothing."""
+"""Half of what PutRecordBatch accepts: larger requests cost memory and save almost nothing."""
 
 LINGER_SECONDS = 0.25
-"""How long after a request the next one waits to be full: each costs as much CPU as a hundred tweets."""
+"""How long a request waits to be full: each costs as much CPU as a hundred tweets."""
 
 ASK_SECONDS = 60.0
-"""How often the stream is asked how many lines a record may hold."""
+"""How often the delivery stream is asked how many lines a record may have."""
 
 FAILING_SECONDS = 30.0
-"""A failure that lasts longer is no passing one."""
+"""A failure that lasts longer is not temporary."""
 
 _FIRST_DELAY_SECONDS = 0.1
 _LONGEST_DELAY_SECONDS = 30.0
@@ -45,17 +45,18 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Sending:
-    """A group under way, and its records that Firehose has not taken yet."""
+    """A group in progress, and its records that Firehose has not accepted yet."""
 
     group: Group
     left: list[bytes]
 
 
 class Delivery:
-    """Delivers in a thread of its own until `stop`; ``on_failure`` is called if the spool lets it down.
+    """Delivers in its own thread until `stop`; ``on_failure`` is called if the spool fails.
 
     ``delivered`` counts the lines of delivered groups by kind, ``failures`` counts failed records by error
-    code. A group leaves the spool when Firehose has taken all of it: after a crash lines may arrive twice.
+    code. A group leaves the spool when Firehose has accepted all of it: after a crash, lines may arrive
+    twice.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Delivery:
         self._spool = spool
         self._on_failure = on_failure
         self._jitter = jitter
-        # One line a record is right for any stream.
+        # One line per record is right for any stream.
         self._most_lines = 1
         self._ask_at = 0.0
         self._unanswered: str | None = None
@@ -97,7 +98,7 @@ class Delivery:
 
     @property
     def failing(self) -> str | None:
-        """The error code where Firehose has refused everything, or something, for `FAILING_SECONDS`."""
+        """The error code if Firehose has been rejecting records for `FAILING_SECONDS`."""
         failing = self._failing
         return failing[0] if failing and time.monotonic() - failing[1] >= FAILING_SECONDS else None
 
@@ -110,7 +111,7 @@ class Delivery:
         return True
 
     def stop(self, timeout: float) -> None:
-        """Ends the thread after its current request; what is not delivered stays in the spool."""
+        """Ends the thread after its current request; undelivered lines stay in the spool."""
         self._stop.set()
         self._thread.join(timeout)
 
@@ -148,7 +149,7 @@ class Delivery:
                 self._failing = None
 
     def _ask(self) -> None:
-        """Asks the stream from time to time how many lines a record may hold."""
+        """Asks the delivery stream from time to time how many lines a record may have."""
         if time.monotonic() < self._ask_at:
             return
         self._ask_at = time.monotonic() + ASK_SECONDS
@@ -171,7 +172,7 @@ class Delivery:
                 sending.left = records(b"".join(sending.left), most_lines)
 
     def _batch(self) -> list[bytes]:
-        """What was left before and what is new, as far as there is room in a request."""
+        """Records left over and new ones, as many as fit into a request."""
         count = sum(len(sending.left) for sending in self._sending)
         size = sum(len(record) for sending in self._sending for record in sending.left)
         while count < BATCH_RECORDS and size < BATCH_BYTES and (group := self._spool.take(self._taken)):
@@ -190,7 +191,7 @@ class Delivery:
         return batch
 
     def _put(self, batch: list[bytes]) -> list[str | None]:
-        """Sends records; returns for each the code of its error, None where Firehose took it."""
+        """Sends records; returns the error code of each, None if Firehose accepted it."""
         try:
             answer = self._firehose.put_record_batch(
                 DeliveryStreamName=self._stream, Records=[{"Data": record} for record in batch]
@@ -212,7 +213,7 @@ class Delivery:
         return codes
 
     def _settle(self, refused: list[str | None]) -> None:
-        """Notes what Firehose took of the last batch."""
+        """Records what Firehose accepted of the last batch."""
         told = iter(refused)
         for sending in self._sending:
             sending.left = [record for record in sending.left if next(told, _UNSENT) is not None]
@@ -224,7 +225,7 @@ class Delivery:
         self._done += done
 
     def _acknowledge(self) -> None:
-        """Takes what is delivered out of the spool; later, where the disk cannot be written now."""
+        """Removes delivered groups from the spool; later, if the disk cannot be written now."""
         try:
             if self._done:
                 self._spool.acknowledge(self._done)
@@ -240,7 +241,7 @@ class Delivery:
 
 
 def _code(error: ClientError | BotoCoreError) -> str:
-    """What AWS calls the error, or how the request failed."""
+    """AWS's code of the error, or how the request failed."""
     if isinstance(error, ClientError):
         return error.response.get("Error", {}).get("Code", "unknown")
     return type(error).__name__

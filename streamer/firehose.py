@@ -1,8 +1,8 @@
-"""A boto3 client of Firehose whose PutRecordBatch spends little time, and what a stream does with records.
+"""A boto3 client of Firehose with a fast PutRecordBatch, and how a delivery stream handles records.
 
-botocore 1.43 checks, encodes and reads back record by record in Python, which costs more than all else that
-happens to a tweet. Its events let the body be written at once, and the answer about a batch that was
-taken whole be shortened; addresses, credentials, signature and errors stay botocore's.
+botocore 1.43 checks, encodes and decodes record by record in Python, which costs more than all other
+processing of a tweet. Its events allow writing the body at once and shortening the answer about a batch that
+was accepted whole; addresses, credentials, signature and errors stay botocore's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _IN_EFFECT = timedelta(minutes=10)
 
 
 def firehose_client() -> FirehoseClient:
-    """A client that tries once: repeating is the delivery's own business, entry by entry.
+    """A client without retries: the delivery repeats failed records itself.
 
     The answer of a batch of which no record failed names no records.
     """
@@ -51,10 +51,10 @@ def firehose_client() -> FirehoseClient:
 
 
 def lines_a_record(firehose: FirehoseClient, stream: str, now: datetime) -> int:
-    """How many lines a record of the stream may hold: `RECORD_LINES` where it de-aggregates them, else 1.
+    """How many lines a record of the stream may have: `RECORD_LINES` if it de-aggregates them, else 1.
 
-    It must also put a newline behind each of them, for Firehose says nowhere whether it keeps theirs, and
-    both must have been so for a while. Raises botocore's errors.
+    It must also add a newline after each, since Firehose does not document whether it keeps theirs, and both
+    must have been in force for a while. Raises botocore's errors.
     """
     description = firehose.describe_delivery_stream(DeliveryStreamName=stream, Limit=1)[
         "DeliveryStreamDescription"

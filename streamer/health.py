@@ -1,5 +1,4 @@
-"""For those who watch: `/healthz`, `/readyz`, `/metrics` (Prometheus text) and `/status` (JSON) over HTTP,
-and the same numbers as CloudWatch reads them from a log."""
+"""Monitoring by HTTP (`/healthz`, `/readyz`, `/metrics`, `/status`), and metrics in CloudWatch's log format."""
 
 from __future__ import annotations
 
@@ -39,7 +38,7 @@ _UNITS = {"lag_seconds": "Seconds", "received_bytes": "Bytes", "spool_bytes": "B
 
 @dataclass(frozen=True)
 class Watched:
-    """Whom to ask: numbers, texts and counts by name; why it is not alive; why it is not ready."""
+    """The sources: numbers, texts and counts by name; why it is not alive; why it is not ready."""
 
     status: Callable[[], Mapping[str, Any]]
     ill: Callable[[], str | None]
@@ -47,10 +46,10 @@ class Watched:
 
 
 class HealthServer:
-    """Serves what ``watched`` says until `close`; 503 at `/healthz` and `/readyz` comes with the reason.
+    """Serves the state of ``watched`` until `close`; `/healthz` and `/readyz` answer 503 with the reason.
 
-    No page in a browser reaches it (`include.web_guard`); ``names`` are host names by which it is asked,
-    beside its address. Raises `OSError` if the port is taken.
+    Pages in a browser cannot reach it (`include.web_guard`); ``names`` are host names that clients use
+    besides its address. Raises `OSError` if the port is taken.
     """
 
     def __init__(self, host: str, port: int, watched: Watched, names: Iterable[str] = ()) -> None:
@@ -100,7 +99,7 @@ class HealthServer:
 
 
 def prometheus(status: Mapping[str, Any]) -> Iterator[str]:
-    """Lines of Prometheus' text format: numbers as they are, counts with a label, no lists or texts."""
+    """Lines in Prometheus' text format: numbers as they are, counts with a label, no lists or texts."""
     for name, value in status.items():
         kind = "counter" if name in _COUNTERS else "gauge"
         metric = f"{_PREFIX}_{name}{'_total' if kind == 'counter' else ''}"

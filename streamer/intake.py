@@ -1,7 +1,7 @@
 """The connection to X: tweepy's StreamingClient, one attempt at a time.
 
-tweepy 4.17 reconnects on its own without delay, dies on a bad line and cannot be stopped between two lines.
-Here an attempt ends at its first end, no callback raises, and `cut` and `stop` close the socket.
+tweepy 4.17 reconnects without delay, dies on a bad line and cannot be stopped between two lines. Here an
+attempt is a single connection, no callback raises, and `cut` and `stop` close the socket.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from include.x.client import PAYLOAD_FIELDS, XSession
 from streamer.reconnect import Cause, Ended
 
 SILENCE_SECONDS = 25.0
-"""X sends a keep-alive at least every 20 s; this long a silence means that nobody is there."""
+"""X sends a keep-alive at least every 20 s; a silence this long means that the connection is dead."""
 
 _CHUNK_BYTES = 65_536
 _BLOCK_BYTES = 2 * _CHUNK_BYTES
-"""How much is handed over together at most, but for the chunk that exceeds it."""
+"""The most bytes handed over at once, not counting the chunk that exceeds it."""
 
 log = logging.getLogger(__name__)
 
 
 class _OneRequestSession(XSession):
-    """Lets one request through an attempt: waiting before the next one is not tweepy's business."""
+    """Allows one request per attempt: tweepy does not decide how long to wait before the next."""
 
     requests_left = 0
 
@@ -48,19 +48,20 @@ class _OneRequestSession(XSession):
 
 
 class _AttemptOver(Exception):  # noqa: N818 - no error, but the end of tweepy's own loop
-    """tweepy wanted to reconnect."""
+    """tweepy tried to reconnect."""
 
 
 class Intake(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no types
-    """X's filtered stream; the lines that are no keep-alives go to ``on_lines``, in the attempt's thread.
+    """X's filtered stream; its lines except keep-alives go to ``on_lines``, in the attempt's thread.
 
     They come by chunk, with the time at which it was read. ``on_lines`` returns the reason if X announced a
-    disconnect; if it raises, the attempt ends and `attempt` raises the same. ``on_connected`` is told the
-    time, by X's clock if X tells it, and when the connection before had its last byte, if there was one.
+    disconnect; if it raises, the attempt ends and `attempt` raises the same. ``on_connected`` is called with
+    the time, by X's clock if X sends it, and the time of the previous connection's last byte, if there was
+    one.
 
-    ``last_byte_at`` is when the last chunk was read of which every whole line has been handed over: nothing
-    that was received up to then is missing. ``received_bytes`` counts the lines' bytes, ``skew_seconds`` is
-    how far X's clock is ahead of ours.
+    ``last_byte_at`` is when the last chunk was read whose complete lines have all been handed over: nothing
+    received up to then is missing. ``received_bytes`` counts the lines' bytes, ``skew_seconds`` is how far
+    X's clock is ahead of ours.
     """
 
     def __init__(
@@ -100,11 +101,11 @@ class Intake(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no typ
 
     @property
     def unheard_seconds(self) -> float:
-        """For how long there has been no whole line, keep-alives included, on the present connection."""
+        """For how long the present connection has had no complete line, keep-alives included."""
         return time.monotonic() - self._heard if self.connected else 0.0
 
     def attempt(self) -> Ended:
-        """Connects, reads until the end, and says how it ended. Raises only what ``on_lines`` raised."""
+        """Connects, reads until the end, and returns how it ended. Raises only what ``on_lines`` raised."""
         self.session.requests_left = 1
         self._response = self._announced = self._ended = self._raised = None
         self._connected_at = None
@@ -121,12 +122,12 @@ class Intake(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no typ
         return Ended(ended.cause, reason, seconds, ended.reset_at)
 
     def stop(self) -> None:
-        """Ends the attempt within moments, from any thread; there is no next one."""
+        """Ends the attempt soon, from any thread; there is no next one."""
         self._stopping = True
         self._shut()
 
     def cut(self, reason: str, cause: Cause = Cause.PAUSED) -> None:
-        """Ends the present connection within moments, from any thread, for a reason of ours."""
+        """Ends the present connection soon, from any thread, for a reason of ours."""
         if self.connected:
             self._ended = self._ended or Ended(cause, reason)
             self._shut()
@@ -168,7 +169,7 @@ class Intake(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no typ
             self.received_bytes += sum(map(len, lines))
 
     def on_closed(self, _: requests.Response) -> None:
-        """Called by tweepy when X ends the stream in good order."""
+        """Called by tweepy when X ends the stream properly."""
         self._end(Ended(Cause.NETWORK, "closed"))
 
     def on_request_error(self, _: int) -> None:
@@ -180,7 +181,7 @@ class Intake(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no typ
         self._end(Ended(Cause.NETWORK, _network_reason(sys.exception())))
 
     def on_exception(self, exception: Exception) -> None:
-        """Called by tweepy with what it does not expect; its loop has ended."""
+        """Called by tweepy with an unexpected exception; its loop has ended."""
         if not isinstance(exception, _AttemptOver):
             self._end(Ended(Cause.NETWORK, _network_reason(exception)))
 
@@ -188,10 +189,10 @@ class Intake(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no typ
         """Called by tweepy when its loop has ended; the supervisor logs that."""
 
     def _blocks(self, response: requests.Response, chunk_size: int) -> Iterator[bytes]:
-        """Instead of requests' lines, one by one: whole lines together, and at the end what is left over.
+        """Instead of requests' single lines: complete lines in blocks, and at the end the remainder.
 
-        What is there at once is handed over at once, up to `_BLOCK_BYTES`; a stream that pauses, or ends in
-        whatever way, holds nothing back. tweepy asks for more when the block before is through.
+        Data that is available is handed over at once, up to `_BLOCK_BYTES`; a stream that pauses or ends
+        holds nothing back. tweepy asks for more after the previous block was processed.
         """
         chunks = response.iter_content(chunk_size)
         ready = _Ready(response)
@@ -247,7 +248,7 @@ class Intake(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no typ
         )
         if title == "TooManyConnections":
             cause = Cause.TOO_MANY
-        # The reset time stands on every answer; only where the calls are used up it is what to wait for.
+        # Every answer has the reset time; it is the time to wait for only if no calls are left.
         reset = response.headers.get("x-rate-limit-reset", "")
         limited = cause is Cause.RATE_LIMITED and reset.isdigit()
         self._ended = Ended(
@@ -266,7 +267,7 @@ class _Ready:
             self._known = True
 
     def now(self) -> bool:
-        """Whether reading would not wait; False too where that cannot be told."""
+        """Whether reading would not block; False if that is unknown."""
         return self._known and bool(self._poll.poll(0))
 
 
@@ -279,7 +280,7 @@ def _title(response: requests.Response) -> str:
 
 
 def _network_reason(error: BaseException | None) -> str:
-    """A short word for the log; the errors' own texts hold addresses of objects."""
+    """A short word for the log; the errors' own texts contain addresses of objects."""
     names: list[str] = []
     while error is not None and len(names) < 3:
         names.append(type(error).__name__)

@@ -1,4 +1,4 @@
-"""What the streamer says of itself in the lake: session records, on the same road as the tweets."""
+"""The streamer's session records, which go to the lake in the same way as the tweets."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from streamer.spool import Spool
 
 
 class Journal:
-    """Puts records about the streamer into the spool; each names the rules and the sample then in force."""
+    """Puts records about the streamer into the spool; each names the rules and the sample in force."""
 
     def __init__(self, spool: Spool, rulebook: Rulebook) -> None:
         self._spool = spool
         self._rulebook = rulebook
 
     def event(self, event: str, reason: str | None = None, last_byte_at: datetime | None = None) -> None:
-        """A session record; for a connect the last byte is that of the connection before."""
+        """A session record; for a connect, the last byte is that of the previous connection."""
         self._put("session", {"event": event, "reason": reason, "last_byte_at": last_byte_at})
 
     def heartbeat(self, content: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
-"""What the lines of X's stream are, and the packs that are made of them.
+"""Reads the lines of X's stream and makes packs of them.
 
-Everything travels through one delivery stream: tweets as X sent them plus ``ingest``; what is no usable
-tweet, heartbeats and session events with a ``kind``.
+Everything travels through one delivery stream: tweets as X sent them plus ``ingest``; unusable lines,
+heartbeats and session events with a ``kind``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Rule(Struct, gc=False):
 
 
 class _Usual(Shape, forbid_unknown_fields=True, gc=False):
-    """A payload as X sends it but for rare cases."""
+    """The usual form of X's payloads; rare ones differ."""
 
     matching_rules: list[_Rule | None] | None = None
     errors: Any = None
@@ -48,13 +48,13 @@ _CARRIAGE_RETURN, _BACKSLASH = 0x0D, 0x5C
 
 @dataclass(frozen=True)
 class StreamError:
-    """X said in the stream that something is wrong, mostly before it closes it."""
+    """X reported in the stream that something is wrong, usually before it closes it."""
 
     reason: str
 
 
 class Tweet(NamedTuple):
-    """A tweet's line, with what is counted of it: its topic, and whether that comes from our own rules."""
+    """A tweet's line, with its topic and whether that comes from our own rules, for the counts."""
 
     body: bytes
     topic: str
@@ -62,7 +62,7 @@ class Tweet(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """The line in the place of one that is no usable tweet, the reason, and whether X bills it as a post."""
+    """The line to send instead of an unusable one, the reason, and whether X bills it as a post."""
 
     body: bytes
     reason: str
@@ -70,10 +70,10 @@ class Rejected(NamedTuple):
 
 
 class LinesRead(NamedTuple):
-    """What lines hold: packs to deliver, mostly one, and what is counted of them.
+    """The result of reading lines: packs to deliver, usually one, and counts.
 
     ``tweets`` by topic, of which ``evaluated`` have it from our own rules; ``rejected`` has the reasons of
-    lines that are no usable tweets, ``announced`` what X reports instead of sending tweets.
+    unusable lines, ``announced`` what X reports instead of sending tweets.
     """
 
     packs: list[Pack]
@@ -85,7 +85,7 @@ class LinesRead(NamedTuple):
 
 @dataclass(frozen=True)
 class Identity:
-    """What every record of one session carries: the rule set and the sample (in percent) then in force."""
+    """What every record of a session has: the rule set and the sample (in percent) in force."""
 
     session: str
     rule_hash: str
@@ -94,10 +94,10 @@ class Identity:
 
 @dataclass(frozen=True)
 class RuleSet:
-    """The rules that lines are read by: ``identities`` tells by X's id of a rule which set it belongs to.
+    """The rules by which lines are read: ``identities`` has the rule set of each rule, by X's id.
 
-    So a tweet that an old rule brought, in the moments in which X changes over, carries the old set's hash
-    and sample. A tweet of an id that is not there carries ``identity``.
+    While X switches rules, a tweet matched by an old rule therefore has the old set's hash and sample. A
+    tweet with an unknown rule id has ``identity``.
     """
 
     identity: Identity
@@ -114,9 +114,9 @@ class _Reading:
         self.tags = frozenset(rule_set.topics.names)
 
     def ingest(self, rule_id: str | None, received: datetime) -> bytes:
-        """What stands at the end of a tweet's line in the place of the payload's last brace.
+        """The end of a tweet's line, in place of the payload's last brace.
 
-        So the payload's own bytes stay as they are.
+        The payload's own bytes stay unchanged.
         """
         identity = self.rule_set.identities.get(rule_id or "", self.rule_set.identity)
         ingest = Ingest(
@@ -129,7 +129,7 @@ class _Reading:
         return b"," + _line({"ingest": ingest})[1:]
 
     def loosest(self, rules: list[dict[str, Any]]) -> str:
-        """The id of the rule, of several of one topic, that leaves out least: that one counts."""
+        """The id of the rule of a topic with the largest sample, which counts if there are several."""
         identities = self.rule_set.identities
         known = [rule["id"] for rule in rules if rule.get("id") in identities]
 
@@ -147,11 +147,11 @@ class Reader:
         self.adopt(rule_set)
 
     def adopt(self, rule_set: RuleSet) -> None:
-        """Reads by another rule set from the next lines on; any thread may say so."""
+        """Uses another rule set from the next lines on; thread-safe."""
         self._reading = _Reading(rule_set)
 
     def read(self, lines: Sequence[bytes], received: datetime) -> LinesRead:
-        """What lines hold that are not empty and have no newline. Never raises, whatever X sends."""
+        """Reads lines that are not empty and have no newline. Never raises, whatever X sends."""
         reading = self._reading
         tags, decode = reading.tags, _USUAL.decode
         ingests: dict[str | None, bytes] = {}
@@ -164,7 +164,7 @@ class Reader:
         for line in lines:
             try:
                 if not line.isascii():
-                    # The decoder does not look into texts that it passes over.
+                    # The decoder does not check texts that it skips.
                     line.decode()
                 payload = decode(line)
                 (rule,) = payload.matching_rules or []
@@ -206,18 +206,18 @@ class Reader:
     def _read_thoroughly(
         self, reading: _Reading, line: bytes, received: datetime
     ) -> Tweet | Rejected | StreamError:
-        """What any line holds: a usual tweet too, at several times the cost."""
+        """Reads any line, including a usual tweet, at several times the cost."""
         try:
             payload: Any = orjson.loads(line)
             if _CARRIAGE_RETURN in line:
-                # To JSON it is a blank; who reads raw by line would see two.
+                # In JSON it is whitespace; a reader of raw by line would see two lines.
                 line = orjson.dumps(payload)
         except (orjson.JSONDecodeError, TypeError):
             try:
                 payload = loads(line)
                 line = orjson.dumps(payload)
             except (ValueError, TypeError):
-                # A TypeError: orjson reads more levels than it writes.
+                # A TypeError: orjson reads deeper nesting than it writes.
                 return self._rejected(line, received, "malformed_json")
         if isinstance(payload, dict) and "data" not in payload and payload.get("errors"):
             return StreamError(_reason(payload["errors"]))
@@ -238,7 +238,7 @@ class Reader:
             problem = "overlap"
         else:
             if not topics or payload["matching_rules"] != rules:
-                # What X left out, or what the table of raw could not read, is put right.
+                # Adds what X left out, and corrects what the table raw could not read.
                 payload["matching_rules"] = rules or [{"tag": topic}]
                 try:
                     line = orjson.dumps(payload)
@@ -248,7 +248,7 @@ class Reader:
             if len(body) <= RECORD_BYTES:
                 return Tweet(body, topic, not topics)
             problem = "too_large"
-        # Under its topic a rejected tweet lies in its own hour, as it would in raw.
+        # A rejected tweet is stored under its topic and its own hour, as it would be in raw.
         at = data["created_at"] if topic is not None and dated else None
         return self._rejected(line, received, problem, topic, at, data.get("id"), bought=True, topics=topics)
 
@@ -295,7 +295,7 @@ def control(kind: str, identity: Identity, at: datetime, content: Mapping[str, A
 
 
 def _packs(received_ms: int, marks: Sequence[str], bodies: Sequence[bytes], bought: int) -> list[Pack]:
-    """Lines as packs, in order; what X bills for all of them is counted with the first pack."""
+    """Lines as packs, in order; the posts billed for all of them are counted with the first pack."""
     packs: list[Pack] = []
     letters = iter(marks)
     for record in records(b"".join(bodies), RECORD_LINES):
@@ -306,7 +306,7 @@ def _packs(received_ms: int, marks: Sequence[str], bodies: Sequence[bytes], boug
 
 @lru_cache(maxsize=4096)
 def _is_dated(created_at: str) -> bool:
-    """Whether this is X's form of a time; many tweets share a second."""
+    """Whether this is in X's time format; cached, since many tweets share a second."""
     return CREATED_AT.fullmatch(created_at) is not None
 
 
@@ -315,7 +315,7 @@ def _dicts(rules: Any) -> list[dict[str, Any]]:
 
 
 def _names(rule: dict[str, Any], tags: frozenset[str]) -> bool:
-    """Whether X's rule names a topic of ours; its id, if there is one, must be a text."""
+    """Whether X's rule names one of our topics; its id, if there is one, must be a text."""
     tag = rule.get("tag")
     return isinstance(tag, str) and tag in tags and isinstance(rule.get("id"), str | None)
 

@@ -1,4 +1,4 @@
-"""How glibc keeps memory: what the streamer frees is mostly what it needs again a moment later."""
+"""glibc's memory settings: the streamer usually soon needs the memory again that it frees."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """From glibc's malloc.h."""
 
 _KEPT_BYTES = 32 * 1024**2
-"""The most that glibc takes for the size from which a block is a mapping of its own."""
+"""The largest size that glibc accepts as the threshold for separate mappings."""
 _ARENAS = 2
-"""Each keeps its own free memory; threads that wait for Python's lock gain nothing by more."""
+"""Each arena has its own free memory; more of them do not help threads that wait for Python's lock."""
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep freed blocks for the next ones, instead of a mapping, and its page faults, for each.
+    """Makes glibc reuse freed blocks, instead of a mapping with its page faults for each.
 
-    Requests to Firehose take some mebibytes each. To be called before threads start; does nothing with
-    another C library. Source: mallopt(3).
+    Requests to Firehose take some mebibytes each. Call it before threads start; it does nothing with another
+    C library. Source: mallopt(3).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

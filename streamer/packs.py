@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 RECORD_LINES = 500
 RECORD_BYTES = 1000 * 1024
-"""What one record of Firehose may hold where the stream de-aggregates it (API reference of PutRecord)."""
+"""The limits of one record of Firehose if the stream de-aggregates it (API reference of PutRecord)."""
 
 MARKS = {"tweet": "t", "quarantine": "q", "heartbeat": "h", "session": "s"}
 """The kinds of lines, and the letter by which each is marked in a pack."""
@@ -20,8 +20,8 @@ MARKS = {"tweet": "t", "quarantine": "q", "heartbeat": "h", "session": "s"}
 class Pack(NamedTuple):
     """Lines that were received together: at most `RECORD_LINES`, of at most `RECORD_BYTES`.
 
-    ``received_ms`` is milliseconds since 1970, ``marks`` has one of `MARKS` a line, each line has its newline
-    and no other, and ``bought`` is how many of them X bills as posts.
+    ``received_ms`` is milliseconds since 1970, ``marks`` has one of `MARKS` per line, each line ends with its
+    only newline, and ``bought`` is how many of them X bills as posts.
     """
 
     received_ms: int
@@ -42,14 +42,14 @@ class Group(NamedTuple):
 
 
 def kinds(marks: str) -> Counter[str]:
-    """How many lines of each kind the marks stand for."""
+    """The number of lines of each kind."""
     return Counter({kind: found for kind, mark in MARKS.items() if (found := marks.count(mark))})
 
 
 def records(lines: bytes, most_lines: int) -> list[bytes]:
     """The lines as records of Firehose, in order: at most ``most_lines`` and `RECORD_BYTES` each.
 
-    A line of its own is never cut.
+    A single line is never split.
     """
     if len(lines) <= RECORD_BYTES and lines.count(b"\n") <= most_lines:
         return [lines] if lines else []

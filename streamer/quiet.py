@@ -1,8 +1,8 @@
-"""Tells an implausible silence of a topic from a quiet one, by what the topic has sent before.
+"""Distinguishes a topic's implausible silence from a plausible one, by its earlier tweets.
 
 A silence counts only while X is connected. With Poisson arrivals a silence of 14 mean gaps comes once in a
-million; tweets come in bunches and the night is slower than the evening, so four times that is waited, and
-never less than a minute (shorter silences are no evidence: they raise false alarms).
+million; tweets come in bursts and nights are quieter than evenings, so the limit is four times that, and at
+least a minute (shorter silences raise false alarms).
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ SHORTEST_SECONDS = 60.0
 _GAPS = 56.0
 _HISTORY_SECONDS = 3600.0
 _LEAST_TWEETS = 20.0
-"""What a topic must have sent before its silence means anything."""
+"""The tweets that a topic must have sent before its silence means anything."""
 
 
 @dataclass
 class _History:
-    """What a topic sent over about an hour of being connected, up to its last tweet; its silence since."""
+    """A topic's tweets over about an hour of connection, up to its last tweet, and its silence since."""
 
     tweets: float = 0.0
     seconds: float = 0.0
     silent: float = 0.0
 
     def limit(self) -> float:
-        """From which silence on nothing plausible explains it."""
+        """The silence from which on it is implausible."""
         if self.tweets < _LEAST_TWEETS:
             return math.inf
         return max(SHORTEST_SECONDS, _GAPS * self.seconds / self.tweets)
@@ -44,12 +44,12 @@ class Quiet:
         self._histories: defaultdict[str, _History] = defaultdict(_History)
 
     def tweets(self, topic: str, count: int) -> None:
-        """Takes in that ``count`` tweets of ``topic`` came."""
+        """Records ``count`` tweets of ``topic``."""
         with self._lock:
             self._fresh[topic] += count
 
     def look(self, connected_seconds: float) -> dict[str, float]:
-        """Takes in that X was connected for so long since the last look; returns the implausible silences.
+        """Records the time connected since the last look; returns the implausible silences.
 
         They are seconds by topic.
         """
@@ -70,7 +70,7 @@ class Quiet:
             }
 
     def forget(self) -> None:
-        """Starts anew: the rules or the sample have changed."""
+        """Starts from nothing: the rules or the sample have changed."""
         with self._lock:
             self._fresh.clear()
             self._histories.clear()

@@ -1,9 +1,9 @@
 """When to ask X for a stream again.
 
-X's documentation of reconnecting: at once the first time; after network errors 250 ms more each time up to
-16 s; after HTTP errors 5 s, doubling up to 320 s; after 429 a minute, doubling, or when its header says so.
-A back-off is over only after a minute of health, and X allows 50 connects in 15 minutes: we stay at 40. What
-we cut ourselves is connected again at once, as soon as its reason is gone.
+X's documentation of reconnecting: at once the first time; after network errors 250 ms more each time up to 16
+s; after HTTP errors 5 s, doubling up to 320 s; after 429 a minute, doubling, or when its header says so. A
+back-off ends only after a healthy minute, and X allows 50 connects in 15 minutes: we stay at 40. A connection
+that we cut ourselves is restored as soon as the reason is gone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LIMITED_FIRST, _LIMITED_LONGEST = 60.0, 900.0
 
 
 class Cause(Enum):
-    """Why a connection ended, as far as it decides what comes next."""
+    """Why a connection ended, as far as it determines the wait."""
 
     STOPPED = "stopped"
     PAUSED = "paused"
@@ -37,7 +37,7 @@ class Cause(Enum):
 
 @dataclass(frozen=True)
 class Ended:
-    """The end of one attempt: ``reason`` in words, seconds connected, X's reset time where it gave one."""
+    """The end of one attempt: ``reason`` in words, seconds connected, X's reset time if it sent one."""
 
     cause: Cause
     reason: str
@@ -67,7 +67,7 @@ class BackOff:
             if ended.reset_at is not None and ended.reset_at > now:
                 wait = min(ended.reset_at - now, _LIMITED_LONGEST) + 1
         elif ended.cause is Cause.NO_RULES and not count:
-            # Putting the rules back is what helps, not waiting.
+            # Restoring the rules helps, waiting does not.
             wait = 0.0
         else:
             wait = min(_HTTP_FIRST * 2**count, _HTTP_LONGEST)

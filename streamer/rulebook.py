@@ -1,4 +1,4 @@
-"""The rules that the streamer wants of X: from the topics file and the sample, reconciled, and what X has."""
+"""The rules that the streamer wants, from the topics file and the sample, reconciled with X's rules."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 
 
 class Rulebook:
-    """What is wanted may change at any time (`reread`, `set_sample`); `reconcile` makes X's rules follow.
+    """The wanted rules may change at any time (`reread`, `set_sample`); `reconcile` updates X's rules.
 
-    ``rule_set`` is what X was last made to have. Any thread may call.
+    ``rule_set`` is the last set that X was updated to. Thread-safe.
     """
 
     def __init__(self, client: tweepy.Client, path: Path, topics: Topics, session: str, sample: int) -> None:
@@ -37,7 +37,7 @@ class Rulebook:
         self.rule_set = RuleSet(self._wanted(), topics)
 
     def reread(self) -> bool:
-        """Looks whether the topics file has changed; what cannot be used is told and left aside."""
+        """Checks whether the topics file has changed; an unusable file is logged and ignored."""
         content = _digest(self._path)
         if content == self._content:
             return False
@@ -54,14 +54,14 @@ class Rulebook:
 
     @property
     def behind(self) -> bool:
-        """Whether something else is wanted than X was last made to have."""
+        """Whether the wanted rules differ from those that X was last updated to."""
         return self._wanted() != self.rule_set.identity
 
     def reconcile(self) -> rules.Plan:
-        """Makes X's rules the wanted ones and says what had to be done.
+        """Updates X's rules to the wanted ones and returns the changes.
 
-        Raises `RulesError` where X refuses a rule (then X keeps what it has), tweepy's and requests'
-        exceptions, and `ValueError` where X's answer is no JSON.
+        Raises `RulesError` if X rejects a rule (X's rules are then unchanged), tweepy's and requests'
+        exceptions, and `ValueError` if X's answer is not JSON.
         """
         with self._lock:
             topics, wanted = self.topics, self._wanted()
@@ -82,7 +82,7 @@ class Rulebook:
                         }
                     },
                 )
-            # Rules that have just been deleted may bring a tweet for some seconds more.
+            # Rules that were just deleted may match tweets for some more seconds.
             former = list(self._identities.items())[-_REMEMBERED_RULES:]
             self._identities = {**dict(former), **{found.id: wanted for found in present}}
             self.rule_set = RuleSet(wanted, topics, self._identities)

@@ -1,4 +1,4 @@
-"""What can still be read of a corrupt spool goes into a new one."""
+"""Moves the readable part of a corrupt spool to a new one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def is_sound(path: Path) -> bool:
-    """Whether the database at ``path`` can be trusted; raises `sqlite3.Error` where it cannot be judged."""
+    """Whether the database at ``path`` is intact; raises `sqlite3.Error` if that cannot be determined."""
     if not path.exists():
         return True
     try:
@@ -31,7 +31,7 @@ def is_sound(path: Path) -> bool:
 
 
 def salvage(path: Path) -> int:
-    """Moves a corrupt database aside and puts what can be read of it into a new one; returns the records."""
+    """Moves a corrupt database aside and copies its readable part to a new one; returns the records."""
     aside = path.with_name(f"{path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
@@ -57,9 +57,9 @@ def salvage(path: Path) -> int:
 
 
 def _readable_groups(old: sqlite3.Connection) -> Iterator[tuple[int, int, str, bytes]]:
-    """What a corrupt database still gives, in order: last number, oldest time, marks and lines of a group.
+    """The readable groups of a corrupt database, in order: last number, oldest time, marks and lines.
 
-    Jumps further each time it fails. A line that is no JSON any more is left out.
+    Jumps further after each failure. Lines that are no longer JSON are left out.
     """
     after, jump, most = 0, 1, 1 << 62
     statement = "SELECT last, oldest_ms, kinds, lines FROM record_group WHERE last > ? ORDER BY last"
@@ -79,7 +79,7 @@ def _readable_groups(old: sqlite3.Connection) -> Iterator[tuple[int, int, str, b
 
 
 def _readable(marks: str, lines: bytes) -> tuple[str, bytes]:
-    """The marks and lines of a group that are still whole; none where they do not fit together."""
+    """The intact marks and lines of a group; none if they do not match."""
     found = split(lines)
     if len(found) != len(marks):
         return "", b""

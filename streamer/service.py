@@ -1,8 +1,8 @@
 """The streamer as a whole: its parts, their threads, start and stop.
 
 Two loops that never wait for each other: X's socket to the spool (`streamer.collector`), and the spool to
-Firehose (`streamer.delivery`). Beside them a heartbeat tells how far both are, and a steward looks after
-what changes slowly (`streamer.steward`).
+Firehose (`streamer.delivery`). A heartbeat also reports how far both are, and a steward maintains what
+changes slowly (`streamer.steward`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from types_boto3_firehose import FirehoseClient
 
 STOPPED, FAILED, MISUSED, REFUSED, IN_USE = range(5)
-"""Exit statuses: stopped as asked, failed, wrong topics or rules, X refuses the token, spool in use."""
+"""Exit statuses: stopped as asked, failed, wrong topics or rules, X rejects the token, spool in use."""
 
 DRAIN_SECONDS = 30.0
 
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Options:
-    """How the streamer is watched: its HTTP server's address and names, seconds between heartbeats."""
+    """How the streamer is monitored: its HTTP server's address and names, seconds between heartbeats."""
 
     http_host: str
     http_port: int
@@ -116,12 +116,12 @@ class Streamer:
         )
 
     def stop(self) -> None:
-        """Asks for the end."""
+        """Asks the streamer to stop."""
         self._stop.set()
         self._beat_now.set()
 
     def run(self) -> int:
-        """Runs until `stop` or a failure that waiting does not mend; then drains, and returns the status."""
+        """Runs until `stop` or a permanent failure; then drains, and returns the status."""
         try:
             health = HealthServer(
                 self._options.http_host,
@@ -167,7 +167,7 @@ class Streamer:
         self.stop()
 
     def _guarded(self, loop: Callable[[], None]) -> None:
-        """Ends the process where a thread ends unexpectedly: its keeper starts another."""
+        """Ends the process if a thread ends unexpectedly, so that the supervisor restarts it."""
         try:
             loop()
         except TokenRefusedError as error:
@@ -202,7 +202,7 @@ class Streamer:
                 self._beat_now.clear()
 
     def _publish(self) -> None:
-        """CloudWatch reads metrics from the log, where a namespace is set."""
+        """CloudWatch reads metrics from the log if a namespace is set."""
         before: dict[str, Any] = {}
         while self._settings.metrics_namespace and not self._stop.wait(_METRICS_SECONDS):
             now = self.status()
@@ -215,7 +215,7 @@ class Streamer:
             before = now
 
     def _finish(self) -> None:
-        """Stops intake first, delivers what is spooled, says that it stopped, delivers that too."""
+        """Stops intake first, delivers the spool, then records the stop and delivers that too."""
         deadline = time.monotonic() + DRAIN_SECONDS
         self._collector.stop()
         if self._collecting.is_alive():

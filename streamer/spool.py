@@ -1,8 +1,9 @@
-"""The durable queue between X and Firehose: SQLite in WAL mode, a row a group of lines.
+"""The durable queue between X and Firehose: SQLite in WAL mode, one row per group of lines.
 
-What is committed here survives `kill -9` and a power cut (synchronous=FULL). One process may write: a lock on
-the folder refuses a second. A disk that is full or cannot be written costs no line that was put: it waits
-in memory until the disk can be written again, and `Spool.obstacle` says that no more should come.
+Committed lines survive `kill -9` and a power failure (synchronous=FULL). Only one process may write: a lock
+on the folder rejects a second. If the disk is full or cannot be written, no line that was put is lost: it
+waits in memory until the disk can be written again, and `Spool.obstacle` says that no more should be
+received.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from streamer.packs import RECORD_BYTES, RECORD_LINES, Group, Pack, kinds, split
 from streamer.salvage import is_sound, salvage
 
 GROUP_SECONDS = 0.5
-"""A group is committed when it is as large as a record of Firehose may be, or after so long."""
+"""A group is committed when it is as large as a record of Firehose may be, or after this time."""
 
 MOST_BYTES = 1024**3
-"""What may wait in a spool unless said otherwise."""
+"""The default limit of a spool."""
 
 ROOM = 0.9
-"""A spool that was full has room again at this share of what may wait in it."""
+"""A spool that was full accepts lines again at this share of its limit."""
 
 RESERVE_BYTES = 64 * 1024**2
-"""What is left free on the disk: acknowledging takes room too, and so do heartbeats."""
+"""Bytes left free on the disk: acknowledgements and heartbeats need space too."""
 
 SPOOL_FULL, DISK_FULL, UNWRITABLE = "spool_full", "disk_full", "spool_unwritable"
 
@@ -43,18 +44,18 @@ _RETRY_SECONDS = 1.0
 _FREE_SECONDS = 1.0
 
 _ACKNOWLEDGED = "."
-"""The mark of a line that an earlier version acknowledged by itself; it left an empty line in its place."""
+"""The mark of a line that an earlier version acknowledged separately, leaving an empty line."""
 
 log = logging.getLogger(__name__)
 
 
 class Spool:
-    """A folder with the queue, and with what the streamer remembers (``notes``).
+    """A folder with the queue and the streamer's state (``notes``).
 
-    Every method may be called from any thread. ``most_bytes`` is what may wait in it: a limit for those who
-    put, who ask `obstacle`, not for `put`. Raises `SpoolUnwritableError` where the disk cannot be written,
-    `SpoolError` where waiting does not help. A corrupt database is moved aside at the opening, and what can
-    be read of it goes into a new one: ``salvaged`` is the number of lines, None if all was well.
+    Thread-safe. ``most_bytes`` limits what may wait in it: callers check `obstacle`, `put` does not. Raises
+    `SpoolUnwritableError` if the disk cannot be written, `SpoolError` if waiting does not help. On opening, a
+    corrupt database is moved aside and its readable part copied to a new one: ``salvaged`` is the number of
+    lines, None if all was well.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Spool:
         self._committer.start()
 
     def put(self, pack: Pack) -> None:
-        """Hands lines over to the next group; waits while too many are waiting already."""
+        """Adds lines to the next group; blocks while too many are waiting already."""
         with self._changed:
             if self._incoming_lines >= _MOST_WAITING:
                 self._entering_ms = pack.received_ms
@@ -111,7 +112,7 @@ class Spool:
                 self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
-        """Has everything that was put committed at once; False when that took too long or failed."""
+        """Commits everything that was put; returns False if that took too long or failed."""
         with self._changed:
             self._hurried += 1
             self._changed.notify_all()
@@ -121,7 +122,7 @@ class Spool:
                 self._hurried -= 1
 
     def obstacle(self) -> str | None:
-        """Why nothing more should be received: `SPOOL_FULL`, `DISK_FULL`, `UNWRITABLE`; None if it may."""
+        """Why nothing more should be received: `SPOOL_FULL`, `DISK_FULL`, `UNWRITABLE`; else None."""
         with self._changed:
             if self._trouble:
                 return UNWRITABLE
@@ -134,19 +135,19 @@ class Spool:
             return DISK_FULL if self._free[1] < self._reserve_bytes else None
 
     def take(self, after: int) -> Group | None:
-        """The next group behind the one of number ``after``; None where none is committed."""
+        """The next group after number ``after``; None if none is committed."""
         rows = self._database.rows(
             "SELECT last, kinds, lines FROM record_group WHERE last > ? ORDER BY last LIMIT 1", after
         )
         return _unacknowledged(*rows[0]) if rows else None
 
     def wait_beyond(self, after: int, timeout: float) -> None:
-        """Waits until a group behind number ``after`` is committed, at most ``timeout`` seconds."""
+        """Waits until a group after number ``after`` is committed, at most ``timeout`` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: self._last > after, timeout)
 
     def acknowledge(self, delivered: Sequence[Group]) -> None:
-        """Forgets delivered groups."""
+        """Deletes delivered groups."""
         with self._database.writing(synced=False) as connection:
             connection.executemany(
                 "DELETE FROM record_group WHERE last = ?", [(group.number,) for group in delivered]
@@ -173,7 +174,7 @@ class Spool:
 
     def watermark(self, now_ms: int) -> int:
         """The receive time of the oldest line not yet acknowledged, else ``now_ms``; in milliseconds."""
-        # Memory before disk: a line that is committed in between is then seen on the disk.
+        # Memory before disk: a line that is committed in between is then found on the disk.
         with self._changed:
             waiting = [pack.received_ms for pack in (*self._committing, *self._incoming)]
             if self._entering_ms is not None:
@@ -182,7 +183,7 @@ class Spool:
         return min([now_ms, *waiting, *([] if oldest is None else [int(oldest)])])
 
     def close(self) -> None:
-        """Commits what is waiting and lets go of the folder."""
+        """Commits what is waiting and releases the folder."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -214,7 +215,7 @@ class Spool:
                 self._changed.notify_all()
 
     def _committed_at_last(self, group: Sequence[Pack]) -> int | None:
-        """Commits, again and again while the disk cannot be written; None where that does not help."""
+        """Commits, repeatedly while the disk cannot be written; None if that does not help."""
         while True:
             try:
                 last = self._commit(group)
@@ -268,7 +269,7 @@ def _free_bytes(folder: Path) -> int:
 
 
 def _next_group(incoming: list[Pack]) -> list[Pack]:
-    """Takes the packs of the next group out of what is waiting."""
+    """Takes the next group's packs from those waiting."""
     lines = size = fitting = 0
     for pack in incoming:
         lines += len(pack.marks)
@@ -282,7 +283,7 @@ def _next_group(incoming: list[Pack]) -> list[Pack]:
 
 
 def _unacknowledged(number: int, marks: str, lines: bytes) -> Group:
-    """A group as it lies in the database, without what an earlier version acknowledged of it."""
+    """A group from the database, without the lines that an earlier version acknowledged."""
     if _ACKNOWLEDGED in marks:
         lines = b"".join(line for line in split(lines) if line != b"\n")
         marks = marks.replace(_ACKNOWLEDGED, "")

@@ -1,4 +1,4 @@
-"""What is known of a running streamer: its numbers, its warnings, whether it lives and whether it works."""
+"""The state of a running streamer: its numbers, its warnings, whether it is alive and whether it works."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from streamer.spool import Spool
 from streamer.steward import Steward
 
 LATE_SECONDS = 120.0
-"""A lag of delivery that is no longer plain batching."""
+"""A delivery lag that batching does not explain."""
 
 _LINES = ("tweet", "quarantine")
 
 
 @dataclass(frozen=True)
 class Status:
-    """Asks the streamer's parts; ``collecting`` says whether the collector's thread lives."""
+    """Asks the streamer's parts; ``collecting`` says whether the collector's thread is alive."""
 
     spool: Spool
     delivery: Delivery
@@ -77,7 +77,7 @@ class Status:
         }
 
     def counts(self) -> dict[str, int]:
-        """X's lines: received, spooled, pending, delivered, read in an order that hides none of them.
+        """X's lines: received, spooled, pending, delivered, read in an order that misses none of them.
 
         Always received <= delivered + pending; more where an earlier session left something in the spool.
         """
@@ -92,7 +92,7 @@ class Status:
         }
 
     def warnings(self) -> list[str]:
-        """What a person should look at although all threads run."""
+        """What needs a person's attention although all threads run."""
         found = {
             "topics_file": self.rulebook.problem,
             "rules_refused": self.steward.refused,
@@ -103,7 +103,7 @@ class Status:
         return [*([obstacle] if obstacle else []), *(name for name, there in found.items() if there)]
 
     def ill(self) -> str | None:
-        """Why the process should be replaced; None if it lives."""
+        """Why the process should be restarted; None if it is alive."""
         if not self.delivery.alive:
             return "delivery has ended"
         return None if self.collecting() else "intake has ended"

@@ -1,4 +1,4 @@
-"""What changes slowly is looked after: the ledger of posts, the sample, the rules, topics that are silent."""
+"""Maintains what changes slowly: the ledger of posts, the sample, the rules, silent topics."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from streamer.rulebook import Rulebook
 
 STEWARD_SECONDS = 30.0
 RECONCILE_SECONDS = 300.0
-"""How often X's rules are looked at although nothing was changed: X, or a person, may have lost some."""
+"""How often X's rules are checked without a change of ours: X or a person may have removed some."""
 
 _COUNTS_SECONDS = 600.0
 _HEARABLE = 5
-"""So many tweets that X counts and did not send prove that a silence is none of the topic's."""
+"""This many tweets that X counted and did not send prove that the topic is not really silent."""
 _PACE = "pace"
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,7 @@ log = logging.getLogger(__name__)
 class Steward:
     """Works in the thread that calls `run`.
 
-    ``silent`` has the seconds of each topic that is silent beyond what is plausible, ``refused`` why X
-    refuses the changed rules.
+    ``silent`` has the seconds of each implausibly silent topic, ``refused`` why X rejects the changed rules.
     """
 
     def __init__(
@@ -66,12 +65,12 @@ class Steward:
         self._paced: dict[str, int] = {}
 
     def projected(self, now: datetime) -> int:
-        """How many posts everybody will have bought by the end of the month."""
+        """How many posts all writers will have bought by the end of the month."""
         used = self._accounting.used(month_of(now))
         return round(self._pacer.projected(now, used, self._rulebook.rule_set.identity.sample))
 
     def run(self, stop: threading.Event) -> None:
-        """Looks after everything from time to time, until ``stop``."""
+        """Maintains everything periodically, until ``stop``."""
         looked = reconciled = time.monotonic()
         while not stop.wait(STEWARD_SECONDS):
             now = time.monotonic()
@@ -79,7 +78,7 @@ class Steward:
             connected = min(intake.connected_seconds, now - looked)
             looked = now
             if intake.unheard_seconds > SILENCE_SECONDS:
-                # Bytes that never make a line keep the socket's own time-out from striking.
+                # Bytes without a complete line prevent the socket's own time-out.
                 intake.cut("no_line", Cause.NETWORK)
             with suppress(SpoolUnwritableError):
                 self._accounting.settle(month_of(datetime.now(UTC)))
@@ -93,7 +92,7 @@ class Steward:
                 intake.cut("deaf", Cause.NETWORK)
 
     def _pace(self, connected: float) -> None:
-        """Lets the sample follow the budget."""
+        """Adapts the sample to the budget."""
         now = datetime.now(UTC)
         month = month_of(now)
         posts = self._accounting.bought(month)
@@ -110,7 +109,7 @@ class Steward:
         self._notes.set_state(_PACE, self._pacer.remember())
 
     def _listen(self, connected: float) -> bool:
-        """Looks for topics that are silent beyond what is plausible; True if X has tweets and sends none."""
+        """Looks for implausibly silent topics; True if X has tweets and sends none."""
         self.silent = self._quiet.look(connected)
         deaf = False
         for topic, seconds in self.silent.items():
@@ -127,7 +126,7 @@ class Steward:
         return deaf
 
     def _counted(self, topic: str, seconds: float) -> int | None:
-        """How many tweets X counts in the silence; None where it does not say."""
+        """How many tweets X counts in the silence; None if it does not say."""
         end = datetime.now(UTC) - SEARCH_DELAY
         start = end + SEARCH_DELAY - timedelta(seconds=seconds)
         try:
@@ -144,7 +143,7 @@ class Steward:
             return None
 
     def _follow(self) -> None:
-        """Has X's rules follow while the stream runs; what fails is tried again at the next look."""
+        """Updates X's rules while the stream runs; a failure is tried again at the next look."""
         try:
             ended = self._collector.reconcile()
         except rules.RulesError as error:
@@ -157,5 +156,5 @@ class Steward:
 
 
 def _never_waiting(seconds: float) -> None:
-    """Instead of sleeping until X's limit is over: the silence can be looked at again later."""
+    """Instead of sleeping until X's rate limit resets: the silence can be checked again later."""
     raise ValueError(f"X's limit is reached for {seconds:.0f} s")

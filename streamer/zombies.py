@@ -1,4 +1,4 @@
-"""Connections that X still counts although their process is gone: after `kill -9` they bar the way back.
+"""Connections that X still counts although their process is gone: after `kill -9` they block new ones.
 
 Source: X's reference of stream connections (`GET /2/connections`, `DELETE /2/connections/{endpoint_id}`).
 """
@@ -14,15 +14,15 @@ import tweepy
 
 _ENDPOINT = "filtered_stream"
 _TOLERANCE_SECONDS = 3.0
-"""How far the two ends of one handshake, told by X's clock in whole seconds, may lie apart."""
+"""How far apart X's times of the two ends of a handshake, in whole seconds, may be."""
 
 log = logging.getLogger(__name__)
 
 
 def free_own(client: tweepy.Client, ours: Collection[datetime]) -> bool:
-    """Ends what is left of a connection that we made at one of ``ours``; True if X then has room for us.
+    """Ends a leftover connection that we made at one of the times ``ours``; True if X then has room for us.
 
-    A connection of anybody else is left alone. Raises tweepy's and requests' exceptions.
+    Connections of other processes are left alone. Raises tweepy's and requests' exceptions.
     """
     params = {
         "status": "active",

@@ -1,6 +1,6 @@
-"""Has the lake's database, tables and workgroup as the project defines them; twice changes nothing.
+"""Creates and updates the lake's database, tables and workgroup; a second run changes nothing.
 
-Tables are external: replacing one touches no data.
+Tables are external: replacing one changes no data.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from types_boto3_glue.client import GlueClient
 
 RESULTS = "athena-results/"
-"""Where the workgroup puts results; they expire (a lifecycle rule of the bucket)."""
+"""The prefix of the workgroup's results; they expire (a lifecycle rule of the bucket)."""
 
 _PREFIXES = {
     "audit_drawn": AUDIT_DRAWN_PREFIX,
     "audit_judged": AUDIT_JUDGED_PREFIX,
     "opinion_hourly": AGGREGATES,
 }
-"""Where a table lies whose prefix is not its name."""
+"""The prefixes of tables that are not the table's name."""
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 def definitions(settings: Settings, topics: Topics) -> dict[str, tuple[str, str]]:
     """Each table's statement and its digest, by table name.
 
-    The digest covers the statement's text and everything put into it, so a new topic is a new definition too.
+    The digest covers the rendered statement, so a new topic is a new definition too.
     """
     found = {}
     for name in sql.names("tables"):
@@ -65,12 +65,12 @@ def _partitions(table: str, topics: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _first_day(settings: Settings, topics: Topics) -> datetime:
-    """The earlier of the two starts: moving the collection's start forward must not hide what lies there."""
+    """The earlier of the two starts: moving the collection's start forward must not hide existing data."""
     return min(topics.collection.start, settings.collection_start or topics.collection.start)
 
 
 def _years(first: int) -> str:
-    """The years of a table with one partition a year, far beyond the present: an empty one costs little."""
+    """The years of a table with one partition per year, far beyond the present: an empty one costs little."""
     return f"{first},{first + 30}"
 
 
@@ -95,13 +95,13 @@ def ensure_database(glue: GlueClient, settings: Settings) -> list[str]:
 def ensure_workgroup(athena: AthenaClient, settings: Settings) -> list[str]:
     """Creates or updates the Athena workgroup; returns what was done.
 
-    It enforces its own output location, so results can't be strewn elsewhere.
+    It enforces its own output location, so no results are written elsewhere.
     """
     location = settings.s3(RESULTS)
     try:
         found = athena.get_work_group(WorkGroup=settings.workgroup)["WorkGroup"]
     except ClientError as error:
-        # Athena's code for a workgroup that is not there.
+        # Athena's error code for a missing workgroup.
         if not _absent(error, "InvalidRequestException"):
             raise
         athena.create_work_group(
@@ -157,9 +157,9 @@ def ensure_tables(athena: Athena, glue: GlueClient, settings: Settings, topics: 
 
 
 def ensure_views(athena: Athena, glue: GlueClient, settings: Settings) -> list[str]:
-    """Creates missing views, so that the pages have something to read; returns what was done.
+    """Creates missing views, so that the pages can read them; returns what was done.
 
-    `insights` replaces each of them by what its file says whenever it runs.
+    Every run of `insights` replaces each of them by its file's current query.
     """
     done = []
     for view in queries():

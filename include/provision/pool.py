@@ -1,4 +1,4 @@
-"""The pool of SageMaker jobs as Airflow's own API tells of it: tasks have no other way to look at it."""
+"""The pool of SageMaker jobs, read by Airflow's own API: tasks have no other access to it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from botocore.exceptions import ClientError
 
 DESCRIPTION = "SageMaker jobs at a time"
 SLOTS = 4
-"""How many slots are proposed where there is no pool: ask for your account's own limit."""
+"""The slots to propose if there is no pool; the account's own limit may differ."""
 UNLIMITED = -1
 TIMEOUT_SECONDS = 30
 ApiReader = Callable[[str], Mapping[str, Any] | None]
-"""Reads a path of Airflow's REST API; None where nothing is there. Raises `AirflowApiError`."""
+"""Reads a path of Airflow's REST API; None if it does not exist. Raises `AirflowApiError`."""
 
 
 class AirflowApiError(RuntimeError):
-    """Airflow's API did not answer, or refused; the message has its status and nothing secret."""
+    """Airflow's API did not answer or rejected the request; the message has its status and no secret."""
 
 
 def over_http(address: str, username: str | None, password: str) -> ApiReader:
-    """Reads as a user, or with ``password`` as a bearer token where there is no username."""
+    """Reads as a user, or with ``password`` as a bearer token if there is no username."""
 
     def read(path: str) -> Mapping[str, Any] | None:
         try:
@@ -61,7 +61,7 @@ def through_mwaa(mwaa: Any, environment: str) -> ApiReader:
 
 
 def fault(name: str, read: ApiReader) -> str | None:
-    """What is wrong with a pool and what to run; None where it limits what it should."""
+    """What is wrong with a pool and what to run; None if it is right."""
     pool = read(f"/pools/{quote(name, safe='')}")
     if pool is None:
         return f"There is no pool {name!r}, so no hour can be labeled. {_remedy(name, SLOTS)}"

@@ -1,7 +1,7 @@
-"""Has QuickSight's assets as the dashboards' definition says; twice changes nothing.
+"""Creates and updates QuickSight's assets by the dashboards' definition; a second run changes nothing.
 
-Each asset carries the digest of its definition as a tag, set once QuickSight has taken it: what was cut
-short, or changed since, is done again. Who may see what is as the settings say.
+Each asset has the digest of its definition as a tag, set once QuickSight has accepted it: what was
+interrupted, or has changed since, is done again. Permissions come from the settings.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class QuickSightError(RuntimeError):
-    """An asset that QuickSight did not take; the message holds its reasons."""
+    """QuickSight rejected an asset; the message has its reasons."""
 
 
 def ensure(client: QuickSightClient, definition: Definition, settings: Settings, account: str) -> list[str]:
@@ -48,7 +48,7 @@ def ensure(client: QuickSightClient, definition: Definition, settings: Settings,
 
 
 def digest(asset: Asset) -> str:
-    """What tells whether an asset is as it should be."""
+    """The digest that tells whether an asset is up to date."""
     content = json.dumps([asset.content, asset.creation], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -64,7 +64,7 @@ class _Ensured:
     def all(self) -> list[str]:
         found = self._described()
         if found is not None and self._status(found) == "CREATION_FAILED":
-            # Nothing of it ever worked, and only what works can be updated.
+            # It was never created successfully, and only successful assets can be updated.
             self._call("delete_{}")
             found = None
         done = self._create() if found is None else self._update(found)
@@ -90,7 +90,7 @@ class _Ensured:
         return found
 
     def _status(self, found: Json) -> str:
-        """A data set has no status: it is there or it is not."""
+        """A data set has no status: it exists or it does not."""
         state = found["Version"] if self._asset.kind == "dashboard" else found
         return str(state.get("Status", "CREATION_SUCCESSFUL"))
 
@@ -115,7 +115,7 @@ class _Ensured:
         return [f"updated {self._name}"]
 
     def _settled(self, **version: int) -> Json:
-        """The asset once QuickSight has taken it."""
+        """The asset once QuickSight has accepted it."""
         deadline = time.monotonic() + _PATIENCE_S
         wait = _FIRST_WAIT_S
         while True:
@@ -144,7 +144,7 @@ class _Ensured:
         self._client.tag_resource(ResourceArn=found["Arn"], Tags=tags)
 
     def _permit(self) -> list[str]:
-        """Gives what is missing, takes what is too much."""
+        """Grants missing permissions and revokes the others."""
         standing = _by_principal(self._call("describe_{}_permissions")["Permissions"])
         wanted = _by_principal(self._asset.permissions)
         grant = _differences(wanted, standing)
@@ -176,7 +176,7 @@ def _by_principal(permissions: list[Json]) -> dict[str, set[str]]:
 
 
 def _differences(some: dict[str, set[str]], others: dict[str, set[str]]) -> list[Json]:
-    """The actions by principal that are in ``some`` alone."""
+    """The actions by principal that are only in ``some``."""
     differences = {principal: actions - others.get(principal, set()) for principal, actions in some.items()}
     return [
         {"Principal": principal, "Actions": sorted(actions)}
