@@ -1,4 +1,4 @@
-"""Monitoring by HTTP (`/healthz`, `/readyz`, `/metrics`, `/status`), and metrics in CloudWatch's log format."""
+"""Monitoring: `/healthz`, `/readyz`, `/metrics`, `/status` over HTTP, and metrics for CloudWatch's log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows that teach: from the Delta table, split once and for all by a hash of the tweet's text."""
+"""The training rows: from the Delta table, split by a fixed hash of the tweet's text."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from include.training.sync import location
 HOLDOUT, VALIDATION, LEARNED = "holdout", "validation", "learned"
 """The parts of the split: 10, 12 and 78 of 100 texts."""
 FOLDS = 5
-"""Into how many parts the rows outside the hold-out are divided: each is scored by what the others teach."""
+"""The number of folds of the rows outside the hold-out: each is scored by a model of the others."""
 _SAME = r"lower(regexp_replace(text, '(?:https?://|@)[^ ]+|[^\\p{L}\\p{N}\\p{So}]+', ' '))"
-"""What two texts have in common that say the same: whoever is addressed, and whatever is linked to."""
+"""The part of a text that is compared: without mentions and links."""
 
 
 def rows(spark: SparkSession, parameters: Parameters) -> DataFrame:
     """``tweet_id, text, label`` of the Delta table, divided by `split`.
 
-    Labels that the teacher is too little sure of are left out.
+    Labels of which the teacher is not sure enough are left out.
     """
     label = functions.expr(f"array_position(array({', '.join(map(repr, SENTIMENTS))}), sentiment) - 1")
     return split(
@@ -37,7 +37,7 @@ def rows(spark: SparkSession, parameters: Parameters) -> DataFrame:
 def split(labeled: DataFrame) -> DataFrame:
     """Rows with ``split`` and ``fold``: a text and its copies are always in the same part and fold.
 
-    ``fold`` is -1 for the hold-out, of which nothing may be learned.
+    ``fold`` is -1 for the hold-out, which is never trained on.
     """
     same = functions.expr(_SAME)
     share = functions.pmod(functions.xxhash64(same), functions.lit(100))
@@ -49,9 +49,9 @@ def split(labeled: DataFrame) -> DataFrame:
 
 
 def require(counts: Mapping[tuple[str, int], int], minimum: int) -> None:
-    """Refuses, by `TrainingRefusedError`, rows that cannot teach; ``counts`` by part and label's index.
+    """Raises `TrainingRefusedError` for too few rows; ``counts`` by part and label's index.
 
-    Every sentiment needs ``minimum`` rows to learn from, and a tenth of it to be judged by.
+    Every sentiment needs ``minimum`` rows to train on, and a tenth of that to be evaluated on.
     """
     for part, least in ((LEARNED, minimum), (VALIDATION, minimum // 10), (HOLDOUT, minimum // 10)):
         found = {name: counts.get((part, index), 0) for index, name in enumerate(SENTIMENTS)}

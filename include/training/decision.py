@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Promotion:
-    """Whether the candidate is to be champion, and why in words."""
+    """Whether the candidate becomes champion, and why in words."""
 
     promoted: bool
     reason: str

@@ -1,4 +1,4 @@
-"""What stops a step."""
+"""The errors of a step."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ class TrainingError(Exception):
 
 
 class TrainingRefusedError(TrainingError):
-    """The data cannot teach a model, or there is none: a step has nothing to do, and the champion stays."""
+    """There is too little data, or no model: the step has nothing to do, and the champion stays."""
 
 
 class StateError(TrainingError):
-    """What an earlier step should have left is not there or does not fit."""
+    """The result of an earlier step is missing or does not match."""

@@ -1,8 +1,8 @@
-"""The features: what a model sees of a text, as the stages of one pipeline that reads nothing but ``text``.
+"""The features of a text, as the stages of one pipeline that reads only ``text``.
 
-Spark NLP cleans a text and takes it apart into lemmas. Of them and of the characters within words n-grams are
-hashed, which `include.training.linear` learns to score; a lexicon tells how pleasant English words are, and
-counts tell how a text is written. These few numbers are what the trees see.
+Spark NLP cleans a text and splits it into lemmas. N-grams of lemmas and of the characters within words are
+hashed, and `include.training.linear` learns to score them; a lexicon scores how pleasant English words are,
+and counts describe how a text is written. These few numbers are the input of the trees.
 
 Stop words stay, as they include "not".
 """
@@ -52,7 +52,7 @@ _N_GRAMS = f"""SELECT *,
     exists(slice(lemmas, greatest(i - 2, 1), least(i, 3)), before -> before IN ({_NEGATIONS})),
     concat('not ', lemma), lemma)) AS negated
 FROM __THIS__"""  # noqa: S608 - ours alone
-"""Lemmas and pairs of them; stretches of two to five characters within words; lemmas behind a negation."""
+"""Lemmas and pairs of them; two to five characters within words; lemmas after a negation."""
 _STYLE = {
     "length": "length(cleaned)",
     "words": "size(split(cleaned, ' '))",
@@ -78,16 +78,16 @@ _STYLE = {
 }
 
 _VALENCE = ("positive", "negative", "positives", "negatives")
-"""What the lexicon says: sums of valences above and below 0, and how many words have such."""
+"""The lexicon's features: sums of valences above and below 0, and the numbers of such words."""
 _NEGATED = -0.74
-"""What a negation makes of a valence (Hutto and Gilbert 2014)."""
+"""The factor of a negated valence (Hutto and Gilbert 2014)."""
 
 READ = "read"
-"""The column of what needs no learning: a vector of the lexicon's and the style's numbers."""
+"""The column of features without learned parameters: a vector of the lexicon's and the style's numbers."""
 
 
 def reader(rows: DataFrame) -> PipelineModel:
-    """The stages that make `HASHED` and `READ` of ``text``: they learn nothing from ``rows``."""
+    """The stages that make `HASHED` and `READ` from ``text``; they learn nothing from ``rows``."""
     lexicon = _lexicon()
     words = list(lexicon)
     expressions = ", ".join(
@@ -114,7 +114,7 @@ def reader(rows: DataFrame) -> PipelineModel:
 
 
 def scorer(scored: Sequence[Linear]) -> list[Transformer]:
-    """The stages behind `reader` that make `FEATURES`, with what was learned of each of `HASHED`."""
+    """The stages after `reader` that make `FEATURES`, with the learned scores of each of `HASHED`."""
     stages: list[Transformer] = []
     for column, learned in zip(HASHED, scored, strict=True):
         stages += [
@@ -126,10 +126,10 @@ def scorer(scored: Sequence[Linear]) -> list[Transformer]:
 
 
 def linear(learned: Linear, column: str, output: str) -> LogisticRegressionModel:
-    """A stage that puts `Linear.scores` of the vectors in ``column`` into ``output``.
+    """A stage that writes `Linear.scores` of the vectors in ``column`` to ``output``.
 
-    Spark has no public way to make a linear model of weights that it has not fitted itself, so this calls the
-    constructor that its own reader calls (`LogisticRegressionModelReader.load`).
+    Spark has no public way to create a linear model from given weights, so this calls the constructor that
+    its own reader calls (`LogisticRegressionModelReader.load`).
     """
     context = SparkContext._active_spark_context
     count, size = learned.weights.shape

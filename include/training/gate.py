@@ -1,7 +1,7 @@
 """The step gate: the candidate becomes champion only if it is better on the same hold-out.
 
-The hold-out is a fixed tenth of all texts by a hash of what they say, so neither model was trained on it, and
-both are judged on it as it stands now. Tags on the version say why it was promoted or not.
+The hold-out is a fixed tenth of all texts by a hash of their content, so neither model was trained on it, and
+both are evaluated on its current rows. Tags on the version say why it was promoted or not.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class GateResult:
-    """What became of the candidate, and its scores on the hold-out."""
+    """The decision about the candidate, and its scores on the hold-out."""
 
     version: int
     alias: str
@@ -39,9 +39,9 @@ class GateResult:
 
 
 def gate(spark: SparkSession, s3: S3Client, parameters: Parameters) -> GateResult:
-    """Promotes the version that train has left, or leaves it as challenger.
+    """Promotes the version registered by train, or makes it the challenger.
 
-    Raises `TrainingRefusedError` where train has left none.
+    Raises `TrainingRefusedError` if train has registered none.
     """
     trained = hours.read_outcome(s3, parameters.bucket, "train")
     if trained.get("refused"):
@@ -92,7 +92,7 @@ def _judge(registry: Registry, version: ModelVersion, holdout: DataFrame) -> dic
 
 
 def _kept(version: ModelVersion) -> dict[str, float]:
-    """The scores that an earlier gate has put on a version."""
+    """The scores that an earlier gate has added to a version."""
     tags = (
         (name.removeprefix("gate_"), value) for name, value in version.tags.items() if name != "gate_reason"
     )

@@ -1,4 +1,4 @@
-"""Which hours of the lake are new, changed or gone, and the notes that remember what was done.
+"""Which hours of the lake are new, changed or gone, and the notes of what was done.
 
 An hour here is one topic's hour, written ``ukraine/2026-11-20T05``; its state is its object's ETag.
 """
@@ -24,7 +24,7 @@ Hours = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Difference:
-    """What has to be done so that the hours done become the hours there are; each sorted."""
+    """What has to be done to update the processed hours to the existing ones; each sorted."""
 
     changed: tuple[str, ...]
     """New, or with another ETag."""
@@ -42,7 +42,7 @@ class Synced:
 
     @property
     def digest(self) -> str:
-        """What the data is, in 16 hexadecimal digits: the same hours in the same state, the same digest."""
+        """The digest of the data, 16 hexadecimal digits: the same for the same hours in the same state."""
         return hashlib.sha256(json.dumps(sorted(self.hours.items())).encode()).hexdigest()[:16]
 
 
@@ -59,7 +59,7 @@ class Predicted:
 
 
 def difference(done: Hours, there: Hours) -> Difference:
-    """The hours of ``there`` that are not done in their present state, and those done that are not there."""
+    """The hours of ``there`` not done in their present state, and those done that no longer exist."""
     return Difference(
         tuple(sorted(hour for hour, etag in there.items() if done.get(hour) != etag)),
         tuple(sorted(done.keys() - there.keys())),
@@ -83,20 +83,20 @@ def days(hours: Iterable[str]) -> list[str]:
 
 
 def labeled(s3: S3Client, bucket: str) -> dict[str, str]:
-    """Every hour of the labeled layer as it stands now."""
+    """Every hour of the labeled layer now."""
     listing = storage.list_objects(s3, bucket, "labeled/")
     found = ((layout.labeled_hour(each.key), each.etag) for each in listing.objects)
     return {name(*hour): etag for hour, etag in found if hour}
 
 
 def find_synced(s3: S3Client, bucket: str) -> Synced | None:
-    """What the last sync has left; None where none ever ended."""
+    """The note of the last sync; None if none has ended."""
     found = _read(s3, bucket, layout.SYNCED)
     return Synced(**found) if found else None
 
 
 def read_synced(s3: S3Client, bucket: str) -> Synced:
-    """As `find_synced`; raises `StateError` where there is nothing."""
+    """As `find_synced`; raises `StateError` if there is none."""
     found = find_synced(s3, bucket)
     if found is None:
         raise StateError(f"s3://{bucket}/{layout.SYNCED} is not there: run the step sync first")
@@ -104,7 +104,7 @@ def read_synced(s3: S3Client, bucket: str) -> Synced:
 
 
 def write_synced(s3: S3Client, bucket: str, synced: Synced) -> None:
-    """Notes what the Delta table holds."""
+    """Writes the note of the Delta table's hours."""
     _write(s3, bucket, layout.SYNCED, asdict(synced))
 
 
@@ -123,12 +123,12 @@ def read_predicted(s3: S3Client, bucket: str) -> Predicted:
 
 
 def write_predicted(s3: S3Client, bucket: str, predicted: Predicted) -> None:
-    """Notes what the champion has predicted."""
+    """Writes the note of the champion's predictions."""
     _write(s3, bucket, layout.CHAMPION, asdict(predicted))
 
 
 def read_outcome(s3: S3Client, bucket: str, step: str) -> dict[str, Any]:
-    """What a step returned when it last ended; raises `StateError` where it never has."""
+    """A step's last result; raises `StateError` if it has never ended."""
     found = _read(s3, bucket, layout.outcome_key(step))
     if found is None:
         raise StateError(f"the step {step} has never ended: run it first")
@@ -136,7 +136,7 @@ def read_outcome(s3: S3Client, bucket: str, step: str) -> dict[str, Any]:
 
 
 def write_outcome(s3: S3Client, bucket: str, step: str, outcome: Mapping[str, Any]) -> None:
-    """Keeps what a step returns, for the steps and tasks behind it."""
+    """Stores a step's result for downstream steps and tasks."""
     _write(s3, bucket, layout.outcome_key(step), outcome)
 
 

@@ -1,7 +1,7 @@
 """Linear scores of hashed n-grams, learned on the driver: one weight for each n-gram and sentiment.
 
-A row that teaches is scored by what the other folds teach, so that the trees, which read these scores, see
-how good they are on texts that nobody has learned from. All other rows are scored by the whole.
+A training row is scored by a model of the other folds, so that the trees, which read these scores, see how
+good they are on unseen texts. All other rows are scored by a model of all training rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 _EPOCHS = 5
 _PENALTY = 3e-6
 _AT_ONCE = 2
-"""Folds that are learned beside each other; each holds a copy of its rows."""
+"""Folds that are learned in parallel; each holds a copy of its rows."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Linear:
     intercepts: Floats
 
     def scores(self, rows: csr_matrix) -> Floats:
-        """Rows x sentiments: above 0 where the text rather has the sentiment than not."""
+        """Rows x sentiments: above 0 if the text is more likely to have the sentiment than not."""
         return np.asarray(rows @ self.weights.T + self.intercepts)
 
 
@@ -47,10 +47,10 @@ def hashed(indices: Sequence[npt.NDArray[np.int32]], size: int) -> csr_matrix:
 
 
 def balanced(labels: npt.NDArray[np.int64]) -> Floats:
-    """A weight for each row: the rarer its sentiment the greater, with the mean sentiment's at 1.
+    """A weight for each row: greater for rarer sentiments, with a mean of 1 per sentiment.
 
-    It goes by the root of the inverse frequency: all of it would cost more of the frequent sentiments than
-    it gains of the rare ones.
+    It is the square root of the inverse frequency: the full inverse would cost the frequent sentiments more
+    than it gains for the rare ones.
     """
     counts = np.bincount(labels, minlength=len(SENTIMENTS))
     return np.sqrt(len(labels) / (len(SENTIMENTS) * np.maximum(counts, 1)))[labels]
@@ -59,9 +59,9 @@ def balanced(labels: npt.NDArray[np.int64]) -> Floats:
 def fit(rows: csr_matrix, labels: npt.NDArray[np.int64], seed: int) -> Linear:
     """Logistic regression of each sentiment against the others, by averaged stochastic gradient descent.
 
-    N-grams count by how much more often one side has them, as Wang and Manning (2012) found best for short
-    texts: their naive Bayes' log-count ratio. Both sides weigh the same. A sentiment that no row has, or
-    every row, has no weights.
+    N-grams are weighted by how much more often one side has them, as Wang and Manning (2012) found best for
+    short texts: their naive Bayes' log-count ratio. Both sides weigh the same. A sentiment that no row has,
+    or every row, has no weights.
     """
     weights, intercepts = np.zeros((len(SENTIMENTS), rows.shape[1])), np.zeros(len(SENTIMENTS))
     for index in range(len(SENTIMENTS)):
@@ -83,7 +83,7 @@ def fit(rows: csr_matrix, labels: npt.NDArray[np.int64], seed: int) -> Linear:
 
 
 def _share(rows: csr_matrix) -> Floats:
-    """The logarithm of each n-gram's share in those of some rows, each counted once more than it is there."""
+    """The logarithm of each n-gram's share among those of some rows, with add-one smoothing."""
     counts = np.bincount(rows.indices, minlength=rows.shape[1]) + 1.0
     return np.log(counts / counts.sum())
 
@@ -91,10 +91,10 @@ def _share(rows: csr_matrix) -> Floats:
 def out_of_fold(
     rows: csr_matrix, labels: npt.NDArray[np.int64], folds: npt.NDArray[np.int64], seed: int
 ) -> tuple[Floats, Linear]:
-    """Rows x sentiments, and what all rows with a fold teach.
+    """Rows x sentiments, and the model of all rows with a fold.
 
-    ``folds`` is -1 for rows that nothing may be learned from. A row with a fold gets its scores from the
-    rows of the other folds.
+    ``folds`` is -1 for rows that must not be trained on. A row with a fold gets its scores from the rows of
+    the other folds.
     """
     learned = folds >= 0
     whole = fit(rows[learned], labels[learned], seed)

@@ -1,4 +1,4 @@
-"""Scores from counts: how often the student said what the teacher had said."""
+"""Scores from counts: how often the student agrees with the teacher."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Confusion = Mapping[tuple[int, int], int]
 
 
 def scores(confusion: Confusion) -> dict[str, float]:
-    """``accuracy``, ``macro_f1``, ``f1_<sentiment>`` and ``rows``; all 0 where there are no rows.
+    """``accuracy``, ``macro_f1``, ``f1_<sentiment>`` and ``rows``; all 0 if there are no rows.
 
-    A sentiment that neither side ever names has no F1 and stays out of the mean.
+    A sentiment that neither side assigns has no F1 and is left out of the mean.
     """
     rows = sum(confusion.values())
     found = {"rows": float(rows), "accuracy": 0.0, "macro_f1": 0.0}

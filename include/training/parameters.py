@@ -1,4 +1,4 @@
-"""What a step is told: every parameter with its default, read from the command line."""
+"""The parameters of the steps with their defaults, read from the command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class ParameterError(ValueError):
-    """A parameter that no run can be made with."""
+    """An invalid parameter."""
 
 
 def _says(help_: str, **default: Any) -> Any:
@@ -17,7 +17,7 @@ def _says(help_: str, **default: Any) -> Any:
 
 @dataclass(frozen=True)
 class Parameters:
-    """The parameters of all steps: each step is given all of them and reads its own."""
+    """The parameters of all steps: each step receives all of them and reads its own."""
 
     bucket: str = _says("the lake's bucket")
     model: str = _says("the registered model: catalog.schema.model", default="main.x_opinion.student")
@@ -39,7 +39,7 @@ class Parameters:
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Parameters:
-        """Reads ``--name=value`` for each; a truth value is true or false.
+        """Reads ``--name=value`` for each; a boolean is true or false.
 
         Raises `ParameterError` naming what is wrong.
         """

@@ -1,8 +1,9 @@
-"""The step predict: the champion's verdict on every judged tweet, one whole Parquet object an hour.
+"""The step predict: the champion's prediction for every labeled tweet, one whole Parquet object per hour.
 
-Only hours that changed since they were predicted are done, and all of them when the champion is another.
-Hours that are gone from the lake lose their predictions; those of hours that have expired hold no text and
-stay until the bucket's own rule, like the labels that they are compared with. The note is written last.
+Only hours that changed since they were predicted are processed, or all of them if the champion has changed.
+The predictions of hours that were deleted from the lake are deleted; those of expired hours contain no text
+and stay until the bucket's own rule deletes them, like the labels that they are compared with. The note is
+written last.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 2_000
-"""Hours a Spark job."""
+"""Hours per Spark job."""
 
 
 @dataclass(frozen=True)
 class PredictResult:
-    """The champion, the hours and rows predicted now, and the rows that stand in all."""
+    """The champion, the hours and rows predicted now, and the total rows."""
 
     version: int
     hours: int
@@ -56,7 +57,7 @@ def version_name(number: int) -> str:
 def predict(spark: SparkSession, s3: S3Client, parameters: Parameters) -> PredictResult:
     """Predicts what is not predicted yet.
 
-    Raises `TrainingRefusedError` without a champion, `StateError` where nothing was ever synced.
+    Raises `TrainingRefusedError` without a champion, `StateError` if nothing was ever synced.
     """
     registry = Registry(parameters.model, parameters.experiment)
     champion = registry.aliased(CHAMPION)
@@ -110,7 +111,7 @@ def predict(spark: SparkSession, s3: S3Client, parameters: Parameters) -> Predic
 def _writer(bucket: str, keys: Mapping[str, str]) -> Callable[[tuple[str, str], pd.DataFrame], pd.DataFrame]:
     """Writes the predictions of one topic and hour on the executor that holds them.
 
-    A closure: it travels whole, so executors need nothing of this package.
+    A closure: it is shipped whole, so executors do not need this package.
     """
     schema, sentiments, options = PREDICTIONS, SENTIMENTS, dict(aws.OPTIONS)
 
@@ -142,7 +143,7 @@ def _writer(bucket: str, keys: Mapping[str, str]) -> Callable[[tuple[str, str], 
 
 
 def _write_empty(s3: S3Client, bucket: str, key: str) -> None:
-    """An hour without a judged tweet has its object too: it proves that the hour was done."""
+    """An hour without a labeled tweet has its object too, which proves that the hour was processed."""
     body = io.BytesIO()
     pq.write_table(PREDICTIONS.empty_table(), body, compression="zstd")
     storage.put(s3, bucket, key, body.getvalue())

@@ -1,4 +1,4 @@
-"""What the steps ask of MLflow: counts, parameters and models go there, never a text.
+"""The steps' use of MLflow: counts, parameters and models go there, never a text.
 
 Tracking server and registry are the environment's: Databricks' own on a cluster, else MLFLOW_TRACKING_URI.
 """
@@ -16,7 +16,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from pyspark.ml import PipelineModel
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-"""The aliases: what predicts, and what was not better."""
+"""The aliases: the version that predicts, and the one that was not better."""
 
 _ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"})
 
@@ -40,7 +40,7 @@ class Registry:
         self.experiment_id = found.experiment_id
 
     def aliased(self, alias: str) -> ModelVersion | None:
-        """The version that carries an alias; None where none does."""
+        """The version with an alias; None if there is none."""
         try:
             found = self.client.get_model_version_by_alias(self.model, alias)
         except MlflowException as error:
@@ -54,7 +54,7 @@ class Registry:
         self.client.set_registered_model_alias(self.model, alias, str(version.number))
 
     def drop_alias(self, alias: str) -> None:
-        """Removes an alias, if it is there."""
+        """Removes an alias, if it exists."""
         if self.aliased(alias):
             self.client.delete_registered_model_alias(self.model, alias)
 
@@ -64,7 +64,7 @@ class Registry:
             self.client.set_model_version_tag(self.model, str(version.number), key, value)
 
     def trained(self, training: str) -> ModelVersion | None:
-        """The version that a finished run with this ``training`` tag has registered."""
+        """The version registered by a finished run with this ``training`` tag."""
         runs = self.client.search_runs(
             [self.experiment_id],
             f"tags.training = '{training}' and attributes.status = 'FINISHED'",

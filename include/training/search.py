@@ -1,8 +1,8 @@
 """The search: few points of Optuna's TPE sampler, trees that stop when they no longer help.
 
 The features are few and fit the driver, so the points are tried there; the best one's trees are then grown
-again on Spark, as a stage of the pipeline. Points are asked two at a time, tried beside each other and told
-in order, so that a seed gives the same search whatever finishes first. Stopping early looks at the validation
+again on Spark, as a stage of the pipeline. Points are requested two at a time, tried in parallel and reported
+in order, so that a seed makes the same search whichever finishes first. Early stopping uses the validation
 rows, and so does the score.
 """
 
@@ -37,12 +37,12 @@ _FIRST = {
     "subsample": 0.8,
     "colsample_bytree": 0.6,
 }
-"""Where every search begins: what is good in most cases."""
+"""The starting point of every search, which is good in most cases."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows as the trees see them: ``features`` is rows x columns, ``labels`` has one index for each row."""
+    """The trees' input: ``features`` is rows x columns, ``labels`` has one index for each row."""
 
     features: Floats
     labels: npt.NDArray[np.int64]
@@ -59,7 +59,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Trial:
-    """One point of the search, with as many trees as were best, and its score on the validation rows."""
+    """One point of the search, with its best number of trees and its score on the validation rows."""
 
     number: int
     parameters: Mapping[str, Any]
@@ -73,7 +73,7 @@ def search(
     seed: int,
     record: Callable[[Trial], None] = lambda _: None,
 ) -> Trial:
-    """The trial with the best macro-F1 on the validation rows; of equals the first."""
+    """The trial with the best macro-F1 on the validation rows; the first of equal ones."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     study.enqueue_trial(_FIRST)

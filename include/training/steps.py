@@ -1,7 +1,7 @@
 """The steps as a wheel's entry points.
 
-Each prints its result as one line of JSON, counts only. On a cluster that the steps share, so do they the
-Spark session.
+Each prints its result as one line of JSON, counts only. Steps that share a cluster also share the Spark
+session.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def predict() -> None:
 
 
 def run(step: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """Runs one step with ``--name=value`` arguments; prints, keeps and returns its result.
+    """Runs one step with ``--name=value`` arguments; prints, stores and returns its result.
 
-    Where the data cannot teach a model, that is train's result: ``{"refused": why}``, and a run goes on with
-    the champion. Raises `ParameterError` and `StateError` with what to do.
+    If there is too little data for a model, train's result is ``{"refused": why}``, and the run continues
+    with the champion. Raises `ParameterError` and `StateError` with what to do.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for noisy in ("py4j", "botocore", "XGBoost-PySpark"):

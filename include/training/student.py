@@ -1,4 +1,4 @@
-"""The student: what labeled texts teach, as one pipeline that reads nothing but ``text``."""
+"""The student: a model of labeled texts, as one pipeline that reads only ``text``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from include.training.search import Table, Trial, confusion, grow, search
 
 @dataclass(frozen=True)
 class Student:
-    """The model, what its trees were grown with, and its scores on the validation and the hold-out rows."""
+    """The model, its trees' parameters, and its scores on the validation and the hold-out rows."""
 
     pipeline: PipelineModel
     parameters: Mapping[str, Any]
@@ -29,7 +29,7 @@ class Student:
 
 @dataclass(frozen=True)
 class PreparedRows:
-    """What the trees are grown on, and the stages that make the same of a text."""
+    """The trees' training rows, and the stages that make the same features from a text."""
 
     stages: Sequence[Transformer]
     table: Table
@@ -43,7 +43,7 @@ class PreparedRows:
 def learn(
     rows: DataFrame, trials: int, seed: int, record: Callable[[Trial], None] = lambda _: None
 ) -> Student:
-    """Learns from rows with ``tweet_id, text, label, split, fold``; the same rows give the same student."""
+    """Trains on rows with ``tweet_id, text, label, split, fold``; the same rows make the same student."""
     prepared = prepare(rows, seed)
     trees, best, metrics = select(rows.sparkSession, prepared, trials, seed, record)
     return Student(PipelineModel([*prepared.stages, trees]), best, metrics)
@@ -56,7 +56,7 @@ def select(
     seed: int,
     record: Callable[[Trial], None] = lambda _: None,
 ) -> tuple[Model, Mapping[str, Any], Mapping[str, float]]:
-    """The best trees that a search finds, what they were grown with and their scores."""
+    """The best trees of a search, their parameters and their scores."""
     learned = prepared.part(data.LEARNED)
     best = search(learned, prepared.part(data.VALIDATION), trials, seed, record)
     trees = grow(_frame(spark, learned), best.parameters, seed)
@@ -74,7 +74,7 @@ def prepare(rows: DataFrame, seed: int) -> PreparedRows:
     Texts are read on Spark; their numbers come to the driver, which learns the linear scores from them.
     """
     spark = rows.sparkSession
-    # Databricks' default: without it rows come to the driver one by one.
+    # Databricks' default: without it, rows come to the driver one by one.
     spark.conf.set("spark.sql.execution.arrow.pyspark.enabled", "true")
     reader = features.reader(rows)
     indices = (functions.unwrap_udt(name).getField("indices").alias(name) for name in features.HASHED)

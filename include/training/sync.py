@@ -1,11 +1,11 @@
 """The step sync: labeled Parquet into a Delta table, only the hours that have changed.
 
-A changed hour replaces its rows in one MERGE: new ones come, others change, those that vanished go. The note
-of what is synced follows the table, so a step that was killed in between does the same MERGE again.
+A changed hour replaces its rows in one MERGE, which inserts, updates and deletes. The note of what is synced
+is written after the table, so a step that was killed in between repeats the same MERGE.
 
-Texts expire: hours older than the retention leave the table whether or not their objects are still there, and
-a VACUUM removes the files that the table has not used for a week (Delta's default, in which whoever still
-reads an earlier version can end).
+Texts expire: hours older than the retention are deleted from the table whether or not their objects still
+exist, and a VACUUM deletes the files that the table has not used for a week (Delta's default, which lets
+readers of an earlier version finish).
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _READ = (
 _IDENTITY = ("topic", "tweet_id")
 _VALUES = ("dt", "hour", "lang", "text", "sentiment", "confidence")
 _STATISTICS = "topic,tweet_id,hour"
-"""Columns whose least and greatest values stand in the table's log: no text, as the log outlives the rows."""
+"""Columns whose minimum and maximum are in the table's log: no text, as the log outlives the rows."""
 _AT_ONCE = 2_000
-"""Hours a MERGE: what a statement can name without becoming slow to plan."""
+"""Hours per MERGE: as many as a statement can name without becoming slow to plan."""
 
 
 @dataclass(frozen=True)
 class SyncResult:
-    """Counts of hours, and the digest of all that is in the table now."""
+    """Counts of hours, and the digest of the table's hours."""
 
     changed: int
     gone: int
@@ -51,14 +51,14 @@ class SyncResult:
 
 
 def location(bucket: str) -> str:
-    """Where the Delta table lies."""
+    """The address of the Delta table."""
     return f"s3://{bucket}/{layout.DELTA_LABELED}"
 
 
 def sync(spark: SparkSession, s3: S3Client, parameters: Parameters) -> SyncResult:
-    """Makes the Delta table hold the judged rows of the labeled layer as it stands now.
+    """Updates the Delta table to the labeled layer's rows with a sentiment.
 
-    Without expired hours, and without what a check has blocked.
+    Expired hours and those that a check blocks are left out.
     """
     bucket, today = parameters.bucket, datetime.now(UTC).date()
     there = {
@@ -69,7 +69,7 @@ def sync(spark: SparkSession, s3: S3Client, parameters: Parameters) -> SyncResul
     stood = exists = _exists(s3, bucket)
     done = _done(spark, s3, bucket) if stood else {}
     for hour in _blocked(s3, bucket, hours.difference(done, there).changed):
-        # It stays as it is in the table until it is published anew.
+        # It stays unchanged in the table until it is published again.
         del there[hour]
         there |= {hour: done[hour]} if hour in done else {}
     todo = hours.difference(done, there)
@@ -96,7 +96,7 @@ def sync(spark: SparkSession, s3: S3Client, parameters: Parameters) -> SyncResul
 
 
 def _done(spark: SparkSession, s3: S3Client, bucket: str) -> hours.Hours:
-    """The hours in the table; without a note of their state every one of them counts as changed."""
+    """The hours in the table; without a note of their state, all of them count as changed."""
     note = hours.find_synced(s3, bucket)
     if note:
         return note.hours
@@ -105,7 +105,7 @@ def _done(spark: SparkSession, s3: S3Client, bucket: str) -> hours.Hours:
 
 
 def _blocked(s3: S3Client, bucket: str, some: Sequence[str]) -> list[str]:
-    """Those of some hours that nobody may read, as their check says."""
+    """Those of some hours whose check blocks them."""
     windows = {hours.parse(hour)[1] for hour in some}
     verdicts = {window: quality.find(s3, bucket, "labeled", window) for window in windows}
     blocking = {window for window, verdict in verdicts.items() if verdict and verdict.blocks}
@@ -120,7 +120,7 @@ def _exists(s3: S3Client, bucket: str) -> bool:
 
 
 def _rows(spark: SparkSession, bucket: str, changed: Sequence[str]) -> DataFrame:
-    """The judged rows of some hours, in the table's columns."""
+    """The rows with a sentiment of some hours, in the table's columns."""
     paths = [f"s3://{bucket}/{layout.labeled_key(*hours.parse(hour))}" for hour in changed]
     hour = functions.regexp_extract("_metadata.file_path", r"/dt=([0-9-]{10})/tweets-([0-9]{2})\.parquet$", 2)
     day = functions.regexp_extract("_metadata.file_path", r"/dt=([0-9-]{10})/tweets-([0-9]{2})\.parquet$", 1)

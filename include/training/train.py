@@ -1,7 +1,7 @@
-"""The step train: the student that the rows teach, as a new version in the registry.
+"""The step train: trains the student and registers it as a new version.
 
-What decides the model (data, code, parameters) has a digest, and a version that it has given before is taken
-again: so the step can be cleared, or killed and repeated, without filling the registry.
+Everything that determines the model (data, code, parameters) has a digest, and an existing version with that
+digest is reused. The step can therefore be cleared, or killed and repeated, without filling the registry.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class TrainResult:
 def train(spark: SparkSession, s3: S3Client, parameters: Parameters) -> TrainResult:
     """Trains and registers a version: the candidate.
 
-    Raises `TrainingRefusedError` where the rows cannot teach; the registry is then as it was.
+    Raises `TrainingRefusedError` if there are too few rows; the registry is then unchanged.
     """
     synced = hours.read_synced(s3, parameters.bucket)
     registry = Registry(parameters.model, parameters.experiment)
@@ -100,7 +100,7 @@ _DECISIVE = ("trials", "seed", "minimum_confidence", "minimum_rows")
 
 
 def training_digest(data_digest: str, parameters: Parameters) -> str:
-    """What decides a model, in 16 hexadecimal digits: the data, this code and the parameters."""
+    """The digest of a model's inputs, 16 hexadecimal digits: the data, this code and the parameters."""
     decisive = {name: value for name, value in parameters.named().items() if name in _DECISIVE}
     text = json.dumps([data_digest, content_digest(), decisive], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
-"""The training code as a wheel, built from the files here alone: the same files give the same bytes.
+"""The training code as a wheel, built only from the files here: the same files make the same bytes.
 
-Its version holds a digest of its contents, so a cluster that has one of another version takes the new one,
-and a run can name the code that it ran.
+Its version has a digest of its contents, so a cluster with another version installs the new one, and a run
+can name the code that it ran.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 NAME = "x_opinion_training"
-"""The distribution's name, as `python_wheel_task` takes it (``package_name``)."""
+"""The distribution's name, as in `python_wheel_task` (``package_name``)."""
 
 STEPS = ("sync", "train", "gate", "predict")
 """The wheel's entry points, in the order in which they run."""
@@ -27,7 +27,7 @@ REQUIREMENTS = (
     "spark-nlp==5.5.3",
     "xgboost-cpu==3.2.0",
 )
-"""What a cluster has to install; Spark, Delta, boto3, pandas and pyarrow are Databricks Runtime's own."""
+"""What a cluster has to install; Spark, Delta, boto3, pandas and pyarrow are part of Databricks Runtime."""
 
 _INCLUDE = Path(__file__).parents[1]
 _SHARED = (
@@ -56,7 +56,7 @@ def contents() -> dict[str, bytes]:
 
 @cache
 def content_digest() -> str:
-    """What the code is, in 12 hexadecimal digits."""
+    """The digest of the code, 12 hexadecimal digits."""
     digest = hashlib.sha256()
     for path, body in contents().items():
         digest.update(f"{path} {len(body)}\n".encode() + body)
