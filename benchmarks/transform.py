@@ -130,7 +130,9 @@ def main() -> None:
 
     def publish_hour() -> dict[str, Any]:
         prepared = Prepared.from_json(json.loads(os.environ["BENCH_PREPARED"]))
-        published = publish(s3, settings, prepared, os.environ["BENCH_OUTPUT"], "stub", None, "none")
+        published = publish(
+            s3, settings, prepared, b"benchmark", os.environ["BENCH_OUTPUT"], "stub", None, "none"
+        )
         return {"rows": sum(published.rows.values())}
 
     def peer() -> dict[str, Any]:

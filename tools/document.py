@@ -32,6 +32,7 @@ from sqlglot import exp
 
 from include.audit import records
 from include.audit.wave import Wave
+from include.compliance import removal
 from include.coverage import ledger
 from include.coverage.measure import measure
 from include.insights import aggregate
@@ -45,6 +46,7 @@ from include.training import hours
 from include.window import Window
 from include.x.budget import PostsLedger
 from include.x.client import PAYLOAD_FIELDS
+from include.x.compliance import ComplianceAction
 from include.x.matching import Matcher
 from include.x.rules import rule_hash
 from include.x.snowflake import lowest_id
@@ -57,6 +59,7 @@ from tools.setup import ROOT
 
 DOCS = ROOT / "docs"
 HOUR = Window.parse("2026-11-20T05")
+_KEY = b"the key of the documentation"
 """The hour of the samples."""
 NOW = HOUR.end + timedelta(minutes=20)
 RATE = 400.0
@@ -111,6 +114,7 @@ _WRITERS = {
     "coverage": "`coverage`",
     "predictions": "`train`",
     "opinion_hourly": "`insights`",
+    "removals": "whoever removes (`include/compliance/removal.py`)",
 }
 
 _X = {
@@ -314,7 +318,7 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
     for window, until in ((HOUR, HOUR.end), (Window(HOUR.end), NOW)):
         beats = _heartbeats(identity, window, until)
         put(f"{layout.heartbeats_prefix(window)}{settings.delivery_stream}-1.gz", beats)
-    prepared = prepare.prepare(s3, settings, topics.names, HOUR, b"the key of the documentation")
+    prepared = prepare.prepare(s3, settings, topics.names, HOUR, _KEY)
     answered = _answer(s3, settings, model_io.compose_sentiment_input(s3, settings, prepared, None))
     sentiment = models.resolve(settings, s3).sentiment
     engine = sentiment.engine
@@ -322,7 +326,7 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
         raise DocumentError("the samples are of the embedded model: OPINION_SENTIMENT_ARTIFACT names another")
     card = json.loads((sentiment.source / "card.json").read_text(encoding="utf-8"))
     cards.keep(s3, settings.bucket, sentiment.stage, engine, card)
-    published = publish.publish(s3, settings, prepared, answered, engine, None, models.NO_ENGINE)
+    published = publish.publish(s3, settings, prepared, _KEY, answered, engine, None, models.NO_ENGINE)
     _predict(s3, settings, published.keys)
     posts = sum(published.rows.values())
     PostsLedger(s3, settings.bucket).record("2026-11", "stream-0123456789abcdef", posts)
@@ -343,7 +347,20 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
         if not row:
             raise DocumentError(f"the view {layer.name} has no row of the sample's day")
         samples[layer.name] = Sample(row[0])
+    _remove(client, settings, topics)
     return samples
+
+
+def _remove(client: ClientOf, settings: Settings, topics: Topics) -> None:
+    """Removes the last tweet of the hour, which is no sample, as X would ask for it."""
+    rows = pq.read_table(
+        io.BytesIO(storage.read(client("s3"), settings.bucket, layout.labeled_key(topics.names[0], HOUR)))
+    )
+    last = {max(rows["tweet_id"].to_pylist()): ComplianceAction.DELETE}
+    request = removal.RemovalRequest("x-2026-11-20", "X reports it", NOW, last)
+    removal.remove(
+        client("s3"), client("athena"), settings, topics.names, _KEY, request, lambda: NOW, dry_run=False
+    )
 
 
 def _answer(s3: Any, settings: Settings, prefix: str) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from include.compliance import lines, tombstones
 from include.coverage.judge import GapState
 from include.coverage.plan import Recovery
 from include.coverage.stretch import Stretch
@@ -32,6 +33,7 @@ from include.lake.layout import (
     recovery_prefix,
     recovery_stage,
 )
+from include.lake.pseudonyms import Pseudonyms
 from include.settings import Settings
 from include.x.budget import BudgetError, PostsLedger, Reservations, month_of, monthly_posts
 from include.x.payload import QUARANTINED_CHARACTERS
@@ -234,12 +236,14 @@ def recover(
     settings: Settings,
     topics: Topics,
     recovery: Recovery,
+    key: bytes,
     attempt: str,
     owner: str | None = None,
     now: datetime | None = None,
 ) -> RecoveryOutcome:
     """Searches for the stretch and writes what it finds, even nothing: that shows that it was searched.
 
+    ``key`` is the secret that ids are hashed with: what was removed on request does not come back by search.
     ``attempt`` must be new at every attempt, ``owner`` the same for attempts that follow each other: while
     one owner is at a stretch, another leaves alone what overlaps it. What was recovered is not bought again.
     What is bought is recorded in the ledger of posts before it is asked for. Without approval nothing is
@@ -271,13 +275,15 @@ def recover(
     month = month_of(moment)
     budget = None if recovery.approved else monthly_posts(settings, topics)
     writer = f"search-{recovery.topic}-{stretch.start:%Y%m%dT%H%M%S}-{stretch.end:%Y%m%dT%H%M%S}-{attempt}"
+    stones = tombstones.read(s3, settings.bucket, Pseudonyms(key), [recovery.window])
     rejected: list[bytes] = []
 
     def reject(reason: str, post: Any) -> None:
         line = json.dumps(post, separators=(",", ":"))[:QUARANTINED_CHARACTERS]
         number = post.get("id") if isinstance(post, dict) and isinstance(post.get("id"), str) else None
         row = {"stage": "search", "reason": reason, "origin": attempt, "tweet_id": number, "line": line}
-        rejected.append(json.dumps(row).encode())
+        if (rest := lines.left(json.dumps(row).encode(), stones, lambda *_: None)) is not None:
+            rejected.append(rest)
 
     found = search(
         client,
@@ -296,14 +302,15 @@ def recover(
             path = Path(folder) / "recovered.json.gz"
             with gzip.GzipFile(path, "wb", mtime=0) as file:
                 for record in found:
-                    file.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+                    line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+                    if (rest := lines.left(line, stones, lambda *_: None)) is not None:
+                        file.write(rest + b"\n")
             if rejected:
-                key = quarantine_key(
-                    recovery.topic, recovery.window, recovery_stage(stretch.start, stretch.end)
-                )
-                storage.put(s3, settings.bucket, key, gzip.compress(b"\n".join(rejected) + b"\n", mtime=0))
-            key = recovered_key(recovery.topic, recovery.window, stretch.start, stretch.end)
-            storage.put(s3, settings.bucket, key, path)
+                stage = recovery_stage(stretch.start, stretch.end)
+                place = quarantine_key(recovery.topic, recovery.window, stage)
+                storage.put(s3, settings.bucket, place, gzip.compress(b"\n".join(rejected) + b"\n", mtime=0))
+            written = recovered_key(recovery.topic, recovery.window, stretch.start, stretch.end)
+            storage.put(s3, settings.bucket, written, path)
     except BudgetError as error:
         kept.release(failed=False)
         reason = f"above the month's budget: {error}; what was bought is kept; a person may approve more"

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from include.compliance.purge import removed_rows
 from include.labeling.jobs import LONGEST_INPUT_LINE
 from include.labeling.prepared import Prepared
 from include.lake import storage
@@ -74,6 +75,19 @@ def read_shard(
     return _read_table(s3, settings.bucket, prepared.rows_key(shard), columns)
 
 
+def read_shard_and_removed(
+    s3: S3Client, settings: Settings, prepared: Prepared, shard: int
+) -> tuple[pa.Table, Mapping[str, int]]:
+    """As `read_shard`, and how many rows, by topic, were removed from the shard since the hour was prepared.
+
+    Raises `storage.ObjectChangedError` where that happens just now.
+    """
+    key = prepared.rows_key(shard)
+    found = storage.current(s3, settings.bucket, key)
+    etag, removed = (found.etag, removed_rows(found.metadata)) if found else (None, {})
+    return _read_table(s3, settings.bucket, key, None, etag), removed
+
+
 def _asked(s3: S3Client, settings: Settings, prepared: Prepared, shard: int) -> pa.Table:
     """The tweets of one shard that models are asked about, by id, including those that were edited later.
 
@@ -86,8 +100,10 @@ def _asked(s3: S3Client, settings: Settings, prepared: Prepared, shard: int) -> 
     return pa.concat_tables([table, edited]).sort_by("tweet_id")
 
 
-def _read_table(s3: S3Client, bucket: str, key: str, columns: list[str] | None) -> pa.Table:
-    body = storage.read(s3, bucket, key)
+def _read_table(
+    s3: S3Client, bucket: str, key: str, columns: list[str] | None, etag: str | None = None
+) -> pa.Table:
+    body = storage.read(s3, bucket, key, etag)
     # Not `pq.read_table`: it loads pyarrow's dataset and file system modules, which take 100 MiB.
     return pq.ParquetFile(pa.BufferReader(body)).read(columns)
 

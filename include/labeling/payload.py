@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Set
 from typing import Any, NamedTuple
 
@@ -172,31 +171,3 @@ def _names(annotations: list[dict[str, Any] | None]) -> list[str]:
     entities = [annotation.get("entity") for annotation in annotations if annotation]
     names = [entity.get("name") for entity in entities if entity]
     return [name for name in dict.fromkeys(names) if name]
-
-
-class Pseudonyms:
-    """Keyed pseudonyms of authors' ids: HMAC-SHA256 (RFC 2104), its first 8 bytes as a signed integer.
-
-    An author has the same pseudonym as long as the key stays the same; without the key it cannot be traced
-    back to a person. The two inner states of the HMAC are kept, which takes a third of the time of
-    `hmac.digest` for so short a text.
-    """
-
-    _BLOCK = 64
-
-    def __init__(self, key: bytes) -> None:
-        if not key:
-            raise ValueError("the pseudonym key is empty; store a random one of 32 bytes under its secret")
-        if len(key) > self._BLOCK:
-            key = hashlib.sha256(key).digest()
-        key = key.ljust(self._BLOCK, b"\0")
-        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key))
-        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
-
-    def of(self, author_id: str) -> int:
-        """The pseudonym (int64) of an author's id as X writes it."""
-        inner = self._inner.copy()
-        inner.update(author_id.encode())
-        outer = self._outer.copy()
-        outer.update(inner.digest())
-        return int.from_bytes(outer.digest()[:8], "big", signed=True)

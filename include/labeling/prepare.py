@@ -8,6 +8,9 @@ rest is sorted by id and written as a shard.
 Everything is written under a prefix that names its input by digest, and the same input gives the same bytes.
 A run that was killed, started twice or runs at the same time as another therefore leaves nothing wrong
 behind.
+
+A late object does not bring back what was removed on request (`include/compliance`): raw is purged of it
+before it is listed, and what arrives in between is left out.
 """
 
 from __future__ import annotations
@@ -15,19 +18,22 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 
-from include.labeling import payload
+from include.compliance import lines, tombstones
+from include.compliance.purge import Purge, Purged
 from include.labeling.prepared import Prepared
 from include.labeling.shards import ShardWriter
 from include.labeling.slices import RawSlices
 from include.lake import layout, storage
+from include.lake.pseudonyms import Pseudonyms
 from include.settings import Settings
 from include.window import Window
+from include.x.compliance import ComplianceAction
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -44,10 +50,14 @@ _BYTES_A_SLICE = 6 * 1024 * 1024
 def prepare(s3: S3Client, settings: Settings, topics: Sequence[str], window: Window, key: bytes) -> Prepared:
     """Reads the raw lines of all topics of an hour and writes what the next steps read; see the module.
 
-    ``key`` is the secret that authors' ids are hashed with. Needs local disk for the hour's unpacked raw
-    lines and removes them at the end. Raises `storage.ObjectChangedError` if a raw object was replaced in the
-    meantime.
+    ``key`` is the secret that ids are hashed with, of authors and of what was removed. Needs local disk for
+    the hour's unpacked raw lines and removes them at the end. Raises `storage.ObjectChangedError` if a raw
+    object was replaced in the meantime.
     """
+    pseudonyms = Pseudonyms(key)
+    stones = tombstones.read(s3, settings.bucket, pseudonyms, [window])
+    if stones:
+        _purge_late(s3, settings.bucket, topics, window, stones)
     listings = [
         storage.list_objects(s3, settings.bucket, layout.raw_prefix(topic, window)) for topic in topics
     ]
@@ -56,24 +66,22 @@ def prepare(s3: S3Client, settings: Settings, topics: Sequence[str], window: Win
         s3, settings.bucket, layout.edits_key(window, window).rpartition("/")[0] + "/"
     )
     listed_at = min(listing.at for listing in (*listings, edits))
-    digest = storage.manifest([*objects, *edits.objects])
-    prefix, model_prefix = (
-        layout.work_prefix(window)
-        + hashlib.sha256("\0".join([_FORMAT, each, *sorted(topics)]).encode()).hexdigest()[:16]
-        + "/"
-        for each in (digest, storage.manifest(objects))
-    )
-
     count = max(1, -(-sum(entry.size for entry in objects) // _BYTES_A_SLICE))
     with tempfile.TemporaryDirectory(prefix="prepare-") as folder:
-        slices = RawSlices(Path(folder), topics, window, count, payload.Pseudonyms(key))
+        slices = RawSlices(Path(folder), topics, window, count, pseudonyms)
+        removed: set[str] = set()
         with slices:
             for topic, listing in zip(topics, listings, strict=True):
                 for entry in listing.objects:
-                    slices.add_object(topic, entry.key, _lines(s3, settings.bucket, entry))
+                    read = _lines(s3, settings.bucket, entry)
+                    slices.add_object(topic, entry.key, _left(read, stones, removed) if stones else read)
         for entry in edits.objects:
             named = orjson.loads(storage.read(s3, settings.bucket, entry.key, entry.etag))
             slices.edited[window].update(map(int, named))
+        digest = storage.manifest([*objects, *edits.objects])
+        prefix, model_prefix = (
+            _prefix(window, topics, each, removed) for each in (digest, storage.manifest(objects))
+        )
         writer = ShardWriter(s3, settings.bucket, prefix, model_prefix, slices, topics)
         writer.add_edits(window)
         with writer:
@@ -102,6 +110,38 @@ def prepare(s3: S3Client, settings: Settings, topics: Sequence[str], window: Win
         prepared.quarantined,
     )
     return prepared
+
+
+def _prefix(window: Window, topics: Sequence[str], manifest: str, removed: Set[str]) -> str:
+    """Where what is made of some objects lies, less what was ``removed``; named by all that decides it."""
+    decisive = "\0".join([_FORMAT, manifest, *sorted(topics), *sorted(removed)])
+    return f"{layout.work_prefix(window)}{hashlib.sha256(decisive.encode()).hexdigest()[:16]}/"
+
+
+def _purge_late(
+    s3: S3Client, bucket: str, topics: Sequence[str], window: Window, stones: tombstones.Tombstones
+) -> None:
+    """Removes again what has come into raw since it was removed, and remembers in which topics it was."""
+    purged = Purged(window)
+    Purge(s3, bucket, stones).raw(purged, topics)
+    if purged.tweets:
+        tombstones.bury(s3, bucket, stones.pseudonyms, window, purged.tweets, purged.topics)
+        logger.info("removed again from raw window=%s tweets=%d", window.label, len(purged.tweets))
+
+
+def _left(
+    read: Iterator[bytes | None], stones: tombstones.Tombstones, removed: set[str]
+) -> Iterator[bytes | None]:
+    """The lines without what must go; ``removed`` is told the markers of what did."""
+
+    def note(tweet_id: int, action: ComplianceAction) -> None:
+        removed.add(f"{stones.pseudonyms.marker(tweet_id)} {action}")
+
+    for line in read:
+        if line is None:
+            yield None
+        elif (rest := lines.left(line, stones, note)) is not None:
+            yield rest
 
 
 def _lines(s3: S3Client, bucket: str, entry: storage.Object) -> Iterator[bytes | None]:

@@ -6,7 +6,9 @@ listed the raw objects later wins, whenever it ends.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import json
 import logging
 import tempfile
 from collections import Counter
@@ -19,16 +21,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from include.labeling.model_io import is_asked, read_answers, read_shard, read_translations
+from include.compliance import lines, tombstones
+from include.compliance.purge import REMOVED, Purge, Purged, without
+from include.compliance.tombstones import Tombstones
+from include.labeling.model_io import is_asked, read_answers, read_shard_and_removed, read_translations
 from include.labeling.models import NO_ENGINE
 from include.labeling.prepared import Prepared
 from include.labeling.shards import STAGE
 from include.lake import layout, storage
+from include.lake.labeled_file import LabeledFile
+from include.lake.pseudonyms import Pseudonyms
 from include.lake.schemas import LABELED, SENTIMENTS
 from include.settings import Settings
 from include.window import Window
+from include.x.compliance import ComplianceAction
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -45,25 +52,6 @@ INVALID_ANSWER = "invalid_answer"
 """The answer does not have three probabilities that add up to one."""
 
 UNLABELED_REASONS = (LANGUAGE_UNKNOWN, MODEL_ERROR, NO_ANSWER, INVALID_ANSWER)
-
-_ROW_GROUP = 32_768
-"""Rows per Parquet row group, independent of the shards: the same rows make the same bytes."""
-
-_DICTIONARY = [
-    "lang",
-    "country_code",
-    "location",
-    "tag",
-    "sentiment",
-    "unlabeled_reason",
-    "translation_engine",
-    "sentiment_engine",
-    "rule_hash",
-    "source",
-    "place",
-    "context.list.element",
-]
-_STATISTICS = ["ts", "tweet_id", "lang", "country_code", "sentiment"]
 
 _PROBABILITIES = ("p_negative", "p_neutral", "p_positive")
 _TOLERANCE = 0.01
@@ -106,6 +94,7 @@ def publish(
     s3: S3Client,
     settings: Settings,
     prepared: Prepared,
+    key: bytes,
     sentiment_output: str | None,
     sentiment_engine: str,
     translation_output: str | None,
@@ -115,15 +104,18 @@ def publish(
 
     The outputs are key prefixes or S3 addresses of ``NNN.jsonl.out``. A tweet without a usable answer is kept
     with its `unlabeled_reason`; without a translation its `translated_text` is null. Both objects are written
-    even if empty, which proves that the hour was processed. The labeled object is written last.
+    even if empty, which proves that the hour was processed. The labeled object is written last. ``key`` is
+    the secret that ids are hashed with: what was removed since the hour was prepared is left out.
     """
     engines = f"sentiment={sentiment_engine} translation={translation_engine}"
     superseded = False
+    pseudonyms = Pseudonyms(key)
+    stones = tombstones.read(s3, settings.bucket, pseudonyms, [prepared.window])
     with tempfile.TemporaryDirectory(prefix="publish-") as name:
         folder = Path(name)
         files = {topic: _TopicFile(folder / f"labeled-{number}") for number, topic in enumerate(prepared.raw)}
         for shard in range(prepared.shards):
-            rows = read_shard(s3, settings, prepared, shard)
+            rows, removed_before = read_shard_and_removed(s3, settings, prepared, shard)
             table = _labeled(
                 rows,
                 list(read_answers(s3, settings, shard, rows, sentiment_output)),
@@ -132,16 +124,27 @@ def publish(
                 translation_engine,
             )
             for topic, file in files.items():
-                file.add(table.filter(pc.equal(table.column("tag"), topic)))
+                of_topic = table.filter(pc.equal(table.column("tag"), topic))
+                if stones:
+                    of_topic, gone = without(of_topic, stones, topic)
+                    file.removed += sum(action is ComplianceAction.DELETE for _, action, _ in gone)
+                file.removed += removed_before.get(topic, 0)
+                file.add(of_topic)
         for topic, file in files.items():
             file.close()
             quarantine = folder / "quarantine"
             storage.download(s3, settings.bucket, prepared.quarantine_key(topic), quarantine)
-            for key, path in (
-                (layout.quarantine_key(topic, prepared.window, STAGE), quarantine),
-                (layout.labeled_key(topic, prepared.window), file.path),
+            removed = {REMOVED: json.dumps({topic: file.removed})} if file.removed else {}
+            for object_key, path, metadata in (
+                (layout.quarantine_key(topic, prepared.window, STAGE), _left(quarantine, stones), {}),
+                (layout.labeled_key(topic, prepared.window), file.path, removed),
             ):
-                superseded |= not _replace(s3, settings.bucket, key, path, prepared, engines)
+                superseded |= not _replace(
+                    s3, settings.bucket, object_key, path, prepared, {"engines": engines, **metadata}
+                )
+    if tombstones.read(s3, settings.bucket, pseudonyms, [prepared.window]).digest != stones.digest:
+        # Removed in the meantime: the removal may not have seen the objects that were just written.
+        _purge_published(s3, settings.bucket, pseudonyms, prepared)
     # Only after the newest versions are in labeled: at no time is a post without a version.
     for hour in (prepared.window.previous, prepared.window.next):
         _tell_edits(s3, settings.bucket, prepared, hour)
@@ -168,7 +171,31 @@ def publish(
     return published
 
 
-def _replace(s3: S3Client, bucket: str, key: str, path: Path, prepared: Prepared, engines: str) -> bool:
+def _left(path: Path, stones: Tombstones) -> Path:
+    """The packed lines of a local file without what must go."""
+    if not stones:
+        return path
+    rest = path.with_name(f"{path.name}-left")
+    # As in `ShardWriter`: the same rows are the same bytes.
+    with (
+        gzip.open(path) as read,
+        rest.open("wb") as file,
+        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
+    ):
+        for line in read:
+            if (kept := lines.left(line.rstrip(b"\n"), stones, lambda *_: None)) is not None:
+                packed.write(kept + b"\n")
+    return rest
+
+
+def _purge_published(s3: S3Client, bucket: str, pseudonyms: Pseudonyms, prepared: Prepared) -> None:
+    stones = tombstones.read(s3, bucket, pseudonyms, [prepared.window])
+    Purge(s3, bucket, stones).published(Purged(prepared.window), tuple(prepared.raw))
+
+
+def _replace(
+    s3: S3Client, bucket: str, key: str, path: Path, prepared: Prepared, about: Mapping[str, str]
+) -> bool:
     """Uploads the file unless the object under the key is newer; returns whether it did."""
 
     def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
@@ -183,7 +210,7 @@ def _replace(s3: S3Client, bucket: str, key: str, path: Path, prepared: Prepared
             "manifest": prepared.manifest,
             "listed-at": listed_at.isoformat(),
             "objects": str(prepared.objects),
-            "engines": engines,
+            **about,
             **({"edits": prepared.edits} if prepared.edits else {}),
         }
         return storage.Content(path, metadata, passing=frozenset({"listed-at"}))
@@ -228,40 +255,29 @@ def _age(metadata: Mapping[str, str]) -> tuple[datetime, int, str]:
 
 
 class _TopicFile:
-    """Writes the labeled rows of one topic to a Parquet file."""
+    """Writes the labeled rows of one topic to a Parquet file, and counts what was removed from them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows = 0
         self.labeled: Counter[str] = Counter()
         self.unlabeled: Counter[str] = Counter()
-        self._pending: list[pa.Table] = []
-        self._pending_rows = 0
-        self._writer = pq.ParquetWriter(
-            path, LABELED, compression="zstd", use_dictionary=_DICTIONARY, write_statistics=_STATISTICS
-        )
+        self.removed = 0
+        self._file = LabeledFile(path)
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return self._file.rows
 
     def add(self, table: pa.Table) -> None:
         """Appends rows, sorted by id and greater than all before."""
-        self.rows += len(table)
         self.labeled.update(_counts(table.column("sentiment")))
         self.unlabeled.update(_counts(table.column("unlabeled_reason")))
-        self._pending.append(table)
-        self._pending_rows += len(table)
-        while self._pending_rows >= _ROW_GROUP:
-            self._write(_ROW_GROUP)
+        self._file.add(table)
 
     def close(self) -> None:
         """Writes the remaining rows."""
-        if self._pending_rows:
-            self._write(self._pending_rows)
-        self._writer.close()
-
-    def _write(self, rows: int) -> None:
-        table = pa.concat_tables(self._pending)
-        self._writer.write_table(table.slice(0, rows).combine_chunks(), row_group_size=rows)
-        self._pending = [table.slice(rows)]
-        self._pending_rows -= rows
+        self._file.close()
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from include.labeling import payload
+from include.lake.pseudonyms import Pseudonyms
 from include.lake.schemas import LABELED
 from include.window import Window
 from include.x import snowflake
@@ -63,7 +64,7 @@ class RawSlices:
     """An hour's raw lines on local disk: add all objects within a `with` block, then read slice by slice."""
 
     def __init__(
-        self, folder: Path, topics: Sequence[str], window: Window, slices: int, pseudonyms: payload.Pseudonyms
+        self, folder: Path, topics: Sequence[str], window: Window, slices: int, pseudonyms: Pseudonyms
     ) -> None:
         self.folder = folder
         self.lines = folder / "lines"

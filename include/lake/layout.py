@@ -26,6 +26,7 @@ _RECOVERED = re.compile(r"/recovered-(\d{8}T\d{9}Z)-(\d{8}T\d{9}Z)\.json\.gz$")
 _QUALITY = re.compile(
     r"quality/suite=(?P<suite>[a-z_]+)/dt=[0-9-]{10}/(?P<period>[0-9-]{10}(T[0-9]{2})?)\.json"
 )
+_TOMBSTONES = re.compile(r"tombstones/dt=(?P<date>\d{4}-\d\d-\d\d)/hour=(?P<hour>\d\d)\.json")
 _LABELED = re.compile(
     r"labeled/topic=(?P<topic>[^/]+)/dt=(?P<date>\d{4}-\d\d-\d\d)/tweets-(?P<hour>\d\d)\.parquet"
 )
@@ -216,6 +217,45 @@ def predictions_key(version: str, topic: str, window: Window) -> str:
     """The predictions of the student's ``version`` (``v3``) for one topic and hour."""
     return f"predictions/model={version}/topic={topic}/dt={window.date}/tweets-{window.hour}.parquet"
 
+
+TOMBSTONES = "tombstones/"
+"""What was removed and must not come back, by keyed hashes: one object an hour, and one of users."""
+
+
+def tombstones_prefix(date: str) -> str:
+    """The tombstones of the tweets of a day (``2026-11-20``)."""
+    return f"{TOMBSTONES}dt={date}/"
+
+
+def tombstones_key(window: Window) -> str:
+    """The tombstones of the tweets of one hour."""
+    return f"{tombstones_prefix(window.date)}hour={window.hour}.json"
+
+
+TOMBSTONES_OF_USERS = f"{TOMBSTONES}users.json"
+"""The tombstones of users: all their tweets up to a request."""
+
+
+def tombstones_hour(key: str) -> Window | None:
+    """The hour of a key of `tombstones_key`; None for any other key."""
+    found = _TOMBSTONES.fullmatch(key)
+    return Window.parse(f"{found['date']}T{found['hour']}") if found else None
+
+
+REMOVALS_PREFIX = "removals/"
+"""The table `removals`: one object a request."""
+
+
+def removals_key(date: str, request: str) -> str:
+    """What was removed for one request that was made on a day (``2026-11-20``)."""
+    return f"{REMOVALS_PREFIX}dt={date}/{request}.parquet"
+
+
+ATHENA_RESULTS = "athena-results/"
+"""Where Athena's workgroup puts results; they expire (a lifecycle rule of the bucket)."""
+
+DELIVERY_ERRORS = "delivery-errors/"
+"""What Firehose could not partition, in its own envelope; expires."""
 
 AUDIT_PREFIX = "audit/"
 """The tweets drawn for people to judge, and their judgments."""

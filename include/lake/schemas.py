@@ -105,6 +105,21 @@ AUDIT_JUDGED = pa.schema(
 )
 """One row per tweet and person, sorted by id."""
 
+REMOVALS = pa.schema(
+    [
+        ("request", pa.string()),
+        ("reason", pa.string()),
+        ("hour", pa.string()),
+        ("topic", pa.string()),
+        ("layer", pa.string()),
+        ("action", pa.string()),
+        ("removed", pa.int64()),
+        ("requested_at", pa.timestamp("ms")),
+        ("done_at", pa.timestamp("ms")),
+    ]
+)
+"""One row a request, hour, topic, layer and action: counts alone."""
+
 SENTIMENTS = ("Negative", "Neutral", "Positive")
 """The values of `sentiment`, in the order of the model's probabilities."""
 

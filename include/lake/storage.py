@@ -288,6 +288,11 @@ def delete(s3: S3Client, bucket: str, key: str) -> None:
     s3.delete_object(Bucket=bucket, Key=key)
 
 
+def keeps_versions(s3: S3Client, bucket: str) -> bool:
+    """Whether the bucket keeps, or once kept, old versions of objects: what is deleted there is not gone."""
+    return "Status" in s3.get_bucket_versioning(Bucket=bucket)
+
+
 def compare_and_swap(
     s3: S3Client,
     bucket: str,

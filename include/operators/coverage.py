@@ -14,7 +14,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from include.operators.inputs import client, now, topics
+from include.operators.inputs import client, now, secret, topics
 from include.operators.links import AthenaLink, athena
 from include.settings import settings
 from include.window import Window, WindowError
@@ -310,6 +310,7 @@ class RecoverStretchOperator(BaseOperator):
         s3, bucket = client("s3"), settings().bucket
         key = recovery.topic, recovery.window
         asked = recovery.topic, recovery.stretch
+        hash_key = secret(settings().pseudonym_secret).encode()
 
         def mark(state: GapState, reason: str | None, *, approved: bool = recovery.approved) -> None:
             changes = {"state": state, "reason": reason, "approved": approved}
@@ -319,7 +320,7 @@ class RecoverStretchOperator(BaseOperator):
         attempt = f"{now():%Y%m%dT%H%M%S}-{context['ti'].try_number}"
         owner = f"{context['ti'].dag_id} {context['ti'].run_id}"
         try:
-            outcome = recover(s3, _x_client(), settings(), topics(), recovery, attempt, owner)
+            outcome = recover(s3, _x_client(), settings(), topics(), recovery, hash_key, attempt, owner)
         except RequestRefusedError as error:
             mark(GapState.OPEN, str(error))
             raise AirflowFailException(str(error)) from error

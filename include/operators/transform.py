@@ -95,6 +95,7 @@ def publish(
         client("s3"),
         settings(),
         _prepared(prepared),
+        secret(settings().pseudonym_secret).encode(),
         sentiment.get("output"),
         sentiment.get("engine", NO_ENGINE),
         translation.get("output"),

@@ -14,7 +14,14 @@ from botocore.exceptions import ClientError
 
 from include.lake import sql
 from include.lake.athena import Athena
-from include.lake.layout import AGGREGATES, ALL_TOPICS, AUDIT_DRAWN_PREFIX, AUDIT_JUDGED_PREFIX, NO_TOPIC
+from include.lake.layout import (
+    AGGREGATES,
+    ALL_TOPICS,
+    ATHENA_RESULTS,
+    AUDIT_DRAWN_PREFIX,
+    AUDIT_JUDGED_PREFIX,
+    NO_TOPIC,
+)
 from include.lake.views import create_view, queries
 from include.settings import Settings
 from include.x.topics import Topics
@@ -22,9 +29,6 @@ from include.x.topics import Topics
 if TYPE_CHECKING:
     from types_boto3_athena.client import AthenaClient
     from types_boto3_glue.client import GlueClient
-
-RESULTS = "athena-results/"
-"""The prefix of the workgroup's results; they expire (a lifecycle rule of the bucket)."""
 
 _PREFIXES = {
     "audit_drawn": AUDIT_DRAWN_PREFIX,
@@ -97,7 +101,7 @@ def ensure_workgroup(athena: AthenaClient, settings: Settings) -> list[str]:
 
     It enforces its own output location, so no results are written elsewhere.
     """
-    location = settings.s3(RESULTS)
+    location = settings.s3(ATHENA_RESULTS)
     try:
         found = athena.get_work_group(WorkGroup=settings.workgroup)["WorkGroup"]
     except ClientError as error:

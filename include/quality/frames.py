@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from include.compliance.purge import removed_rows
 from include.insights import aggregate
 from include.labeling.publish import LANGUAGE_UNKNOWN
 from include.lake import sql, storage
@@ -42,6 +44,10 @@ def raw_frames(
     keys = [prepared.rows_key(shard) for shard in range(prepared.shards)]
     rows, _ = _read(s3, settings.bucket, dict.fromkeys(keys), _identity, (*_IDENTITY, "text"))
     found = _counts(rows)
+    removed: Counter[str] = Counter()
+    for key in keys:
+        if shard := storage.current(s3, settings.bucket, key):
+            removed.update(removed_rows(shard.metadata))
     by_topic = []
     for topic in topics:
         raw, accepted = prepared.raw.get(topic, 0), prepared.accepted.get(topic, 0)
@@ -50,7 +56,7 @@ def raw_frames(
             {
                 "topic": topic,
                 "unaccounted": raw - accepted - quarantined,
-                "lost": accepted - found.get(topic, 0),
+                "lost": accepted - found.get(topic, 0) - removed[topic],
                 "quarantined_share": quarantined / raw if raw else 0.0,
                 "duplicates_share": prepared.duplicates.get(topic, 0) / raw if raw else 0.0,
             }
@@ -64,8 +70,8 @@ def labeled_frames(
     """Frames of a published hour: ``rows`` of all topics, ``topics`` from its objects.
 
     An object that another run replaced by a newer one is checked as it is; only one made from this very
-    manifest must hold just the rows that were accepted here. Raises `storage.ObjectChangedError` where that
-    happens just now.
+    manifest must hold just the rows that were accepted here, less those that were removed since. Raises
+    `storage.ObjectChangedError` where that happens just now.
     """
     parts, by_topic = [], []
     for topic in topics:
@@ -73,13 +79,14 @@ def labeled_frames(
         found = storage.current(s3, settings.bucket, key)
         there = {key: found.etag} if found else {}
         table, schemas = _read(s3, settings.bucket, there, _labeled, LABELED.names)
+        removed = removed_rows(found.metadata).get(topic, 0) if found else 0
         ours = found is not None and found.metadata.get("manifest") == prepared.manifest
         by_topic.append(
             {
                 "topic": topic,
                 "objects": int(found is not None),
                 "other_columns": sum(not schema.equals(LABELED) for schema in schemas),
-                "lost": prepared.accepted.get(topic, 0) - table.num_rows if ours else 0,
+                "lost": prepared.accepted.get(topic, 0) - table.num_rows - removed if ours else 0,
             }
         )
         parts.append(table)

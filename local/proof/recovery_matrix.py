@@ -107,7 +107,9 @@ def _measured(this: Bench, case: Case, stretch: Stretch) -> Row:
     while state is not GapState.FILLED and attempts < ATTEMPTS:
         attempts += 1
         try:
-            state = recover(s3, x_client, settings, topics, recovery, str(attempts), case.name).state
+            state = recover(
+                s3, x_client, settings, topics, recovery, b"a key", str(attempts), case.name
+            ).state
         except _FAILURES:
             continue
     struck = this.faults(X)[fault]["struck"]

@@ -266,13 +266,15 @@ LAYERS: dict[str, set[str]] = {
     "x": {"lake"},
     "audit": {"lake", "x"},
     "training": {"lake"},
-    "labeling": {"lake", "x"},
-    "coverage": {"lake", "x"},
+    "compliance": {"audit", "lake", "x"},
+    "labeling": {"compliance", "lake", "x"},
+    "coverage": {"compliance", "lake", "x"},
     "insights": {"lake", "x"},
     "provision": {"insights", "lake", "x"},
-    "quality": {"insights", "labeling", "lake", "training", "x"},
+    "quality": {"compliance", "insights", "labeling", "lake", "training", "x"},
     "operators": {
-        *("audit", "coverage", "insights", "labeling", "lake", "provision", "quality", "training", "x"),
+        *("audit", "compliance", "coverage", "insights", "labeling", "lake"),
+        *("provision", "quality", "training", "x"),
     },
 }
 """What each package of include/ may import of the others (docs/architecture.md): never one above it."""

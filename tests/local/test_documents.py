@@ -54,6 +54,7 @@ def test_every_section_of_the_dictionary_shows_a_sample() -> None:
         ("opinion_hourly", schemas.OPINION_HOURLY),
         ("audit_drawn", schemas.AUDIT_DRAWN),
         ("audit_judged", schemas.AUDIT_JUDGED),
+        ("removals", schemas.REMOVALS),
     ],
 )
 def test_the_tables_have_the_columns_that_are_written(table: str, schema: object) -> None:

@@ -39,6 +39,7 @@ EXAMPLES: dict[str, sql.Value] = {
     "model": "v3",
     "windows": ["2026-11-19T23", "2026-11-20T00"],
     "hours": ["2026-11-19T23", "2026-11-20T00"],
+    "authors": ["-5", "7"],
     "unreadable": ["s3://tables-lake/raw/a.gz"],
 }
 """A value for every parameter of every statement that is no table's."""

@@ -550,7 +550,7 @@ class TestRecovery:
         fault(service, **wanted)
 
         def attempt(name: str) -> RecoveryOutcome:
-            return recover(s3, x_client(service), settings, SOUGHT, recovery, name, "a run")
+            return recover(s3, x_client(service), settings, SOUGHT, recovery, b"a key", name, "a run")
 
         try:
             outcome = attempt("1")

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from types_boto3_s3 import S3Client
 
 from include.labeling import model_io, payload, prepare, slices
-from include.labeling.payload import Pseudonyms
 from include.labeling.prepared import Prepared
 from include.lake import layout, storage
+from include.lake.pseudonyms import Pseudonyms
 from include.window import Window
 from tests.unit import support_hour as hour
 from tests.unit.support_hour import BUCKET, KEY, SETTINGS, TOPICS, WINDOW, line, tweet, tweet_id

@@ -19,17 +19,16 @@ from types_boto3_s3 import S3Client
 
 from include.coverage import evidence
 from include.labeling import prepare as preparing
-from include.labeling import publish as publishing
 from include.labeling.jobs import LONGEST_INPUT_LINE
 from include.labeling.model_io import compose_sentiment_input
 from include.labeling.prepared import Prepared
 from include.labeling.publish import Published, publish
-from include.lake import layout, storage
+from include.lake import labeled_file, layout, storage
 from include.lake.schemas import LABELED
 from include.window import Window
 from include.x import snowflake
 from tests.unit import support_hour as hour
-from tests.unit.support_hour import BUCKET, SETTINGS, TOPICS, WINDOW, line, tweet, tweet_id
+from tests.unit.support_hour import BUCKET, KEY, SETTINGS, TOPICS, WINDOW, line, tweet, tweet_id
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +62,9 @@ def run(
     )
     composed = compose_sentiment_input(s3, SETTINGS, prepared, translated)
     output = hour.answer(s3, composed, f"{prepared.prefix}labeled-{engine}", model)
-    return publish(s3, SETTINGS, prepared, output, engine, translated, "opus-1" if translator else "none")
+    return publish(
+        s3, SETTINGS, prepared, KEY, output, engine, translated, "opus-1" if translator else "none"
+    )
 
 
 def table(s3: S3Client, topic: str = "ukraine") -> list[dict[str, Any]]:
@@ -121,7 +122,7 @@ def test_every_topic_gets_its_own_rows_and_its_quarantine(s3: S3Client) -> None:
 
 def test_an_empty_hour_is_published_as_empty_objects(s3: S3Client) -> None:
     prepared = hour.prepare(s3)
-    published = publish(s3, SETTINGS, prepared, None, "ngram-1", None, "none")
+    published = publish(s3, SETTINGS, prepared, KEY, None, "ngram-1", None, "none")
     for topic in TOPICS:
         assert table(s3, topic) == []
         assert gzip.decompress(storage.read(s3, BUCKET, published.quarantine_keys[topic])) == b""
@@ -187,7 +188,7 @@ def test_lines_of_the_output_that_are_no_answers_leave_their_tweets_unanswered(s
     prepared = hour.prepare(s3)
     body = b'{\n[]\n{"id": "x"}\n{"id": "99999999999999999999"}\n' + line(positive({"id": str(tweet_id(2))}))
     s3.put_object(Bucket=BUCKET, Key="out/000.jsonl.out", Body=body)
-    publish(s3, SETTINGS, prepared, "out/", "ngram-1", None, "none")
+    publish(s3, SETTINGS, prepared, KEY, "out/", "ngram-1", None, "none")
     assert [row["unlabeled_reason"] for row in table(s3)] == ["no_answer", None]
 
 
@@ -196,17 +197,17 @@ def test_answers_that_have_expired_leave_the_lake_as_it_is_and_are_missed_only_w
 ) -> None:
     put_tweets(s3, 2)
     with pytest.raises(storage.ObjectMissingError, match=r"out/000\.jsonl\.out is not there"):
-        publish(s3, SETTINGS, hour.prepare(s3), "out/", "ngram-1", None, "none")
+        publish(s3, SETTINGS, hour.prepare(s3), KEY, "out/", "ngram-1", None, "none")
     with pytest.raises(storage.ObjectMissingError):
         table(s3)
     put_tweets(s3, 2, lang="und")
-    publish(s3, SETTINGS, hour.prepare(s3), "out/", "ngram-1", "translated/", "opus")
+    publish(s3, SETTINGS, hour.prepare(s3), KEY, "out/", "ngram-1", "translated/", "opus")
     assert [row["unlabeled_reason"] for row in table(s3)] == ["language_unknown"] * 2
 
 
 def test_without_any_output_every_tweet_stays_unanswered(s3: S3Client) -> None:
     put_tweets(s3, 2)
-    publish(s3, SETTINGS, hour.prepare(s3), None, "ngram-1", None, "none")
+    publish(s3, SETTINGS, hour.prepare(s3), KEY, None, "ngram-1", None, "none")
     assert [row["unlabeled_reason"] for row in table(s3)] == ["no_answer"] * 2
 
 
@@ -219,7 +220,7 @@ def test_answers_in_any_order_belong_to_their_ids(s3: S3Client, order: tuple[int
         for n in (1, 2, 3)
     ]
     s3.put_object(Bucket=BUCKET, Key="out/000.jsonl.out", Body=b"\n".join(answers[n] for n in order))
-    publish(s3, SETTINGS, prepared, "out", "ngram-1", None, "none")
+    publish(s3, SETTINGS, prepared, KEY, "out", "ngram-1", None, "none")
     assert [row["p_positive"] for row in table(s3)] == [0.1, 0.2, 0.3]
 
 
@@ -246,7 +247,7 @@ def test_the_number_of_slices_does_not_show_in_the_published_objects(
     s3: S3Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hour.put_raw(s3, "ukraine", [line(tweet(tweet_id(n * 8.5))) for n in range(400)])
-    monkeypatch.setattr(publishing, "_ROW_GROUP", 64)
+    monkeypatch.setattr(labeled_file, "_ROW_GROUP", 64)
     bodies = []
     for size in (10**9, 300, 100):
         monkeypatch.setattr(preparing, "_BYTES_A_SLICE", size)
@@ -272,7 +273,7 @@ def test_expired_work_files_are_named(s3: S3Client) -> None:
     prepared = hour.prepare(s3)
     s3.delete_object(Bucket=BUCKET, Key=prepared.rows_key(0))
     with pytest.raises(storage.ObjectMissingError, match=r"rows/000\.parquet"):
-        publish(s3, SETTINGS, prepared, None, "ngram-1", None, "none")
+        publish(s3, SETTINGS, prepared, KEY, None, "ngram-1", None, "none")
     assert storage.current(s3, BUCKET, layout.labeled_key("ukraine", WINDOW)) is None
 
 
@@ -393,14 +394,14 @@ def test_two_publishes_in_any_interleaving_leave_the_newer_ones_objects(
         lake = arguments["Key"].startswith(("labeled/", "quarantine/"))
         if lake and not intruded and next(moments, True):
             intruded = True
-            publish(s3, SETTINGS, second, None, "ngram-1", None, "none")
+            publish(s3, SETTINGS, second, KEY, None, "ngram-1", None, "none")
         return put(**arguments)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(s3, "put_object", put_after_the_other)
-        publish(s3, SETTINGS, first, None, "ngram-1", None, "none")
+        publish(s3, SETTINGS, first, KEY, None, "ngram-1", None, "none")
     if not intruded:
-        publish(s3, SETTINGS, second, None, "ngram-1", None, "none")
+        publish(s3, SETTINGS, second, KEY, None, "ngram-1", None, "none")
 
     for topic in TOPICS:
         for key in (layout.labeled_key(topic, WINDOW), layout.quarantine_key(topic, WINDOW, "transform")):

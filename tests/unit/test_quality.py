@@ -25,7 +25,7 @@ from include.quality.runner import QualityError, QualityResult, run_suite
 from include.quality.suites import BLOCKS, Expectation, Suite
 from include.training import hours
 from tests.unit import support_hour as hour
-from tests.unit.support_hour import BUCKET, SETTINGS, TOPICS, WINDOW, line, tweet, tweet_id
+from tests.unit.support_hour import BUCKET, KEY, SETTINGS, TOPICS, WINDOW, line, tweet, tweet_id
 
 SECRET = "nobody else may read this"
 
@@ -59,7 +59,7 @@ def published(s3: S3Client, this: Prepared) -> Prepared:
         f"{this.prefix}labels",
         lambda entry: {"id": entry["id"], "p_negative": 0.1, "p_neutral": 0.2, "p_positive": 0.7},
     )
-    publish(s3, SETTINGS, this, output, "ngram-1", None, "none")
+    publish(s3, SETTINGS, this, KEY, output, "ngram-1", None, "none")
     return this
 
 

@@ -17,15 +17,18 @@ from hypothesis import strategies as st
 from moto import mock_aws
 from types_boto3_s3 import S3Client
 
+from include.compliance import tombstones
 from include.coverage.judge import GapState
 from include.coverage.plan import Recovery
 from include.coverage.recover import RecoveryOutcome, recover
 from include.coverage.stretch import Stretch
 from include.lake import storage
 from include.lake.layout import quarantine_prefix, raw_prefix, recovered_key, recovered_stretch
+from include.lake.pseudonyms import Pseudonyms
 from include.settings import Settings
 from include.window import HOUR, Window
 from include.x.budget import PostsLedger, month_of
+from include.x.compliance import ComplianceAction
 from include.x.search import sampled
 from include.x.snowflake import from_milliseconds, lowest_id, to_milliseconds
 from include.x.topics import Topics, load
@@ -38,6 +41,7 @@ RECOVERY = Recovery("ukraine", WINDOW, STRETCH, sample=100, posts=0)
 LONGER = replace(RECOVERY, stretch=Stretch(STRETCH.start, STRETCH.end + timedelta(minutes=5)))
 """The same gap a little later, while the hour is open."""
 CREATED_AT = "2026-11-20T05:01:00.000Z"
+SECRET = b"a key of the tests"
 KEY = recovered_key("ukraine", WINDOW, STRETCH.start, STRETCH.end)
 
 
@@ -90,7 +94,7 @@ def run(
     attempt: str = "1",
     owner: str = "a run",
 ) -> RecoveryOutcome:
-    return recover(s3, x, SETTINGS, one_query(topics), recovery, attempt, owner)
+    return recover(s3, x, SETTINGS, one_query(topics), recovery, SECRET, attempt, owner)
 
 
 def one_query(topics: Topics) -> Topics:
@@ -121,6 +125,15 @@ def test_just_the_stretch_is_written_into_one_object_and_what_it_cost_is_recorde
     assert run(s3, X([*inside, before, after])) == RecoveryOutcome(GapState.FILLED, 250, 250, None, 250)
     assert sorted(written(s3)) == inside
     assert bought(s3) == 250
+
+
+def test_what_was_removed_on_request_does_not_come_back_by_search(s3: S3Client) -> None:
+    found = ids(3)
+    removed = {found[0]: ComplianceAction.DELETE}
+    tombstones.bury(s3, SETTINGS.bucket, Pseudonyms(SECRET), WINDOW, removed)
+    outcome = run(s3, X(found))
+    assert (outcome.state, outcome.bought) == (GapState.FILLED, 3)
+    assert sorted(written(s3)) == found[1:]
 
 
 def test_what_was_recovered_is_not_bought_again(s3: S3Client) -> None:

@@ -37,7 +37,11 @@ def test_every_parameter_is_put_in_as_a_literal_and_comments_go() -> None:
             "missing parameters: days, hours, unreadable; unknown: none",
         ),
         ("coverage/heartbeats", {**BOUNDS, "topic": "a"}, "missing parameters: none; unknown: topic"),
-        ("coverage/nothing", {}, "there is no statement 'coverage/nothing'; there are coverage/heartbeats"),
+        (
+            "coverage/nothing",
+            {},
+            "there is no statement 'coverage/nothing'; there are compliance",
+        ),
         ("coverage/heartbeats", {**BOUNDS, "days": ["2026' OR '1'='1"]}, "holds a quote"),
     ],
 )

@@ -1,0 +1,148 @@
+"""What was removed, and must not come back: by hour of the tweet, as keyed hashes, never an id in clear.
+
+Whoever removes writes the tombstone first and rewrites the objects then; whoever writes tweets reads the
+tombstones before and, once the object stands, again. So whichever comes second sees the other, and no order
+of the two leaves a removed tweet in the lake.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from include.lake import layout, storage
+from include.lake.pseudonyms import Pseudonyms
+from include.window import Window
+from include.x.compliance import ComplianceAction
+from include.x.snowflake import lowest_id
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+_DELETE = ComplianceAction.DELETE
+
+
+@dataclass(frozen=True)
+class Tombstones:
+    """What must go of some hours: tweets by marker, and users by pseudonym.
+
+    ``users`` has for each the first id that is not removed: what a user posts after a request is another
+    matter.
+    """
+
+    pseudonyms: Pseudonyms = field(repr=False)
+    tweets: Mapping[str, ComplianceAction] = field(default_factory=dict)
+    users: Mapping[int, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.tweets or self.users)
+
+    @property
+    def digest(self) -> str:
+        """Differs where anything else must go."""
+        facts = [sorted(self.tweets.items()), sorted(self.users.items())]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    def with_tweets(self, tweets: Mapping[int, ComplianceAction]) -> Tombstones:
+        """These, and ``tweets``; a deletion outweighs the removal of a place."""
+        added = {self.pseudonyms.marker(own): action for own, action in tweets.items()}
+        kept = {marker: action for marker, action in self.tweets.items() if action is _DELETE}
+        return replace(self, tweets={**self.tweets, **added, **kept})
+
+    def of(self, tweet_id: int, author: int | None) -> ComplianceAction | None:
+        """What must be done about a tweet whose author has the pseudonym ``author``."""
+        if author is not None and tweet_id < self.users.get(author, 0):
+            return _DELETE
+        return self.tweets.get(self.pseudonyms.marker(tweet_id)) if self.tweets else None
+
+    def of_author(self, tweet_id: int, author_id: str | None) -> ComplianceAction | None:
+        """As `of`, with the author's id as X writes it."""
+        author = self.pseudonyms.of(author_id) if author_id is not None and self.users else None
+        return self.of(tweet_id, author)
+
+
+def read(s3: S3Client, bucket: str, pseudonyms: Pseudonyms, windows: Iterable[Window]) -> Tombstones:
+    """The tombstones of some hours, with those of users that reach as far back."""
+    hours = list(windows)
+    tweets: dict[str, ComplianceAction] = {}
+    for window in hours:
+        for marker, stone in _read(s3, bucket, layout.tombstones_key(window)).items():
+            tweets[marker] = ComplianceAction(stone["action"])
+    earliest = lowest_id(min(hours).start)
+    users = {
+        int(pseudonym): until
+        for pseudonym, until in _read(s3, bucket, layout.TOMBSTONES_OF_USERS).items()
+        if until > earliest
+    }
+    return Tombstones(pseudonyms, tweets, users)
+
+
+def bury(
+    s3: S3Client,
+    bucket: str,
+    pseudonyms: Pseudonyms,
+    window: Window,
+    tweets: Mapping[int, ComplianceAction],
+    topics: Mapping[int, Iterable[str]] | None = None,
+) -> None:
+    """Adds tombstones of tweets of one hour, and in which topics' raw each was found so far.
+
+    A deletion outweighs the removal of a place. Twice changes nothing.
+    """
+    found_in = topics or {}
+
+    def merge(stones: dict[str, Any]) -> None:
+        for tweet_id, action in tweets.items():
+            stone = stones.setdefault(pseudonyms.marker(tweet_id), {"action": action.value, "topics": []})
+            if action is _DELETE:
+                stone["action"] = action.value
+            stone["topics"] = sorted({*stone["topics"], *found_in.get(tweet_id, ())})
+
+    _merge(s3, bucket, layout.tombstones_key(window), merge)
+
+
+def bury_users(
+    s3: S3Client, bucket: str, pseudonyms: Pseudonyms, user_ids: Iterable[str], until: int
+) -> None:
+    """Adds tombstones of users: all that they posted with ids below ``until`` goes."""
+    users = [str(pseudonyms.of(user_id)) for user_id in user_ids]
+
+    def merge(stones: dict[str, Any]) -> None:
+        for user in users:
+            stones[user] = max(until, stones.get(user, 0))
+
+    if users:
+        _merge(s3, bucket, layout.TOMBSTONES_OF_USERS, merge)
+
+
+def removed_by_topic(s3: S3Client, bucket: str, key: str) -> dict[str, int]:
+    """How many distinct tweets were removed from raw, by topic, from the tombstones under ``key``."""
+    counts: dict[str, int] = {}
+    for stone in _read(s3, bucket, key).values():
+        if stone["action"] == _DELETE:
+            for topic in stone["topics"]:
+                counts[topic] = counts.get(topic, 0) + 1
+    return counts
+
+
+def _read(s3: S3Client, bucket: str, key: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(storage.read(s3, bucket, key))
+    except storage.ObjectMissingError:
+        return {}
+    return found
+
+
+def _merge(s3: S3Client, bucket: str, key: str, change: Callable[[dict[str, Any]], None]) -> None:
+    def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
+        # Read again at each attempt: what is written stands on just what was found, else the swap fails.
+        stones = _read(s3, bucket, key) if found else {}
+        former = json.dumps(stones, sort_keys=True)
+        change(stones)
+        body = json.dumps(stones, sort_keys=True)
+        return storage.Content(body.encode()) if body != former else None
+
+    storage.compare_and_swap(s3, bucket, key, decide)

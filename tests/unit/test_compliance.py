@@ -1,0 +1,570 @@
+"""Removal: what X reports as gone, or a person asks for, leaves every layer and stays gone."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from types_boto3_s3 import S3Client
+
+from include.audit.wave import Wave
+from include.compliance import lines, tombstones
+from include.compliance.purge import Purge, Purged
+from include.compliance.removal import RemovalReport, RemovalRequest, VersionedBucketError, remove
+from include.compliance.tombstones import Tombstones
+from include.labeling.model_io import compose_sentiment_input
+from include.labeling.prepared import Prepared
+from include.labeling.publish import Published, publish
+from include.lake import layout, storage
+from include.lake.pseudonyms import Pseudonyms
+from include.lake.schemas import AUDIT_DRAWN, AUDIT_JUDGED, PREDICTIONS
+from include.quality import frames
+from include.window import Window
+from include.x import snowflake
+from include.x.compliance import ComplianceAction
+from tests.unit import support_hour as hour
+from tests.unit.support_hour import BUCKET, KEY, SETTINGS, TOPICS, WINDOW, line, tweet, tweet_id
+
+DELETE, SCRUB = ComplianceAction.DELETE, ComplianceAction.SCRUB_GEO
+PSEUDONYMS = Pseudonyms(KEY)
+NOW = WINDOW.end + timedelta(hours=20)
+GONE, STAYS, MOVED = tweet_id(10), tweet_id(20), tweet_id(30)
+PLACE: dict[str, Any] = {
+    "geo": {"place_id": "p"},
+    "includes": {"places": [{"id": "p", "country_code": "UA", "full_name": "Kyiv"}]},
+}
+
+
+class FakeAthena:
+    """Answers every statement with ``tweets``."""
+
+    def __init__(self, *tweets: int) -> None:
+        self.tweets = tweets
+        self.statements: list[str] = []
+
+    def start_query_execution(self, QueryString: str, **_: Any) -> dict[str, Any]:  # noqa: N803
+        self.statements.append(QueryString)
+        return {"QueryExecutionId": "e1"}
+
+    def get_query_execution(self, **_: Any) -> dict[str, Any]:
+        return {"QueryExecution": {"Status": {"State": "SUCCEEDED"}}}
+
+    def get_paginator(self, _: str) -> FakeAthena:
+        return self
+
+    def paginate(self, **_: Any) -> Iterator[dict[str, Any]]:
+        rows = [{"Data": [{"VarCharValue": text}]} for text in ("tweet_id", *map(str, self.tweets))]
+        columns = [{"Name": "tweet_id", "Type": "bigint"}]
+        yield {"ResultSet": {"ResultSetMetadata": {"ColumnInfo": columns}, "Rows": rows}}
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[S3Client]:
+    with hour.lake() as client:
+        yield client
+
+
+@pytest.fixture
+def s3(service: S3Client) -> S3Client:
+    hour.empty(service)
+    return service
+
+
+def text_of(identifier: int) -> str:
+    return f"text of {identifier}"
+
+
+def collected(s3: S3Client) -> None:
+    """Three tweets in raw, one of them twice, and lines that cannot be used."""
+    geo = {**PLACE, "includes": {**tweet(MOVED)["includes"], **PLACE["includes"]}}
+    hour.put_raw(
+        s3,
+        "ukraine",
+        [
+            line(tweet(GONE, lang="uk")),
+            line(tweet(STAYS)),
+            line(tweet(MOVED, **geo)),
+            line(tweet(GONE, lang="uk"))[:-30],
+        ],
+    )
+    hour.put_raw(
+        s3, "ukraine", [line(tweet(GONE, lang="uk")), line(tweet(STAYS, lang="de"))], name="stream-1.gz"
+    )
+
+
+def answered(s3: S3Client, prepared: Prepared) -> tuple[str, str]:
+    translated = hour.answer(
+        s3,
+        prepared.translation_input,
+        f"{prepared.model_prefix}translation/output",
+        lambda entry: {"id": entry["id"], "translated_text": f"English {entry['text']}"},
+    )
+    composed = compose_sentiment_input(s3, SETTINGS, prepared, translated)
+    output = hour.answer(
+        s3,
+        composed,
+        f"{prepared.model_prefix}sentiment/output",
+        lambda entry: {"id": entry["id"], "p_negative": 0.1, "p_neutral": 0.2, "p_positive": 0.7},
+    )
+    return translated, output
+
+
+def published(s3: S3Client, prepared: Prepared, answers: tuple[str, str]) -> Published:
+    translated, output = answers
+    return publish(s3, SETTINGS, prepared, KEY, output, "ngram-1", translated, "opus-1")
+
+
+def labeled_hour(s3: S3Client) -> Prepared:
+    """The hour as `transform` leaves it."""
+    collected(s3)
+    prepared = hour.prepare(s3)
+    published(s3, prepared, answered(s3, prepared))
+    return prepared
+
+
+def everywhere_else(s3: S3Client) -> None:
+    """The tweet in the layers that `transform` does not write."""
+    student = {"sentiment": "Positive", "p_negative": 0.0, "p_neutral": 0.0, "p_positive": 1.0}
+    rows = [{"tweet_id": own, **student} for own in (GONE, STAYS)]
+    put_table(s3, layout.predictions_key("v3", "ukraine", WINDOW), rows, PREDICTIONS)
+    wave = Wave.of_tweet(GONE).label
+    put_table(s3, layout.audit_drawn_key(wave), [{"tweet_id": own} for own in (GONE, STAYS)], AUDIT_DRAWN)
+    put_table(s3, layout.audit_judged_key(wave, "p"), [{"tweet_id": GONE}], AUDIT_JUDGED)
+    s3.put_object(
+        Bucket=BUCKET, Key=layout.edits_key(WINDOW, WINDOW.next), Body=json.dumps([str(GONE)]).encode()
+    )
+    page = {
+        "query": 0,
+        "request": {"until_id": "1"},
+        "again": False,
+        "answer": {
+            "data": [tweet(own)["data"] for own in (GONE, STAYS)],
+            "includes": tweet(GONE)["includes"],
+            "meta": {"result_count": 2},
+        },
+    }
+    key = f"{layout.recovery_prefix('ukraine', 'd')}page-000000.json.gz"
+    s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(json.dumps(page).encode()))
+    records = b"".join(line(tweet(own)) + b"\n" for own in (GONE, STAYS))
+    envelope = {"errorCode": "x", "rawData": base64.b64encode(records).decode()}
+    s3.put_object(
+        Bucket=BUCKET, Key=f"{layout.DELIVERY_ERRORS}e/1.gz", Body=gzip.compress(line(envelope) + b"\n")
+    )
+    rejected = {"stage": "streamer", "reason": "overlap", "tweet_id": str(GONE), "line": "cut"}
+    key = f"{layout.quarantine_prefix(layout.NO_TOPIC, WINDOW.next)}a.gz"
+    s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(line(rejected) + b"\n"))
+    s3.put_object(Bucket=BUCKET, Key=layout.ATHENA_RESULTS + "q.csv", Body=f'"tweet_id"\n"{GONE}"\n'.encode())
+    original = layout.DAMAGED + layout.raw_prefix("ukraine", WINDOW) + "d.gz"
+    s3.put_object(Bucket=BUCKET, Key=original, Body=gzip.compress(line(tweet(GONE)))[:-5])
+
+
+def put_table(s3: S3Client, key: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink)
+    s3.put_object(Bucket=BUCKET, Key=key, Body=sink.getvalue())
+
+
+def content(s3: S3Client, key: str) -> str:
+    """All that an object says: unpacked, a Parquet row a line, Firehose's records decoded."""
+    body = storage.read(s3, BUCKET, key)
+    if body and key.endswith(".gz"):
+        body = zlib.decompressobj(wbits=47).decompress(body)  # cut ones too
+    if key.endswith(".parquet"):
+        return "\n".join(map(str, pq.read_table(io.BytesIO(body)).to_pylist()))
+    text = body.decode()
+    if "rawData" in text:
+        text = "".join(base64.b64decode(json.loads(each)["rawData"]).decode() for each in text.splitlines())
+    return text
+
+
+def holding(s3: S3Client, *words: str) -> list[str]:
+    """The keys of all objects that say one of the words: a scan of everything."""
+    return [
+        found.key
+        for found in storage.list_objects(s3, BUCKET, "").objects
+        if any(word in content(s3, found.key) for word in words)
+    ]
+
+
+def run(
+    s3: S3Client,
+    tweets: Mapping[int, ComplianceAction] | None = None,
+    users: tuple[str, ...] = (),
+    athena: FakeAthena | None = None,
+    name: str = "r1",
+    *,
+    dry_run: bool = False,
+) -> RemovalReport:
+    request = RemovalRequest(name, "X reports it", NOW, tweets or {}, users)
+    now = datetime.now(UTC) + timedelta(hours=2)  # the objects were written just now
+    found: Any = athena or FakeAthena()
+    return remove(s3, found, SETTINGS, TOPICS, KEY, request, lambda: now, dry_run=dry_run)
+
+
+def snapshot(s3: S3Client) -> dict[str, str]:
+    return {found.key: found.etag for found in storage.list_objects(s3, BUCKET, "").objects}
+
+
+def labeled(s3: S3Client, topic: str = "ukraine") -> dict[int, dict[str, Any]]:
+    table = hour.parquet(s3, layout.labeled_key(topic, WINDOW))
+    return {row["tweet_id"]: row for row in table.to_pylist()}
+
+
+# Everywhere
+
+
+def test_a_deleted_tweet_is_in_no_object_of_the_lake_any_more(s3: S3Client) -> None:
+    labeled_hour(s3)
+    everywhere_else(s3)
+    layers = {key.split("/")[0] for key in holding(s3, str(GONE))}
+    assert layers == {
+        *("athena-results", "audit", "damaged", "delivery-errors", "edits", "labeled"),
+        *("predictions", "quarantine", "raw", "work"),
+    }
+    report = run(s3, {GONE: DELETE})
+    assert holding(s3, str(GONE), text_of(GONE)) == []
+    assert storage.read(s3, BUCKET, f"{layout.DAMAGED}{layout.raw_prefix('ukraine', WINDOW)}d.gz") == b""
+    assert {each.layer for each in report.counts if each.removed} == layers - {"damaged"}
+    assert {each.removed for each in report.counts if each.layer == "raw"} == {3}
+
+
+def test_all_else_stays_as_it_was(s3: S3Client) -> None:
+    labeled_hour(s3)
+    everywhere_else(s3)
+    kept = labeled(s3)[STAYS]
+    others = holding(s3, str(STAYS))
+    untouched = {key: etag for key, etag in snapshot(s3).items() if key not in holding(s3, str(GONE))}
+    run(s3, {GONE: DELETE})
+    assert holding(s3, str(STAYS)) == others
+    assert labeled(s3)[STAYS] == kept
+    after = snapshot(s3)
+    assert {key: after[key] for key in untouched if not key.startswith(layout.DAMAGED)} == {
+        key: etag for key, etag in untouched.items() if not key.startswith(layout.DAMAGED)
+    }
+
+
+def test_a_second_time_changes_nothing(s3: S3Client) -> None:
+    labeled_hour(s3)
+    everywhere_else(s3)
+    run(s3, {GONE: DELETE, MOVED: SCRUB})
+    before = snapshot(s3)
+    report = run(s3, {GONE: DELETE, MOVED: SCRUB}, name="r2")
+    assert sum(each.removed for each in report.counts) == 0
+    after = snapshot(s3)
+    assert {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)} == {
+        layout.removals_key(f"{NOW:%Y-%m-%d}", "r2")
+    }
+
+
+def test_a_dry_run_says_what_would_go_and_writes_nothing(s3: S3Client) -> None:
+    labeled_hour(s3)
+    everywhere_else(s3)
+    before = snapshot(s3)
+    plan = run(s3, {GONE: DELETE, MOVED: SCRUB}, dry_run=True)
+    assert snapshot(s3) == before
+    done = run(s3, {GONE: DELETE, MOVED: SCRUB})
+    assert set(plan.counts) == {each for each in done.counts if each.layer not in ("audit", "athena-results")}
+
+
+def test_only_hours_that_hold_one_are_read(s3: S3Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    labeled_hour(s3)
+    other = hour.put_raw(s3, "ukraine", [line(tweet(GONE))], window=WINDOW.next.next)
+    read: list[str] = []
+    reading = storage.read_lines
+
+    def noted(s3: S3Client, bucket: str, key: str, *rest: Any) -> Iterator[bytes]:
+        read.append(key)
+        return reading(s3, bucket, key, *rest)
+
+    monkeypatch.setattr(storage, "read_lines", noted)
+    assert run(s3, {GONE: DELETE}).hours == 1
+    assert read
+    assert other not in read
+
+
+def test_the_place_goes_and_the_tweet_stays(s3: S3Client) -> None:
+    labeled_hour(s3)
+    assert labeled(s3)[MOVED]["country_code"] == "UA"
+    report = run(s3, {MOVED: SCRUB})
+    row = labeled(s3)[MOVED]
+    assert (row["text"], row["country_code"], row["location"], row["place"]) == (
+        text_of(MOVED),
+        None,
+        None,
+        None,
+    )
+    raw = content(s3, f"{layout.raw_prefix('ukraine', WINDOW)}stream-0.gz").splitlines()
+    kept = [json.loads(each) for each in raw if text_of(MOVED) in each]
+    assert kept
+    assert all("geo" not in each["data"] and "places" not in each["includes"] for each in kept)
+    assert all("location" not in user for each in kept for user in each["includes"]["users"])
+    assert {(each.layer, each.action) for each in report.counts if each.removed} >= {
+        ("raw", SCRUB),
+        ("labeled", SCRUB),
+    }
+    assert not any(each.action is DELETE and each.removed for each in report.counts if each.hour)
+
+
+def test_a_users_request_finds_all_tweets_until_then(s3: S3Client) -> None:
+    mine, theirs, later = tweet_id(1), tweet_id(2), snowflake.lowest_id(NOW) + 5
+    hour.put_raw(s3, "ukraine", [line(tweet(mine, author_id="77")), line(tweet(theirs))])
+    prepared = hour.prepare(s3)
+    published(s3, prepared, answered(s3, prepared))
+    # Not labeled yet: another hour, and one that is only in quarantine.
+    waiting, broken = snowflake.lowest_id(WINDOW.end), snowflake.lowest_id(WINDOW.end) + 1
+    hour.put_raw(s3, "russia", [line(tweet(waiting, ("russia",), author_id="77"))], window=WINDOW.next)
+    row = {"stage": "transform", "reason": "edited", "tweet_id": str(broken)}
+    row["line"] = line(tweet(broken, author_id="77")).decode()
+    key = layout.quarantine_key("ukraine", WINDOW.next, "transform")
+    s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(line(row) + b"\n"))
+    new = hour.put_raw(s3, "ukraine", [line(tweet(later, author_id="77"))], window=Window.containing(NOW))
+    athena = FakeAthena(mine)
+    monday = Window.containing(NOW)
+    request = RemovalRequest("r1", "a person asks", NOW, {}, ("77",))
+    found: Any = athena
+    remove(s3, found, SETTINGS, TOPICS, KEY, request, lambda: monday.end, dry_run=False)
+    assert "77" not in athena.statements[0].replace(str(PSEUDONYMS.of("77")), "")
+    assert holding(s3, '"77"', str(PSEUDONYMS.of("77"))) == [new, layout.TOMBSTONES_OF_USERS]
+    assert holding(s3, str(mine), str(waiting), str(broken)) == []
+    assert [row["tweet_id"] for row in labeled(s3).values()] == [theirs]
+
+
+def test_a_bucket_with_old_versions_is_refused(s3: S3Client) -> None:
+    s3.create_bucket(Bucket="versioned")
+    s3.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
+    settings = SETTINGS.model_copy(update={"bucket": "versioned"})
+    nobody: Any = FakeAthena()
+    with pytest.raises(VersionedBucketError, match="never versioned"):
+        remove(s3, nobody, settings, TOPICS, KEY, RemovalRequest("r", "", NOW), lambda: NOW, dry_run=False)
+
+
+# It stays gone
+
+
+def test_a_late_object_does_not_bring_it_back(s3: S3Client) -> None:
+    labeled_hour(s3)
+    run(s3, {GONE: DELETE})
+    late, new = tweet_id(40), hour.put_raw
+    new(s3, "ukraine", [line(tweet(GONE, lang="uk")), line(tweet(late))], name="late.gz")
+    prepared = hour.prepare(s3)
+    published(s3, prepared, answered(s3, prepared))
+    assert set(labeled(s3)) == {STAYS, MOVED, late}
+    assert holding(s3, str(GONE), text_of(GONE)) == []
+    assert tombstones.removed_by_topic(s3, BUCKET, layout.tombstones_key(WINDOW)) == {"ukraine": 1}
+
+
+def test_what_a_recovery_brings_into_another_topic_is_removed_and_counted_there(s3: S3Client) -> None:
+    labeled_hour(s3)
+    run(s3, {GONE: DELETE})
+    hour.put_raw(s3, "russia", [line(tweet(GONE, ("russia",)))], name="recovered.json.gz")
+    prepared = hour.prepare(s3)
+    published(s3, prepared, answered(s3, prepared))
+    assert holding(s3, str(GONE), text_of(GONE)) == []
+    counts = tombstones.removed_by_topic(s3, BUCKET, layout.tombstones_key(WINDOW))
+    assert counts == {"russia": 1, "ukraine": 1}
+
+
+def test_a_run_in_flight_cannot_put_it_back(s3: S3Client) -> None:
+    collected(s3)
+    in_flight = hour.prepare(s3)
+    answers = answered(s3, in_flight)
+    run(s3, {GONE: DELETE})
+    result = published(s3, in_flight, answers)
+    assert set(labeled(s3)) == {STAYS, MOVED}
+    assert result.rows["ukraine"] == 2
+    assert holding(s3, str(GONE), text_of(GONE)) == []
+
+
+@pytest.mark.parametrize("when", ["before the first object", "between the objects", "after the last object"])
+def test_no_order_of_publishing_and_removing_leaves_it(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    collected(s3)
+    prepared = hour.prepare(s3)
+    answers = answered(s3, prepared)
+    swap, swaps = storage.compare_and_swap, [0]
+    moments = {
+        "before the first object": 0,
+        "between the objects": 1,
+        "after the last object": 2 * len(TOPICS),
+    }
+
+    def interrupted(*arguments: Any, **named: Any) -> storage.Swap:
+        if swaps[0] == moments[when]:
+            monkeypatch.setattr(storage, "compare_and_swap", swap)
+            # Only its first step: whoever removes may be as slow as can be.
+            tombstones.bury(s3, BUCKET, PSEUDONYMS, WINDOW, {GONE: DELETE})
+        swaps[0] += 1
+        return swap(*arguments, **named)
+
+    monkeypatch.setattr(storage, "compare_and_swap", interrupted)
+    published(s3, prepared, answers)
+    stones = tombstones.read(s3, BUCKET, PSEUDONYMS, [WINDOW])
+    assert stones
+    if when != "after the last object":
+        assert set(labeled(s3)) == {STAYS, MOVED}
+    Purge(s3, BUCKET, stones).hour(WINDOW, TOPICS)
+    assert holding(s3, str(GONE), text_of(GONE)) == []
+
+
+def test_an_object_that_is_replaced_meanwhile_is_looked_at_again(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected(s3)
+    stones = Tombstones(PSEUDONYMS, {PSEUDONYMS.marker(GONE): DELETE})
+    key = f"{layout.raw_prefix('ukraine', WINDOW)}stream-0.gz"
+    reading, others = storage.read_lines, [2]
+
+    def slow(*arguments: Any) -> Iterator[bytes]:
+        yield from reading(*arguments)
+        if arguments[2] == key and others[0]:
+            others[0] -= 1
+            added = line(tweet(tweet_id(50 + others[0])))
+            hour.put_raw(s3, "ukraine", [line(tweet(GONE)), added])
+
+    monkeypatch.setattr(storage, "read_lines", slow)
+    Purge(s3, BUCKET, stones).raw(Purged(WINDOW), TOPICS)
+    assert [each["data"]["id"] for each in hour.json_lines(s3, key)] == [str(tweet_id(50))]
+
+
+def test_work_files_of_a_run_that_read_it_before_are_removed_by_the_next_removal(s3: S3Client) -> None:
+    collected(s3)
+    prepared = hour.prepare(s3)
+    run(s3, {GONE: DELETE})
+    late_answer = f"{prepared.model_prefix}translation/output/000.jsonl.out"
+    s3.put_object(
+        Bucket=BUCKET, Key=late_answer, Body=line({"id": str(GONE), "translated_text": "English"}) + b"\n"
+    )
+    assert holding(s3, str(GONE)) == [late_answer]
+    run(s3, {}, name="the next day")
+    assert holding(s3, str(GONE)) == []
+
+
+# What counts it
+
+
+def test_checks_know_what_was_removed_since_the_hour_was_prepared(s3: S3Client) -> None:
+    collected(s3)
+    prepared = hour.prepare(s3)
+    answers = answered(s3, prepared)
+
+    def lost() -> set[int]:
+        found = [frames.raw_frames(s3, SETTINGS, prepared, TOPICS)]
+        if storage.current(s3, BUCKET, layout.labeled_key("ukraine", WINDOW)):
+            found.append(frames.labeled_frames(s3, SETTINGS, prepared, TOPICS))
+        return {number for frame in found for number in frame["topics"]["lost"].tolist()}
+
+    run(s3, {GONE: DELETE})
+    assert lost() == {0}
+    published(s3, prepared, answers)
+    assert lost() == {0}
+    run(s3, {STAYS: DELETE}, name="r2")
+    assert lost() == {0}
+    published(s3, prepared, answers)
+    assert lost() == {0}
+    # What is lost otherwise still shows.
+    put_table(
+        s3,
+        layout.labeled_key("ukraine", WINDOW),
+        [],
+        hour.parquet(s3, layout.labeled_key("russia", WINDOW)).schema,
+    )
+    assert lost() == {0}  # another manifest: none
+
+
+def test_the_ledger_has_counts_and_times_and_no_id(s3: S3Client) -> None:
+    labeled_hour(s3)
+    report = run(s3, {GONE: DELETE})
+    key = layout.removals_key(f"{NOW:%Y-%m-%d}", "r1")
+    rows = hour.parquet(s3, key).to_pylist()
+    assert sum(row["removed"] for row in rows) == sum(each.removed for each in report.counts)
+    assert {row["requested_at"] for row in rows} == {NOW.replace(tzinfo=None)}
+    assert all(row["done_at"] for row in rows)
+    assert {row["hour"] for row in rows} == {WINDOW.label, None}
+    # Carried out again, as by a retry: the counts stand.
+    run(s3, {GONE: DELETE})
+    again = hour.parquet(s3, key).to_pylist()
+    assert [row["removed"] for row in again] == [row["removed"] for row in rows]
+
+
+def test_a_run_that_is_killed_is_gone_on_with(s3: S3Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    labeled_hour(s3)
+    everywhere_else(s3)
+    whole = {(each.layer, each.topic): each.removed for each in run(s3, {GONE: DELETE}, dry_run=True).counts}
+    with monkeypatch.context() as killed:
+        killed.setattr(Purge, "beside", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(s3, {GONE: DELETE})
+    run(s3, {GONE: DELETE})
+    assert holding(s3, str(GONE), text_of(GONE)) == []
+    rows = hour.parquet(s3, layout.removals_key(f"{NOW:%Y-%m-%d}", "r1")).to_pylist()
+    recorded = {(row["layer"], row["topic"]): row["removed"] for row in rows}
+    assert {place: recorded[place] for place in whole} == whole
+
+
+# Tombstones and lines
+
+
+def test_tombstones_hold_hashes_alone_and_a_deletion_outweighs(s3: S3Client) -> None:
+    for action in (SCRUB, DELETE, SCRUB):
+        tombstones.bury(s3, BUCKET, PSEUDONYMS, WINDOW, {GONE: action})
+    tombstones.bury_users(s3, BUCKET, PSEUDONYMS, ["829647236"], GONE)
+    tombstones.bury_users(s3, BUCKET, PSEUDONYMS, ["829647236"], GONE - 5)
+    assert holding(s3, str(GONE), '"829647236"') == [layout.TOMBSTONES_OF_USERS]  # the bound is the moment's
+    stones = tombstones.read(s3, BUCKET, PSEUDONYMS, [WINDOW])
+    author = PSEUDONYMS.of("829647236")
+    assert (stones.of(GONE, None), stones.of(STAYS, None)) == (DELETE, None)
+    assert (stones.of(GONE - 1, author), stones.of(GONE + 1, author)) == (DELETE, None)
+    assert "829647236" not in repr(stones)
+    assert tombstones.read(s3, BUCKET, PSEUDONYMS, [Window.containing(NOW)]).users == {}
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        line(tweet(GONE)),
+        line({"id": str(GONE), "text": "t", "lang": "en"}),
+        line({"id": GONE, "translated_text": "t"}),
+        line({"stage": "s", "line": line(tweet(GONE)).decode(), "tweet_id": None}),
+        line({"stage": "s", "line": line(tweet(GONE)).decode()[:60], "tweet_id": None}),
+        line({"stage": "s", "line": "", "tweet_id": str(GONE)}),
+        line(tweet(GONE))[:40],
+        b"[%d]" % GONE,
+        b'"%d"' % GONE,
+        line({"rawData": base64.b64encode(line(tweet(GONE))).decode()}),
+        line({"rawData": f"no base64 {GONE}"}),
+    ],
+)
+def test_every_form_of_a_line_is_known(stored: bytes) -> None:
+    told: list[tuple[int, ComplianceAction]] = []
+    stones = Tombstones(PSEUDONYMS, {PSEUDONYMS.marker(GONE): DELETE})
+    assert lines.left(stored, stones, lambda *gone: told.append(gone)) is None
+    assert told == [(GONE, DELETE)]
+    others = Tombstones(PSEUDONYMS, {PSEUDONYMS.marker(STAYS): DELETE})
+    assert lines.left(stored, others, lambda *gone: told.append(gone)) == stored
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    "stored", [b"", b"{}", b"null", b'{"data":null}', b'{"data":{"id":true}}', b"\xff\xfe", b'{"rawData":5}']
+)
+def test_a_line_that_names_nothing_stays(stored: bytes) -> None:
+    stones = Tombstones(PSEUDONYMS, {PSEUDONYMS.marker(GONE): DELETE}, {PSEUDONYMS.of("77"): GONE})
+    assert lines.left(stored, stones, lambda *_: None) == stored
+
+
+def test_a_cut_line_of_a_user_goes(s3: S3Client) -> None:
+    stones = Tombstones(PSEUDONYMS, {}, {PSEUDONYMS.of("829647236"): NOW_ID})
+    assert lines.left(line(tweet(GONE))[:-20], stones, lambda *_: None) is None
+
+
+NOW_ID = snowflake.lowest_id(NOW)
