@@ -20,7 +20,7 @@ RESULT = ROOT / ".run" / "bench.json"
 
 
 def main() -> int:
-    """Measures, shows and writes; 1 where a measurement failed."""
+    """Measures, shows and writes; 1 if a measurement failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the tweets, without the full hour")
     parser.add_argument(

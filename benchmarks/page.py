@@ -68,7 +68,7 @@ _LOOKS = 20
 def measure(quick: bool = False) -> list[Row]:
     """The rows for this part; ``quick`` takes a tenth of the aggregates' rows.
 
-    Raises `MeasureError` where a server does not start or an answer does not hold the lake's tweets.
+    Raises `MeasureError` if a server does not start or an answer does not hold the lake's tweets.
     """
     countries = COUNTRIES[:1] if quick else COUNTRIES
     try:

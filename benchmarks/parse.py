@@ -1,6 +1,6 @@
 """How long Airflow needs to parse a DAG file, beyond importing Airflow and the providers.
 
-Every task parses its DAG file anew, so this is paid per task. A file is read twice in fresh processes: the
+Every task parses its DAG file again, so this is paid per task. A file is read twice in fresh processes: the
 first finds which of Airflow's and the providers' modules it needs, the second imports those and then takes
 the time for the rest.
 """

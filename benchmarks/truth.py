@@ -345,7 +345,7 @@ def figures(
     after: Mapping[str, Mapping[str, float]],
     people: Mapping[str, Mapping[str, float]],
 ) -> Figures:
-    """The case's figures by what was shown of each topic; raises `TruthError` where one was not rectified."""
+    """The case's figures by what was shown of each topic; raises `TruthError` if one was not rectified."""
     if missing := [topic for topic in case.topics if after[topic]["audit"] != 1 or before[topic]["audit"]]:
         raise TruthError(f"the audit rectifies nothing of {missing[0]} and {len(missing) - 1} others")
     true = np.array([truth[topic] for topic in case.topics])
@@ -454,7 +454,7 @@ def section(found: Mapping[str, Figures], titles: Mapping[str, str]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures, shows and writes; 1 where nothing could be measured."""
+    """Measures, shows and writes; 1 if nothing could be measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.truth", description=__doc__)
     parser.add_argument(
         "--labeled", type=Path, required=True, help="a folder of Parquet files: text, label, lang"

@@ -122,7 +122,7 @@ def possible_day(day: date, now: datetime) -> date:
 def requested_hour(label: str, now: datetime) -> Window:
     """The hour that a person asks for by ``label``.
 
-    Raises `WindowError` where it names no hour, or one that cannot hold posts.
+    Raises `WindowError` if it names no hour, or one that cannot hold posts.
     """
     window = Window.parse(label)
     possible_day(window.start.date(), now)
@@ -134,7 +134,7 @@ def requested(
 ) -> Window:
     """The window that a run is about: what its ``label`` names, else its data interval.
 
-    Raises `WindowError` where neither names one hour, or the hour cannot hold posts yet at ``now``.
+    Raises `WindowError` if neither names one hour, or the hour cannot hold posts yet at ``now``.
     """
     if label:
         window = requested_hour(label, now)

@@ -1,5 +1,5 @@
-"""What stands in for the clouds on one machine, and `make run`, which starts it all.
+"""The local stand-ins for the clouds, and `make run`, which starts everything.
 
-Start with `run.py`. `x_api/`, `aws/` and `databricks/` are servers that real clients talk to; they refuse
-what the real service refuses. Nothing that is deployed imports this package.
+Start with `run.py`. `x_api/`, `aws/` and `databricks/` are servers that real clients talk to; they reject
+what the real service rejects. Nothing that is deployed imports this package.
 """

@@ -21,21 +21,21 @@ from local.credentials import USERNAME, write_private
 from local.endpoints import Endpoints
 from local.processes import Process, Processes, answers
 
-# Airflow's servers of logs listen on every address, and are not needed: the API server reads the files.
+# Airflow's log servers listen on every address and are not needed: the API server reads the files.
 _NO_LOG_SERVER = "--skip-serve-logs"
 HEALTH = ("metadatabase", "scheduler", "dag_processor", "triggerer")
-"""The components by the names that the health route gives them."""
+"""The components by their names in the health route."""
 ROOT = Path(__file__).resolve().parent.parent
 AIRFLOW_VERSION = version("apache-airflow")
 EMPTY_DATABASE = ROOT / ".tools" / f"airflow-{AIRFLOW_VERSION}.db"
-"""A metadata database before anything was in it, kept for the next home: making one costs 10 s of CPU."""
+"""An empty metadata database, kept for the next home: creating one takes 10 s of CPU."""
 
 _DATABASE, _UNFINISHED, _MIGRATED_TO = "airflow.db", "unfinished.db", "airflow-version"
 _PREFIX, _CONNECTION = "AIRFLOW__", "DATABASE__SQL_ALCHEMY_CONN"
 
 
 class AirflowError(RuntimeError):
-    """Airflow refused a call, or a DAG run failed."""
+    """Airflow rejected a call, or a DAG run failed."""
 
 
 def environment(
@@ -76,8 +76,8 @@ def environment(
         "SECRETS__BACKEND_KWARGS": json.dumps(
             {"connections_prefix": "airflow/connections", "variables_prefix": None, "config_prefix": None}
         ),
-        # A task's end is often noticed only after this many seconds: by default five, for which it keeps its
-        # slot; and one that a trigger resumes meanwhile is taken for failed.
+        # A task's end may be noticed only after this many seconds (by default five), during which it keeps
+        # its slot; a task that a trigger resumes in that time is treated as failed.
         "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
     }
     return {
@@ -92,7 +92,7 @@ def environment(
 
 
 def migrate(processes: Processes, env: Mapping[str, str]) -> Process | None:
-    """Begins to create or upgrade the metadata database, where needed; `migrated` waits for the process."""
+    """Starts creating or upgrading the metadata database if needed; `migrated` waits for the process."""
     home = Path(env["AIRFLOW_HOME"])
     database = home / _DATABASE
     if not _is_file(env):
@@ -103,7 +103,7 @@ def migrate(processes: Processes, env: Mapping[str, str]) -> Process | None:
     elif EMPTY_DATABASE.exists():
         return None
     else:
-        # Half of a new database looks like a whole one: it gets its name only when it is whole.
+        # A partial database looks like a complete one, so it is renamed only when it is complete.
         database = home / _UNFINISHED
         database.unlink(missing_ok=True)
     env = {**env, f"{_PREFIX}{_CONNECTION}": _address(database)}
@@ -111,7 +111,7 @@ def migrate(processes: Processes, env: Mapping[str, str]) -> Process | None:
 
 
 def migrated(processes: Processes, migration: Process | None, env: Mapping[str, str]) -> None:
-    """Waits for the end of `migrate`, if it had anything to do; raises `ProcessError` where it failed."""
+    """Waits for the end of `migrate`, if it had anything to do; raises `ProcessError` if it failed."""
     home = Path(env["AIRFLOW_HOME"])
     database, unfinished = home / _DATABASE, home / _UNFINISHED
     if migration is not None:
@@ -135,26 +135,26 @@ def migrated(processes: Processes, migration: Process | None, env: Mapping[str, 
 
 
 def _is_file(env: Mapping[str, str]) -> bool:
-    """Whether the metadata database is SQLite's, and not a server's."""
+    """Whether the metadata database is a SQLite file."""
     return env[f"{_PREFIX}{_CONNECTION}"].startswith("sqlite:")
 
 
 def _address(database: Path) -> str:
-    """On a busy machine a writer may wait longer than SQLite's 5 s for the others."""
+    """On a busy machine a writer may wait for others longer than SQLite's 5 s."""
     return f"sqlite:///{database}?timeout=20"
 
 
 def _migrated_to(home: Path) -> str | None:
-    """The Airflow whose database lies in a home; None before a first migration was finished."""
+    """The Airflow version of the database in a home; None before the first complete migration."""
     file = home / _MIGRATED_TO
     return file.read_text() if file.exists() else None
 
 
 def start(processes: Processes, endpoints: Endpoints, env: Mapping[str, str]) -> dict[str, Process]:
-    """Starts every component and returns them by name; `is_healthy` tells when they can be used.
+    """Starts every component and returns them by name; use them once `is_healthy` returns true.
 
-    Tasks have an API server of their own. A user's call is logged from the server's only event loop: with
-    SQLite it would wait there for the lock of a task's call, which that very loop has to let commit.
+    Tasks have an API server of their own. A user's call is logged in the server's only event loop: with
+    SQLite it would wait there for the lock of a task's call, which the same loop has to commit.
     """
     components = {
         "api-server": ("api-server", "--apps", "core"),
@@ -174,7 +174,7 @@ def start(processes: Processes, endpoints: Endpoints, env: Mapping[str, str]) ->
 
 
 def is_healthy(endpoints: Endpoints) -> bool:
-    """Whether every component says that it is healthy."""
+    """Whether every component reports that it is healthy."""
     if not answers(f"{endpoints.url('airflow-execution')}/execution/health"):
         return False
     try:
@@ -202,7 +202,7 @@ class AirflowClient:
     session: requests.Session = field(default_factory=requests.Session)
 
     def call(self, method: str, path: str, **options: Any) -> Any:
-        """One call of ``/api/v2``; logs in when needed; raises `AirflowError` with Airflow's own words."""
+        """One call of ``/api/v2``; logs in when needed; raises `AirflowError` with Airflow's message."""
         if "Authorization" not in self.session.headers:
             self._log_in()
         response = self._request(method, f"/api/v2{path}", **options)
@@ -222,7 +222,7 @@ class AirflowClient:
             raise AirflowError(f"Airflow does not answer {method} {path}: {error}") from error
 
     def has_dag(self, dag_id: str) -> bool:
-        """Whether the DAG was parsed; raises `AirflowError` where a DAG file cannot be imported."""
+        """Whether the DAG was parsed; raises `AirflowError` if a DAG file cannot be imported."""
         errors = self.call("GET", "/importErrors")["import_errors"]
         if errors:
             raise AirflowError(
@@ -233,7 +233,7 @@ class AirflowClient:
         )
 
     def dag(self, dag_id: str) -> dict[str, Any]:
-        """One DAG as the API gives it."""
+        """One DAG as the API returns it."""
         result: dict[str, Any] = self.call("GET", f"/dags/{dag_id}")
         return result
 
@@ -242,7 +242,7 @@ class AirflowClient:
         self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": paused})
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
-        """Starts a run by hand and returns its id."""
+        """Triggers a manual run and returns its id."""
         run = self.call("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})
         return str(run["dag_run_id"])
 
@@ -252,7 +252,7 @@ class AirflowClient:
         self.call("POST", path, json={"dry_run": False})
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """One run as the API gives it."""
+        """One run as the API returns it."""
         result: dict[str, Any] = self.call("GET", f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}")
         return result
 
@@ -263,7 +263,7 @@ class AirflowClient:
             wanted = {"order_by": "-run_after", **parameters, "limit": limit - len(found)}
             page = self.call("GET", f"/dags/{dag_id}/dagRuns", params={**wanted, "offset": len(found)})
             found += page["dag_runs"]
-            # The API gives fewer than it is asked for: at most 100 at a time.
+            # The API returns at most 100 at a time, whatever the limit.
             if not page["dag_runs"] or len(found) >= min(limit, page["total_entries"]):
                 return found
 
@@ -274,7 +274,7 @@ class AirflowClient:
         return result
 
     def ensure_pool(self, name: str, slots: int) -> None:
-        """Creates a pool that counts deferred tasks, where there is none of that name."""
+        """Creates a pool that counts deferred tasks, unless it exists."""
         pools = self.call("GET", "/pools", params={"limit": 100})["pools"]
         if all(pool["name"] != name for pool in pools):
             pool = {

@@ -1,8 +1,8 @@
-"""Fetches what comes from Maven, by coordinate, against a lock: ``python -m local.artifacts trino``.
+"""Downloads artifacts from Maven by coordinate, verified by a lock: ``python -m local.artifacts trino``.
 
 Each group of ``locks/artifacts.lock`` becomes one folder in the user's cache directory, named by the digest
-of its lines in the lock. A folder of that name is whole by construction (it is made aside and then renamed),
-so finding it is all that is done the second time: no network, no hashing.
+of its lines in the lock. A folder of that name is always complete (it is created under another name and then
+renamed), so the second time nothing is downloaded or hashed.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pathlib import Path
 LOCK = Path(__file__).resolve().parent.parent / "locks" / "artifacts.lock"
 
 _LAYOUT = "1"
-"""Part of every folder's digest: raised when the code below lays a group out differently."""
+"""Part of every folder's digest: incremented when the layout of a group changes."""
 _ATTEMPTS = 3
 _TIMEOUT_SECONDS = 60
 
 
 class ArtifactError(Exception):
-    """An artifact could not be had; the message is one sentence that says what to do."""
+    """An artifact is not available; the message is one sentence that says what to do."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Artifact:
 
 
 type Report = Callable[[str], None]
-"""Takes one line of progress."""
+"""Receives one line of progress."""
 
 type Fetch = Callable[[Artifact, Path, Report], Path]
 """Puts an artifact's file somewhere under a folder and returns its path."""
@@ -79,7 +79,7 @@ def trino_home() -> Path:
 
 
 def spark_jars() -> list[Path]:
-    """The jars that a Spark session needs beside pyspark's own: Spark NLP, Delta, and S3A with its SDK.
+    """The jars that a Spark session needs besides pyspark's own: Spark NLP, Delta, and S3A with its SDK.
 
     The SDK comes as the five modules that S3A loads instead of the bundle of 280 MB.
     """
@@ -92,7 +92,7 @@ def provide(
     """The folder of a group, laid out now if it is not there yet.
 
     Safe to call from several processes at once: one does the work, the others wait for it. Raises
-    `ArtifactError` when the network, the lock's hashes or the disk don't allow it.
+    `ArtifactError` if the network, the lock's hashes or the disk prevent it.
     """
     artifacts = [artifact for artifact in read_lock(lock) if artifact.group == group]
     if not artifacts:
@@ -168,7 +168,7 @@ def _verify(artifact: Artifact, file: Path) -> None:
 
 
 def download(artifact: Artifact, folder: Path, report: Report) -> Path:
-    """Has jgo fetch an artifact's file under ``folder``, telling every tenth part of the way."""
+    """Has jgo download an artifact's file to ``folder``, reporting progress in tenths."""
     import requests
     from jgo.maven import MavenContext, PythonResolver
 
@@ -233,7 +233,7 @@ def _explain(error: OSError, folder: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Provides one group, prints its progress and in the end its folder; returns the exit status."""
+    """Provides one group, prints its progress and finally its folder; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local.artifacts", description=__doc__)
     parser.add_argument("group", choices=sorted({artifact.group for artifact in read_lock()}))
     group = parser.parse_args(arguments).group

@@ -1,4 +1,4 @@
-"""Judges a run's drawn tweets as the human labels of a file say: ``python -m local audit --labels FILE``.
+"""Judges a run's drawn tweets by the human labels of a file: ``python -m local audit --labels FILE``.
 
 The file (CSV, NDJSON or Parquet, or a folder of them) has the columns ``tweet_id`` or ``text``, and
 ``judgment`` or ``label``. Replayed tweets have new ids, so they are found by their texts.
@@ -28,12 +28,12 @@ _READ = ("tweet_id", "text", "judgment", "label")
 
 
 class AuditError(RuntimeError):
-    """Why nothing could be judged, and what to do."""
+    """Nothing could be judged; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """How many tweets were drawn, how many of them the file knows, and what it says of them."""
+    """How many tweets were drawn, how many of them are in the file, and their judgments."""
 
     drawn: int
     known: int
@@ -74,7 +74,7 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def judge(clients: Any, settings: Settings, labels: Path, person: str) -> Judged:
-    """Judges every drawn tweet that ``labels`` knows as ``person``; twice changes nothing.
+    """Judges every drawn tweet in ``labels`` as ``person``; a second run changes nothing.
 
     ``clients`` gives a boto3 client of a service. Raises `AuditError` and `JudgmentError`.
     """
@@ -98,7 +98,7 @@ def judge(clients: Any, settings: Settings, labels: Path, person: str) -> Judged
 
 
 def run(run_dir: Path, labels: Path, person: str) -> str:
-    """Judges in the lake of the run in ``run_dir``; what came of it. Raises `AuditError`."""
+    """Judges in the lake of the run in ``run_dir``; returns the result. Raises `AuditError`."""
     try:
         address = json.loads((run_dir / "endpoints.json").read_text())["aws"]
     except (OSError, KeyError, ValueError) as error:

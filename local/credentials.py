@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 USERNAME = "admin"
-"""Who logs in where people do: Airflow, MLflow and the stand-ins' pages."""
+"""The username for people: in Airflow, MLflow and the stand-ins' pages."""
 
 CREDENTIALS_FILE = "credentials.json"
-"""Its name in the folder of a world, or of a stand-in that runs by itself."""
+"""The file's name in the folder of a world, or of a stand-in that runs by itself."""
 
 
 class CredentialsError(ValueError):
-    """A file that holds no credentials."""
+    """The file does not contain credentials."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,11 +30,11 @@ class Credentials:
     x_bearer_token: str
     databricks_token: str
     trino_key: str
-    """What signs Trino's tokens, in base64."""
+    """The key that signs Trino's tokens, in base64."""
     control_token: str
     """The bearer token of the stand-ins' own interface, ``/_local/``: faults, journals, limits."""
     password: str
-    """Of `USERNAME`."""
+    """The password of `USERNAME`."""
 
     @classmethod
     def generate(cls) -> Credentials:
@@ -65,7 +65,7 @@ class Credentials:
 
     @classmethod
     def in_folder(cls, folder: Path) -> Credentials:
-        """Those of the world, or of the single stand-in, whose state lies in ``folder``."""
+        """The credentials of the world, or of the single stand-in, with its state in ``folder``."""
         return cls.of(folder / CREDENTIALS_FILE)
 
     def write(self, path: Path) -> None:
@@ -82,7 +82,7 @@ class Credentials:
 
 
 def write_private(path: Path, text: str, mode: int = 0o600) -> None:
-    """Writes a file that others cannot read at any moment, whatever stood there before."""
+    """Writes a file that others cannot read at any time, whether or not it existed."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, mode)
     with os.fdopen(descriptor, "w") as file:
         os.fchmod(descriptor, mode)

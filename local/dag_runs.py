@@ -1,4 +1,4 @@
-"""Runs of the DAGs in a world: started, waited for, and told apart."""
+"""Runs of the DAGs in a world: started, awaited, and distinguished."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from local.world import World
 
 POLL_SECONDS = 1.0
 STALLED_SECONDS = 1800
-"""How long a run may show no progress: X's rate limit alone holds a search up for a quarter of an hour.
+"""How long a run may show no progress: X's rate limit alone delays a search by a quarter of an hour.
 
-Work that makes progress is waited for, however slow the machine is.
+Work that makes progress is awaited, however slow the machine is.
 """
 LOOK_SECONDS = 10
-"""How often it is looked for."""
+"""How often progress is checked."""
 ASSET_SECONDS = 10
 """How long the run that an asset's update starts may take to appear."""
 MOST_RUNS = 10_000
 """More than one run of the pipeline makes."""
 FINISHED = ("success", "failed")
 LAST_TASKS = {"coverage": "report"}
-"""After these only approvals are left, and nobody may be there to give them."""
+"""After these only approvals are left, and there may be no one to give them."""
 
 
 def window_of(dag_run: dict[str, Any]) -> str | None:
@@ -57,7 +57,7 @@ class DagRuns:
     def started_since(self, begun: datetime) -> list[dict[str, Any]]:
         """The runs of all DAGs that were started, or cleared and started again, since then; newest first."""
         runs = self.airflow.runs(limit=MOST_RUNS, start_date_gte=begun.isoformat())
-        # Airflow takes a run without a start for one that starts now, also where it ended long ago.
+        # Airflow treats a run without a start as one that starts now, even if it ended long ago.
         return [run for run in runs if datetime.fromisoformat(run["start_date"] or run["run_after"]) >= begun]
 
     def run(self, dag_id: str, name: str, conf: dict[str, Any] | None = None) -> str:
@@ -85,9 +85,9 @@ class DagRuns:
         return None
 
     def wait_for(self, dag_id: str, run_id: str, progress: Callable[[str], None] = lambda _: None) -> None:
-        """Waits until a run has succeeded, however long, as long as it gets on, but not for an approval.
+        """Waits until a run has succeeded, as long as it makes progress, but not for an approval.
 
-        Raises `AirflowError` naming the failed tasks, or where nothing has changed for `STALLED_SECONDS`.
+        Raises `AirflowError` naming the failed tasks, or if nothing has changed for `STALLED_SECONDS`.
         """
         patience = _Patience(lambda: self._signs(dag_id, run_id))
         while (state := self._state(dag_id, run_id)) not in FINISHED:
@@ -108,7 +108,7 @@ class DagRuns:
             )
 
     def _state(self, dag_id: str, run_id: str) -> str:
-        """A run's state; that of its last task where all that is left waits for a person."""
+        """A run's state; that of its last task if only approvals are left."""
         state = str(self.airflow.run(dag_id, run_id)["state"])
         last = LAST_TASKS.get(dag_id)
         if state in FINISHED or last is None:
@@ -123,7 +123,7 @@ class DagRuns:
         """Lets the schedule label every closed hour of the summary, and waits for it.
 
         An hour that failed in an earlier run is cleared and tried again. Raises `AirflowError` naming the
-        hours that fail now, or where nothing has changed for `STALLED_SECONDS`.
+        hours that fail now, or if nothing has changed for `STALLED_SECONDS`.
         """
         airflow = self.airflow
         wanted = {window.label for window in self.closed_windows()}
@@ -219,7 +219,7 @@ class _Patience:
 
 
 def _size(folder: Path) -> int:
-    """The bytes of all logs below a folder; files may come and go meanwhile."""
+    """The bytes of all logs below a folder; files may come and go in the meantime."""
     total = 0
     for file in folder.rglob("*.log"):
         with contextlib.suppress(FileNotFoundError):

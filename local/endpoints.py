@@ -1,4 +1,4 @@
-"""Addresses and local credentials of everything that runs, and what points clients at them."""
+"""Addresses and local credentials of everything that runs, and the settings that clients need."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SERVICES = (
 """One port each, in this order, from the first port on."""
 
 STAND_INS = ("x_api", "aws", "trino", "databricks", "mlflow")
-"""Those of them that stand in for a cloud."""
+"""The stand-ins among them."""
 
 QUICKSIGHT_READER = f"arn:aws:quicksight:{REGION}:{ACCOUNT}:user/default/reader"
 """The user whom the dashboards are shared with."""
@@ -53,11 +53,11 @@ class Endpoints:
 
     @property
     def login(self) -> dict[str, str]:
-        """Whom Airflow, MLflow and the stand-ins' pages let in."""
+        """The login of Airflow, MLflow and the stand-ins' pages."""
         return {"username": USERNAME, "password": self.credentials.password}
 
     def aws_environment(self) -> dict[str, str]:
-        """What every AWS client reads by itself."""
+        """The variables that every AWS client reads."""
         return {
             "AWS_ENDPOINT_URL": self.url("aws"),
             "AWS_ACCESS_KEY_ID": self.credentials.access_key_id,
@@ -86,7 +86,7 @@ class Endpoints:
         }
 
     def describe(self) -> dict[str, dict[str, str]]:
-        """What stands in ``endpoints.json``."""
+        """The content of ``endpoints.json``."""
         control = {"control_token": self.credentials.control_token}
         return {
             "airflow": {"url": self.url("airflow"), **self.login},
@@ -122,7 +122,7 @@ def write_containers_environment(
 ) -> None:
     """Writes what Airflow and the streamer in containers need.
 
-    ``endpoints`` name this machine as containers do, ``environment`` is a run's own. Values stand in single
+    ``endpoints`` name this machine as containers do, ``environment`` is a run's own. Values are in single
     quotes, so that a shell reads them as compose does. The path of the topics file is left out: containers
     have another.
     """

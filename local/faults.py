@@ -1,8 +1,8 @@
-"""What goes wrong on purpose in a stand-in: switched on by a call or a file, and ending by itself.
+"""Faults injected into a stand-in: switched on by a call or a file, and ending by themselves.
 
-A fault has a ``kind``, and ends after so many ``times``, after so many ``seconds``, or at whichever comes
-first. ``after`` seconds pass before it begins; ``every`` is the least time between two of its strikes. Which
-kinds there are, what counts as one time and what else can be said of them, each stand-in tells.
+A fault has a ``kind``, and ends after its number of ``times`` or ``seconds``, whichever comes first. It
+begins after ``after`` seconds; ``every`` is the least time between two strikes. Each stand-in defines its
+kinds, what counts as one time, and further options.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Any, Literal
 import yaml
 
 Unit = Literal["moment", "line", "request", "period"]
-"""What one time is: something that happens once, a line, a request; a period knows seconds alone."""
+"""What counts as one time: an event, a line, a request; a period has only seconds."""
 
 PERIOD_SECONDS = 30.0
-"""How long a period is where nothing is said."""
+"""The default length of a period."""
 
 _ENDED_KEPT = 1000
 
 
 @dataclass(frozen=True)
 class Option:
-    """What can be said of a kind of fault; ``wanted`` describes what is ``good``."""
+    """An option of a kind of fault; ``wanted`` describes what is ``good``."""
 
     default: Any
     wanted: str
@@ -44,7 +44,7 @@ class Kind:
 
 
 class FaultError(ValueError):
-    """A fault that there is not, or that makes no sense."""
+    """An unknown or invalid fault."""
 
 
 @dataclass
@@ -85,12 +85,12 @@ class Fault:
         )
 
     def present(self, now: float) -> bool:
-        """Whether it has begun and is not over."""
+        """Whether it has begun and not ended."""
         return now >= self.begins and not self.over(now)
 
 
 class Faults:
-    """The faults of one server, of the ``kinds`` that it knows; safe in threads."""
+    """The faults of one server, of its ``kinds``; thread-safe."""
 
     def __init__(self, kinds: Mapping[str, Kind], clock: Callable[[], float] = time.time) -> None:
         self._kinds = kinds
@@ -121,7 +121,7 @@ class Faults:
             raise FaultError(f"{path}: {error}") from error
 
     def clear(self, fault_id: str | None = None) -> int:
-        """Ends the fault of that id, or every one; returns how many were not over."""
+        """Ends the fault with that id, or all; returns how many had not ended."""
         with self._lock:
             now = self._clock()
             ending = [fault for fault in self._faults if not fault.over(now) and fault_id in (None, fault.id)]
@@ -130,18 +130,18 @@ class Faults:
         return len(ending)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Every fault, those that are over too, oldest first."""
+        """Every fault, including ended ones, oldest first."""
         with self._lock:
             return [fault.to_json(self._clock()) for fault in self._faults]
 
     def present(self, kind: str) -> Fault | None:
-        """The fault of that kind that is under way, without counting a time."""
+        """The active fault of that kind, without counting a time."""
         with self._lock:
             now = self._clock()
             return next((fault for fault in self._faults if fault.kind == kind and fault.present(now)), None)
 
     def holds(self, fault: Fault) -> bool:
-        """Whether that fault is under way."""
+        """Whether a fault of that kind is active."""
         with self._lock:
             return fault.present(self._clock())
 

@@ -1,4 +1,4 @@
-"""What a stand-in shows a browser at ``/``: what it is and where to look. It reveals nothing of a world."""
+"""A stand-in's page at ``/``: what it is and where to look. It reveals nothing about a world."""
 
 from __future__ import annotations
 

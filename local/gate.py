@@ -1,4 +1,4 @@
-"""Who may ask a stand-in anything at all: what stands in front of every ASGI application here."""
+"""Access control: the ASGI middleware in front of every stand-in."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 type Application = Callable[[Any, Any, Any], Awaitable[None]]
 type Refuse = Callable[[Message, int, str], tuple[str, bytes]]
-"""The media type and the body of a refusal, from the request's scope, the HTTP status and the reason."""
+"""The media type and the body of a rejection, from the request's scope, the HTTP status and the reason."""
 
 
 @dataclass(frozen=True, repr=False)
 class Key:
-    """What ``Authorization`` must say."""
+    """The required ``Authorization`` header."""
 
     scheme: Literal["Basic", "Bearer"]
     value: str
@@ -33,7 +33,7 @@ class Key:
 
     @classmethod
     def login(cls, username: str, password: str) -> Key:
-        """A login that browsers ask people for."""
+        """A login for which browsers prompt."""
         return cls("Basic", base64.b64encode(f"{username}:{password}".encode()).decode())
 
     def opens(self, authorization: str) -> bool:
@@ -45,21 +45,21 @@ class Key:
 
     @property
     def challenge(self) -> str:
-        """What the refusal says in ``WWW-Authenticate``."""
+        """The rejection's ``WWW-Authenticate`` header."""
         return f'{self.scheme} realm="The login that make run prints, also in .run/endpoints.json"'
 
 
 def plain_refusal(_scope: Message, status: int, reason: str) -> tuple[str, bytes]:
-    """A refusal for whom no service's form is expected."""
+    """A rejection in no particular service's format."""
     return "application/json", json.dumps({"status": status, "detail": reason}).encode()
 
 
 class Gate:
     """An ASGI application behind a `WebGuard`, parts of it behind keys.
 
-    ``keys`` are by path; one that ends with a slash stands for all that begins so, and the longest counts. A
-    path with None is open to all that the guard lets in; where no path fits the application itself decides.
-    ``front`` is the page that people see who open the address in a browser.
+    ``keys`` are by path; one that ends with a slash is a prefix, and the longest match counts. A path with
+    None is open to all that the guard lets in; where no path fits the application itself decides. ``front``
+    is the page for browsers that open the bare address.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Gate:
         self._front = front
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Hands the request on, or refuses it: 403 by the guard, 401 without the key."""
+        """Passes the request on or rejects it: 403 by the guard, 401 without the key."""
         if scope["type"] != "http":
             # Nothing else is offered: a WebSocket ends unaccepted (the ASGI specification).
             await send({"type": f"{scope['type']}.close"})
@@ -101,7 +101,7 @@ class Gate:
         self, scope: Message, send: Send, status: int, reason: str, challenge: str | None = None
     ) -> None:
         media, body = self._refuse(scope, status, reason)
-        # What the client goes on sending is not read.
+        # The rest of the client's request is not read.
         headers = [(b"connection", b"close")]
         if challenge:
             headers.append((b"www-authenticate", challenge.encode()))

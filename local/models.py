@@ -1,4 +1,4 @@
-"""The models that a run is told to label with: found, fetched, and runnable on this machine."""
+"""The models chosen for a run: found, downloaded, and checked to run on this machine."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from local.aws.interpreters import MissingRequirementsError, python_for
 
 SENTIMENT, TRANSLATION = "sentiment", "translation"
 PACKED = Path(__file__).parents[1] / "dist" / "models"
-"""Where `make models` leaves what it packs: a folder a model."""
+"""The folder in which `make models` packs models, one folder per model."""
 _REQUIREMENTS = "code/requirements.txt"
 
 
 class ChosenModelError(RuntimeError):
-    """A model that the run cannot use, and what to do."""
+    """The run cannot use a model; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The artifacts of a run, by their stage, and what tells them from others."""
+    """The artifacts of a run, by their stage, and their digests."""
 
     paths: dict[str, Path]
     identity: bytes
-    """Empty where none was chosen: the run labels with the default models."""
+    """Empty if none was chosen: the run labels with the default models."""
 
     def settings(self) -> dict[str, str]:
         """The settings that have the pipeline use them."""
@@ -43,7 +43,7 @@ class Chosen:
 def choose(names: Sequence[str], sentiment: str | None, translation: str | None, folder: Path) -> Chosen:
     """Finds the models that `make models` packed by ``names``, and those at a path or in S3.
 
-    What lies in S3 is read with this process's own credentials, into ``folder``. Raises `ChosenModelError`.
+    Models in S3 are downloaded to ``folder`` with this process's own credentials. Raises `ChosenModelError`.
     """
     given: dict[str, str] = {}
     named = [(*_packed(name), f"MODELS={name}") for name in names]

@@ -1,6 +1,6 @@
-"""The parameters of `make`, checked before anything is set up: ``python3 local/parameters.py``.
+"""Checks the parameters of `make` before anything is set up: ``python3 local/parameters.py``.
 
-Make gives them by the environment. Whatever Python 3 a machine has must be able to run this file.
+Make passes them by the environment. Any Python 3 must be able to run this file.
 """
 
 from __future__ import annotations
@@ -65,20 +65,20 @@ def folder(text: str) -> None:
 
 
 def recipe(text: str) -> None:
-    """Raises `ValueError` where no recipe has this name."""
+    """Raises `ValueError` if no recipe has this name."""
     with open(RECIPES, encoding="utf-8") as file:  # noqa: PTH123 - runs on any Python 3
         names = re.findall(r"^([\w-]+):", file.read(), re.MULTILINE)
     one_of(*names)(text)
 
 
 def languages(text: str) -> None:
-    """Raises `ValueError` where a text is no list of languages."""
+    """Raises `ValueError` if a text is not a list of languages."""
     if not re.fullmatch("[a-z]{2,3}(,[a-z]{2,3})*", text):
         raise ValueError("not languages such as ru,uk")
 
 
 def artifact(text: str) -> None:
-    """Raises `ValueError` where a text is neither an archive's address in S3 nor what can be read."""
+    """Raises `ValueError` if a text is neither an archive's address in S3 nor what can be read."""
     if text.startswith("s3://"):
         if not re.fullmatch(r"s3://[a-z0-9.-]+/.+\.tar\.gz", text):
             raise ValueError("not the address of a .tar.gz in S3, such as s3://bucket/e5/model.tar.gz")
@@ -87,13 +87,13 @@ def artifact(text: str) -> None:
 
 
 def model_names(text: str) -> None:
-    """Raises `ValueError` where a text is not one or more names of models, joined by commas."""
+    """Raises `ValueError` if a text is not one or more names of models, joined by commas."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]+(,[A-Za-z0-9_.-]+)*", text):
         raise ValueError("not names of models joined by commas, such as opus-mt,twitter-roberta")
 
 
 def host(text: str) -> None:
-    """Raises `ValueError` where a text is neither an address nor a host's name."""
+    """Raises `ValueError` if a text is neither an address nor a host's name."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -123,11 +123,11 @@ CHECKS: dict[str, Check] = {
     "LANGUAGES": languages,
     "UPLOAD": one_of("0", "1"),
 }
-"""What raises `ValueError` for a wrong value, by the parameter's name."""
+"""The checks, which raise `ValueError` for a wrong value, by the parameter's name."""
 
 
 def wrong(values: Mapping[str, str]) -> list[str]:
-    """What is wrong with parameters that have a value, a line each."""
+    """The errors of parameters that have a value, one line each."""
     lines = []
     for name, check in CHECKS.items():
         value = values.get(name)
@@ -140,7 +140,7 @@ def wrong(values: Mapping[str, str]) -> list[str]:
 
 
 def main() -> int:
-    """Names what is wrong as make names its own errors; exit status 2 where anything is."""
+    """Names what is wrong as make names its own errors; exit status 2 if anything is."""
     lines = wrong(os.environ)
     for line in lines:
         print(f"make: {line}", file=sys.stderr)

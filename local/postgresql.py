@@ -46,7 +46,7 @@ def is_ready(port: int) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Makes the cluster where there is none, and becomes the server."""
+    """Makes the cluster if there is none, and becomes the server."""
     parser = argparse.ArgumentParser(prog="python -m local.postgresql", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--state", type=Path, required=True)
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _create(state: Path, password: str) -> None:
-    # Half of a cluster looks like a whole one: it gets its name only when it is whole.
+    # A partial cluster looks like a complete one, so it is renamed only when it is complete.
     unfinished = state.with_name(f"{state.name}-{_UNFINISHED}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700, parents=True)
@@ -82,9 +82,9 @@ def _create(state: Path, password: str) -> None:
 
 
 def _become_nobody() -> None:
-    """PostgreSQL refuses to run as root: here this process is another user, with root's files as its own.
+    """PostgreSQL refuses to run as root: makes this process another user, who owns root's files.
 
-    Exits with a sentence where the system grants no user namespace.
+    Exits with a sentence if the system does not allow user namespaces.
     """
     nobody = pwd.getpwnam(_NOBODY).pw_uid
     try:
@@ -97,7 +97,7 @@ def _become_nobody() -> None:
             f"PostgreSQL does not run as root, and this system grants no user namespace ({error.strerror}):"
             " run the command as another user."
         )
-    # Another user is a new start in life: what was asked of the system for the parent's end is forgotten.
+    # A change of user resets the signal that was requested for the parent's end.
     ask = dies_with_parent(signal.SIGTERM)
     if ask:
         ask()

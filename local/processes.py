@@ -1,4 +1,4 @@
-"""Child processes: started in a group of their own, watched, and all ended together."""
+"""Child processes: started in separate groups, watched, and ended together."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ import requests
 
 _PR_SET_PDEATHSIG = 1
 _MARK = "X_OPINION_PROCESS"
-"""The variable by which what a child has started is known, also when it is no longer anyone's child."""
+"""The variable that identifies what a child has started, even after it lost its parent."""
 
 
 _TAIL_BYTES, _QUOTED = 65_536, 500
 _WORKING = 0.05
-"""The share of a processor that one that starts and is not stuck uses at least."""
+"""The least share of a processor that a starting process uses unless it is stuck."""
 _ANSWERED = re.compile(
     r"""\b(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)\b.*\bHTTP/\d|method=[A-Z]+ .*path=|"status_code":"""
 )
@@ -57,7 +57,7 @@ class Process:
 
     @cached_property
     def started(self) -> float:
-        """When it was started, as the system has it; 0 where it has ended before."""
+        """Its start time by the system; 0 if it has ended."""
         with contextlib.suppress(psutil.NoSuchProcess):
             return float(psutil.Process(self.popen.pid).create_time())
         return 0.0
@@ -67,9 +67,9 @@ class Process:
         return _members(self.popen.pid, self.mark)
 
     def last_words(self) -> str:
-        """Its last error, or the last line that it wrote of itself: what it answered to others says nothing.
+        """Its last error, or its last line that is not about an answered request.
 
-        One that was killed had no last words: only an error counts then.
+        For a killed process only an error counts.
         """
         with self.log.open("rb") as log:
             log.seek(max(self.offset, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
@@ -82,7 +82,7 @@ class Process:
         return own[-1][:_QUOTED] if own else "it wrote nothing"
 
     def check(self) -> None:
-        """Raises `ProcessError` where the process has ended."""
+        """Raises `ProcessError` if the process has ended."""
         if (status := self.popen.poll()) is not None:
             how = f"was killed by {_signal_name(-status)}" if status < 0 else f"ended with status {status}"
             raise ProcessError(f"{self.name} {how}: {self.last_words()} (see {self.log})")
@@ -90,11 +90,11 @@ class Process:
     def wait_until(
         self, ready: Callable[[], bool], seconds: float, told: Callable[[str], None] | None = None
     ) -> None:
-        """Waits until ``ready()``; raises `ProcessError` when the process ends or gets nowhere.
+        """Waits until ``ready()``; raises `ProcessError` if the process ends or is stuck.
 
-        That is ``seconds`` in which it hardly worked: on a slow or busy machine one that works is given up
-        to ten times as long. With ``told``, which gets the last line of its log whenever there is a new one,
-        it has as long as it tells of progress.
+        It is stuck after ``seconds`` with hardly any work: on a slow or busy machine a process that works has
+        up to ten times as long. With ``told``, which is called with the last line of its log whenever there
+        is a new one, it has as long as it reports progress.
         """
         begin = time.monotonic()
         deadline, last = begin + seconds, begin + 10 * seconds
@@ -125,7 +125,7 @@ class Process:
         return total
 
     def stop(self, seconds: float) -> None:
-        """SIGTERM to the group, SIGKILL to what is left of it after ``seconds``."""
+        """SIGTERM to the group, SIGKILL to the rest of it after ``seconds``."""
         _end([self], seconds)
 
 
@@ -156,12 +156,12 @@ class Processes:
     ) -> Process:
         """Starts a command whose output goes to ``<logs>/<name>.log``; ``ends_last`` if others need it.
 
-        A signal that comes meanwhile is handled once the process is among those that are to be ended.
+        A signal that comes in the meantime is handled once the process is among those that are to be ended.
         """
         log = self.logs / f"{name}.log"
         mark = uuid.uuid4().hex
         came: list[int] = []
-        # What a handler raises inside a fork's hooks is printed and lost: so Ctrl-C would be.
+        # An exception of a handler inside a fork's hooks is printed and lost: Ctrl-C would be, too.
         with _signals(lambda number, _: came.append(number)), log.open("ab") as output:
             offset = output.tell()
             popen = subprocess.Popen(
@@ -189,8 +189,8 @@ class Processes:
     def stop_all(self) -> None:
         """Ends every process: first, all at once, those that depend on others, then the others.
 
-        Twice ``stop_seconds`` and a few seconds at most; signals that come meanwhile change nothing: a second
-        Ctrl-C would leave half of the work undone.
+        Twice ``stop_seconds`` and a few seconds at most; signals in the meantime are ignored: a second Ctrl-C
+        would leave half of the work undone.
         """
         with _signals(signal.SIG_IGN):
             for last in (False, True):
@@ -199,7 +199,7 @@ class Processes:
             self.registry.unlink(missing_ok=True)
 
     def check(self) -> None:
-        """Raises `ProcessError` where any process has ended."""
+        """Raises `ProcessError` if any process has ended."""
         for process in self.running:
             process.check()
 
@@ -224,9 +224,9 @@ class Processes:
 def end_leftovers(registry: Path) -> int:
     """Ends what a killed run has left and returns how many processes that were.
 
-    They are told by their mark, or as members of the session of a process with that id and start time. Where
-    that process is gone, its id may since have been another's: then only members at work in this process's
-    own folder are ended, as all that a run starts is.
+    They are identified by their mark, or as members of the session of a process with that id and start time.
+    If that process is gone, its id may have been reused: then only members with this process's working folder
+    are ended, which all processes of a run have.
     """
     try:
         entries = json.loads(registry.read_text())
@@ -244,7 +244,7 @@ def end_leftovers(registry: Path) -> int:
 
 
 def dies_with_parent(number: signal.Signals) -> Callable[[], None] | None:
-    """What asks the system, in a child, for a signal when its parent is gone (Linux: prctl(2))."""
+    """Returns a function that requests, in a child, a signal when its parent ends (Linux: prctl(2))."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -272,7 +272,7 @@ def answers(url: str) -> bool:
 
 @contextlib.contextmanager
 def _signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> Iterator[None]:
-    """Has Ctrl-C and SIGTERM handled so for a while, in the main thread: no other handles any."""
+    """Handles Ctrl-C and SIGTERM with this for a while, in the main thread, the only one that can."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -287,8 +287,8 @@ def _signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) 
 def _members(leader: int, mark: str | None = None) -> list[psutil.Process]:
     """The members of the session that ``leader`` leads or led, its descendants, and all that bear the mark.
 
-    A session outlives its leader; the mark finds those that have left the session. Some programs write their
-    title over their environment, and so over the mark: therefore both.
+    A session outlives its leader; the mark finds those that have left the session. Both are needed, since
+    some programs overwrite their environment, and so the mark, with their title.
     """
     found: dict[int, psutil.Process] = {}
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -354,14 +354,14 @@ def _end(processes: Iterable[Process], seconds: float) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.popen.pid, signal.SIGTERM)
     _kill_after(members, seconds)
-    # What was started meanwhile has not been told.
+    # Processes started in the meantime have not received the signal.
     _kill_after([member for process in processes for member in process.members()], 0)
     for process in processes:
         process.popen.wait()
 
 
 def _kill_after(members: list[psutil.Process], seconds: float) -> None:
-    """Waits so long for their ends, and kills those that are left."""
+    """Waits this long for them to end, and kills the rest."""
     _, alive = psutil.wait_procs(members, timeout=seconds)
     for member in alive:
         with contextlib.suppress(psutil.NoSuchProcess):

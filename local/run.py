@@ -26,7 +26,7 @@ from local.world import FAILURES, RunError, RunOptions, World, prepared
 
 @dataclass
 class Run:
-    """A run under way: its world, its services, the runs of its DAGs and its summary."""
+    """A run in progress: its world, its services, the runs of its DAGs and its summary."""
 
     world: World
     services: Services = field(init=False)

@@ -170,7 +170,7 @@ class World:
             time.sleep(1)
 
     def wait_while_whole(self) -> None:
-        """Keeps everything up until Ctrl-C; raises `ProcessError` where a service ends."""
+        """Keeps everything up until Ctrl-C; raises `ProcessError` if a service ends."""
         self.tell_login()
         self.console.print("Everything goes on running; Ctrl-C ends it.")
         while True:

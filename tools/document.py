@@ -207,7 +207,7 @@ def _columns(table: str, nodes: list[exp.ColumnDef], origins: Mapping[str, str])
 
 
 def view_layers() -> list[Layer]:
-    """The views of ``sql/views``; raises `DocumentError` where comment and SELECT do not fit together."""
+    """The views of ``sql/views``; raises `DocumentError` if comment and SELECT do not fit together."""
     found = []
     names = {name.split("/")[-1] for name in (*sql.names("views"), *sql.names("tables"))}
     for name in sql.names("views"):
@@ -338,7 +338,7 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
     aggregate.refresh(database, s3, settings, topics.names, HOUR.date)
     samples = {}
     for layer in view_layers():
-        # What is told by month has the month's first day.
+        # Monthly records have the month's first day.
         days = sql.literal([HOUR.date, f"{HOUR.date[:7]}-01"])
         wanted = f"SELECT * FROM {layer.name} WHERE dt IN ({days})"  # noqa: S608 - our names
         # By every column that has an order, so that no two rows tie.

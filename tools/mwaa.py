@@ -40,10 +40,10 @@ class MwaaError(Exception):
 
 
 def build(target: Path, root: Path = ROOT, environment: Mapping[str, str] | None = None) -> None:
-    """Writes everything to ``target``, which is made anew; the same sources give the same bytes.
+    """Writes everything to ``target``, which is recreated; the same sources make the same bytes.
 
-    Settings are taken from ``environment``, this process's by default.
-    Raises `MwaaError` where requirements.txt does not name the constraints as expected.
+    Settings are taken from ``environment``, this process's by default. Raises `MwaaError` if requirements.txt
+    does not name the constraints as expected.
     """
     shutil.rmtree(target, ignore_errors=True)
     dags = target / "dags"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 _READERS = 8
-"""How many objects are read beside each other."""
+"""How many objects are read in parallel."""
 
 _DATA = re.compile(r"ended as FAILED: (?:HIVE_|GENERIC_INTERNAL_ERROR|INTERNAL_ERROR|ICEBERG_)")
 """How Athena says that it could not read the data, not that the statement or its rights are wrong."""

@@ -46,7 +46,7 @@ ADJACENT = timedelta(seconds=45)
 every 20 s (its documentation), the streamer a heartbeat every 15 s, and one may be lost."""
 
 SEARCH_MARGIN = timedelta(minutes=10)
-"""What is left between judging and searching, so that a gap is not lost while its search is under way."""
+"""What is left between judging and searching, so that a gap is not lost while its search is in progress."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def statements(
 def judged_until(heartbeats: Iterable[ResultRow], now: datetime, settings: Settings) -> datetime:
     """The time up to which hours can be judged.
 
-    Up to the watermark, less a margin for what Firehose may deliver out of order, or, where there is none so
+    Up to the watermark, less a margin for what Firehose may deliver out of order, or, if there is none so
     young, up to when the grace time is over; never as far as search finds nothing yet.
     """
     until = now - timedelta(seconds=settings.delivery_grace_seconds)

@@ -89,7 +89,7 @@ def measure(
     active: Collection[Window],
     now: datetime,
 ) -> Measurement:
-    """Measures and judges each topic in each of ``hours``; ``active`` have a run of transform under way.
+    """Measures and judges each topic in each of ``hours``; ``active`` have a run of transform in progress.
 
     Hours whose objects have not changed since a verdict that stands keep their row, and are not asked for.
     """

@@ -37,7 +37,7 @@ ORDER = ("raw", "labeled", "opinion", "predictions")
 
 @dataclass(frozen=True)
 class Neighbors:
-    """The periods of the same suite with a result before and after one; None where there is none."""
+    """The periods of the same suite with a result before and after one; None if there is none."""
 
     previous: str | None = None
     next: str | None = None

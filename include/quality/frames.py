@@ -148,7 +148,7 @@ def _opinion(table: pa.Table) -> pa.Table:
 def prediction_frames(s3: S3Client, settings: Settings) -> dict[str, pd.DataFrame]:
     """Frames of the champion's predictions: ``rows`` an hour each, ``shares`` a sentiment each.
 
-    Rows are counted from the objects' footers. An hour that was labeled anew since has no count to compare
+    Rows are counted from the objects' footers. An hour that was labeled again since has no count to compare
     with (null): the next run predicts it.
     """
     predicted = training_hours.read_predicted(s3, settings.bucket)
@@ -175,7 +175,7 @@ def prediction_frames(s3: S3Client, settings: Settings) -> dict[str, pd.DataFram
 
 
 def _footer(s3: S3Client, bucket: str, key: str, etag: str | None = None) -> pq.FileMetaData | None:
-    """What a Parquet object says of itself; None where it is not there, or no longer that of the ETag.
+    """What a Parquet object says of itself; None if it is not there, or no longer that of the ETag.
 
     Only its end is read: the footer's length stands in front of the last four bytes (the Parquet format).
     """

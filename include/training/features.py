@@ -27,7 +27,7 @@ from include.training.linear import Linear
 FEATURES = "features"
 """The column of the finished vector."""
 HASHED = ("words", "characters")
-"""The columns of hashed n-grams: sparse vectors of `BUCKETS`, 1 where the text has an n-gram."""
+"""The columns of hashed n-grams: sparse vectors of `BUCKETS`, 1 if the text has an n-gram."""
 BUCKETS = 2**18
 
 _CLEAN = """SELECT *, regexp_replace(regexp_replace(regexp_replace(

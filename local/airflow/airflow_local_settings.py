@@ -1,8 +1,8 @@
-"""Imports once, in the scheduler, what every task would else import anew: its workers are forked from it.
+"""Imports libraries once, in the scheduler: workers are forked from it and need not import them again.
 
 Airflow imports this module in each of its processes (it lies on their path), before anything else. Only the
-scheduler, whose LocalExecutor forks the workers, is to carry the memory. Only libraries are named here: the
-project's own modules are read again by every task, so that edited code counts at once.
+scheduler, whose LocalExecutor forks the workers, spends the memory. Only libraries are imported here: every
+task reads the project's own modules, so that edited code takes effect at once.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ PRELOADED = (
 )
 
 __all__: list[str] = []
-"""Nothing here replaces a setting of Airflow's."""
+"""This module changes no setting of Airflow's."""
 
 
 def preload() -> None:
-    """Imports the libraries; raises `ImportError` where one is missing."""
+    """Imports the libraries; raises `ImportError` if one is missing."""
     for name in PRELOADED:
         importlib.import_module(name)
 

@@ -1,4 +1,4 @@
-"""Errors that any service of the local AWS can be told to answer with, under ``/_local/aws/faults``."""
+"""Errors that can be injected into any service of the local AWS, under ``/_local/aws/faults``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ KINDS: dict[str, Kind] = {
         },
     ),
 }
-"""All faults there are, beside what holds for every kind (`local.faults`)."""
+"""All faults; `local.faults` describes what they have in common."""
 
 FAULTS = Faults(KINDS)
 """The faults of this process."""

@@ -1,10 +1,10 @@
-"""What a new account needs before the pipeline can run.
+"""Creates what a new account needs before the pipeline can run.
 
 ``python -m local.aws.bootstrap --endpoint URL --credentials FILE``
 
 Creates the lake's bucket, the delivery stream from `infra/delivery_stream.yaml` (the template that the cloud
-deploys), the secrets and QuickSight's users. Twice changes nothing; a changed template or parameter updates
-the stream.
+deploys), the secrets and QuickSight's users. A second run changes nothing; a changed template or parameter
+updates the stream.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class TemplateError(ValueError):
-    """A CloudFormation template that uses what is not understood here."""
+    """A CloudFormation template that uses something unsupported."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Template:
     def resolve(
         self, resource: str, values: Mapping[str, Any], attributes: Mapping[str, str]
     ) -> dict[str, Any]:
-        """The properties of a resource with everything put in.
+        """The properties of a resource with everything resolved.
 
         ``values`` are the parameters that are set (the others take their defaults), ``attributes`` what
         ``!GetAtt`` and ``!Ref`` of other resources give, such as ``Role.Arn``. Raises `TemplateError`.
@@ -150,8 +150,8 @@ def bootstrap(
 ) -> None:
     """Creates or updates bucket, delivery stream and secrets at ``endpoint``.
 
-    ``credentials`` are what AWS is asked with, and X's token. ``connections`` are further Airflow
-    connections by id, in Airflow's JSON form. Raises botocore's errors as they come.
+    ``credentials`` has AWS's credentials and X's token. ``connections`` are further Airflow connections by
+    id, in Airflow's JSON form. Raises botocore's errors.
     """
     clients = Clients(endpoint, credentials)
     _bucket(clients("s3"), settings.bucket)
@@ -167,7 +167,7 @@ def bootstrap(
 
 
 def _quicksight_user(quicksight: Any, principal: str) -> None:
-    """Registers the user of that ARN: QuickSight shares nothing with people whom it does not know."""
+    """Registers the user of that ARN: QuickSight shares only with registered users."""
     kind, _, name = principal.split(":")[-1].partition("/")
     namespace, _, user = name.partition("/")
     if kind != "user":
@@ -212,7 +212,7 @@ def _delivery_stream(clients: Clients, settings: Settings, buffering_seconds: in
         "Bucket": settings.bucket,
         "DeliveryStreamName": settings.delivery_stream,
         "BufferingSeconds": buffering_seconds,
-        # Named as in the cloud, and used by nothing here: logs stay on this machine.
+        # Named as in the cloud, and unused here: logs stay on this machine.
         "EncryptionKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/local",
     }
     group = template.resolve("LogGroup", values, {})
@@ -271,7 +271,7 @@ def _role(iam: Any, name: str, properties: Mapping[str, Any]) -> str:
 
 
 def _secret(vault: Any, name: str, value: str, *, keep: bool = False) -> None:
-    """Creates a secret, or gives it a new value unless that is what it has or it is to be kept."""
+    """Creates a secret, or updates its value if that differs and is not to be kept."""
     try:
         present = vault.get_secret_value(SecretId=name)["SecretString"]
     except vault.exceptions.ResourceNotFoundException:

@@ -40,7 +40,7 @@ _PATIENCE = 60
 
 
 def _call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls with a trailing context of None where the function takes one more parameter than is given."""
+    """Calls with a trailing context of None if the function takes one more parameter than is given."""
     taken = len(inspect.signature(function).parameters)
     if taken not in (len(arguments), len(arguments) + 1):
         raise TypeError(f"{function.__name__} takes {taken} arguments but {len(arguments)} were given.")

@@ -1,4 +1,4 @@
-"""What the server gives to each of its extensions.
+"""The server's interface for its extensions.
 
 An extension is a module with ``install(context: Context) -> None``. It is called once, before moto's app is
 made and before the port is bound, so it may patch moto's classes; it must not call the endpoint yet.
@@ -31,12 +31,12 @@ type Reply = tuple[int, list[tuple[str, str]], bytes]
 
 @dataclass(frozen=True)
 class Options:
-    """What can be set on the command line."""
+    """The options of the command line."""
 
     trino_url: str | None = None
     """Address of the Trino behind Athena; without it every Athena call is refused."""
     transform_jobs: int = 4
-    """The account's limit of SageMaker transform jobs under way at one time."""
+    """The account's limit of SageMaker transform jobs in progress at one time."""
     warm_seconds: float = 30.0
     """How long a model's serving process is kept after its last job."""
 
@@ -73,24 +73,24 @@ class Context:
         )
 
     def offer(self, service: str, operations: str = ".*") -> None:
-        """Says that a service is really there, as far as its operations' names match; the rest is refused."""
+        """Offers the operations of a service whose names match; the others are rejected."""
         self.offered[service] = re.compile(operations)
 
     def serve(self, service: str, answer: Callable[[str, str, str, bytes], Reply]) -> None:
-        """Has a service answered without moto, from method, raw path, query and body."""
+        """Answers a service without moto, from method, raw path, query and body."""
         self.served[service] = answer
         self.offer(service)
 
     def serve_page(self, prefix: str, answer: Callable[[str], Reply]) -> None:
-        """Has pages for people answered, from their raw path, which starts with ``prefix``."""
+        """Answers pages for people, whose raw path starts with ``prefix``."""
         self.pages[prefix] = answer
 
     def on_start(self, start: Callable[[], None]) -> None:
-        """Has ``start`` called once the state is restored, before the port answers; it must not block."""
+        """Calls ``start`` once the state is restored, before the port answers; it must not block."""
         self._starters.append(start)
 
     def on_close(self, close: Callable[[], None]) -> None:
-        """Has ``close`` called when the server ends, last registered first; it has about two seconds."""
+        """Calls ``close`` when the server ends, last registered first; it has about two seconds."""
         self._closers.append(close)
 
     def start(self) -> None:
@@ -109,6 +109,6 @@ class Context:
 
 
 def patch(owner: Any, **members: Any) -> None:
-    """Puts members in the place of moto's, on one of its classes or modules."""
+    """Replaces members of one of moto's classes or modules."""
     for name, member in members.items():
         setattr(owner, name, member)

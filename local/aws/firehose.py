@@ -45,7 +45,7 @@ MAX_SUBRECORDS = 500
 MAX_PARTITIONS = 500
 MIN_DYNAMIC_MEBIBYTES = 64
 RETENTION_SECONDS = 24 * 3600
-"""How long Direct PUT data waits for an S3 that does not take it."""
+"""How long Direct PUT data is retried if S3 rejects it."""
 
 _RETRY_SECONDS = 2.0
 _FRAME = struct.Struct(">I")
@@ -86,7 +86,7 @@ def _not_extracted(message: str) -> RecordError:
 class Destination:
     """A stream's S3 destination, checked and compiled.
 
-    Raises moto's `InvalidArgumentException` for what Firehose refuses, and for what is not offered here.
+    Raises moto's `InvalidArgumentException` for what Firehose rejects or this stand-in does not offer.
     """
 
     def __init__(self, configuration: Mapping[str, Any]) -> None:
@@ -192,9 +192,9 @@ class Destination:
             raise InvalidArgumentException("Zero buffering is not supported with dynamic partitioning")
 
     def parts(self, record: bytes) -> list[bytes]:
-        """What a record is de-aggregated into: its JSON objects, and lines that are none.
+        """The parts of a de-aggregated record: its JSON objects, and lines that are not JSON.
 
-        Firehose says nowhere whether a newline between them stays: it does while `newline-kept` is on.
+        Firehose does not document whether a newline between them is kept: it is while `newline-kept` is on.
         """
         if not self.deaggregates:
             return [record]
@@ -240,11 +240,11 @@ class Destination:
 
 
 _BLANKS = " \t\n\r\v\f"
-"""What separates objects: what is blank in bytes. Text knows more, such as U+001C."""
+"""The separators of objects: whitespace in bytes. Text has more, such as U+001C."""
 
 
 def _objects(record: bytes) -> list[bytes]:
-    """The JSON objects of a record, consecutive or one a line; what is none goes up to the line's end."""
+    """The JSON objects of a record, consecutive or one per line; what is none goes up to the line's end."""
     lines = [line for line in record.split(b"\n") if line.strip()]
     if all(map(_is_object, lines)):
         return lines
@@ -312,7 +312,7 @@ class Buffer:
     def append(self, records: Sequence[bytes]) -> None:
         """Adds records; what was written is there after the process's death.
 
-        Raises `OSError` where they do not all find room; then none of them is added.
+        Raises `OSError` if there is no space for all of them; then none is added.
         """
         frames = memoryview(b"".join(_FRAME.pack(len(record)) + record for record in records))
         with self.path.open("ab", buffering=0) as file:
@@ -335,7 +335,7 @@ class Buffer:
 
     @classmethod
     def load(cls, path: Path) -> Buffer | None:
-        """A buffer that an earlier process left; None where it died before a record was in it."""
+        """A buffer that an earlier process left; None if it died before the first record."""
         line, newline, _ = path.read_bytes().partition(b"\n")
         if not newline:
             return None
@@ -378,11 +378,11 @@ class Delivery:
             if buffer is None:
                 path.unlink()
             else:
-                # Never appended to again: a new record opens a buffer of its own.
+                # Never appended to again: a new record opens a new buffer.
                 self._ready.append(buffer)
 
     def put(self, stream: str, version: str, destination: Destination, records: Sequence[bytes]) -> None:
-        """Takes records; they are on disk when it returns. Raises `OSError` where the disk takes no more."""
+        """Accepts records; they are on disk when it returns. Raises `OSError` if the disk is full."""
         now = datetime.now(UTC)
         groups: dict[tuple[str, str], tuple[Mapping[str, str], list[bytes]]] = {}
         with self._changed:
@@ -481,7 +481,7 @@ class Delivery:
 
 
 class _Placed(NamedTuple):
-    """Where something goes: a partition, or the error prefix of a type."""
+    """The destination of a record: a partition, or the error prefix of a type."""
 
     error_type: str
     partition: str
@@ -492,8 +492,8 @@ class _Placed(NamedTuple):
 def _placed(record: bytes, destination: Destination, partitions: set[str], now: datetime) -> list[_Placed]:
     """Where the parts of a record go; ``partitions`` are those in use, and gain new ones.
 
-    Firehose says nowhere whether a bad part goes to the error prefix alone or with its whole record: the
-    record does while `whole-record-fails` is on.
+    Firehose does not document whether a bad part goes to the error prefix alone or with its whole record:
+    with its record while `whole-record-fails` is on.
     """
     placed: list[_Placed] = []
     for part in destination.parts(record):
@@ -559,7 +559,7 @@ def _with_defaults(configuration: dict[str, Any]) -> dict[str, Any]:
 
 
 def install(context: Context) -> None:
-    """Puts buffering and delivery in the place of moto's immediate writing."""
+    """Replaces moto's immediate writing by buffering and delivery."""
     backend = models.FirehoseBackend
     delivery: list[Delivery] = []
     compiled: dict[tuple[str, str], Destination] = {}

@@ -1,4 +1,4 @@
-"""What Firehose can be told to do wrong, under ``/_local/firehose/faults``, and the account's throughput."""
+"""The faults of Firehose, under ``/_local/firehose/faults``, and the account's throughput."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KINDS: dict[str, Kind] = {
     "throttle": Kind("request"),
     # The whole request is refused: InternalFailure.
     "internal-failure": Kind("request"),
-    # A ``share`` of the records of a batch, by chance but at least one, is refused.
+    # A ``share`` of the records of a batch, at random but at least one, is refused.
     "partial": Kind(
         "request",
         {
@@ -49,7 +49,7 @@ KINDS: dict[str, Kind] = {
     # S3 takes no objects: buffers grow, and are delivered later.
     "s3-down": Kind("period"),
 }
-"""All faults there are, beside what holds for every kind (`local.faults`)."""
+"""All faults; `local.faults` describes what they have in common."""
 
 FAULTS = Faults(KINDS)
 """The faults of this process."""
@@ -64,19 +64,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why one record of a batch is not taken."""
+    """Why one record of a batch is rejected."""
 
     code: Code
     message: str
 
     @classmethod
     def of(cls, code: Code) -> Refusal:
-        """With Firehose's own words."""
+        """The message, in Firehose's words."""
         return cls(code, _MESSAGES[code])
 
 
 class UnavailableError(JsonRESTError):
-    """A request that is refused as a whole; Firehose gives both codes with HTTP status 500."""
+    """A request that is rejected as a whole; Firehose uses HTTP status 500 for both codes."""
 
     code = 500
 
@@ -85,7 +85,7 @@ class UnavailableError(JsonRESTError):
 
 
 class Throughput:
-    """What streams took in the second under way."""
+    """What the streams accepted in the current second."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -115,9 +115,9 @@ THROUGHPUT = Throughput()
 
 
 def decide(stream: str, records: Sequence[bytes]) -> list[Refusal | None]:
-    """Says for each record of a batch whether it is taken (None), by the quotas and the faults.
+    """Decides for each record of a batch whether it is accepted (None), by the quotas and the faults.
 
-    Raises `UnavailableError` where the whole batch is refused.
+    Raises `UnavailableError` if the whole batch is refused.
     """
     if FAULTS.strike("throttle"):
         raise UnavailableError("ServiceUnavailableException")

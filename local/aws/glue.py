@@ -1,7 +1,6 @@
 """Glue's column statistics, which moto lacks and Trino uses after every write.
 
-They are stored as they come and given back; they lie on moto's table and partition objects, so they go and
-survive with them.
+They are stored as sent, on moto's table and partition objects, so they are deleted and survive with them.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 
 _PACK_ENVIRONMENT = Path(__file__).parents[2] / ".venv-pack"
-"""What models of HuggingFace are packed by, and run by here."""
+"""The environment in which models of HuggingFace are packed and run."""
 
 
 class MissingRequirementsError(RuntimeError):
@@ -20,7 +20,7 @@ class MissingRequirementsError(RuntimeError):
 def python_for(requirements: str) -> Path:
     """The first Python that has what the text of a ``code/requirements.txt`` asks for.
 
-    Raises `MissingRequirementsError` with what to do where there is none.
+    Raises `MissingRequirementsError` with what to do if there is none.
     """
     try:
         lines = (line.partition("#")[0].strip() for line in requirements.splitlines())

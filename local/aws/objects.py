@@ -1,8 +1,8 @@
 """S3's objects on disk: moto's S3 keeps every value in memory or in an anonymous file; ours are files.
 
-A value is a file of its own under ``<state>/s3/values``; which object has which value and metadata stands in
-an SQLite database, written before the request is answered. So an object that was acknowledged survives
-``kill -9``, and a large one is never held in memory as a whole only to be kept.
+A value is a file of its own under ``<state>/s3/values``; a SQLite database has the value and metadata of each
+object, and is written before the request is answered. An acknowledged object therefore survives ``kill -9``,
+and a large one is never held in memory as a whole.
 """
 
 from __future__ import annotations
@@ -64,17 +64,17 @@ class ObjectStore:
         self._trash: list[tuple[float, Path]] = []
 
     def write(self, value: Buffer) -> Path:
-        """Stores a value under a new name; the file belongs to nobody until `commit`."""
+        """Stores a value under a new name; no object refers to the file until `commit`."""
         path = self._values / uuid.uuid4().hex
         path.write_bytes(value)
         return path
 
     def discard(self, path: Path) -> None:
-        """Has a value's file deleted, some time after the next commit."""
+        """Deletes a value's file some time after the next commit."""
         self._trash.append((time.monotonic() + _TRASH_SECONDS, path))
 
     def touch(self, bucket: str, name: str) -> None:
-        """Says that an object was added, changed or deleted."""
+        """Records that an object was added, changed or deleted."""
         self._dirty.add((bucket, name))
 
     def commit(self) -> None:
@@ -132,7 +132,7 @@ def _buckets() -> Iterator[Any]:
 
 
 def _check_match(response: Any, key: str) -> None:
-    """If-Match on a completed upload, which moto passes over."""
+    """If-Match on a completed upload, which moto ignores."""
     wanted = response.headers.get("If-Match")
     if not wanted:
         return
@@ -144,7 +144,7 @@ def _check_match(response: Any, key: str) -> None:
 
 
 class BadDigestError(exceptions.S3ClientError):
-    """A checksum that does not belong to the content; moto would keep it as it came."""
+    """A checksum that does not match the content; moto would store it unchecked."""
 
     def __init__(self, algorithm: str) -> None:
         message = f"The {algorithm} you specified did not match the calculated checksum."
@@ -459,7 +459,7 @@ def _complete(self: Any, body: Iterator[tuple[int, str]]) -> tuple[bytearray, st
 
 
 def find(name: str, key: str) -> StoredKey | None:
-    """An object, or None where the bucket or the object is missing."""
+    """An object, or None if the bucket or the object is missing."""
     found = find_bucket(name)
     version = found.keys.get(key) if found is not None else None
     return version if isinstance(version, StoredKey) else None

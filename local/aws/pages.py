@@ -22,7 +22,7 @@ _AGAIN_SECONDS = 3
 
 
 def page(status: int, title: str, *parts: str, again: bool = False) -> Reply:
-    """A page of ready HTML ``parts``; ``again`` has the browser read it anew every few seconds."""
+    """A page of ready HTML ``parts``; ``again`` has the browser read it again every few seconds."""
     refresh = f'<meta http-equiv="refresh" content="{_AGAIN_SECONDS}">' if again else ""
     data = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -50,12 +50,12 @@ def facts(found: Iterable[tuple[str, Any]]) -> str:
 
 
 def error(text: str) -> str:
-    """What went wrong, line by line."""
+    """The errors, line by line."""
     return f'<pre class="bad" role="alert">{escape(text)}</pre>' if text else ""
 
 
 def listing(title: str, text: str, nothing: str) -> str:
-    """A text that is shown as it is, under a heading; ``nothing`` stands in the place of an empty one."""
+    """A text shown verbatim under a heading; ``nothing`` replaces an empty one."""
     return f"<h2>{escape(title)}</h2>" + (
         f"<pre>{escape(text)}</pre>" if text else f"<p>{escape(nothing)}</p>"
     )

@@ -49,7 +49,7 @@ _MAX_REASON = 1024
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _ACTIVE = ("InProgress", "Stopping")
 PAGES = "/_local/sagemaker/transform-jobs/"
-"""Where a job's page is, by its name."""
+"""The path of a job's page, by its name."""
 
 type Status = Literal["InProgress", "Completed", "Failed", "Stopping", "Stopped"]
 
@@ -63,7 +63,7 @@ class ResourceLimitError(SagemakerClientError):
 
 
 class JobError(Exception):
-    """Why a job failed, as its FailureReason says it."""
+    """A job failed; the message is its FailureReason."""
 
 
 class _StoppedError(Exception):
@@ -71,7 +71,7 @@ class _StoppedError(Exception):
 
 
 class ModelServer:
-    """One serving process. Raises `JobError` where it does not come up; `close` ends it."""
+    """One serving process. Raises `JobError` if it does not start; `close` ends it."""
 
     def __init__(self, model_dir: Path, environment: Mapping[str, str], log_path: Path) -> None:
         self._log_path = log_path
@@ -96,7 +96,7 @@ class ModelServer:
         """Waits until the model is loaded."""
         if self._port is not None:
             return
-        # Only killed: why it was late stands in its log, which `close` takes away.
+        # Only killed: the reason is in its log, which `close` would delete.
         timer = threading.Timer(_START_SECONDS, self._process.kill)
         timer.start()
         try:
@@ -120,7 +120,7 @@ class ModelServer:
         return self._process.poll() is None
 
     def invoke(self, payload: bytes, content_type: str, accept: str, timeout: float) -> tuple[int, bytes]:
-        """Status and body of the answer to one payload; raises `OSError` where there is none."""
+        """Status and body of the answer to one payload; raises `OSError` if there is none."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=timeout)
         try:
             headers = {"Content-Type": content_type, "Accept": accept}
@@ -133,11 +133,11 @@ class ModelServer:
             connection.close()
 
     def log_size(self) -> int:
-        """How many bytes of log there are: what a job adds to it begins there."""
+        """The size of the log in bytes: a job's own part starts there."""
         return self._log_path.stat().st_size if self._log_path.exists() else 0
 
     def log(self, begin: int = 0) -> str:
-        """The container's log from a byte on, its last mebibyte; "" where it is gone."""
+        """The container's log from a byte on, at most its last mebibyte; "" if it is gone."""
         if not self._log_path.exists():
             return ""
         with self._log_path.open("rb") as file:
@@ -145,7 +145,7 @@ class ModelServer:
             return file.read().decode(errors="replace")
 
     def tail(self) -> str:
-        """The last lines of the container's log, each on a line of its own, "" where it is empty."""
+        """The last lines of the container's log, each on a line of its own, "" if it is empty."""
         return "".join(f"\n{line}" for line in self.log().splitlines()[-_LOG_LINES:])
 
     def stop(self) -> None:
@@ -156,7 +156,7 @@ class ModelServer:
             self._process.stdin.close()
 
     def close(self) -> None:
-        """Stops the process and takes its log away."""
+        """Stops the process and deletes its log."""
         self.stop()
         self._log_path.unlink(missing_ok=True)
 
@@ -207,7 +207,7 @@ class ModelServers:
         return target
 
     def release(self, identity: str, server: ModelServer, reusable: bool) -> None:
-        """Gives a server back; it is kept only where it is ``reusable``."""
+        """Returns a server; it is kept only if it is ``reusable``."""
         with self._lock:
             self._busy.discard(server)
             if reusable and server.alive and not self._closed and self._warm_seconds > 0:
@@ -238,7 +238,7 @@ class ModelServers:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a transform job does, checked. `of` raises moto's `ValidationError` for what SageMaker refuses."""
+    """A checked transform job. `of` raises moto's `ValidationError` for what SageMaker rejects."""
 
     source: str
     prefix: str
@@ -304,7 +304,7 @@ class Plan:
         )
 
     def inputs(self) -> list[str]:
-        """The keys of the input; raises `JobError` where there are none."""
+        """The keys of the input; raises `JobError` if there are none."""
         bucket = objects.find_bucket(self.source)
         keys = (
             [] if bucket is None else [key for key in bucket.keys.names(self.prefix) if not key.endswith("/")]
@@ -369,7 +369,7 @@ def _s3_address(address: str, name: str) -> tuple[str, str]:
 
 
 class Transforms:
-    """The account's transform jobs under way."""
+    """The account's transform jobs in progress."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -389,7 +389,7 @@ class Transforms:
         threading.Thread(target=self._run, args=arguments, name=name, daemon=True).start()
 
     def stop(self, name: str) -> None:
-        """Ends the job's process; the job itself says then that it is stopped."""
+        """Ends the job's process; the job then reports that it is stopped."""
         with self._lock:
             self._stops[name].set()
             running = self._running.get(name)
@@ -397,7 +397,7 @@ class Transforms:
             running[0].stop()
 
     def log(self, name: str) -> str:
-        """What a job's container has said so far; job names are safe as names of files."""
+        """The log of a job's container so far; job names are safe as file names."""
         with self._lock:
             running = self._running.get(name)
         if running:
@@ -425,7 +425,7 @@ class Transforms:
             log.exception("failed job=%s", job.transform_job_name)
             status, reason = "Failed", f"InternalServerError: {type(error).__name__}: {error}"
         if self._closing:
-            # The next server says that the job was cut short.
+            # The next server reports that the job was interrupted.
             return
         with self._lock:
             self._stops.pop(job.transform_job_name, None)
@@ -490,7 +490,7 @@ class Transforms:
             raise JobError(f"ClientError: the output's bucket {plan.target} does not exist") from error
 
     def close(self) -> None:
-        """Ends every process; jobs under way are left to the next server."""
+        """Ends every process; jobs in progress are left to the next server."""
         self._closing = True
         self._servers.close()
 
@@ -539,7 +539,7 @@ def _find(backend: Any, name: str) -> Any:
 
 
 def _artifact(url: str | None) -> objects.StoredKey:
-    """The model's archive; raises `ValidationError` where there is none."""
+    """The model's archive; raises `ValidationError` if there is none."""
     bucket, key = _s3_address(url or "", "ModelDataUrl")
     found = objects.find(bucket, key)
     if found is None:
@@ -548,7 +548,7 @@ def _artifact(url: str | None) -> objects.StoredKey:
 
 
 def install(context: Context) -> None:
-    """Puts real jobs in the place of moto's, which are completed at once."""
+    """Replaces moto's jobs, which complete at once, by real ones."""
     backend = models.SageMakerModelBackend
     create_model: Any = backend.create_model
     create_job: Any = backend.create_transform_job
@@ -652,7 +652,7 @@ def install(context: Context) -> None:
 
 
 def _page(name: str, transforms: Transforms) -> Reply:
-    """How a job stands, why it failed, and its container's log; 404 where there is none."""
+    """The page of a job: its state, why it failed, and its container's log; 404 if there is none."""
     job: Any = models.sagemaker_backends[ACCOUNT][REGION].transform_jobs.get(name)
     if job is None:
         return pages.page(404, "No such job", f"<p>There is no transform job {escape(name)}.</p>")

@@ -1,8 +1,9 @@
 """One endpoint for all services: moto's WSGI applications behind uvicorn.
 
-moto's own server closes each connection after one answer and knows no order among requests; here connections
+moto's own server closes each connection after one answer and does not serialize requests; here connections
 are kept, each service's requests that may change something run one after another (so S3's conditional writes
-are atomic), what they changed is durable before they are answered, and what is not really there is refused.
+are atomic), their changes are durable before they are answered, and operations without a real implementation
+are rejected.
 """
 
 from __future__ import annotations
@@ -104,10 +105,10 @@ OFFERED: dict[str, re.Pattern[str]] = {
     ),
     "logs": re.compile(r"(?!StartQuery|.*Export|.*Delivery|.*Anomaly|.*Transformer|TestMetricFilter).*"),
 }
-"""What is really there: a service not named is refused whole, and so is an operation that does not match.
+"""The implemented operations: other services and operations that do not match are rejected.
 
-moto answers far more, but not truthfully (a training job that is completed at once, a crawler that finds
-nothing); extensions add what they make true.
+moto answers far more, but without doing it (a training job that completes at once, a crawler that finds
+nothing); extensions add what they implement.
 """
 
 
@@ -129,7 +130,7 @@ class Request:
         self.service, self.operation = self._classify()
 
     def _classify(self) -> tuple[str, str]:
-        """The service (moto's name) and the operation; "" where the path alone tells the operation."""
+        """The service (moto's name) and the operation; "" if the path alone tells the operation."""
         target = self.headers.get("x-amz-target", "")
         if target:
             head, _, operation = target.rpartition(".")
@@ -153,7 +154,7 @@ class Request:
 
     @property
     def protocol(self) -> Literal["s3", "json", "rest", "query"]:
-        """The form in which the service gives its errors."""
+        """The format of the service's errors."""
         if self.service == "s3":
             return "s3"
         if "x-amz-target" in self.headers:
@@ -169,12 +170,12 @@ class Request:
 
     @property
     def object_name(self) -> tuple[str, str] | None:
-        """The bucket and the key that an S3 request names, None where it names no key."""
+        """The bucket and the key that an S3 request names, None if it names no key."""
         bucket, _, key = unquote_to_bytes(self.raw_path.lstrip("/")).decode("utf-8", "replace").partition("/")
         return (bucket, key) if bucket and key else None
 
     def environ(self) -> dict[str, Any]:
-        """The request as WSGI has it, with what moto needs beyond (PEP 3333; moto.core.request)."""
+        """The request in WSGI's form, with what moto needs besides (PEP 3333; moto.core.request)."""
         host, port = self._server
         environ: dict[str, Any] = {
             "REQUEST_METHOD": self.method,
@@ -218,12 +219,12 @@ class Answer:
         self.body = body
 
     def blocks(self) -> Iterable[bytes]:
-        """The body, however it comes."""
+        """The body, in one piece or chunks."""
         return [self.body] if isinstance(self.body, bytes) else self.body
 
 
 def refusal(request: Request, status: int, code: str, message: str) -> Answer:
-    """An error in the form in which the request's service gives its errors."""
+    """An error in the format of the request's service."""
     identity = str(uuid.uuid4())
     if request.protocol == "s3":
         body = (
@@ -306,7 +307,7 @@ _UNSIGNED: dict[Reason, dict[str, tuple[int, str]]] = {
 
 
 def gated(application: Asgi, credentials: Credentials, guard: WebGuard) -> Gate:
-    """The application, answering whom the guard lets in; its own pages and controls want their keys."""
+    """The application behind the guard; its own pages and controls need their keys."""
 
     def refuse(scope: Message, status: int, reason: str) -> tuple[str, bytes]:
         answer = refusal(Request(scope, b""), status, "AccessDenied", reason)
@@ -462,7 +463,7 @@ class Application:
         return Answer(200, [("Content-Type", "application/json"), ("Content-Length", str(len(data)))], data)
 
     def close(self) -> None:
-        """Waits for no request: those that wait for a lock are given up."""
+        """Does not wait for requests: those that wait for a lock are abandoned."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -23,7 +23,7 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 _UNSIGNED = "UNSIGNED-PAYLOAD"
 _SKEW_SECONDS = 15 * 60
 _LONGEST_SECONDS = 7 * 24 * 3600
-"""What a presigned URL lasts at most."""
+"""The longest validity of a presigned URL."""
 
 type Reason = Literal[
     "missing", "malformed", "unknown", "mismatch", "content", "skewed", "expired", "unsupported"
@@ -31,7 +31,7 @@ type Reason = Literal[
 
 
 class SignatureError(Exception):
-    """A request that nobody with credentials has signed."""
+    """A request without a valid signature."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class SignatureError(Exception):
 
 @dataclass(frozen=True, repr=False)
 class Secret:
-    """What belongs to an access key; temporary ones have a session token and an end (seconds since 1970)."""
+    """An access key's secret; temporary keys have a session token and an end (seconds since 1970)."""
 
     key: str
     token: str | None = None
@@ -105,7 +105,7 @@ def verify(
 
 
 def signature(request: Signed, given: _Signature, secret_key: str) -> str:
-    """The signature that a request ought to have."""
+    """The expected signature of a request."""
     names = given.signed_headers.split(";")
     headers = "".join(f"{name}:{' '.join(request.headers.get(name, '').split())}\n" for name in names)
     canonical = "\n".join(

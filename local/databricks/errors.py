@@ -1,10 +1,10 @@
-"""Refusals, as Databricks words them (docs.databricks.com/api/workspace/introduction, SDK's errors)."""
+"""Errors, as Databricks words them (docs.databricks.com/api/workspace/introduction, SDK's errors)."""
 
 from __future__ import annotations
 
 
 class ApiError(Exception):
-    """A refusal: HTTP status, Databricks' error code and the message."""
+    """An error: HTTP status, Databricks' error code and the message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)

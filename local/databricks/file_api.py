@@ -91,7 +91,7 @@ class FileApi:
         raise ApiError(404, "ENDPOINT_NOT_FOUND", f"No API found for '{request.method} /2.0/fs/files'")
 
     async def _received(self, request: Request) -> Path:
-        """The body in a file of its own; nothing of it stays where it is cut or too long."""
+        """The body in a separate file, which is deleted if the body is incomplete or too long."""
         body, size = self._uploads.new_file(), 0
         try:
             with body.open("wb") as target:

@@ -28,7 +28,7 @@ class Files:
         (folder / "Workspace").mkdir(parents=True, exist_ok=True)
 
     def local(self, path: str) -> Path:
-        """Where a path of the service lies here; raises `ApiError` for one outside volumes and workspace."""
+        """The local path of a service's path; raises `ApiError` for one outside volumes and workspace."""
         parts = PurePosixPath(path.removeprefix("dbfs:").removeprefix("file:")).parts
         if ".." in parts or "\0" in path or parts[:1] != ("/",):
             raise invalid(f"Invalid path: {path}")
@@ -44,14 +44,14 @@ class Files:
         return self._folder.joinpath(*parts[1:])
 
     def file(self, path: str) -> Path:
-        """An existing file; raises `ApiError` where there is none."""
+        """An existing file; raises `ApiError` if there is none."""
         found = self.local(path)
         if not found.is_file():
             raise not_found(f"The file {path} does not exist.")
         return found
 
     def check_new(self, path: str, overwrite: bool) -> Path:
-        """Where a file may be put; raises `ApiError` where it may not."""
+        """Where a file may be put; raises `ApiError` if it may not."""
         target = self.local(path)
         if target.is_dir():
             raise invalid(f"{path} is a directory.")
@@ -70,7 +70,7 @@ class Files:
         self.file(path).unlink()
 
     def directory(self, path: str) -> Path:
-        """An existing directory; raises `ApiError` where there is none."""
+        """An existing directory; raises `ApiError` if there is none."""
         found = self.local(path)
         if not found.is_dir():
             raise not_found(f"The directory {path} does not exist.")

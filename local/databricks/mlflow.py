@@ -13,7 +13,7 @@ def command(port: int, state: Path, options: Sequence[str] = ()) -> list[str]:
     """What starts it; runs, registry and artifacts lie under ``state``, which must exist.
 
     ``options`` are further ones of `local.serving.add_options`. Artifacts go through the server, so clients
-    need no access to the folder. Healthy once ``/health`` answers. Raises `ClusterError` where the ml
+    need no access to the folder. Healthy once ``/health`` answers. Raises `ClusterError` if the ml
     environment has not been set up.
     """
     program = [str(python()), "-m", "local.databricks.tracking"]

@@ -23,7 +23,7 @@ def render_runs(runs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def render(run: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], logs: Mapping[int, str]) -> str:
-    """HTML with the run's state, one row an attempt, and the end of each attempt's output."""
+    """HTML with the run's state, one row per attempt, and the end of each attempt's output."""
     rows = "".join(_row(task) for task in attempts)
     outputs = "".join(
         f'<details id="{task["run_id"]}"><summary>{escape(task["task_key"])}, attempt'

@@ -1,4 +1,4 @@
-"""What a job or a one-time run may say: checked before anything is kept, refused as Databricks does.
+"""Checks the settings of jobs and one-time runs before anything is stored, with Databricks' errors.
 
 Limits and names: docs.databricks.com/api/workspace/jobs/create (2.2).
 """
@@ -65,7 +65,7 @@ def check_job(settings: Mapping[str, Any]) -> dict[str, Any]:
 def check_submit(request: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a one-time run, in the form of a job's; raises `ApiError`.
 
-    One task may stand in the request itself, as before version 2.1.
+    One task may be in the request itself, as before version 2.1.
     """
     settings = dict(request)
     single = [kind for kind in (*OFFERED_TASKS, *OTHER_TASKS) if kind in settings]
@@ -99,7 +99,7 @@ def whole(value: object, name: str) -> int:
 
 
 def truth(value: object, name: str) -> bool:
-    """A truth value, also from its text; raises `ApiError` for all else."""
+    """A boolean, also from its text; raises `ApiError` for all else."""
     if value in (True, False):
         return bool(value)
     if str(value).lower() in ("true", "false"):

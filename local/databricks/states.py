@@ -1,4 +1,4 @@
-"""The states of runs and of their tasks, in both forms that the Jobs API tells them.
+"""The states of runs and of their tasks, in both forms of the Jobs API.
 
 ``state`` (life cycle, result, message) is what clients before version 2.2 read, ``status`` its successor:
 docs.databricks.com/api/workspace/jobs/getrun.
@@ -64,7 +64,7 @@ def set_state_of(repair: dict[str, Any], run: Mapping[str, Any]) -> None:
 
 
 def has_ended(document: Mapping[str, Any]) -> bool:
-    """Whether it will not change any more."""
+    """Whether it has ended."""
     return str(document["state"]["life_cycle_state"]) in ENDED
 
 
@@ -75,7 +75,7 @@ def result_of(document: Mapping[str, Any]) -> str | None:
 
 
 def decide(run_if: str, upstream: Iterable[str | None]) -> str | None:
-    """The result of a task that its dependencies' results keep from running, None where it runs."""
+    """The result of a task that does not run because of its dependencies' results, None if it runs."""
     results = [result for result in upstream if result != "EXCLUDED"]
     succeeded = [result == "SUCCESS" for result in results]
     failed = [result not in ("SUCCESS", "CANCELED", "UPSTREAM_CANCELED") for result in results]
@@ -98,7 +98,7 @@ def decide(run_if: str, upstream: Iterable[str | None]) -> str | None:
 def overall(tasks: Iterable[Mapping[str, Any]]) -> tuple[str, str]:
     """The result and message of a run whose tasks have all ended.
 
-    Its leaves decide: a failure that a leaf made good is told as ``SUCCESS_WITH_FAILURES``.
+    Its leaves decide: if they all succeed after a failure, the result is ``SUCCESS_WITH_FAILURES``.
     """
     tasks = list(tasks)
     inner = {edge["task_key"] for task in tasks for edge in task["depends_on"]}

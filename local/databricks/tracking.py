@@ -1,7 +1,7 @@
 """MLflow behind a gate, in the ml environment: ``python -m local.databricks.tracking --port P --state DIR``.
 
-``mlflow server`` lets pages from any port of this machine read and change everything, and its login needs
-a package that is not among ours; so its application is served here, with a login as every page has.
+``mlflow server`` lets pages from any port of this machine read and change everything, and its login needs a
+package that we do not have; its application is therefore served here, with the same login as every page.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Uploads:
         return self._folder / f"body-{secrets.token_hex(8)}"
 
     def initiate(self, path: str, overwrite: bool) -> dict[str, Any]:
-        """Begins an upload; raises `ApiError` where the file could not be put."""
+        """Begins an upload; raises `ApiError` if the file could not be put."""
         self._files.check_new(path, overwrite)
         token = secrets.token_hex(16)
         session = self._folder / token
@@ -118,7 +118,7 @@ class Uploads:
         shutil.rmtree(self._stored(name))
 
     def complete(self, path: str, token: str, parts: Any) -> None:
-        """Makes the file of an upload's parts; raises `ApiError` where they are not those that were put."""
+        """Makes the file of an upload's parts; raises `ApiError` if they are not those that were put."""
         session = self._session({"session_token": token, "path": path})
         if not isinstance(parts, list) or not parts:
             raise invalid("parts must name at least one part.")

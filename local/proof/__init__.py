@@ -1,1 +1,1 @@
-"""What proves the streamer on one machine: killed at random, under every fault, for half an hour of both."""
+"""Proofs of the streamer on one machine: killed at random, under every fault, and half an hour of both."""

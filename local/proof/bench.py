@@ -1,4 +1,4 @@
-"""Both stand-ins and a streamer between them: started anew, watched, and asked afterward what they have."""
+"""Both stand-ins and a streamer between them: started afresh, watched, and inspected afterward."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SEED = 1
 """Of the synthetic posts."""
 HEARTBEAT_SECONDS = "0.5"
 PLENTY_OF_POSTS = 10**9
-"""The month's budget: at these rates the topics file's own would soon lower the sample, and so the load."""
+"""The month's budget: at these rates the topics file's budget would soon lower the sample and the load."""
 X, FIREHOSE = "X", "Firehose"
 """Whose faults there are."""
 PORTS = 3
@@ -41,11 +41,11 @@ _QUARTER_MS = 15 * 60 * 1000
 _STOPS_SECONDS = 60.0
 _DELIVERS_SECONDS = 300.0
 _DRY_SECONDS = 1.5
-"""Who has received nothing for so long has read all that there was."""
+"""A streamer that has received nothing for this long has read everything."""
 
 
 class BenchError(RuntimeError):
-    """The test could not be carried out."""
+    """The test could not be run."""
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Bench:
 
     @property
     def credentials_file(self) -> Path:
-        """What the stand-ins want to be shown."""
+        """The file with the stand-ins' credentials."""
         return self.folder / "credentials.json"
 
     @cached_property
@@ -128,7 +128,7 @@ class Bench:
         return process
 
     def stop_streamer(self, process: subprocess.Popen[bytes]) -> int:
-        """Asks the streamer for its end; returns the exit status, raises `BenchError` if it goes on."""
+        """Stops the streamer; returns the exit status, raises `BenchError` if it does not end."""
         process.send_signal(signal.SIGTERM)
         try:
             return process.wait(_STOPS_SECONDS)
@@ -136,10 +136,9 @@ class Bench:
             raise BenchError(f"the streamer goes on {_STOPS_SECONDS:g} s after SIGTERM") from error
 
     def run_dry(self, process: subprocess.Popen[bytes]) -> None:
-        """Has X send no more posts, and waits until the streamer has read and delivered what was sent.
+        """Stops X's posts, and waits until the streamer has read and delivered those that were sent.
 
-        What is under way when a streamer stops is lost to it, whatever has gone before. X stays dry until
-        `clear_faults`.
+        A streamer loses the posts that are on their way when it stops. X sends nothing until `clear_faults`.
         """
         self.switch_on(X, [{"kind": "keep-alives-only", "seconds": 600}])
         seen, since = -1, time.monotonic()
@@ -154,11 +153,11 @@ class Bench:
         self.until(dry, "everything is read and delivered", process, _DELIVERS_SECONDS)
 
     def x(self, path: str) -> Any:
-        """What X's stand-in tells of itself."""
+        """The state of X's stand-in."""
         return self._control("GET", f"{self.x_url}/_local/{path}").json()
 
     def status(self) -> dict[str, Any]:
-        """What the streamer tells of itself; raises requests' exceptions."""
+        """The streamer's status; raises requests' exceptions."""
         answer = requests.get(f"http://127.0.0.1:{self.first_port + 2}/status", timeout=10)
         answer.raise_for_status()
         told: dict[str, Any] = answer.json()
@@ -191,7 +190,7 @@ class Bench:
     def until(
         self, met: Callable[[], Any], what: str, process: subprocess.Popen[bytes], seconds: float = 60
     ) -> None:
-        """Waits; raises `BenchError` where it takes too long or the process ends."""
+        """Waits; raises `BenchError` if it takes too long or the process ends."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and process.poll() is None:
             try:
@@ -203,7 +202,7 @@ class Bench:
         raise BenchError(f"not within {seconds:g} s: {what}; see the logs in {self.folder}")
 
     def forget_limits(self) -> None:
-        """Has X count no calls as made yet."""
+        """Resets X's count of calls."""
         self._control("DELETE", f"{self.x_url}/_local/limits").raise_for_status()
 
     def pass_a_quarter(self) -> None:
@@ -246,7 +245,7 @@ def _healthy(url: str) -> bool:
 
 @contextmanager
 def bench(folder: Path, first_port: int, rate: float) -> Iterator[Bench]:
-    """The stand-ins, started anew; ended on leaving. ``rate``: synthetic posts an hour, all subjects."""
+    """The stand-ins, started afresh; ended on leaving. ``rate``: synthetic posts per hour, all subjects."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     this = Bench(folder, first_port, rate)

@@ -1,10 +1,10 @@
-"""Runs the streamer once under every fault that the stand-ins know, and measures what each one costs.
+"""Runs the streamer once under every fault of the stand-ins, and measures the cost of each.
 
 ``python -m local.proof.fault_matrix`` starts the real streamer against both stand-ins once per fault, lets
 the fault last for some seconds, waits until the streamer has recovered (or ended, where that is right) and
 stops it. X's journal, the lake and the streamer's own records then say what became of every post. It writes
-``.run/fault-matrix.json`` and ends with status 1 where a figure is wrong (`Row.wrong`). The faults of X's
-search are met by recoveries instead (`local.proof.recovery_matrix`).
+``.run/fault-matrix.json`` and ends with status 1 if a figure is wrong (`Row.wrong`). The faults of X's search
+are met by recoveries instead (`local.proof.recovery_matrix`).
 
 How often X would be asked in 15 minutes of the same fault is not waited for: the attempts that the streamer
 logged under the real fault are replayed against its own policy (`streamer.reconnect`) under a clock that
@@ -41,9 +41,9 @@ from streamer.reconnect import CONNECTS, CONNECTS_SECONDS, BackOff, Cause, Ended
 from streamer.service import REFUSED, STOPPED
 
 SECONDS = 8.0
-"""How long a fault lasts where nothing else is said."""
+"""How long a fault lasts by default."""
 CAUGHT_UP_SECONDS = 2.0
-"""Whoever is no further behind than this has recovered."""
+"""A streamer that is at most this far behind has recovered."""
 _OFTEN = 10_000
 _RECOVERY_RATE = 12_000
 """Synthetic posts an hour where a stretch is recovered: some pages of search."""
@@ -67,7 +67,7 @@ class Case:
 
 
 def _often(kind: str, **options: Any) -> dict[str, Any]:
-    """A fault that strikes as often as it can."""
+    """A fault that strikes as often as possible."""
     return {"kind": kind, "times": _OFTEN, "seconds": SECONDS, **options}
 
 
@@ -82,7 +82,7 @@ def _refusal(status: int, on: str = "stream", **options: Any) -> Case:
 
 
 CASES: tuple[Case, ...] = (
-    # The long ones first, so that what runs beside them ends at about the same time.
+    # The long ones first, so that parallel runs end at about the same time.
     Case(X, "keep-alives-only", [{"kind": "keep-alives-only", "seconds": 130}]),
     Case(X, "rules-lost, while connected", [{"kind": "rules-lost"}]),
     Case(X, "slow-drip, 1 byte a second", [{"kind": "slow-drip", "rate": 1, "seconds": 70}]),
@@ -233,7 +233,7 @@ class Row:
 
     @classmethod
     def of(cls, run: Run, evidence: Evidence) -> Row:
-        """Settles one run by what its bench has."""
+        """The figures of one run, from its bench."""
         settled = evidence.settled(run.begin * 1000, run.stopped * 1000)
         until = run.recovered or run.stopped
         ours = sum(fault["kind"] == "close" for fault in run.case.faults[1:])
@@ -261,7 +261,7 @@ class Row:
 
     @property
     def wrong(self) -> list[str]:
-        """What must not be."""
+        """What is wrong with the figures."""
         recovers = self.right_exit_status == STOPPED
         faults = {
             "the fault never struck": not self.struck,
@@ -277,7 +277,7 @@ class Row:
 
 
 def measured(this: Bench, case: Case) -> Run:
-    """Runs the streamer under one fault; raises `BenchError` where it never gets to stream."""
+    """Runs the streamer under one fault; raises `BenchError` if it never gets to stream."""
     name = re.sub(r"[^a-z0-9]+", "-", f"{case.side} {case.name}".lower())
     this.forget_limits()
     process = this.start_streamer(name, spool=f"spools/{name}")
@@ -297,7 +297,7 @@ def measured(this: Bench, case: Case) -> Run:
     this.clear_faults()
     with (this.folder / f"{name}.log").open(encoding="utf-8") as log:
         attempts = attempts_in(log, begin, recovered or time.time())
-    # What lasts for a time alone strikes by being there.
+    # A fault that only has a duration strikes by being active.
     struck = fault["struck"] or int(fault["times"] is None)
     return Run(case, begin, over, recovered, time.time(), struck, state, status, attempts)
 
@@ -317,7 +317,7 @@ def _state(this: Bench) -> str:
 
 
 def _recovered(this: Bench, process: Popen[bytes]) -> float | None:
-    """When a post that comes from now on is delivered, and delivery is not behind; None if that never is."""
+    """When a later post is delivered and delivery is not behind; None if never."""
     try:
         received = this.status()["received"]
         this.until(lambda: _caught_up(this.status(), received), "recovers", process, _RECOVERS_SECONDS)
@@ -334,7 +334,7 @@ def _caught_up(status: Mapping[str, Any], received: int) -> bool:
 def rows_of(
     folder: Path, first_port: int, rate: float, cases: SimpleQueue[Case], tell: Callable[[Run], None]
 ) -> list[Row]:
-    """Runs cases on one bench until there are no more; ``tell`` is told each one's run."""
+    """Runs cases on one bench until there are none left; ``tell`` is called with each run."""
     runs: list[Run] = []
     with bench(folder, first_port, rate) as this:
         while True:
@@ -351,7 +351,7 @@ def rows_of(
 def matrix(
     cases: Sequence[Case], folder: Path, first_port: int, rate: float, lanes: int, tell: Callable[[Run], None]
 ) -> list[Row]:
-    """Runs cases on so many benches beside each other; the rows stand in the cases' order."""
+    """Runs cases on this many benches in parallel; the rows are in the cases' order."""
     waiting: SimpleQueue[Case] = SimpleQueue()
     for case in cases:
         waiting.put(case)
@@ -366,7 +366,7 @@ def matrix(
 
 
 def page_section(rows: Sequence[Row], seconds: float) -> str:
-    """The matrix as it stands in the docs."""
+    """The matrix for the docs."""
     names = (
         *("Fault", "lasted s", "connects", "connects in 15 min", "recovers in s", "sent", "set aside"),
         *(

@@ -1,10 +1,10 @@
-"""Kills the streamer without warning, again and again under load, and settles what became of every post.
+"""Kills the streamer repeatedly under load, and accounts for every post.
 
 ``python -m local.proof.kill_test --kills 100`` runs the streamer against both stand-ins in a folder of its
 own, kills it with SIGKILL at random moments, starts it again each time, and then reconciles X's journal with
 the lake and with the outages that the streamer declares (`local.proof.reconcile`). It prints a table, writes
-``.run/kill-test.json``, and ends with status 1 where a post is missing undeclared or after recovery, or
-lies twice, or where the declared outages are longer than 1.2 times the true ones and 2 seconds each.
+``.run/kill-test.json``, and ends with status 1 if a post is missing undeclared or after recovery, or lies
+twice, or where the declared outages are longer than 1.2 times the true ones and 2 seconds each.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LONGEST_FACTOR, LONGEST_MORE = 1.2, 2.0
 
 
 def kill_often(this: Bench, kills: int, longest: float, dice: random.Random) -> list[int]:
-    """Kills the streamer so many times; returns the moments, milliseconds since 1970."""
+    """Kills the streamer this many times; returns when, in milliseconds since 1970."""
     moments = []
     for _ in range(kills):
         process = this.start_streamer()
@@ -52,9 +52,9 @@ def kill_often(this: Bench, kills: int, longest: float, dice: random.Random) -> 
 def settle(this: Bench, moments: Sequence[int]) -> dict[str, Any]:
     """Reconciles journal, lake and session records, recovers the outages by search, and counts.
 
-    ``recovered_at_edges`` are posts that search brings back only where it looks a little beyond the outage:
-    they were under way when the streamer died. ``found_by_no_search`` are those that only a quoted text made
-    match: X's stream looks into it, its search does not.
+    ``recovered_at_edges`` are posts that search finds only a little beyond the outage: they were on their way
+    when the streamer died. ``found_by_no_search`` are those that matched only by a quoted text: X's stream
+    searches it, its search does not.
     """
     evidence = this.evidence()
     result = evidence.settled()
@@ -65,7 +65,7 @@ def settle(this: Bench, moments: Sequence[int]) -> dict[str, Any]:
         last = entry["at"]
         connects.setdefault(entry.get("connection", ""), last)
     begun = sorted(connects.values())
-    # The first posts may be older than the connection's first line: X is slow at times.
+    # The first posts may be older than the connection's first line, since X is sometimes slow.
     start, end = min(begun[0], *map(milliseconds, evidence.sent)), last + 1
     dark = outages(evidence.spans, start, end)
     true = [next((at for at in begun if at > moment), moment) - moment for moment in moments]
@@ -121,7 +121,7 @@ def found_by_search(this: Bench, first_ms: int, last_ms: int) -> set[int]:
 
 
 def faultless(figures: dict[str, Any]) -> bool:
-    """Whether nothing is missing undeclared or for good, nothing lies twice, no outage is made up."""
+    """Whether no post is missing undeclared or permanently, none is duplicated, and no outage is false."""
     wrong = sum(figures[name] for name in ("undeclared_missing", "duplicated", "missing_after_recovery"))
     return not wrong and bool(figures["declared_seconds"] <= figures["allowed_seconds"])
 

@@ -1,7 +1,7 @@
-"""What the streamer owes: X's journal of what it sent, held against the lake and the streamer's own records.
+"""Reconciles X's journal of what it sent with the lake and the streamer's own records.
 
-A post that is not in the lake is declared missing if it was sent while, by session records and heartbeats,
-no streamer was receiving; any other is undeclared, and that is what must never be.
+A post that is not in the lake is declared missing if it was sent while, by session records and heartbeats, no
+streamer was receiving; any other is undeclared, which must never happen.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ ADJACENT_MS = 45_000
 """How far apart two signs of life of one session may lie (include/coverage/evidence.py)."""
 
 UNDER_WAY_MS = 1_000
-"""How long a line may be under way between X's socket and ours: outages are that much wider at both ends."""
+"""How long a line may be on its way from X's socket to ours: outages are that much wider at both ends."""
 
 _RAW = "raw/"
 
 Span = tuple[int, int]
-"""A stretch of time, milliseconds since 1970."""
+"""A time range, milliseconds since 1970."""
 
 
 @dataclass(frozen=True)
 class Reconciled:
-    """Numbers of posts, each id once; ``duplicated`` ones lie in more than one topic or hour of raw."""
+    """Numbers of posts, each id once; ``duplicated`` ones are in more than one topic or hour of raw."""
 
     sent: int
     in_lake: int
@@ -46,7 +46,7 @@ class Reconciled:
     undeclared_missing: int
     duplicated: int
     delivered_twice: int
-    """Ids that stand more than once in one hour of raw: the transformation keeps one of them."""
+    """Ids that are more than once in one hour of raw: the transformation keeps one of them."""
     missing: frozenset[int]
 
 
@@ -59,7 +59,7 @@ class Evidence:
     spans: Sequence[Span]
 
     def settled(self, since: float = -math.inf, until: float = math.inf) -> Reconciled:
-        """What became of the posts that X sent in ``[since, until)``, milliseconds since 1970."""
+        """Reconciles the posts that X sent in ``[since, until)``, milliseconds since 1970."""
         sent = {
             post_id: within
             for post_id, times in self.sent.items()
@@ -70,7 +70,7 @@ class Evidence:
 
 
 def journal(path: Path) -> Iterator[dict[str, Any]]:
-    """The entries of X's journal, but for a last one that is cut."""
+    """The entries of X's journal, without an incomplete last one."""
     with path.open("rb") as file:
         for line in file:
             if line.endswith(b"\n"):
@@ -114,7 +114,7 @@ def lake_posts(s3: S3Client, bucket: str) -> dict[int, Counter[str]]:
 
 
 def alive(records: Iterable[Mapping[str, Any]]) -> list[Span]:
-    """When the stream proved to be alive, by session records and heartbeats, as coverage reads them.
+    """When the stream was proved to be alive, by session records and heartbeats, as coverage reads them.
 
     The same reading as ``sql/coverage/stretches.sql``.
     """
@@ -142,7 +142,7 @@ def alive(records: Iterable[Mapping[str, Any]]) -> list[Span]:
 
 
 def outages(spans: Sequence[Span], start: int, end: int) -> list[Span]:
-    """What of ``[start, end)`` lies outside the stretches of life."""
+    """The parts of ``[start, end)`` in which the streamer was not alive."""
     edges = [start, *(edge for span in spans for edge in span), end]
     return [(before, after) for before, after in zip(edges[::2], edges[1::2], strict=True) if before < after]
 

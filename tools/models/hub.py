@@ -40,8 +40,8 @@ class Fetched:
     """A checkpoint on this machine.
 
     ``revision`` is its commit on the hub, None for what a folder held. ``license`` is what its card says.
-    ``sha256`` has its files' hashes. ``as_pinned`` tells whether the weights are those that the recipe
-    names: None where it names no hash.
+    ``sha256`` has its files' hashes. ``as_pinned`` tells whether the weights are those that the recipe names:
+    None if it names no hash.
     """
 
     checkpoint: Checkpoint
@@ -124,7 +124,7 @@ def fetch(offered: Offered, report: Report) -> Fetched:
 
 
 def find(checkpoints: Mapping[str, Checkpoint], source: Path) -> dict[str, Fetched]:
-    """The checkpoints that a folder holds, by the recipe's keys; raises `PackError` where it holds none.
+    """The checkpoints that a folder holds, by the recipe's keys; raises `PackError` if it holds none.
 
     It is one checkpoint itself, or holds them by their names, as ``git clone``, as ``owner/name`` or as the
     hub's own cache lays them out.
@@ -143,7 +143,7 @@ def find(checkpoints: Mapping[str, Checkpoint], source: Path) -> dict[str, Fetch
 
 
 def check_room(needed: int, folder: Path) -> None:
-    """Raises `PackError` where the disk of a folder has less room than this many bytes."""
+    """Raises `PackError` if the disk of a folder has less room than this many bytes."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise PackError(

@@ -60,7 +60,7 @@ def read(source: Path) -> tuple[graph.Encoder, graph.FirstToken]:
 def labels(source: Path) -> list[str]:
     """The names that the checkpoint itself gives its labels, in the order of the logits, lower case.
 
-    They may be ``label_0`` and so on; raises `PackError` where there are none.
+    They may be ``label_0`` and so on; raises `PackError` if there are none.
     """
     named: dict[str, Any] = read_config(source).get("id2label") or {}
     try:

@@ -17,7 +17,7 @@ _BEGIN, _PAD, _END, _UNKNOWN, _MASK = "<s>", "<pad>", "</s>", "<unk>", "<mask>"
 
 
 def convert(source: Path, target: Path) -> None:
-    """Writes a hub folder's tokenizer; raises `PackError` where it has none of the known kinds.
+    """Writes a hub folder's tokenizer; raises `PackError` if it has none of the known kinds.
 
     That is its own ``tokenizer.json``, else RoBERTa's ``vocab.json`` and ``merges.txt``, else XLM-RoBERTa's
     ``sentencepiece.bpe.model``. It puts ``<s>`` before and ``</s>`` behind a text, and cuts and pads nothing.

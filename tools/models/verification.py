@@ -43,7 +43,7 @@ class Verified:
 
 
 def classifier(recipe: Recipe, quantized: Served, unquantized: Served) -> Verified:
-    """Raises `PackError` where the labels' order is another, or where quantization changes too much."""
+    """Raises `PackError` if the labels' order is another, or where quantization changes too much."""
     texts = yaml.safe_load(TEXTS.read_bytes())
     sentences = [
         (language, label, sentence)
@@ -69,7 +69,7 @@ def classifier(recipe: Recipe, quantized: Served, unquantized: Served) -> Verifi
 
 
 def translator(languages: Sequence[str], quantized: Served, unquantized: Served) -> Verified:
-    """Raises `PackError` where a translation loses what is no word, or quantization changes too much."""
+    """Raises `PackError` if a translation loses what is no word, or quantization changes too much."""
     texts = yaml.safe_load(TEXTS.read_bytes())
     sentences = {
         **texts["translated"],

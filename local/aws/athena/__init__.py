@@ -1,6 +1,6 @@
 """Athena's API over a real Trino that reads the same Glue tables from the same S3.
 
-Everything of Athena that is offered is answered here; moto's Athena, which runs no query, gives only the
+All offered operations of Athena are answered here; moto's Athena, which runs no queries, only provides the
 routing. API reference: https://docs.aws.amazon.com/athena/latest/APIReference/.
 """
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def install(context: Context) -> None:
-    """Puts this Athena in the place of moto's; needs ``options.trino_url``."""
+    """Replaces moto's Athena by this one; needs ``options.trino_url``."""
     if context.options.trino_url is None:
         raise ValueError("Athena needs the address of a Trino")
     glue, s3 = context.client("glue"), context.client("s3")
@@ -56,7 +56,7 @@ def _answering(api: Api, method: str) -> Any:
 
 
 def _page(store: Store, identity: str) -> Reply:
-    """What became of a query: statement, state, error and statistics; 404 where there is none."""
+    """The page of a query: statement, state, error and statistics; 404 if there is none."""
     found = store.execution(identity)
     if found is None:
         return pages.page(404, "No such query", f"<p>There is no query {escape(identity)}.</p>")

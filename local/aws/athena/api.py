@@ -55,7 +55,7 @@ _ON_TRINO = (s.Select, s.Explain, s.Insert, s.ChangeView, s.ShowView)
 
 
 class ApiError(Exception):
-    """A request that Athena refuses, with its error code."""
+    """A request that Athena rejects, with its error code."""
 
     code = "InvalidRequestException"
 
@@ -69,7 +69,7 @@ class ApiError(Exception):
 
 
 class MetadataError(ApiError):
-    """What is asked for is not in the data catalog."""
+    """The requested object is not in the data catalog."""
 
     code = "MetadataException"
 
@@ -90,7 +90,7 @@ class Api:
             self._add_workgroup("primary", "", {"EnforceWorkGroupConfiguration": False})
 
     def start_query_execution(self, request: Json) -> Json:
-        """Checks and queues a query; the same token brings the same execution."""
+        """Checks and queues a query; the same token returns the same execution."""
         sql = _required(request, "QueryString")
         if len(sql.encode()) > _QUERY_BYTES:
             raise ApiError(f"Query string exceeds the maximum length of {_QUERY_BYTES} bytes.")
@@ -168,7 +168,7 @@ class Api:
         return statement
 
     def _result_configuration(self, request: Json, workgroup: Document) -> Json:
-        """The workgroup's, where it is enforced or the request brings none."""
+        """The workgroup's, if it is enforced or the request has none."""
         configuration = workgroup["Configuration"]
         own: Json = configuration.get("ResultConfiguration", {})
         given: Json = request.get("ResultConfiguration") or {}
@@ -190,7 +190,7 @@ class Api:
         return {**chosen, "OutputLocation": location.rstrip("/") + "/"}
 
     def stop_query_execution(self, request: Json) -> Json:
-        """Cancels a query; one that is over stays as it is."""
+        """Cancels a query; a finished one stays as it is."""
         self._engine.stop(self._execution(request)["QueryExecutionId"])
         return {}
 
@@ -199,7 +199,7 @@ class Api:
         return {"QueryExecution": _public(self._execution(request))}
 
     def batch_get_query_execution(self, request: Json) -> Json:
-        """Several executions, and the ids of those that are not there."""
+        """Several executions, and the ids of those that do not exist."""
         wanted: list[str] = request.get("QueryExecutionIds") or []
         if not 1 <= len(wanted) <= _PAGE_EXECUTIONS:
             raise ApiError("QueryExecutionIds must have 1 to 50 entries.")
@@ -255,7 +255,7 @@ class Api:
         return answer
 
     def _rows(self, document: Document, offset: int, limit: int) -> tuple[list[list[str | None]], int | None]:
-        """Rows from a byte offset on, and the offset behind them unless they are the last."""
+        """Rows from a byte offset on, and the offset after them unless they are the last."""
         if not document["columns"]:
             return [], None
         bucket, key = split_location(document["ResultConfiguration"]["OutputLocation"])
@@ -439,7 +439,7 @@ def _token(request: Json) -> int:
 
 
 def _output(prefix: str, identity: str, statement: s.Statement) -> str:
-    """Where a statement's result lies (AWS's user guide, Find query output files in Amazon S3)."""
+    """The address of a statement's result (AWS's user guide, Find query output files in Amazon S3)."""
     match statement:
         case s.Select():
             return f"{prefix}{identity}.csv"
@@ -451,7 +451,7 @@ def _output(prefix: str, identity: str, statement: s.Statement) -> str:
 
 
 def _public(document: Document) -> Document:
-    """An execution without what is kept for this server's own use."""
+    """An execution without this server's internal fields."""
     return {key: value for key, value in document.items() if key[0].isupper()}
 
 

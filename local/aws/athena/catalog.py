@@ -34,7 +34,7 @@ class QueryError(Exception):
 
 @dataclass(frozen=True)
 class TextResult:
-    """What a DDL or utility statement gives: columns and lines (cells joined by tabs)."""
+    """The result of a DDL or utility statement: columns and lines (cells joined by tabs)."""
 
     columns: tuple[ColumnInfo, ...] = ()
     lines: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Catalog:
         self._s3 = s3
 
     def run(self, statement: s.Statement, database: str) -> TextResult:
-        """Carries out a statement; raises `QueryError` with Hive's message where it cannot be."""
+        """Carries out a statement; raises `QueryError` with Hive's message if it cannot be."""
         try:
             return self._run(statement, database)
         except ClientError as error:
@@ -140,7 +140,7 @@ class Catalog:
         return True
 
     def forget(self, database: str, table: str) -> None:
-        """Removes a table's description; what it describes stays."""
+        """Deletes a table's description; its data stays."""
         self._glue.delete_table(DatabaseName=database, Name=table)
 
     def keys(self, location: str) -> list[str]:

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 CATALOG = "awsdatacatalog"
 _AT_ONCE = 10
-"""Queries under way at one time; further ones are queued, as over the account's quota."""
+"""Queries in progress at one time; further ones are queued, as over the account's quota."""
 _PATIENCE_SECONDS = 120.0
 """How long a query is queued while Trino is not up yet."""
 _STARTING = {"SERVER_STARTING_UP", "NO_NODES_AVAILABLE"}
@@ -53,12 +53,12 @@ _CODECS = {"NONE", "SNAPPY", "LZ4", "ZSTD", "GZIP"}
 
 
 class StoppedError(Exception):
-    """Somebody stopped the query."""
+    """The query was stopped."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a statement that succeeded leaves behind."""
+    """The result of a successful statement."""
 
     columns: tuple[ColumnInfo, ...] = ()
     header: bool = False
@@ -85,15 +85,15 @@ class Engine:
         self._closing = threading.Event()
 
     def close(self) -> None:
-        """Stops what runs; waits for nothing."""
+        """Stops the running queries without waiting for them."""
         self._closing.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def check(self, sql: str, header: str = "") -> None:
         """Has Trino parse a statement, without analyzing it; raises `s.StatementError` if it is malformed.
 
-        ``header`` is put before it on a line of its own, which positions don't count. While Trino is not
-        up nothing is checked: what is malformed then fails when it runs.
+        ``header`` is put before it on a separate line, which positions do not count. While Trino is not up,
+        nothing is checked: a malformed statement then fails when it runs.
         """
         try:
             with self._cursor("default", {}, attempts=1) as cursor:
@@ -111,7 +111,7 @@ class Engine:
         self._pool.submit(self._run, identity, statement)
 
     def stop(self, identity: str) -> None:
-        """Has an execution canceled, at Trino too; one that is over stays as it is."""
+        """Cancels an execution, in Trino too; a finished one stays as it is."""
         if identity in self._stops:
             self._stops[identity].set()
         self._finish(
@@ -180,7 +180,7 @@ class Engine:
         self._finish(identity, "SUCCEEDED", lambda _status: None)
 
     def _begin(self, identity: str) -> None:
-        """The execution runs from now on."""
+        """Marks the execution as running."""
         now = time.time()
 
         def change(document: Document) -> bool:
@@ -254,9 +254,9 @@ class Engine:
     def _on_trino(
         self, identity: str, sql: str, database: str, session: dict[str, str] | None = None
     ) -> Iterator[Cursor]:
-        """A cursor on a statement's result; waits while Trino starts, cancels there what is stopped here.
+        """A cursor on a statement's result; waits while Trino starts, and cancels stopped queries in Trino.
 
-        Raises `QueryError` in Athena's form where Trino fails it, also while rows are fetched.
+        Raises `QueryError` in Athena's form if Trino fails it, also while rows are fetched.
         """
 
         def report(stats: dict[str, Any]) -> None:
@@ -348,7 +348,7 @@ class Engine:
     def _unload(
         self, identity: str, statement: s.Unload, parameters: list[str], database: str, output: str
     ) -> Outcome:
-        """Writes a table over the location in a database of its own, then forgets both."""
+        """Writes a table over the location in a temporary database, then drops both."""
         properties, session = _hive_properties(statement.properties)
         if "format" not in properties:
             raise QueryError(
@@ -500,7 +500,7 @@ def _hive_properties(given: s.Properties) -> tuple[dict[str, Any], dict[str, str
 
 
 def _one_line_up(message: str) -> str:
-    """A message of Trino's for a statement that was sent below a line of ours."""
+    """Trino's message for a statement that was sent after a line of ours."""
     return re.sub(r"^line (\d+):", lambda match: f"line {int(match[1]) - 1}:", message)
 
 

@@ -67,7 +67,7 @@ _FORMATS: dict[str, tuple[str, str, str]] = {
         "org.apache.hadoop.hive.serde2.avro.AvroSerDe",
     ),
 }
-"""Input format, output format and SerDe by the word behind STORED AS."""
+"""Input format, output format and SerDe by the word after STORED AS."""
 
 _TYPES = {"boolean", "tinyint", "smallint", "int", "bigint", "float", "double"}
 _TYPES |= {"string", "binary", "date", "timestamp", "decimal", "char", "varchar"}

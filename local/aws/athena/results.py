@@ -1,4 +1,4 @@
-"""How Athena writes what a query gives: columns, values as text, CSV, and reading it back by pages."""
+"""Athena's query results: columns, values as text, CSV, and reading them by pages."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def trino_column(name: str, trino_type: str) -> ColumnInfo:
 
 
 def text_column(name: str) -> ColumnInfo:
-    """A column of what Hive's DDL gives."""
+    """A column of a result of Hive's DDL."""
     return ColumnInfo(name, name, "string", 0, 0, CaseSensitive=False)
 
 
@@ -94,7 +94,7 @@ def to_text(value: object, trino_type: str) -> str | None:
 
 
 def _milliseconds(text: str, digits: int) -> str:
-    """A timestamp of fewer digits with three, as Athena always writes them."""
+    """A timestamp with three fractional digits, as Athena always writes it."""
     seconds = 19 if digits == 0 else 20 + digits
     filling = ("." if digits == 0 else "") + "0" * (3 - digits)
     return text[:seconds] + filling + text[seconds:]
@@ -106,7 +106,7 @@ def _nested(value: object, trino_type: str) -> str:
 
 
 def _field(text: str, number: int) -> tuple[str, str]:
-    """Name and type of a row's field; Trino leaves out the name where there is none."""
+    """Name and type of a row's field; Trino leaves out the name if there is none."""
     match = re.match(r'("(?:[^"]|"")*"|\w+) (.+)$', text, re.DOTALL)
     if not match or match[0].startswith("timestamp(") or match[2].startswith("with time zone"):
         return f"field{number}", text
@@ -158,7 +158,7 @@ def csv_rows(blocks: Iterable[bytes]) -> Iterator[tuple[list[str | None], int]]:
 
 
 def _line_length(data: bytes) -> int | None:
-    """The length of the first row with its line end, None where it is not complete."""
+    """The length of the first row with its line end, None if it is not complete."""
     end = -1
     while (end := data.find(b"\n", end + 1)) >= 0:
         if data.count(b'"', 0, end) % 2 == 0:

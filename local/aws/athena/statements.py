@@ -1,4 +1,4 @@
-"""The statements that Athena knows, each with what it says. `local.aws.athena.parser` reads them from SQL."""
+"""The statements that Athena knows, with their parts. `local.aws.athena.parser` reads them from SQL."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class StatementError(ValueError):
 
 
 class NotOfferedError(ValueError):
-    """The statement is one that Athena knows and that is not offered here, or that Athena refuses."""
+    """Athena knows the statement but it is not offered here, or Athena rejects it."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """A table's name, lower-case as Glue keeps it; ``database`` is None where the statement names none."""
+    """A table's name, lower-case as Glue keeps it; ``database`` is None if the statement names none."""
 
     database: str | None
     table: str
@@ -39,7 +39,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Statement:
-    """Any statement, with what `GetQueryExecution` tells of its kind."""
+    """Any statement, with its types in `GetQueryExecution`."""
 
     statement_type: ClassVar[StatementType] = "DDL"
     substatement_type: ClassVar[str] = ""

@@ -1,4 +1,4 @@
-"""What the local Athena remembers over a restart: query executions and workgroups, in SQLite."""
+"""The state of the local Athena that survives a restart: query executions and workgroups, in SQLite."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Store:
             self._database.close()
 
     def add(self, document: Document, token: str | None) -> Document:
-        """Keeps a new execution, unless one with that token is there: that one is returned then."""
+        """Stores a new execution, unless one with that token exists, which is then returned."""
         with self._lock:
             if token:
                 found = self._database.execute(
@@ -70,7 +70,7 @@ class Store:
         return json.loads(found[0]) if found else None
 
     def change(self, identity: str, change: Callable[[Document], bool]) -> Document:
-        """Lets ``change`` alter an execution and keeps it if that returns True; returns it as it then is."""
+        """Lets ``change`` modify an execution and stores it if that returns True; returns it."""
         with self._lock:
             document = self.execution(identity)
             if document is None:
@@ -121,7 +121,7 @@ class Store:
             )
 
     def delete_workgroup(self, name: str) -> None:
-        """Forgets a workgroup and its executions."""
+        """Deletes a workgroup and its executions."""
         with self._lock:
             self._database.execute("DELETE FROM workgroups WHERE name = ?", (name,))
             self._database.execute("DELETE FROM executions WHERE workgroup = ?", (name,))

@@ -42,13 +42,13 @@ class Api:
             self._operations |= {name: getattr(part, name) for name in names}
 
     def start(self) -> None:
-        """Takes up what an earlier server left."""
+        """Continues what an earlier server left."""
         self._data_sets.start()
         self._data_sources.start()
         self._dashboards.start()
 
     def close(self) -> None:
-        """Gives up what is in progress."""
+        """Abandons what is in progress."""
         self._checks.shutdown(wait=False, cancel_futures=True)
         self._data_sets.close()
 

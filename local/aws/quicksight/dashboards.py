@@ -47,7 +47,7 @@ class Dashboards:
                     self._checks.submit(self._check, document["DashboardId"], version["VersionNumber"])
 
     def create_dashboard(self, request: Json) -> Json:
-        """A dashboard with its first version, which is published once it is found good."""
+        """Creates a dashboard with its first version, which is published once it is found valid."""
         identity = request["DashboardId"]
         self._resources.require_absent("dashboard", identity)
         now = time.time()
@@ -70,7 +70,7 @@ class Dashboards:
         }
 
     def update_dashboard(self, request: Json) -> Json:
-        """A further version, which is not published by that."""
+        """Creates another version without publishing it."""
         document = self._resources.found("dashboard", request["DashboardId"])
         require_settled(document["Versions"][-1]["Status"])
         version = self._version(document, request, "UPDATE_IN_PROGRESS")
@@ -150,7 +150,7 @@ class Dashboards:
         return {"DashboardId": document["DashboardId"], "DashboardArn": document["Arn"]}
 
     def delete_dashboard(self, request: Json) -> Json:
-        """Forgets a dashboard with its versions."""
+        """Deletes a dashboard with its versions."""
         document = self._resources.found("dashboard", request["DashboardId"])
         if request.get("VersionNumber"):
             raise invalid("Deleting single versions is not offered by the local AWS")
@@ -203,7 +203,7 @@ class Dashboards:
             self._store.put("dashboard", identity, document)
 
     def _dashboard(self, request: Json) -> tuple[Json, Json]:
-        """A dashboard and the version that is asked for: the published one unless it is named."""
+        """A dashboard and the requested version: the published one by default."""
         document = self._resources.found("dashboard", request["DashboardId"])
         number = request.get("VersionNumber") or document["PublishedVersionNumber"] or 1
         if number > len(document["Versions"]):

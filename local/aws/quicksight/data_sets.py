@@ -14,7 +14,7 @@ from local.aws.quicksight.resources import Resources, arn_of, invalid, page_of, 
 from local.aws.quicksight.store import Store
 
 INGESTIONS_A_DAY = 32
-"""Ingestions by hand of a data set in 24 hours, Enterprise edition (API reference of CreateIngestion)."""
+"""Manual ingestions of a data set in 24 hours, Enterprise edition (API reference of CreateIngestion)."""
 
 _DAY_SECONDS = 86_400
 _SHOWN_TYPES = ("STRING", "INTEGER", "DECIMAL", "DATETIME")
@@ -39,7 +39,7 @@ class DataSets:
         self._ingestions.close()
 
     def create_data_set(self, request: Json) -> Json:
-        """A data set of custom SQL; one in SPICE is ingested at once."""
+        """Creates a data set of custom SQL; one in SPICE is ingested at once."""
         self._resources.require_absent("dataset", request["DataSetId"])
         now = time.time()
         document = {
@@ -59,7 +59,7 @@ class DataSets:
         }
 
     def update_data_set(self, request: Json) -> Json:
-        """Replaces a data set's definition and ingests it anew."""
+        """Replaces a data set's definition and ingests it again."""
         document = self._resources.found("dataset", request["DataSetId"])
         for name in ("LogicalTableMap", "RowLevelPermissionDataSet"):
             document.pop(name, None)
@@ -88,7 +88,7 @@ class DataSets:
         return page_of(request, "DataSetSummaries", found)
 
     def delete_data_set(self, request: Json) -> Json:
-        """Forgets a data set with its ingestions and schedules."""
+        """Deletes a data set with its ingestions and schedules."""
         identity = request["DataSetId"]
         document = self._resources.found("dataset", identity)
         for entry in self._store.all("ingestion", key_of(identity)):
@@ -128,7 +128,7 @@ class DataSets:
         return {**kept, "OutputColumns": shown, "Roles": roles, "LastUpdatedTime": time.time()}
 
     def create_ingestion(self, request: Json) -> Json:
-        """Starts an ingestion by hand, 32 in 24 hours at most."""
+        """Starts a manual ingestion, at most 32 in 24 hours."""
         identity = request["IngestionId"]
         data_set = self._resources.found("dataset", request["DataSetId"])
         if self._store.get("ingestion", key_of(data_set["DataSetId"], identity)):
@@ -171,7 +171,7 @@ class DataSets:
         return page_of(request, "Ingestions", found[::-1])
 
     def cancel_ingestion(self, request: Json) -> Json:
-        """Ends an ingestion that is under way."""
+        """Ends an ingestion that is in progress."""
         found = self._ingestion(request)
         if found["IngestionStatus"] not in ingestions.ACTIVE:
             raise invalid(f"The ingestion is {found['IngestionStatus']}; it can't be canceled")
@@ -228,7 +228,7 @@ class DataSets:
         return found
 
     def create_refresh_schedule(self, request: Json) -> Json:
-        """A schedule, of which a data set has five at most."""
+        """Creates a schedule, of which a data set has at most five."""
         data_set = self._spice(request["DataSetId"])
         schedule = request["Schedule"]
         key = key_of(request["DataSetId"], schedule["ScheduleId"])
@@ -266,7 +266,7 @@ class DataSets:
         return {"RefreshSchedules": [entry["Schedule"] for entry in found]}
 
     def delete_refresh_schedule(self, request: Json) -> Json:
-        """Forgets a schedule."""
+        """Deletes a schedule."""
         self._resources.found("dataset", request["DataSetId"])
         found = self._schedule(request["DataSetId"], request["ScheduleId"])
         self._store.delete("schedule", key_of(request["DataSetId"], request["ScheduleId"]))

@@ -40,7 +40,7 @@ class DataSources:
                 self._checks.submit(self._check, document["DataSourceId"])
 
     def create_data_source(self, request: Json) -> Json:
-        """An Athena data source; its connection is tried afterward."""
+        """Creates an Athena data source; its connection is tried afterward."""
         self._resources.require_absent("datasource", request["DataSourceId"])
         if request["Type"] != "ATHENA":
             raise invalid(f"Data sources of type {request['Type']} are not offered by the local AWS")
@@ -95,7 +95,7 @@ class DataSources:
         return page_of(request, "DataSources", [public(entry) for entry in self._store.all("datasource")])
 
     def delete_data_source(self, request: Json) -> Json:
-        """Forgets a data source; data sets that use it stay, and fail."""
+        """Deletes a data source; data sets that use it stay, and fail."""
         document = self._resources.found("datasource", request["DataSourceId"])
         self._store.delete("datasource", request["DataSourceId"])
         return {"Arn": document["Arn"], "DataSourceId": request["DataSourceId"]}

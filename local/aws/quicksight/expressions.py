@@ -66,7 +66,7 @@ FUNCTIONS: Mapping[str, tuple[int, int]] = {
 
 
 class SyntaxProblemError(ValueError):
-    """An expression that QuickSight refuses; the message is what it says."""
+    """An expression that QuickSight rejects; the message is QuickSight's."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def aggregated(node: Node, calculated: Mapping[str, Node]) -> bool | None:
     """Whether an expression is aggregated (True), of single rows (False) or constant (None).
 
     ``calculated`` are the other calculated fields; they must not go in circles (`cycle`). Raises
-    `SyntaxProblemError` where levels are mixed or nested.
+    `SyntaxProblemError` if levels are mixed or nested.
     """
     match node:
         case Literal():

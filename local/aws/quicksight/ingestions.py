@@ -73,13 +73,13 @@ class Ingestions:
         threading.Thread(target=self._run, args=(key, turn, query), name=key, daemon=True).start()
 
     def cancel(self, key: str) -> None:
-        """Ends an ingestion that is under way."""
+        """Ends an ingestion that is in progress."""
         self._end(key, "CANCELLED", IngestionError("INGESTION_CANCELED", "The ingestion was canceled."))
         if key in self._canceled:
             self._canceled[key].set()
 
     def interrupt_all(self) -> None:
-        """Fails what an earlier server left under way."""
+        """Fails what an earlier server left in progress."""
         for document in self._store.all(KIND):
             if document["IngestionStatus"] in ACTIVE:
                 reason = IngestionError(
@@ -88,7 +88,7 @@ class Ingestions:
                 self._end(key_of(document["DataSetId"], document["IngestionId"]), "FAILED", reason)
 
     def close(self) -> None:
-        """Leaves what is under way to the next server."""
+        """Leaves what is in progress to the next server."""
         self._closing.set()
 
     def _run(self, key: str, turn: threading.Lock, query: Callable[[], Query]) -> None:
@@ -120,7 +120,7 @@ class Ingestions:
             self._canceled.pop(key, None)
 
     def _change(self, key: str, **values: Any) -> bool:
-        """Changes an ingestion that is under way; tells whether it was."""
+        """Changes an ingestion in progress; returns whether it was."""
         with self._store.lock:
             if self._closing.is_set():
                 return False
@@ -190,7 +190,7 @@ def _counted(data: bytes, columns: Mapping[str, str]) -> tuple[int, int]:
     for name, kind in columns.items():
         if kind in _VALID:
             values = found[name]
-            # Athena writes null as nothing.
+            # Athena writes null as an empty field.
             bad = pc.and_(pc.invert(pc.match_substring_regex(values, _VALID[kind])), pc.not_equal(values, ""))
             dropped = pc.or_(dropped, pc.fill_null(bad, False))
     count = pc.sum(dropped).as_py() or 0

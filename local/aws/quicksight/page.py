@@ -20,7 +20,7 @@ _STYLE = (
 
 
 def dashboard(store: Store, identity: str) -> Reply:
-    """The page of a dashboard; 404 where there is none."""
+    """The page of a dashboard; 404 if there is none."""
     document = store.get("dashboard", identity)
     if document is None:
         return _html(

@@ -87,7 +87,7 @@ class Resources:
         return {}
 
     def untag_resource(self, request: Json) -> Json:
-        """Takes tags away."""
+        """Removes tags."""
         kind, document = self._by_arn(request["ResourceArn"])
         document["Tags"] = [tag for tag in document["Tags"] if tag["Key"] not in request["TagKeys"]]
         self._store.put(kind, _identity(document), document)
@@ -104,7 +104,7 @@ class Resources:
         return kind, self.found(kind, identity)
 
     def register_user(self, request: Json) -> Json:
-        """A user, whom resources can be shared with."""
+        """Registers a user, with whom resources can be shared."""
         if request["Namespace"] != "default":
             raise ServiceError(
                 "ResourceNotFoundException", f"Namespace {request['Namespace']} does not exist"

@@ -17,7 +17,7 @@ _WEEKDAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY",
 
 
 def problem(schedule: Json) -> str | None:
-    """Why a schedule is refused."""
+    """Why a schedule is rejected."""
     frequency = schedule["ScheduleFrequency"]
     interval, clock = frequency["Interval"], frequency.get("TimeOfTheDay")
     on_day = frequency.get("RefreshOnDay") or {}

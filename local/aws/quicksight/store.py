@@ -1,4 +1,4 @@
-"""What the local QuickSight remembers over a restart: documents by kind and key, in SQLite."""
+"""The state of the local QuickSight that survives a restart: documents by kind and key, in SQLite."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Store:
         return json.loads(found[0]) if found else None
 
     def put(self, kind: str, key: str, document: Document) -> None:
-        """Keeps a document; one of that key is replaced."""
+        """Stores a document; one with that key is replaced."""
         with self.lock:
             self._database.execute(
                 "INSERT INTO documents VALUES (?, ?, ?) "
@@ -60,12 +60,12 @@ class Store:
         return [json.loads(row[0]) for row in found]
 
     def delete(self, kind: str, key: str) -> None:
-        """Forgets a document."""
+        """Deletes a document."""
         with self.lock:
             self._database.execute("DELETE FROM documents WHERE kind = ? AND key = ?", (kind, key))
 
     def delete_below(self, kind: str, prefix: str) -> None:
-        """Forgets the documents of a kind whose keys start with ``prefix``."""
+        """Deletes the documents of a kind whose keys start with ``prefix``."""
         with self.lock:
             self._database.execute(
                 "DELETE FROM documents WHERE kind = ? AND substr(key, 1, ?) = ?", (kind, len(prefix), prefix)

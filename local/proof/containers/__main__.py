@@ -1,11 +1,11 @@
 """Builds the project's images and runs its compose file with a real Docker engine, as documented.
 
-``python -m local.proof.containers`` takes the engine that answers, or starts one in namespaces of its own
-(as root, with Debian's packages) and makes base images there, for it reaches no registry. Then it builds the
+``python -m local.proof.containers`` takes the engine that answers, or starts one in namespaces of its own (as
+root, with Debian's packages) and makes base images there, for it reaches no registry. Then it builds the
 Dockerfiles unchanged, follows the first start of ``docs/deployment.md``, waits for labeled hours, a trained
 student and refreshed dashboards on PostgreSQL, opens a page, restarts each service while runs are active, and
-takes everything down. It writes ``.run/containers.json`` and ends with status 1 where something is not as it
-should be, 2 where an engine cannot be had or fails.
+takes everything down. It writes ``.run/containers.json`` and ends with status 1 if something is not as it
+should be, 2 if an engine cannot be had or fails.
 """
 
 from __future__ import annotations

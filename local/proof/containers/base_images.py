@@ -74,7 +74,7 @@ def names() -> list[str]:
 
 
 def kind(image: str) -> str:
-    """The folder of `BASES` that makes an image; raises `EngineError` where there is none."""
+    """The folder of `BASES` that makes an image; raises `EngineError` if there is none."""
     repository = image.partition(":")[0]
     if repository not in _FOLDERS:
         raise EngineError(f"There is no base for {image}; add one to {BASES}.")
@@ -84,7 +84,7 @@ def kind(image: str) -> str:
 def make(engine: Engine, folder: Path, tell: Tell) -> None:
     """Makes the base images, logging to ``folder``; what is there already costs little.
 
-    Raises `EngineError` where one cannot be made.
+    Raises `EngineError` if one cannot be made.
     """
     wanted = names()
     by_kind = {kind(name): name for name in wanted}

@@ -80,8 +80,8 @@ class Engine:
 def engine(folder: Path) -> Iterator[Engine]:
     """Yields the engine that answers, else a private one that keeps its images in ``folder``.
 
-    Meanwhile this thread is in the private engine's network namespace: what containers publish on loopback
-    is reached from here, and from nowhere else. Raises `EngineError` where no engine can be had.
+    Meanwhile this thread is in the private engine's network namespace: what containers publish on loopback is
+    reached from here, and from nowhere else. Raises `EngineError` if no engine can be had.
     """
     if shutil.which("docker") is None:
         raise EngineError("There is no command docker; install Docker Engine with its Compose v2 plugin.")
@@ -194,7 +194,7 @@ def _remove_cgroups(name: str) -> None:
 def end_on_sigterm() -> None:
     """Has SIGTERM end the program as Ctrl-C does: so that what was started is ended.
 
-    Ctrl-C too is handled anew: a program started in a shell's background ignores it.
+    Ctrl-C too is handled again: a program started in a shell's background ignores it.
     """
 
     def interrupt(*_: object) -> None:

@@ -96,7 +96,7 @@ class Pipeline:
         )
 
     def say(self, command: str, seconds: float = 300.0) -> None:
-        """Runs a documented command as it stands; raises `PipelineError` where it fails."""
+        """Runs a documented command as it stands; raises `PipelineError` if it fails."""
         self.tell(f"$ {command}")
         log = self.logs / "commands.log"
         with log.open("ab") as output:
@@ -182,7 +182,7 @@ class Pipeline:
         self.wait("healthy", ready, _HEALTHY_SECONDS, self.states)
 
     def await_run(self, dag_id: str) -> None:
-        """Waits for the success of the newest run of a DAG; raises `PipelineError` where it failed."""
+        """Waits for the success of the newest run of a DAG; raises `PipelineError` if it failed."""
 
         def state() -> str:
             runs = self.airflow.runs(dag_id, limit=1)
@@ -274,7 +274,7 @@ class Pipeline:
         return dict(sorted(hours.items()))
 
     def student(self) -> dict[str, Any] | None:
-        """The last trained model with its alias and scores, or None where none was trained yet."""
+        """The last trained model with its alias and scores, or None if none was trained yet."""
         try:
             outcome = read_outcome(self.client("s3"), Settings().bucket, "gate")
         except StateError:
@@ -315,7 +315,7 @@ class Pipeline:
         return dict(line.removeprefix(f"{PROJECT}-").split("\t", 1) for line in lines if "\t" in line)
 
     def down(self) -> None:
-        """Takes everything down, volumes too; raises `PipelineError` where something is left."""
+        """Takes everything down, volumes too; raises `PipelineError` if something is left."""
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", "60", seconds=600)
         label = f"label=com.docker.compose.project={PROJECT}"
         for kind in (("ps", "--all"), ("volume", "ls"), ("network", "ls")):
