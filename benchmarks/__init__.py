@@ -1,1 +1,1 @@
-"""What the project costs, each figure beside its peer's from the same run: ``python -m benchmarks``."""
+"""Measures the project's costs, each figure with its peer's from the same run: ``python -m benchmarks``."""

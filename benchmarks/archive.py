@@ -1,6 +1,6 @@
-"""What a tweet costs the reader of archives, against those who parse the same file and keep nothing.
+"""The cost of a tweet in the reader of archives, compared with parsers of the same file that keep nothing.
 
-Ours checks every tweet, leaves duplicates out, writes the payloads down and sorts them by time.
+Ours checks every tweet, leaves out duplicates, writes the payloads and sorts them by time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TWEETS_A_PAGE = 100
 
 
 def measure(quick: bool = False) -> list[Row]:
-    """The rows for this part; ``quick`` takes a tenth of the tweets."""
+    """The rows for this part; ``quick`` measures a tenth of the tweets."""
     count = 20_000 if quick else 200_000
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Rows of the benchmark's table, and work measured in a process of its own."""
+"""Rows of the benchmarks' table, and work measured in a separate process."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Row:
 def in_own_process(
     module: str, *arguments: object, environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Runs ``python -m module arguments`` and gives the JSON object at the end of its output.
+    """Runs ``python -m module arguments`` and returns the JSON object at the end of its output.
 
-    Raises `MeasureError` with the end of its messages where it fails.
+    Raises `MeasureError` with the end of its messages if it fails.
     """
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
@@ -72,7 +72,7 @@ def report(work: Callable[[], dict[str, Any]]) -> None:
 
 @contextlib.contextmanager
 def local_s3() -> Iterator[dict[str, str]]:
-    """An empty S3 of moto's in a process of its own; gives the environment that leads to it."""
+    """An empty moto S3 in a separate process; yields the environment for its clients."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -126,7 +126,7 @@ def peak_mib() -> float:
     """The most memory that was resident at once in this process, in MiB."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not getrusage's: on Linux that one begins with the parent's peak.
+        # Not getrusage's: on Linux it starts at the parent's peak.
         found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)
         if found:
             return int(found[1]) / 1024

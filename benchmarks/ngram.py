@@ -1,4 +1,4 @@
-"""Tweets labeled per CPU-second by the embedded model's handler, beside scikit-learn's usual pipeline.
+"""Tweets labeled per CPU-second by the embedded model's handler, and by scikit-learn's usual pipeline.
 
 Run ``python -m benchmarks.ngram``.
 """

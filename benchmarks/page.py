@@ -1,8 +1,8 @@
-"""The pages' data route on Airflow's own server, each answer beside the same figures selected on Athena.
+"""The pages' data route on Airflow's own server, compared with the same figures selected on Athena.
 
-A week of aggregates lies in the local S3, behind the local Athena with a real Trino. The peer is what the
-route takes for a period that nobody has asked for within the last minute: the views are then selected, as
-they would be for every look without the route's cache.
+A week of aggregates is in the local S3, behind the local Athena with a real Trino. The peer is the route's
+time for a period that was not requested within the last minute: the views are then selected, as they would be
+for every request without the route's cache.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from local.processes import ProcessError, Processes, answers
 
 PAGE = "opinion-over-time"
 DAYS = 7
-"""What a page shows unless it is told otherwise."""
+"""The days that a page shows by default."""
 LANGUAGES = (
     "en",
     "es",
@@ -66,9 +66,9 @@ _LOOKS = 20
 
 
 def measure(quick: bool = False) -> list[Row]:
-    """The rows for this part; ``quick`` takes a tenth of the aggregates' rows.
+    """The rows for this part; ``quick`` measures a tenth of the aggregates' rows.
 
-    Raises `MeasureError` if a server does not start or an answer does not hold the lake's tweets.
+    Raises `MeasureError` if a server does not start or an answer does not have the lake's tweets.
     """
     countries = COUNTRIES[:1] if quick else COUNTRIES
     try:
@@ -87,7 +87,7 @@ def _measured(
 ) -> list[Row]:
     today = datetime.now(UTC).date()
     first = today - timedelta(days=DAYS - 1)
-    # The earliest day of the tables: before all periods that are asked for.
+    # The earliest day of the tables: before all requested periods.
     start = datetime.combine(first - timedelta(days=_PERIODS), datetime.min.time(), UTC)
     endpoints, settings = clients.endpoints, Settings(collection_start=start)
     base = {
@@ -136,7 +136,7 @@ def _row(name: str, seconds: list[float], peer: float, memory: float) -> Row:
 
 
 class _Visitor:
-    """A person with a login who looks at one page's data."""
+    """A logged-in user of one page's data."""
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._url = endpoints.url("airflow")

@@ -45,7 +45,7 @@ def classify(text: str) -> dict[str, Any]:  # noqa: ARG001 - a stub of the same 
 
 
 def label_objects(s3: S3Client, bucket: str, prefixes: list[str], tweets: int) -> int:
-    """Labels whole raw objects until ``tweets`` lines are done; gives how many were."""
+    """Labels whole raw objects until ``tweets`` lines are done; returns how many were."""
     done = 0
     for prefix in prefixes:
         for entry in storage.list_objects(s3, bucket, prefix).objects:

@@ -1,6 +1,6 @@
-"""What a tweet costs the streamer, from X's socket to Firehose's answer, against those who only read.
+"""The cost of a tweet in the streamer, from X's socket to Firehose's answer, compared with mere readers.
 
-All read the same bytes from one server, each in a process of its own; ours alone keeps what it reads. X and
+All read the same bytes from one server, each in a separate process; only ours keeps what it reads. X and
 Firehose are stand-ins in processes whose CPU does not count: they answer at once and keep nothing.
 """
 
@@ -32,7 +32,7 @@ LIMIT_MIB = 120
 _STREAM = "/2/tweets/search/stream"
 _RULES = f"{_STREAM}/rules"
 _QUIET_SECONDS = 1.0
-"""Between a connect and the first tweet: what starting costs is over then."""
+"""Between a connect and the first tweet, so that start-up costs are not measured."""
 _START_SECONDS = 60
 _TWEETS_A_CHUNK = 16
 
@@ -45,7 +45,7 @@ def measure(quick: bool = False) -> list[Row]:
             "AWS_ENDPOINT_URL_FIREHOSE": firehose,
             "OPINION_X_API_URL": x,
             "OPINION_BUCKET": "bench",
-            # Else the streamer would rightly stop at the budget of the topics file.
+            # Otherwise the streamer would rightly stop at the budget of the topics file.
             "OPINION_MONTHLY_POSTS": str(10 * count),
         }
         ours, *peers = (
@@ -141,7 +141,7 @@ def _until(met: Callable[[], Any], running: threading.Thread) -> None:
 
 
 def tweepy_(count: int) -> None:
-    """tweepy's own parsing loop, as it comes."""
+    """tweepy's own parsing loop, unchanged."""
     import tweepy
 
     from include.settings import settings
@@ -166,7 +166,7 @@ def tweepy_(count: int) -> None:
 
 
 def twarc2(count: int) -> None:
-    """twarc2's stream, as it comes."""
+    """twarc2's stream, unchanged."""
     from twarc import Twarc2
 
     from include.settings import settings
@@ -208,7 +208,7 @@ def raw(count: int) -> None:
 
 
 class _X(BaseHTTPRequestHandler):
-    """X: rules as they are put, and the same tweets at once to whoever connects."""
+    """X: stores rules, and sends the same tweets at once on every connection."""
 
     protocol_version = "HTTP/1.1"
     rules: list[dict[str, str]] = []  # noqa: RUF012 - of the process
@@ -246,7 +246,7 @@ class _X(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 _DESCRIPTION = {
@@ -270,7 +270,7 @@ _DESCRIPTION = {
 
 
 class _Firehose(BaseHTTPRequestHandler):
-    """Firehose: takes every record."""
+    """Firehose: accepts every record."""
 
     protocol_version = "HTTP/1.1"
 
@@ -291,7 +291,7 @@ class _Firehose(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 def serve(service: str, count: int) -> None:
@@ -305,7 +305,7 @@ def serve(service: str, count: int) -> None:
 
 
 def _chunks(count: int) -> Iterator[bytes]:
-    """As many tweets as X sends them, in chunks as a server makes them that has more than it can send."""
+    """Tweets as X sends them, in the chunks of a server that has more than it can send."""
     for lines in batched(_tweets(count), _TWEETS_A_CHUNK):
         body = b"".join(lines)
         yield b"%x\r\n%b\r\n" % (len(body), body)

@@ -1,7 +1,7 @@
 """The training's data preparation and search, each against its peer, in the ml environment.
 
-Both sides run there in a process of their own; seconds are CPU seconds of the whole process tree (Python, its
-workers and the JVM) after the session has started and the rows are there.
+Each side runs there in a separate process; seconds are CPU seconds of the whole process tree (Python, its
+workers and the JVM) after the session has started and the rows are loaded.
 
 The search and the grid are scored on the same hold-out. Without tweets of your own they are made up, and easy
 (`texts`). A folder of your own that holds ``train*.parquet`` and ``test*.parquet`` (columns ``text`` and
@@ -36,9 +36,9 @@ type Source = Iterable[tuple[int, str, float]]
 GRID_FITS = 162 * 5
 """The original's grid search: 162 points, five folds each."""
 _DEPTHS = (4, 8)
-"""The fits of it that are measured; the rest is extrapolated from their mean."""
+"""The measured fits of it; the rest is extrapolated from their mean."""
 _SURE = 0.6
-"""The probability from which the teacher counts as sure."""
+"""The probability from which on the teacher counts as sure."""
 _NAMES = ("negative", "neutral", "positive")
 """Sentiments by label."""
 
@@ -170,7 +170,7 @@ def _taught(table: pa.Table) -> pa.Table:
 
 
 def _in_cluster(step: str, count: int, some: list[Path]) -> dict[str, float]:
-    """One step in the ml environment, set up as a cluster is; it waits for a line before what is measured."""
+    """One step in the ml environment, set up like a cluster; it waits for a line before the measured part."""
     from local.credentials import Credentials
     from local.databricks import cluster
 
@@ -207,9 +207,9 @@ def _in_cluster(step: str, count: int, some: list[Path]) -> dict[str, float]:
 
 
 def texts(count: int) -> Iterator[tuple[int, str, float]]:
-    """Id, text and label: words tell the sentiment, "not" turns it round, and one in ten says nothing.
+    """Id, text and label: words have the sentiment, "not" inverts it, and one in ten is meaningless.
 
-    Who overlooks nothing reaches a macro-F1 of 0.93: these texts tell costs, and no two good models apart.
+    A perfect model reaches a macro-F1 of 0.93: these texts measure costs, but do not distinguish good models.
     """
     choice = random.Random(20)  # noqa: S311 - synthetic data, no secret
     for identifier in range(count):
@@ -233,7 +233,7 @@ def drawn(some: list[Path], count: int) -> Iterator[tuple[int, str, float]]:
 
 
 def _rows(source: Source) -> Any:
-    """As the table of the training gives them."""
+    """As in the table of the training."""
     from pyspark.sql import SparkSession
 
     from include.training import data
@@ -408,7 +408,7 @@ def _tested(learn: Callable[[], Any], folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Prepares a step, says so, waits for a line, does it and prints its result as JSON."""
+    """Prepares a step, reports that, waits for a line, runs it and prints its result as JSON."""
     steps = {"prepare": prepare, "peer": peer, "search": search, "grid": grid}
     tested = {"student": student, "original": original}
     parser = argparse.ArgumentParser(description=__doc__)

@@ -1,6 +1,6 @@
 """Prepare and publish an hour, against the row-at-a-time loop (`benchmarks.row_by_row`).
 
-Every step runs in a process of its own, as Airflow's tasks do; S3 is a local moto in another process, so that
+Every step runs in a separate process, as Airflow's tasks do; S3 is a local moto in another process, so that
 its CPU and memory do not count. The models' answers are written by a process that does not count either.
 """
 
@@ -27,18 +27,18 @@ from include.settings import Settings
 
 BUCKET = "bench"
 LIMIT_MIB = 512
-"""What an hour of 900,000 tweets may take."""
+"""The memory that an hour of 900,000 tweets may take."""
 
 _WHOLE = 20_000
-"""Up to so many tweets the peer labels all of them, beyond that it is measured on `_SHARE`."""
+"""Up to this many tweets the peer labels all of them; beyond, it is measured on `_SHARE`."""
 _SHARE = 10_000
 
 
 def measure(quick: bool = False) -> list[Row]:
-    """The rows for this part; ``quick`` takes a tenth of the tweets and leaves the full hour out."""
+    """The rows for this part; ``quick`` measures a tenth of the tweets and leaves out the full hour."""
     rows = []
     for count in (2_000, 25_000) if quick else (20_000, 200_000):
-        # The peer takes milliseconds a tweet and treats all objects alike: of many a share is enough.
+        # The peer takes milliseconds per tweet and treats all objects alike, so a share of many is enough.
         share = count if count <= _WHOLE else _SHARE
         with _lake(count) as environment:
             ours = _ours(environment)
@@ -89,7 +89,7 @@ def _ours(environment: dict[str, str]) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _lake(count: int) -> Iterator[dict[str, str]]:
-    """A local S3 with an hour of ``count`` tweets in raw; gives the environment that leads to it."""
+    """A local S3 with an hour of ``count`` tweets in raw; yields the environment for its clients."""
     with local_s3() as environment:
         in_own_process("benchmarks.transform", "upload", count, environment=environment)
         yield environment

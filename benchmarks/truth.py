@@ -1,4 +1,4 @@
-"""How often the dashboards' intervals hold the truth, and how wide they are: ``make truth LABELED=folder``.
+"""How often the dashboards' intervals contain the truth, and their width: ``make truth LABELED=folder``.
 
 Topics are made up out of tweets that people have labeled, with shares and languages that shift from day to
 day, so that the truth of each is known. The packed model labels them through its handler; the product's own
@@ -60,7 +60,7 @@ type ClientOf = Callable[[str], Any]
 
 
 class TruthError(RuntimeError):
-    """Why nothing can be measured, and what to do."""
+    """Nothing can be measured; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Labeled:
 
 @dataclass(frozen=True)
 class Figures:
-    """What came of a case: shares of intervals that hold the truth, mean widths, mean absolute errors.
+    """The result of a case: shares of intervals that contain the truth, mean widths, mean absolute errors.
 
     ``audited`` is the mean number of judged tweets; ``before`` is without an audit, ``people`` by the judged
     tweets alone.
@@ -231,7 +231,7 @@ def made_up(
 
 
 class Lake:
-    """A lake with topics of all cases, what is true of each, and what people say of the drawn tweets."""
+    """A lake with the topics of all cases, the truth of each, and people's labels of the drawn tweets."""
 
     def __init__(self, clients: ClientOf, settings: Settings, topics: Topics) -> None:
         self.settings, self.topics = settings, topics
@@ -283,7 +283,7 @@ class Lake:
         aggregate.refresh(self.athena, self.s3, self.settings, self.topics.names, day.isoformat())
 
     def audit(self, wave: Wave, tweets: int) -> int:
-        """Draws a wave as the DAG does, and has people judge all that was drawn; how many that are."""
+        """Draws a wave as the DAG does, and has people judge all drawn tweets; returns their number."""
         key = b"the key of the measurement"
         records.draw(self.s3, self.settings, self.topics.names, wave, key, NOW, tweets)
         ids = records.read_drawn(self.s3, self.settings.bucket, wave)["tweet_id"].to_pylist()
@@ -292,12 +292,12 @@ class Lake:
         return len(ids)
 
     def shown(self) -> dict[str, dict[str, float]]:
-        """What the dashboards show of each topic's net sentiment over all days."""
+        """Each topic's net sentiment over all days, as the dashboards show it."""
         definition = load(load_topics(self.settings.topics_file))
         measure = _net_sentiment(definition.dashboards["opinion-over-time"].visuals)
         data_set = definition.data_sets["opinion"]
         formulas = {role: measure.formulas[role].resolved for role in ("value", "low", "high", "audit")}
-        # Each aggregate once, in a query of its own: put in wherever it stands, they are 40,000 characters.
+        # Each aggregate once, in a subquery: inlined, they are 40,000 characters.
         sums = {
             to_sql(part): f"sum_{number}"
             for number, part in enumerate(
@@ -316,7 +316,7 @@ class Lake:
         return {row["topic"]: row for row in rows}
 
     def people(self) -> dict[str, dict[str, float]]:
-        """What the judged tweets alone say of each topic."""
+        """Each topic's net sentiment by the judged tweets alone."""
         rows = self.athena.table(
             self.s3,
             "SELECT topic, audited, people_positive - people_negative AS value,"  # noqa: S608 - ours

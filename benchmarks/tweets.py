@@ -1,4 +1,4 @@
-"""Synthetic raw lines of one hour: X's payload as the stream gives it, 1 to 1.5 KB each."""
+"""Synthetic raw lines of one hour: X's payloads in the stream's form, 1 to 1.5 KB each."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 TOPICS = ("ukraine", "russia")
 WINDOW = Window(datetime(2026, 11, 20, 5, tzinfo=UTC))
 LINES_AN_OBJECT = 5_000
-"""What a minute of a busy stream brings of one topic: Firehose's buffer is cut at the latest then."""
+"""The tweets of one topic in a minute of a busy stream, after which Firehose's buffer is delivered."""
 
 _BODIES = 20_000
-"""Distinct tweets before their texts come again, under new ids."""
+"""Distinct tweets before their texts are repeated, under new ids."""
 _ID, _CREATED, _RECEIVED = b"@ID@", b"@CREATED@", b"@RECEIVED@"
 
 _LANGUAGES = ("en",) * 10 + ("es", "de", "fr", "pt", "it", "ar", "hi", "uk", "ru", "tr", "und", "qme")
@@ -67,7 +67,7 @@ def lines(topic: str, count: int) -> Iterator[bytes]:
 
 
 def _body(topic: str, choice: random.Random) -> bytes:
-    """A line with marks in the place of its id and its times."""
+    """A line with marks in place of its id and its times."""
     author = str(choice.randrange(10**6, 10**6 + 400_000) * 7919)
     others = [str(choice.randrange(10**9, 10**10)) for _ in range(choice.choice((0, 0, 1, 1, 2)))]
     words = " ".join(choice.choices(_WORDS, k=choice.randrange(8, 34)))
@@ -125,7 +125,7 @@ def _body(topic: str, choice: random.Random) -> bytes:
 
 
 def upload(s3: S3Client, bucket: str, tweets: int) -> tuple[int, int]:
-    """Puts an hour of ``tweets`` distinct tweets into the raw layer; gives lines and unpacked bytes."""
+    """Puts an hour of ``tweets`` distinct tweets into the raw layer; returns lines and unpacked bytes."""
     written = size = 0
     for topic in TOPICS:
         stream = lines(topic, tweets // len(TOPICS))

@@ -1,1 +1,1 @@
-"""What sets the project up and builds from it: set-up, locks, MWAA's artifacts, docs, the embedded model."""
+"""Sets the project up and builds from it: set-up, locks, MWAA's artifacts, docs, the embedded model."""

@@ -71,7 +71,7 @@ type ClientOf = Callable[[str], Any]
 
 
 class DocumentError(Exception):
-    """What cannot be documented and why, in one sentence."""
+    """Something cannot be documented; the message is one sentence that says why."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Layer:
-    """A table or view: what its file says of it, its columns, and for a table where its objects lie."""
+    """A table or view: its file's description, its columns, and for a table the prefix of its objects."""
 
     name: str
     text: str
@@ -159,7 +159,7 @@ _COUNTS = re.compile(r"int|double|float|decimal|timestamp", re.IGNORECASE)
 
 
 def _unit(column: Column, former: str) -> str:
-    """The unit of a number or time by its name or meaning; "Those of them" go on with the former's."""
+    """The unit of a number or time by its name or meaning; "Those of them" have the previous column's."""
     nested = "<" in column.type or column.type.startswith("array(")
     if nested or not _COUNTS.search(column.type) or column.name in ("tweet_id", "author_id"):
         return ""
@@ -300,10 +300,10 @@ def _heartbeats(identity: stream.Identity, window: Window, until: datetime) -> l
 
 
 def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Sample]:
-    """Fills the lake of ``settings`` with one hour; gives a sample of every view by its name.
+    """Fills the lake of ``settings`` with one hour; returns a sample of every view by its name.
 
-    Everything is written by the code that writes it in production, but for the student's predictions: they
-    hold the embedded model's probabilities, since Spark is not at hand here.
+    Everything is written by the production code, except the student's predictions: they are the embedded
+    model's probabilities, since Spark is not available here.
     """
     s3 = client("s3")
     s3.create_bucket(Bucket=settings.bucket)
@@ -364,7 +364,7 @@ def _remove(client: ClientOf, settings: Settings, topics: Topics) -> None:
 
 
 def _answer(s3: Any, settings: Settings, prefix: str) -> str:
-    """What SageMaker would write of a job with this input; gives the output's key prefix."""
+    """Writes what SageMaker would write for a job with this input; returns the output's key prefix."""
     handler = _inference()
     model = handler.model_fn(str(ROOT / "include" / "labeling" / "ngram"))
     for found in storage.list_objects(s3, settings.bucket, prefix).objects:
@@ -497,7 +497,7 @@ def _shown(sample: Sample) -> list[str]:
 
 
 def _short(value: Any) -> Any:
-    """The value with its fractions to nine digits: an engine's sums differ in the last ones."""
+    """The value with its fractions to nine digits: an engine's sums differ in the last digits."""
     if isinstance(value, float):
         return float(f"{value:.9g}")
     if isinstance(value, Mapping):
@@ -557,7 +557,7 @@ print("dags: " + json.dumps([
 
 
 def describe_dags() -> list[dict[str, Any]]:
-    """What Airflow says of every DAG, in an Airflow home of its own; raises `DocumentError`."""
+    """Airflow's description of every DAG, from a separate Airflow home; raises `DocumentError`."""
     with tempfile.TemporaryDirectory() as home:
         ours = ("AIRFLOW", "OPINION_")
         env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}

@@ -1,9 +1,9 @@
 """Resolves the dependencies: ``constraints.txt`` for MWAA and Astro, ``locks/`` with hashes for this machine.
 
-All keep to the pins of Airflow's release and of Amazon MWAA, which lie in ``locks/`` as they are published.
+All respect the pins of Airflow's release and of Amazon MWAA, which are in ``locks/`` as published.
 
-``python -m tools.lock`` keeps what is locked as long as it fits requirements.txt and pyproject.toml;
-``python -m tools.lock --upgrade`` takes the newest that they allow.
+``python -m tools.lock`` keeps the locked versions as long as they fit requirements.txt and pyproject.toml;
+``python -m tools.lock --upgrade`` takes the newest that these allow.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from tools.setup import ROOT, find_uv
 
 PYTHON = "3.12"
 DEPLOYED = "deployed"
-"""The group of what deployments have anyway: locked within the given pins, but in no constraints of ours."""
+"""The group of what deployments already have: locked within the given pins, but not in our constraints."""
 GROUPS = ("local", "jars", "model", DEPLOYED, "test")
-"""What Airflow's environment has on this machine beside the requirements."""
+"""The packages in Airflow's environment on this machine besides the requirements."""
 GIVEN = ("airflow-constraints-3.3.1.txt", "mwaa-constraints-3.3.1.txt")
-"""Pins that others have set, in locks/: Airflow's own of its release, and those of Amazon MWAA, which applies
-both to every installation. What contradicts them does not install there."""
+"""Pins set by others, in locks/: those of Airflow's release and of Amazon MWAA, which applies both to all."""
 ENVIRONMENTS = ("ml", "pack")
 """Groups that are environments of their own, each with a lock of its name."""
 

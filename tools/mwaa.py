@@ -36,7 +36,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class MwaaError(Exception):
-    """What cannot be built and why, in one sentence."""
+    """Something cannot be built; the message is one sentence that says why."""
 
 
 def build(target: Path, root: Path = ROOT, environment: Mapping[str, str] | None = None) -> None:
@@ -67,7 +67,7 @@ def _requirements(root: Path) -> str:
 
 
 def _startup(environment: Mapping[str, str]) -> str:
-    """MWAA has no other way to set variables that are no options of Airflow's."""
+    """MWAA has no other way to set variables that are not options of Airflow."""
     settings = {name: value for name, value in environment.items() if name.startswith("OPINION_")}
     variables = {"GX_ANALYTICS_ENABLED": "false", **dict(sorted(settings.items()))}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
@@ -75,7 +75,7 @@ def _startup(environment: Mapping[str, str]) -> str:
 
 
 def _zip(target: Path, root: Path) -> None:
-    """Names in order, no times and no owners of this machine: MWAA tells versions by content."""
+    """Sorted names, without this machine's times and owners: MWAA identifies versions by content."""
     with zipfile.ZipFile(target, "w") as archive:
         for path in _files(root, ["include", "plugins", "sql"]):
             relative = path.relative_to(root)

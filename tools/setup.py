@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Sets the project up on this machine: ``python3 tools/setup.py``.
 
-Runs on any Python 3.8 or later, with nothing installed. Finds Python 3.12 and uv, or fetches them, syncs both
-environments (Airflow's, and Spark's with MLflow) from their locks, and lays out what comes from Maven. What
-is there already is left alone, so that the second time costs next to nothing and needs no network.
+Runs on any Python 3.8 or later, with nothing installed. Finds or downloads Python 3.12 and uv, syncs both
+environments (Airflow's, and Spark's with MLflow) from their locks, and downloads artifacts from Maven. What
+exists already is kept, so a second run takes almost no time and needs no network.
 
 ``python3 tools/setup.py pack`` sets up the environment that packs models, and nothing else.
 """
@@ -39,11 +39,11 @@ T = TypeVar("T")
 
 
 class SetupError(Exception):
-    """What went wrong and what to do, in one sentence."""
+    """A step failed; the message is one sentence that says what to do."""
 
 
 def main() -> int:
-    """Sets up, telling each step and its seconds; returns the exit status."""
+    """Sets up, reporting each step and its seconds; returns the exit status."""
     try:
         with _alone():
             python = _step("Python 3.12", find_python)
@@ -68,7 +68,7 @@ def main() -> int:
 
 
 def find_python() -> str:
-    """The Python 3.12 to use, for uv: a path, or ``3.12`` where uv is to fetch one.
+    """The Python 3.12 for uv: a path, or ``3.12`` if uv is to download one.
 
     A ``python3.12`` on PATH may be a pyenv shim for a version that is not selected, so each is tried out.
     """
@@ -117,7 +117,7 @@ def find_uv() -> str:
 
 
 def sync(uv: str, python: str, environment: Path, lock: Path) -> None:
-    """Makes an environment just what its lock says, and marks it with the lock's digest."""
+    """Syncs an environment with its lock, and marks it with the lock's digest."""
     stamp = environment / ".lock-digest"
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     interpreter = environment / "bin" / "python"

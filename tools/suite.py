@@ -1,7 +1,7 @@
 """`make test`: lint and types, then the tests on two processes, and where their time went.
 
-A test that fails beside others is run once more, alone. One that then passes is flaky: it is named in the
-closing lines, with the report of its failure kept in `.run/tests/`, so that nobody takes it for sound.
+A test that fails in parallel is run once more, alone. If it then passes, it is flaky: the closing lines name
+it, and the report of its failure is kept in `.run/tests/`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
 SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 ALONE = ("--last-failed", "--last-failed-no-failures", "none")
 MOST = 10
-"""More failures than this are no accident of timing: they are not tried again."""
+"""More failures than this are not a matter of timing: they are not tried again."""
 
 
 def main(arguments: Sequence[str] = ()) -> int:

@@ -64,7 +64,7 @@ def _ring(indices: list[int], arcs: list[Ring]) -> Ring:
 
 
 def _unwrapped(points: Ring) -> Ring:
-    """The ring on one sheet: what crosses the antimeridian goes on beyond 180 degrees east."""
+    """The ring on one sheet: what crosses the antimeridian continues beyond 180 degrees east."""
     result: Ring = []
     turns = 0
     for x, y in points:

@@ -29,7 +29,7 @@ _PREFIX = ".unfinished-"
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be packed, and from where."""
+    """The model to pack, and its source."""
 
     recipe: Recipe
     source: Path | None
@@ -84,7 +84,7 @@ def pack(order: Order, target: Path) -> Path:
             building.build(recipe, fetched, quantized, quantized=True)
             building.build(recipe, fetched, unquantized, quantized=False)
         with _step("Verification"):
-            # Of the packed artifact: what is unpacked again is what SageMaker would unpack.
+            # From the packed artifact, which SageMaker would unpack in the same way.
             made = aside / "result"
             made.mkdir()
             archive.pack(quantized, made / ARCHIVE)
@@ -170,7 +170,7 @@ def _measured(order: Order, path: Path) -> tuple[dict[str, dict[str, Any]], str 
 
 
 def _replace(made: Path, result: Path) -> None:
-    """Puts the new folder in the place of an older one."""
+    """Replaces the old folder by the new one."""
     old = made.with_name("old")
     if result.exists():
         result.rename(old)
@@ -192,7 +192,7 @@ def _say_next(order: Order, path: Path) -> None:
 
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
-    """One packing at a time; what a killed one has left is removed."""
+    """One packing at a time; the leftovers of a killed one are deleted."""
     with (target / ".lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         for left in target.glob(f"{_PREFIX}*"):

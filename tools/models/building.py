@@ -1,4 +1,4 @@
-"""Makes the folder of an artifact: handlers, converted model, and what it says of itself."""
+"""Makes the folder of an artifact: handlers, converted model, and its description."""
 
 from __future__ import annotations
 

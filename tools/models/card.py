@@ -1,4 +1,4 @@
-"""What an artifact says of itself: ``card.json`` for programs, ``MODEL_CARD.md`` for people."""
+"""An artifact's model card: ``card.json`` for programs, ``MODEL_CARD.md`` for people."""
 
 from __future__ import annotations
 

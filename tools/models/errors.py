@@ -1,4 +1,4 @@
-"""What stops the packing of a model."""
+"""The error of packing a model."""
 
 from __future__ import annotations
 

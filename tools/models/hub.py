@@ -39,7 +39,7 @@ type Report = Callable[[str], None]
 class Fetched:
     """A checkpoint on this machine.
 
-    ``revision`` is its commit on the hub, None for what a folder held. ``license`` is what its card says.
+    ``revision`` is its commit on the hub, None for a folder's content. ``license`` is what its card says.
     ``sha256`` has its files' hashes. ``as_pinned`` tells whether the weights are those that the recipe names:
     None if it names no hash.
     """
@@ -54,7 +54,7 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Offered:
-    """What the hub has of one checkpoint at its revision: files by name, with size and SHA-256 (if kept)."""
+    """One checkpoint on the hub at its revision: files by name, with size and SHA-256 (if known)."""
 
     checkpoint: Checkpoint
     files: Mapping[str, tuple[int, str | None]]
@@ -62,7 +62,7 @@ class Offered:
 
     @property
     def size(self) -> int:
-        """Bytes to fetch."""
+        """Bytes to download."""
         return sum(size for size, _ in self.files.values())
 
 
@@ -87,10 +87,10 @@ def look_up(checkpoints: list[Checkpoint]) -> list[Offered]:
 
 
 def fetch(offered: Offered, report: Report) -> Fetched:
-    """Has a checkpoint in the user's cache of the hub, going on where an earlier fetch stopped.
+    """Downloads a checkpoint to the user's cache of the hub, continuing an interrupted download.
 
-    Every file is compared with the hub's own SHA-256 and the recipe's; one that differs is removed, so that
-    the next run fetches it again. Raises `PackError`.
+    Every file is compared with the hub's own SHA-256 and the recipe's; one that differs is deleted, so that
+    the next run downloads it again. Raises `PackError`.
     """
     import httpx2
     from huggingface_hub import snapshot_download

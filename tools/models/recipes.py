@@ -1,4 +1,4 @@
-"""The recipes of ``recipes.yaml``: what a model is, whence it comes, and what must be true of it."""
+"""The recipes of ``recipes.yaml``: each model, its source, and the conditions that it must meet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a packed model must show before it counts as packed, through its own handler."""
+"""Verifies a packed model through its own handler."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tools.models.serving import Served
 
 TEXTS = Path(__file__).with_name("texts.yaml")
 MOST_DISAGREEMENT = 0.02
-"""The share of the fixed set whose answers may change by quantization."""
+"""The share of the fixed set whose answers quantization may change."""
 LEAST_RIGHT = 0.75
 """The share of a label's sentences beyond doubt that must get this label."""
 LEAST_ALIKE = 0.5
@@ -95,7 +95,7 @@ def translator(languages: Sequence[str], quantized: Served, unquantized: Served)
 
 
 def kept(text: str) -> Counter[str]:
-    """What is no word in a post: handles, links, hashtags and emoji, each with how often it stands there."""
+    """What is not a word in a post: handles, links, hashtags and emoji, each with its number."""
     return Counter(_KEPT.findall(html.unescape(text)))
 
 
