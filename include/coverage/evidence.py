@@ -11,12 +11,14 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from include.compliance import tombstones
 from include.coverage.judge import Evidence, Gap, Measures
 from include.coverage.stretch import Stretch, overlap_seconds
 from include.lake import sql
 from include.lake.athena import ResultRow
 from include.lake.layout import (
     ALL_TOPICS,
+    TOMBSTONES,
     day_prefix,
     edits_key,
     edits_prefix,
@@ -28,8 +30,11 @@ from include.lake.layout import (
     quarantine_prefix,
     raw_prefix,
     recovered_stretch,
+    tombstones_hour,
+    tombstones_key,
+    tombstones_prefix,
 )
-from include.lake.storage import Object, current, list_objects, manifest
+from include.lake.storage import Object, current, list_objects, manifest, objects
 from include.settings import Settings
 from include.window import HOUR, Window
 from include.x.search import REACH, SEARCH_DELAY
@@ -56,7 +61,8 @@ class HourInputs:
     ``digest`` is over all of them, ``raw_digest`` over those that `transform` reads; ``recovered`` is what
     search has brought back, by the names of its objects. ``edits`` is the digest of the objects that name
     edited posts (empty: there are none), ``edits_unread`` whether labeled was made without them; ``objects``
-    are those of raw and quarantine.
+    are those of raw and quarantine. ``has_tombstones`` says that tweets of the hour were removed on request,
+    ``removed`` how many of this topic's (see `with_removed`).
     """
 
     digest: str
@@ -67,6 +73,8 @@ class HourInputs:
     edits: str = ""
     edits_unread: bool = False
     objects: tuple[Object, ...] = ()
+    has_tombstones: bool = False
+    removed: int = 0
 
 
 def _digest(objects: Iterable[Object]) -> str:
@@ -90,24 +98,26 @@ def list_inputs(
                 for each in list_objects(s3, bucket, day_prefix(prefix)).objects:
                     if place := partition(each.key):
                         found[place].append(each)
-            objects = list_objects(s3, bucket, labeled_prefix(topic, day.date)).objects
-            labeled |= {each.key: each for each in objects}
+            labels = list_objects(s3, bucket, labeled_prefix(topic, day.date)).objects
+            labeled |= {each.key: each for each in labels}
     edits = _list_edits(s3, bucket, windows)
+    buried = _list_tombstones(s3, bucket, windows)
     inputs: dict[Key, HourInputs] = {}
     for topic in topics:
         for window in windows:
-            edited = edits.get(window, [])
+            edited, stones = edits.get(window, []), buried.get(window, [])
             raw, rejected = found["raw", topic, window], found["quarantine", topic, window]
             label = labeled.get(labeled_key(topic, window))
             stretches = (recovered_stretch(each.key) for each in raw)
             inputs[topic, window] = HourInputs(
-                digest=_digest([*raw, *edited, *rejected, *([label] if label else [])]),
+                digest=_digest([*raw, *edited, *rejected, *([label] if label else []), *stones]),
                 raw_digest=_digest([*raw, *edited]),
                 edits=manifest(edited) if edited else "",
                 raw_newest=max((each.last_modified for each in raw), default=None),
                 labeled_at=label.last_modified if label else None,
                 recovered=tuple(Stretch(*stretch) for stretch in stretches if stretch),
                 objects=(*raw, *rejected),
+                has_tombstones=bool(stones),
             )
     return inputs
 
@@ -122,6 +132,23 @@ def _list_edits(s3: S3Client, bucket: str, windows: Sequence[Window]) -> dict[Wi
             if window:
                 found.setdefault(window, []).append(each)
     return found
+
+
+def _list_tombstones(s3: S3Client, bucket: str, windows: Sequence[Window]) -> dict[Window, list[Object]]:
+    """The tombstones of tweets, by hour: one listing from the first day on, as there are few."""
+    first = tombstones_prefix(min(windows).date)
+    found = {tombstones_hour(each.key): each for each in objects(s3, bucket, TOMBSTONES, after=first)}
+    return {window: [found[window]] for window in windows if window in found}
+
+
+def with_removed(s3: S3Client, bucket: str, inputs: Mapping[Key, HourInputs]) -> dict[Key, HourInputs]:
+    """The ``inputs`` with how many tweets were removed from raw; only hours with tombstones are read."""
+    windows = {key[1] for key, of_hour in inputs.items() if of_hour.has_tombstones}
+    counts = {window: tombstones.removed_by_topic(s3, bucket, tombstones_key(window)) for window in windows}
+    return {
+        (topic, window): replace(of_hour, removed=counts.get(window, {}).get(topic, 0))
+        for (topic, window), of_hour in inputs.items()
+    }
 
 
 def with_unread_edits(
@@ -155,9 +182,9 @@ def heard_hours(windows: Collection[Window], now: datetime) -> list[Window]:
 def list_heartbeats(s3: S3Client, bucket: str, hours: Collection[Window]) -> list[Object]:
     """The objects of heartbeats of some hours."""
     days = {hour.date: hour for hour in hours}.values()
-    objects = (list_objects(s3, bucket, day_prefix(heartbeats_prefix(day))).objects for day in days)
+    listed = (list_objects(s3, bucket, day_prefix(heartbeats_prefix(day))).objects for day in days)
     wanted = set(hours)
-    places = ((each, partition(each.key)) for each in chain.from_iterable(objects))
+    places = ((each, partition(each.key)) for each in chain.from_iterable(listed))
     return [each for each, place in places if place and place[2] in wanted]
 
 
@@ -336,7 +363,10 @@ def gather(
                 topic=topic,
                 window=window,
                 expected=Stretch(start, end) if start < end else None,
-                measures=_measures(measured.get((topic, window)), window, until, elsewhere[topic, window]),
+                measures=replace(
+                    _measures(measured.get((topic, window)), window, until, elsewhere[topic, window]),
+                    removed=of_hour.removed,
+                ),
                 alive_s=overlap_seconds(alive, start, end),
                 heartbeats=heard.get(window, 0),
                 silences=tuple(part for part in parts if part),

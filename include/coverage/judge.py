@@ -55,6 +55,8 @@ class Measures:
     lines_without_id: int = 0
     overlap: int = 0
     recovered: int = 0
+    removed: int = 0
+    """Tweets that were removed from raw on request: they are counted nowhere else."""
     first_ts: datetime | None = None
     last_ts: datetime | None = None
     longest_silence_s: float = 0.0
@@ -196,7 +198,7 @@ def _verdict(evidence: Evidence, found: tuple[Gap, ...]) -> tuple[Verdict, str]:
             f"judged up to {evidence.expected.end:%H:%M:%S}" if evidence.expected else "not to be judged yet"
         )
         return Verdict.IN_PROGRESS, f"the hour ends at {window.end:%H:%M}, {until}"
-    if not measures.raw_ids:
+    if not measures.raw_ids and not measures.removed:
         return Verdict.QUIET, "no tweets"
     return Verdict.COMPLETE, "every tweet labeled or quarantined"
 
@@ -212,6 +214,8 @@ def _counts(evidence: Evidence) -> str:
     if evidence.recovered:
         recovered = ", ".join(map(str, sorted(evidence.recovered)))
         parts.append(f"recovered {recovered} ({measures.recovered} tweets only by search)")
+    if measures.removed:
+        parts.append(f"{measures.removed} tweets removed on request")
     if measures.lines_without_id:
         parts.append(f"{measures.lines_without_id} lines without an id")
     return "; ".join(parts)

@@ -39,6 +39,7 @@ LEDGER_SCHEMA = pa.schema(
         ("lines_without_id", pa.int64()),
         ("overlap", pa.int64()),
         ("recovered", pa.int64()),
+        ("removed", pa.int64()),
         ("first_ts", _TIME),
         ("last_ts", _TIME),
         ("longest_silence_s", pa.float64()),
@@ -281,6 +282,8 @@ def _from_record(record: Mapping[str, Any]) -> CoverageRow:
         name: _aware(record[name]) if isinstance(record[name], datetime) else record[name]
         for name in _MEASURES
     }
+    # Days that were last written before removals were counted have no such column.
+    measures["removed"] = measures["removed"] or 0
     return CoverageRow(
         topic=record["topic"],
         window=Window.parse(record["hour"]),

@@ -106,6 +106,7 @@ def measure(
     if not keys:
         return Measurement(tuple(settled.values()), ())
     inputs = evidence.with_unread_edits(s3, settings.bucket, inputs, keys)
+    inputs = evidence.with_removed(s3, settings.bucket, inputs)
     unsettled = {window for _, window in keys}
     rows, damaged = damage.run_all(
         database,

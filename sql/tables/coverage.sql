@@ -10,6 +10,7 @@ CREATE EXTERNAL TABLE IF NOT EXISTS `coverage` (
   `lines_without_id` bigint COMMENT 'Lines of raw that name no tweet',
   `overlap` bigint COMMENT 'Tweets whose matching rules name two topics',
   `recovered` bigint COMMENT 'Distinct tweets that only search brought',
+  `removed` bigint COMMENT 'Distinct tweets that were removed from raw on request; counted nowhere else',
   `first_ts` timestamp COMMENT 'The earliest tweet, UTC',
   `last_ts` timestamp COMMENT 'The latest tweet, UTC',
   `longest_silence_s` double COMMENT 'Longest time without a tweet within the hour, seconds',

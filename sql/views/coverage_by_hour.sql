@@ -13,6 +13,7 @@
 --   judged bigint: Labeled tweets with a sentiment, when the hour was aggregated; null if it was not yet
 --   predicted bigint: Labeled tweets with a sentiment for which the champion has a prediction
 --   recovered bigint: Distinct tweets that only search brought
+--   removed bigint: Distinct tweets that were removed from raw on request; counted nowhere else
 --   alive_s double: Seconds for which heartbeats prove that the stream was connected
 --   gap_s double: Seconds of outages that are not filled
 --   alarm varchar: What a person has to look at; null if nothing
@@ -35,6 +36,7 @@ SELECT
   predictions_by_hour.judged,
   coalesce(predictions_by_hour.predicted, 0) AS predicted,
   coverage.recovered,
+  coalesce(coverage.removed, 0) AS removed,
   coverage.alive_s,
   reduce(
     filter(coalesce(coverage.gaps, ARRAY[]), gap -> gap.state <> 'filled'),

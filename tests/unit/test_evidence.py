@@ -12,21 +12,27 @@ import pytest
 from moto import mock_aws
 from types_boto3_s3 import S3Client
 
+from include.compliance import tombstones
 from include.coverage import ledger
 from include.coverage.evidence import (
+    HourInputs,
+    Key,
     judged_until,
     list_inputs,
     sample_at,
     statements,
+    with_removed,
     with_what_was_under_way,
 )
 from include.coverage.measure import measure, windows
 from include.coverage.stretch import Stretch
 from include.lake.layout import labeled_key, quarantine_key, raw_prefix, recovered_key
+from include.lake.pseudonyms import Pseudonyms
 from include.lake.verdict import Verdict
 from include.settings import Settings
 from include.window import Window
-from include.x.snowflake import to_milliseconds
+from include.x.compliance import ComplianceAction
+from include.x.snowflake import lowest_id, to_milliseconds
 from include.x.topics import load
 
 SETTINGS = Settings(bucket="lake", delivery_grace_seconds=1800, delivery_margin_seconds=10)
@@ -118,6 +124,35 @@ def test_what_search_brought_back_is_read_from_the_objects_names(s3: S3Client) -
     assert list_inputs(s3, SETTINGS.bucket, ["ukraine"], [TEN])["ukraine", TEN].recovered == (stretch,)
 
 
+def test_what_was_removed_is_counted_by_topic_and_has_the_hour_measured_again(
+    s3: S3Client,
+) -> None:
+    def inputs() -> Mapping[Key, HourInputs]:
+        found = list_inputs(s3, SETTINGS.bucket, ["ukraine", "russia"], [TEN, ELEVEN])
+        return with_removed(s3, SETTINGS.bucket, found)
+
+    before = inputs()
+    pseudonyms, ids = Pseudonyms(b"key"), [lowest_id(TEN.start) + number for number in range(3)]
+    places = {ids[0]: ["ukraine"], ids[1]: ["russia", "ukraine"], ids[2]: ["ukraine"]}
+    actions = {ids[0]: ComplianceAction.DELETE, ids[1]: ComplianceAction.DELETE}
+    actions[ids[2]] = ComplianceAction.SCRUB_GEO
+    for _ in range(2):
+        tombstones.bury(s3, SETTINGS.bucket, pseudonyms, TEN, actions, places)
+    after = inputs()
+    assert {key: found.removed for key, found in after.items()} == {
+        ("ukraine", TEN): 2,
+        ("russia", TEN): 1,
+        ("ukraine", ELEVEN): 0,
+        ("russia", ELEVEN): 0,
+    }
+    assert {key for key in after if after[key].digest != before[key].digest} == {
+        ("ukraine", TEN),
+        ("russia", TEN),
+    }
+    # Nothing is transformed again for it.
+    assert {key for key in after if after[key].raw_digest != before[key].raw_digest} == set()
+
+
 class Engine:
     """Answers as the statements would on a lake where the streamer was alive and X silent."""
 
@@ -178,7 +213,9 @@ def test_looking_at_every_hour_that_search_reaches_costs_a_few_requests_and_no_s
     assert len(measure(engine, s3, SETTINGS, TOPICS, hours, (), NOW).rows) == len(quiet)
     assert engine.asked == []
     days, listed = 9, 3
-    assert len(asked) == days * len(TOPICS.names) * listed + 2 * days + 1, "listings, ledgers, damaged"
+    assert len(asked) == days * len(TOPICS.names) * listed + 2 * days + 2, (
+        "listings, ledgers, tombstones, damaged"
+    )
 
 
 def test_an_outage_begins_as_long_before_as_tweets_may_have_been_under_way() -> None:

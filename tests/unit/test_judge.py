@@ -48,6 +48,12 @@ MISSING = Measures(raw_ids=10, labeled_ids=7, quarantined=1, missing_ids=2)
     [
         (ALIVE, Verdict.COMPLETE, "raw 10 = labeled 9 + quarantined 1 + missing 0; alive 3600 of 3600 s"),
         (replace(ALIVE, measures=Measures(), labeled_at=None), Verdict.QUIET, "no tweets"),
+        (
+            replace(ALIVE, measures=Measures(raw_ids=9, labeled_ids=9, removed=1)),
+            Verdict.COMPLETE,
+            "missing 0; alive 3600 of 3600 s; 1 tweets removed on request",
+        ),
+        (replace(ALIVE, measures=Measures(removed=10)), Verdict.COMPLETE, "10 tweets removed on request"),
         (replace(ALIVE, measures=MISSING, labeled_at=None), Verdict.UNLABELED, "there is no labeled object"),
         (replace(ALIVE, measures=MISSING), Verdict.UNLABELED, "labeled is not older than raw"),
         (
