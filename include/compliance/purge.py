@@ -56,6 +56,8 @@ class Purged:
     scrubbed: Counter[tuple[str, str]] = field(default_factory=Counter)
     objects: Counter[str] = field(default_factory=Counter)
     """Objects rewritten, by layer."""
+    unreadable: set[str] = field(default_factory=set)
+    """Keys of objects of rows that cannot be read: what they hold nobody can tell."""
     tweets: dict[int, ComplianceAction] = field(default_factory=dict, repr=False)
     topics: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set), repr=False)
     """In which topics' raw each was found."""
@@ -78,10 +80,10 @@ class Purge:
         self._tombstones = tombstones
         self._write = write
 
-    def hour(self, window: Window, topics: Sequence[str], predictions: Iterable[str] = ()) -> Purged:
-        """Purges every layer of an hour; ``predictions`` are the keys of all predictions (see
+    def hour(self, purged: Purged, topics: Sequence[str], predictions: Iterable[str] = ()) -> None:
+        """Purges every layer of an hour; ``predictions`` are the keys of its predictions (see
         `predictions_by_hour`)."""
-        purged = Purged(window)
+        window = purged.window
         self.raw(purged, topics)
         self.published(purged, topics)
         for key in predictions:
@@ -89,7 +91,6 @@ class Purge:
                 self._rows(purged, "predictions", key, found["topic"])
         self._edits(purged, layout.edits_key(window, window).rpartition("/")[0] + "/")
         self._work(purged, layout.work_prefix(window), layout.ALL_TOPICS)
-        return purged
 
     def raw(self, purged: Purged, topics: Sequence[str]) -> None:
         """Purges the raw objects of an hour, and the originals of its damaged ones."""
@@ -198,7 +199,12 @@ class Purge:
 
             def change(version: storage.ObjectVersion) -> _Changed | None:
                 storage.download(self._s3, self._bucket, key, path, version.etag)
-                gone = self._filtered(path, rest, topic)
+                try:
+                    gone = self._filtered(path, rest, topic)
+                except pa.ArrowException as error:
+                    log.error("cannot be read as Parquet: s3://%s/%s: %s", self._bucket, key, error)
+                    purged.unreadable.add(key)
+                    return None
                 if not gone:
                     return None
                 counts = Counter(of_topic for _, action, of_topic in gone if action is _DELETE)

@@ -50,6 +50,10 @@ class VersionedBucketError(RuntimeError):
     """The bucket keeps old versions, so nothing that is removed would be gone."""
 
 
+class RemovalIncompleteError(RuntimeError):
+    """Some objects could not be read; from all others everything was removed."""
+
+
 @dataclass(frozen=True)
 class RemovalRequest:
     """What must go: tweets by id, and users by id with all that they have posted up to ``requested_at``.
@@ -107,7 +111,8 @@ def remove(
     """Removes what was requested, and again what was removed lately (`APPLIED_AGAIN`).
 
     ``key`` is the secret that ids are hashed with. A dry run writes nothing, and counts what would go. Raises
-    `VersionedBucketError` where deleting would not delete.
+    `VersionedBucketError` where deleting would not delete, and `RemovalIncompleteError`, after all else is
+    done, where an object cannot be read.
     """
     bucket, now = settings.bucket, clock()
     if storage.keeps_versions(s3, bucket):
@@ -148,9 +153,8 @@ def remove(
             if not dry_run:
                 tombstones.bury(s3, bucket, pseudonyms, window, theirs.tweets, theirs.topics)
         everything |= stones.tweets
-        purged = Purge(s3, bucket, stones, write=not dry_run).hour(
-            window, topics, predictions.get(window, ())
-        )
+        purged = Purged(window)
+        Purge(s3, bucket, stones, write=not dry_run).hour(purged, topics, predictions.get(window, ()))
         if purged.tweets and not dry_run:
             # Coverage counts what was removed by the topics in which it was found.
             tombstones.bury(s3, bucket, pseudonyms, window, purged.tweets, purged.topics)
@@ -162,6 +166,7 @@ def remove(
     )
     rest = _counts(beside, None)
     objects = sum(sum(purged.objects.values()) for purged in (*done, beside))
+    unreadable = sorted(key for purged in (*done, beside) for key in purged.unreadable)
     if not dry_run:
         judged = audit.remove(s3, bucket, _deleted_everywhere(request, done))
         results = _delete_results(s3, bucket, now)
@@ -171,8 +176,13 @@ def remove(
             for layer, number in (("audit", judged), ("athena-results", results))
         ]
         objects += results
-        _record(s3, bucket, request, rest, clock())
+        _record(s3, bucket, request, rest, None if unreadable else clock())
     counts = [each for purged in done for each in _counts(purged, purged.window.label)] + rest
+    if unreadable:
+        raise RemovalIncompleteError(
+            f"{len(unreadable)} objects cannot be read, so nobody can tell what they hold: delete them (what "
+            f"writes them makes them anew), then remove again: {', '.join(unreadable)}"
+        )
     report = RemovalReport(request.name, dry_run, len(hours), objects, tuple(counts))
     log.info(
         "removal request=%s dry_run=%s hours=%d objects=%d lines=%d",

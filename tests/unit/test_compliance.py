@@ -19,7 +19,13 @@ from types_boto3_s3 import S3Client
 from include.audit.wave import Wave
 from include.compliance import lines, tombstones
 from include.compliance.purge import Purge, Purged
-from include.compliance.removal import RemovalReport, RemovalRequest, VersionedBucketError, remove
+from include.compliance.removal import (
+    RemovalIncompleteError,
+    RemovalReport,
+    RemovalRequest,
+    VersionedBucketError,
+    remove,
+)
 from include.compliance.tombstones import Tombstones
 from include.labeling.model_io import compose_sentiment_input
 from include.labeling.prepared import Prepared
@@ -195,6 +201,15 @@ def holding(s3: S3Client, *words: str) -> list[str]:
     ]
 
 
+def holding_but(s3: S3Client, broken: str, *words: str) -> list[str]:
+    """As `holding`, without one object that cannot be read."""
+    body = storage.read(s3, BUCKET, broken)
+    s3.delete_object(Bucket=BUCKET, Key=broken)
+    found = holding(s3, *words)
+    s3.put_object(Bucket=BUCKET, Key=broken, Body=body)
+    return found
+
+
 def run(
     s3: S3Client,
     tweets: Mapping[int, ComplianceAction] | None = None,
@@ -347,6 +362,34 @@ def test_a_bucket_with_old_versions_is_refused(s3: S3Client) -> None:
         remove(s3, nobody, settings, TOPICS, KEY, RemovalRequest("r", "", NOW), lambda: NOW, dry_run=False)
 
 
+def test_an_object_that_cannot_be_read_keeps_the_tweet_in_no_other(s3: S3Client) -> None:
+    labeled_hour(s3)
+    later = snowflake.lowest_id(WINDOW.end)
+    hour.put_raw(s3, "ukraine", [line(tweet(later))], window=WINDOW.next)
+    broken = layout.labeled_key("ukraine", WINDOW)
+    s3.put_object(Bucket=BUCKET, Key=broken, Body=b"no Parquet")
+    with pytest.raises(RemovalIncompleteError, match=f"1 objects cannot be read.*: {broken}"):
+        run(s3, {GONE: DELETE, later: DELETE})
+    assert holding_but(s3, broken, str(GONE), str(later)) == []
+    key = layout.removals_key(f"{NOW:%Y-%m-%d}", "r1")
+    assert {row["done_at"] for row in hour.parquet(s3, key).to_pylist()} == {None}
+    s3.delete_object(Bucket=BUCKET, Key=broken)
+    run(s3, {GONE: DELETE, later: DELETE})
+    assert holding(s3, str(GONE), str(later)) == []
+    assert None not in {row["done_at"] for row in hour.parquet(s3, key).to_pylist()}
+
+
+def test_a_damaged_raw_object_leaves_what_can_be_read_and_a_mark(s3: S3Client) -> None:
+    stays = [line(tweet(tweet_id(100 + number), text=f"{number} {'x' * 90}")) for number in range(200)]
+    key = hour.put_raw(s3, "ukraine", [line(tweet(GONE)), *stays])
+    whole = storage.read(s3, BUCKET, key)
+    s3.put_object(Bucket=BUCKET, Key=key, Body=whole[: len(whole) // 2])
+    run(s3, {GONE: DELETE})
+    assert 0 < len(list(storage.read_lines(s3, BUCKET, key))) < 200
+    assert storage.read(s3, BUCKET, layout.DAMAGED + key) == b""
+    assert holding(s3, str(GONE)) == []
+
+
 # It stays gone
 
 
@@ -412,7 +455,7 @@ def test_no_order_of_publishing_and_removing_leaves_it(
     assert stones
     if when != "after the last object":
         assert set(labeled(s3)) == {STAYS, MOVED}
-    Purge(s3, BUCKET, stones).hour(WINDOW, TOPICS)
+    Purge(s3, BUCKET, stones).hour(Purged(WINDOW), TOPICS)
     assert holding(s3, str(GONE), text_of(GONE)) == []
 
 
