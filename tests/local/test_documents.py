@@ -31,6 +31,19 @@ def test_what_is_said_of_the_dags_is_fresh() -> None:
     assert (ROOT / "docs" / "dags.md").read_text() == document.dags(), STALE
 
 
+def test_what_is_said_of_retention_is_fresh() -> None:
+    assert (ROOT / "docs" / "retention.md").read_text() == document.retention(), STALE
+
+
+def test_every_prefix_of_the_lake_says_how_long_it_is_kept() -> None:
+    source = (ROOT / "include" / "lake" / "layout.py").read_text()
+    named = set(re.findall(r"""(?<![a-z`/])f?"([a-z-]+)/""", source))
+    named |= set(re.findall(r'_partition\("([a-z]+)"', source))
+    assert len(named) > 15
+    told = set(re.findall(r"(?m)^\| `([a-z-]+)/` \|", document.retention()))
+    assert named == told
+
+
 def test_every_table_view_and_dag_has_its_section() -> None:
     dictionary = (ROOT / "docs" / "data-dictionary.md").read_text()
     for name in (*sql.names("tables"), *sql.names("views")):
