@@ -108,7 +108,7 @@ def _measured(
         took, answer = visitor.look({"from": first - timedelta(days=days), "to": today, "unmeasured": True})
         found = next(tile["value"] for tile in answer["tiles"] if tile["id"] == "volume")
         if found != tweets:
-            raise MeasureError(f"the page tells of {found} tweets, the lake holds {tweets}")
+            raise MeasureError(f"the page shows {found} tweets, the lake has {tweets}")
         from_athena.append(took)
     week = {"from": first, "to": today}
     again = [visitor.look({**week, "unmeasured": True})[0] for _ in range(_LOOKS)]

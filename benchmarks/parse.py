@@ -57,7 +57,7 @@ def main() -> None:
     def parse() -> dict[str, Any]:
         specification = importlib.util.spec_from_file_location("parsed_dag_file", chosen.file)
         if specification is None or specification.loader is None:
-            raise ImportError(f"{chosen.file} is no Python file")
+            raise ImportError(f"{chosen.file} is not a Python file")
         specification.loader.exec_module(importlib.util.module_from_spec(specification))
         return {"airflow": [name for name in sys.modules if name.split(".")[0] == "airflow"]}
 

@@ -95,7 +95,7 @@ def files(labeled: Path | None) -> tuple[list[Path], list[Path]]:
         return ([labeled] if labeled else []), []
     found = sorted(labeled.glob("*.parquet"))
     if not found:
-        raise MeasureError(f"{labeled} holds no *.parquet: give files with the columns text and label")
+        raise MeasureError(f"{labeled} has no *.parquet: give files with the columns text and label")
     test = [path for path in found if path.name.startswith("test")]
     training = [path for path in found if path.name.startswith("train")]
     return (training, test) if test and training else (found, [])

@@ -110,7 +110,7 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--port", type=_checked("PORT", int), default=8080, help="the first port (Airflow's UI)"
     )
-    command.add_argument("--run-dir", type=Path, default=Path(".run"), help="where state and logs lie")
+    command.add_argument("--run-dir", type=Path, default=Path(".run"), help="the folder for state and logs")
     command.add_argument(
         "--bind",
         type=_checked("BIND", str),

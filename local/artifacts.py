@@ -96,7 +96,7 @@ def provide(
     """
     artifacts = [artifact for artifact in read_lock(lock) if artifact.group == group]
     if not artifacts:
-        raise ArtifactError(f"There is no group {group!r} in {lock}; ask for one that it names.")
+        raise ArtifactError(f"There is no group {group!r} in {lock}; use one of those in it.")
     lines = "\n".join([_LAYOUT, *(f"{artifact.coordinate} {artifact.sha256}" for artifact in artifacts)])
     home = cache_directory() / f"{group}-{hashlib.sha256(lines.encode()).hexdigest()[:16]}"
     if home.is_dir():
@@ -203,8 +203,8 @@ def download(artifact: Artifact, folder: Path, report: Report) -> Path:
             failure: Exception = error
         except RuntimeError as error:
             raise ArtifactError(
-                f"{artifact.coordinate} is not in the Maven repository, or the repository refuses it; check"
-                " with whoever runs your network's mirror whether it is let through."
+                f"{artifact.coordinate} is not in the Maven repository, or the repository rejects it; ask"
+                " the administrator of your network's mirror whether it is allowed."
             ) from error
     raise ArtifactError(
         f"{artifact.coordinate} could not be downloaded ({type(failure).__name__}): check the network, the"
@@ -227,8 +227,8 @@ def _explain(error: OSError, folder: Path) -> str:
             " another disk, then run the same command again."
         )
     return (
-        f"{folder} cannot be written to ({error}): mend that, or set XDG_CACHE_HOME to a folder that can be,"
-        " then run the same command again."
+        f"{folder} cannot be written to ({error}): fix that, or set XDG_CACHE_HOME to a writable folder, then"
+        " run the same command again."
     )
 
 

@@ -51,9 +51,7 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     known = [file for file in files if file.suffix in (".csv", ".ndjson", ".jsonl", ".parquet")]
     if not known:
-        raise AuditError(
-            f"{path} holds no labels: give a .csv, .ndjson or .parquet file, or a folder of them"
-        )
+        raise AuditError(f"{path} has no labels: give a .csv, .ndjson or .parquet file, or a folder of them")
     for file in known:
         try:
             yield from _rows(file)

@@ -60,7 +60,7 @@ class Credentials:
             return cls(**{field.name: content[field.name] for field in fields(cls)})
         except (ValueError, KeyError, TypeError) as error:
             raise CredentialsError(
-                f"{path} holds no credentials of the stand-ins ({error!r}); delete it, and new ones are made"
+                f"{path} has no credentials of the stand-ins ({error!r}); delete it to create new ones"
             ) from error
 
     @classmethod

@@ -27,5 +27,5 @@ def front_page(title: str, text: str, links: Mapping[str, str]) -> str:
     """A page with a title, a paragraph, and links by what they lead to."""
     items = "".join(f'<li><a href="{escape(url)}">{escape(name)}</a></li>' for name, url in links.items())
     listed = f"<ul>{items}</ul>" if items else ""
-    hint = "<p>Every address and credential stands in <code>.run/endpoints.json</code>.</p>"
+    hint = "<p>All addresses and credentials are in <code>.run/endpoints.json</code>.</p>"
     return page(title, f"<h1>{escape(title)}</h1><p>{escape(text)}</p>{listed}{hint}")

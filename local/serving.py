@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--credentials",
         type=Path,
-        help="JSON file with what clients must present, made where there is none"
+        help="JSON file with what clients must present, created if missing"
         " (default: credentials.json in the folder of --state)",
     )
 

@@ -157,7 +157,7 @@ class World:
 
     def wait_for_ever(self) -> None:
         """Keeps everything up until Ctrl-C; a service that ends is told, and the others go on running."""
-        self.console.print("Everything goes on running; Ctrl-C ends it.")
+        self.console.print("Everything keeps running; Ctrl-C ends it.")
         told: set[str] = set()
         while True:
             for process in self.processes.running:
@@ -165,14 +165,14 @@ class World:
                     process.check()
                 except ProcessError as error:
                     if process.name not in told:
-                        self.console.print(f"  [red]✗[/] {escape(str(error))}; the others go on running.")
+                        self.console.print(f"  [red]✗[/] {escape(str(error))}; the others keep running.")
                         told.add(process.name)
             time.sleep(1)
 
     def wait_while_whole(self) -> None:
         """Keeps everything up until Ctrl-C; raises `ProcessError` if a service ends."""
         self.tell_login()
-        self.console.print("Everything goes on running; Ctrl-C ends it.")
+        self.console.print("Everything keeps running; Ctrl-C ends it.")
         while True:
             self.processes.check()
             time.sleep(1)

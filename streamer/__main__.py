@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (TopicsError, TokenError, rules.RulesError) as error:
         return _told(MISUSED, str(error))
     except (tweepy.Unauthorized, tweepy.Forbidden) as error:
-        return _told(REFUSED, f"X refuses the token (http {error.response.status_code})")
+        return _told(REFUSED, f"X rejects the token (http {error.response.status_code})")
     except SpoolInUseError as error:
         return _told(IN_USE, str(error))
     except SpoolError as error:
@@ -176,7 +176,7 @@ def _expected(client: tweepy.Client, topics: Topics, hours: int) -> str:
     try:
         found = sum(count(client, topics, name, start, end, sleep=_not_waiting) for name in topics.names)
     except (tweepy.TweepyException, requests.RequestException, RequestRefusedError, PatienceError) as error:
-        return f"posts a month: unknown, X gives no counts ({type(error).__name__})"
+        return f"posts per month: unknown, X returns no counts ({type(error).__name__})"
     expected = round(found * _HOURS_A_MONTH / hours)
     budget = monthly_posts(settings(), topics)
     sample = topics.collection.sample
@@ -269,7 +269,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="a host name by which its HTTP is asked, beside its address and localhost; again for more",
+        help="a further host name of its HTTP server, besides its address and localhost; repeat for more",
     )
     status = commands.add_parser("status", help="show what a running streamer says of itself")
     for command in (run, status):

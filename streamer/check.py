@@ -78,7 +78,7 @@ def _clock(date: str | None) -> Finding:
     try:
         theirs = parsedate_to_datetime(date or "")
     except ValueError:
-        return Finding("clock", False, "X tells no time", "look whether a proxy takes its headers away")
+        return Finding("clock", False, "X sends no time", "look whether a proxy takes its headers away")
     skew = (theirs - datetime.now(UTC)).total_seconds()
     # X's header has whole seconds.
     well = -MOST_SKEW_SECONDS - 1 <= skew <= MOST_SKEW_SECONDS

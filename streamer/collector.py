@@ -120,7 +120,7 @@ class Collector:
                 return
             if ended.cause is Cause.REFUSED:
                 raise TokenRefusedError(
-                    f"X refuses the token ({ended.reason}): put a valid one in its secret"
+                    f"X rejects the token ({ended.reason}): put a valid one in its secret"
                 )
             wait = self._back_off.delay(ended, time.time())
             log.info("waiting", extra={"fields": {"reason": ended.reason, "seconds": round(wait, 3)}})

@@ -207,7 +207,7 @@ class Delivery:
         self.failures[told] += len(refusals)
         self._failing = (told, self._failing[1] if self._failing else time.monotonic())
         log.warning(
-            "firehose refused records",
+            "firehose rejected records",
             extra={"fields": {"records": len(batch), "failed": len(refusals), "code": told}},
         )
         return codes

@@ -111,7 +111,7 @@ _WRITERS = {
     "quarantine": "the streamer through Firehose, and `transform`",
     "labeled": "`transform`",
     "audit_drawn": "`audit`",
-    "audit_judged": "whoever judges: `python -m local audit`",
+    "audit_judged": "the person who judges: `python -m local audit`",
     "coverage": "`coverage`",
     "predictions": "`train`",
     "opinion_hourly": "`insights`",
@@ -250,7 +250,7 @@ def _explained(name: str) -> Iterator[Column]:
     for entry in entries:
         found = re.fullmatch(r"(\w+) ([^:]+): (.+)", entry)
         if not found:
-            raise DocumentError(f"sql/{name}.sql: {entry!r} is no 'name type: meaning'")
+            raise DocumentError(f"sql/{name}.sql: {entry!r} is not 'name type: meaning'")
         yield Column(*found.groups())
 
 
@@ -280,7 +280,7 @@ def _raw(topics: Topics, identity: stream.Identity) -> dict[tuple[str, str], lis
         at = datetime.fromtimestamp(post.milliseconds / 1000, UTC) + timedelta(seconds=2)
         read = reader.read([orjson.dumps(payload)], at)
         if read.rejected:
-            raise DocumentError(f"the streamer refuses a synthetic tweet: {read.rejected}")
+            raise DocumentError(f"the streamer rejects a synthetic tweet: {read.rejected}")
         found.setdefault(("raw", topic), []).append(read.packs[0].lines)
     cut = reader.read([b'{"data":{"id":"19900'], HOUR.start)
     if not cut.rejected:
@@ -434,8 +434,8 @@ beyond raw `author_id` is a keyed pseudonym."""
 
 
 _VERDICTS = """\
-What coverage says of an hour of a topic. Where several fit, the one stands whose action has to come first. An
-hour without a verdict is not whole: nobody knows what is missing."""
+What coverage says of an hour of a topic. If several apply, the one whose action comes first is shown. An hour
+without a verdict is not whole: it is unknown what is missing."""
 
 
 def verdict_table() -> str:
@@ -457,7 +457,7 @@ def dictionary(client: ClientOf, settings: Settings, topics: Topics) -> str:
     for layer in tables(settings, topics):
         sample = _first(s3, settings.bucket, layer.prefix)
         if sample is None:
-            raise DocumentError(f"no object lies under {layer.prefix}: have `fill` write one")
+            raise DocumentError(f"there is no object under {layer.prefix}: have `fill` write one")
         parts += _layer(layer, sample)
     parts.append("## Views")
     parts.append("Created by `provision`, and again by `insights`; they hold no data of their own.")
@@ -468,7 +468,7 @@ def dictionary(client: ClientOf, settings: Settings, topics: Topics) -> str:
     for prefix, text in _OTHERS.items():
         sample = _first(s3, settings.bucket, prefix)
         if sample is None:
-            raise DocumentError(f"no object lies under {prefix}: have `fill` write one")
+            raise DocumentError(f"there is no object under {prefix}: have `fill` write one")
         parts += [f"### `{prefix}`", text, *_shown(sample)]
     return "\n\n".join(parts) + "\n"
 

@@ -61,7 +61,7 @@ def build(target: Path, root: Path = ROOT, environment: Mapping[str, str] | None
 def _requirements(root: Path) -> str:
     lines = (root / "requirements.txt").read_text().splitlines()
     if lines.count(_CONSTRAINT) != 1:
-        raise MwaaError(f"requirements.txt must hold the line {_CONSTRAINT!r} once: MWAA refuses it without.")
+        raise MwaaError(f"requirements.txt must have the line {_CONSTRAINT!r} once: MWAA rejects it without.")
     wanted = f'--constraint "{DAG_FOLDER}/constraints.txt"'
     return "".join(f"{wanted if line == _CONSTRAINT else line}\n" for line in lines)
 
@@ -100,7 +100,7 @@ def _copy(source: Path, target: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.mwaa", description="Builds dist/mwaa/.")
-    parser.add_argument("--target", type=Path, default=ROOT / "dist" / "mwaa", help="folder, made anew")
+    parser.add_argument("--target", type=Path, default=ROOT / "dist" / "mwaa", help="recreated folder")
     target = parser.parse_args(arguments).target
     try:
         build(target)

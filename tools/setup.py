@@ -62,7 +62,7 @@ def main() -> int:
         print(f"Set-up stopped: {_explain(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Set-up was interrupted; run the same command again to go on.", file=sys.stderr)
+        print("Set-up was interrupted; run the same command again to continue.", file=sys.stderr)
         return 130
     return 0
 
@@ -217,7 +217,7 @@ def _alone() -> Iterator[None]:
 def _explain(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return "the disk is full; free about 5 GB and run the same command again."
-    return f"{error}; mend that and run the same command again."
+    return f"{error}; fix that and run the same command again."
 
 
 if __name__ == "__main__":

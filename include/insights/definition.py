@@ -403,7 +403,7 @@ class _Reader:
             if other := described_measure.of_language:
                 place = (*path, "measures", measure, "of_language")
                 if len(measures.get(other, ())) != 1 or described_measure.each:
-                    raise _RefusedError(place, f"there is no single measure '{other}' in this data set")
+                    raise _RefusedError(place, f"unknown single measure '{other}' in this data set")
                 (own,), (standing_in,) = measures[measure], measures[other]
                 measures[measure] = (replace(own, of_language=standing_in),)
         return data_set, measures

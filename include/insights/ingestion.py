@@ -178,7 +178,7 @@ class SpiceDataSet:
             if _code(error) == "LimitExceededException":
                 message = error.response["Error"].get("Message", "")
                 return IngestionDecision(
-                    Action.WAIT, decision.identity, reason=f"QuickSight refuses it: {message}"
+                    Action.WAIT, decision.identity, reason=f"QuickSight rejects it: {message}"
                 )
             raise
         log.info("started ingestion data_set=%s ingestion=%s", self.identity, decision.identity)

@@ -211,7 +211,7 @@ def watch(sagemaker: SageMakerClient, name: str, seconds: float) -> tuple[str, s
     """State and failure reason of a job once it has ended, or after ``seconds``."""
     until = time.monotonic() + seconds
     while True:
-        state, reason = describe(sagemaker, name) or ("Failed", "there is no such job any more")
+        state, reason = describe(sagemaker, name) or ("Failed", "the job no longer exists")
         if state in ENDED or time.monotonic() >= until:
             return state, reason
         time.sleep(1)

@@ -57,7 +57,7 @@ class Verdict(StrEnum):
     QUIET = (
         "quiet",
         "Q",
-        "The stream was alive, and nobody wrote",
+        "The stream was alive, and no one posted",
         "alive all hour, or recovered; no tweets",
         "none",
         "whole",
@@ -67,7 +67,7 @@ class Verdict(StrEnum):
         "unreadable",
         "D",
         "An object of the hour is damaged: what is missing is not known",
-        "an object of raw, quarantine, heartbeats or labeled is damaged; originals lie under `damaged/`",
+        "an object of raw, quarantine, heartbeats or labeled is damaged; originals are under `damaged/`",
         "alarm: put the repaired object back in its place, and delete the original, also to accept the loss",
         "alarming",
     )
@@ -92,7 +92,7 @@ class Verdict(StrEnum):
         "O",
         "The stream was away for a minute or more",
         "no heartbeat proves that the stream was alive for `OPINION_OUTAGE_SECONDS`",
-        "recovered by search, then labeled; a person is asked above the budget and beyond the reach",
+        "recovered by search, then labeled; a person approves it above the budget and beyond the reach",
     )
     NEVER_COLLECTED = (
         "never collected",
@@ -121,7 +121,7 @@ class Verdict(StrEnum):
     UNRECOVERABLE = (
         "unrecoverable",
         "R",
-        "Lost for good: search no longer reaches it",
+        "Lost permanently: search no longer reaches it",
         "an outage that search no longer reaches",
         "recorded, never tried again",
         "settled",

@@ -488,7 +488,7 @@ class ReportCoverageOperator(BaseOperator):
         try:
             used = PostsLedger(client("s3"), settings().bucket).used(month)
         except PostsLedgerError as error:
-            log.error("the month's posts are not known, so nobody is told of the budget: %s", error)
+            log.error("the month's posts are unknown, so no notification of the budget is sent: %s", error)
             return
         posts = projected(used, moment, collection_start(settings(), every_topic))
         if posts is not None and posts > budget:

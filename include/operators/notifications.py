@@ -221,12 +221,12 @@ def run_link(dag_id: str, run_id: str, task_id: str | None = None) -> str:
 
 
 _ACTIONS: Mapping[str, str] = {
-    "transform": "read the task's log, mend the cause, and clear the failed task; no model is paid twice.",
-    "train": "read the task's log, mend the cause, clear the failed task; finished steps do not run again.",
-    "insights": "read the task's log, mend the cause, and clear the failed task.",
-    "provision": "read the task's log, mend the cause, start the DAG again; it changes only what differs.",
+    "transform": "read the task's log, fix the cause, and clear the failed task; no model is paid twice.",
+    "train": "read the task's log, fix the cause, clear the failed task; finished steps do not run again.",
+    "insights": "read the task's log, fix the cause, and clear the failed task.",
+    "provision": "read the task's log, fix the cause, start the DAG again; it changes only what differs.",
 }
-_ANY_ACTION = "read the task's log, mend the cause, and clear the failed task."
+_ANY_ACTION = "read the task's log, fix the cause, and clear the failed task."
 
 
 def run_failed(context: Context) -> Message:
@@ -261,7 +261,7 @@ def coverage_failed(context: Context) -> Message:
     return Message(
         subject="coverage: a person has to look",
         happened=str(context.get("exception") or "The task has ended without a word."),
-        action="open the page Coverage; mend the cause of the alarm; start coverage by hand without dry_run.",
+        action="open the page Coverage; fix the cause of the alarm; start coverage by hand without dry_run.",
         section="coverage-raises-an-alarm",
         link=run_link(ti.dag_id, ti.run_id, ti.task_id),
     )

@@ -67,8 +67,8 @@ def pool() -> list[str]:
     read = _airflow_api()
     if read is None:
         log.warning(
-            "The pool %s was not looked at: there is no connection %s. Check with `airflow pools list` that"
-            " it is there and counts deferred tasks.",
+            "The pool %s was not checked: there is no connection %s. Check with `airflow pools list` that"
+            " it exists and counts deferred tasks.",
             settings().sagemaker_pool,
             settings().airflow_conn_id,
         )

@@ -62,7 +62,7 @@ def _identity(window: Window, topics: Sequence[str]) -> list[Expectation]:
     """What holds of a tweet before it is labeled as well as after."""
     return [
         _blocks(
-            "a tweet that stands twice, or in two topics, is counted twice",
+            "a tweet that is present twice, or in two topics, is counted twice",
             "ExpectColumnValuesToBeUnique",
             column="tweet_id",
         ),
@@ -84,7 +84,7 @@ def _identity(window: Window, topics: Sequence[str]) -> list[Expectation]:
         ),
         _blocks("a tweet without a time has no hour", "ExpectColumnValuesToNotBeNull", column="ts"),
         _blocks(
-            "a tag that is no topic has no place in the lake",
+            "a tag that is not a topic does not belong in the lake",
             "ExpectColumnValuesToBeInSet",
             column="tag",
             value_set=list(topics),
@@ -156,7 +156,7 @@ def labeled(window: Window, topics: Sequence[str]) -> Suite:
     """What a published hour must be before the aggregates and the training read it."""
     probabilities = [
         _blocks(
-            "a probability lies between 0 and 1",
+            "a probability is between 0 and 1",
             "ExpectColumnValuesToBeBetween",
             column=column,
             min_value=0,
@@ -205,7 +205,7 @@ def labeled(window: Window, topics: Sequence[str]) -> Suite:
                     mostly=0.99,
                 ),
                 _warns(
-                    "languages are named for most tweets; if not, the ratios stand on few",
+                    "languages are named for most tweets; if not, the ratios are based on few",
                     "ExpectColumnValuesToBeBetween",
                     column="language_unnamed",
                     max_value=0,
@@ -248,7 +248,7 @@ def opinion(day: date) -> Suite:
         {
             "rows": [
                 _blocks(
-                    "an hour that stands twice is counted twice",
+                    "an hour that is present twice is counted twice",
                     "ExpectCompoundColumnsToBeUnique",
                     column_list=list(AGGREGATE_KEYS),
                 ),
@@ -279,7 +279,7 @@ def opinion(day: date) -> Suite:
                 ),
                 *(
                     _blocks(
-                        "a share lies between 0 and 1",
+                        "a share is between 0 and 1",
                         "ExpectColumnValuesToBeBetween",
                         column=column,
                         min_value=0,
@@ -307,7 +307,7 @@ def opinion(day: date) -> Suite:
                     for column in ("tweets", "judged", "negative", "neutral", "positive")
                 ),
                 _warns(
-                    "ratios that leave out most of what was judged stand on few languages",
+                    "ratios that leave out most of what was judged are based on few languages",
                     "ExpectColumnValuesToBeBetween",
                     column="unmeasured_share",
                     max_value=0.5,
@@ -338,14 +338,14 @@ def predictions() -> Suite:
                     max_value=1,
                 ),
                 _blocks(
-                    "an hour that stands twice is counted twice",
+                    "an hour that is present twice is counted twice",
                     "ExpectColumnValuesToBeUnique",
                     column="hour",
                 ),
             ],
             "shares": [
                 _blocks(
-                    "a share lies between 0 and 1",
+                    "a share is between 0 and 1",
                     "ExpectColumnValuesToBeBetween",
                     column="share",
                     min_value=0,

@@ -203,7 +203,7 @@ class _Reader:
         keywords: dict[str, tuple[str, ...]] = {}
         for language, key, words in self._items(values["keywords"]):
             if not _LANGUAGE.fullmatch(language):
-                self._refuse(key, f"'{language}' is no language code of X such as en, uk, in, zh")
+                self._refuse(key, f"'{language}' is not one of X's language codes, such as en, uk, in, zh")
             keywords[language] = tuple(self._keyword(word) for word in self._sequence(words))
         if not any(keywords.values()):
             self._refuse(node, f"topic '{name}' has no keyword")
@@ -221,7 +221,7 @@ class _Reader:
             )
         if not tokens(keyword, search=True):
             self._refuse(
-                node, f"keyword '{keyword}' has no letter, digit or emoji, so X refuses it; write a word"
+                node, f"keyword '{keyword}' has no letter, digit or emoji, so X rejects it; write a word"
             )
         words = keyword.split()
         for word in words:
@@ -258,7 +258,7 @@ class _Reader:
                 if owner != topic_name and any(map(_is_same, forms, others)):
                     self._refuse(
                         node,
-                        f"keyword '{text}' stands in two topics: '{owner}' and '{topic_name}'; delete it "
+                        f"keyword '{text}' is in two topics: '{owner}' and '{topic_name}'; delete it "
                         "from one of them",
                     )
         for topic_name, text, node, forms in keywords:

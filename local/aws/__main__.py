@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local.aws", description=__doc__)
     add_options(parser)
-    parser.add_argument("--trino-url", help="the Trino behind Athena; without it Athena is refused")
+    parser.add_argument("--trino-url", help="the Trino behind Athena; without it Athena rejects requests")
     parser.add_argument("--transform-jobs", type=int, default=4, help="limit of transform jobs at one time")
     parser.add_argument("--warm-seconds", type=float, default=30.0, help="how long idle model servers stay")
     given = parser.parse_args(arguments)

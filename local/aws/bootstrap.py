@@ -171,7 +171,7 @@ def _quicksight_user(quicksight: Any, principal: str) -> None:
     kind, _, name = principal.split(":")[-1].partition("/")
     namespace, _, user = name.partition("/")
     if kind != "user":
-        raise ValueError(f"{principal} is no user of QuickSight; groups are not offered here")
+        raise ValueError(f"{principal} is not a user of QuickSight; groups are not offered here")
     try:
         quicksight.describe_user(AwsAccountId=ACCOUNT, Namespace=namespace, UserName=user)
     except quicksight.exceptions.ResourceNotFoundException:

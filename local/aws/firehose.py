@@ -141,7 +141,7 @@ class Destination:
                 try:
                     self._query = jq.compile(query)
                 except ValueError as error:
-                    raise InvalidArgumentException(f"MetadataExtractionQuery is no JQ: {error}") from error
+                    raise InvalidArgumentException(f"MetadataExtractionQuery is not JQ: {error}") from error
                 self._extracted = set(re.findall(r"[{,]\s*\"?(\w+)\"?\s*:", query))
             else:
                 raise InvalidArgumentException(
@@ -217,7 +217,7 @@ class Destination:
         except (ValueError, StopIteration) as error:
             raise _not_extracted(f"JQ expression failed: {error}") from error
         if not isinstance(found, dict):
-            raise _not_extracted("JQ expression gives no object")
+            raise _not_extracted("JQ expression does not return an object")
         keys = {name: value if isinstance(value, str) else json.dumps(value) for name, value in found.items()}
         if any(found[name] is None or keys[name] == "" for name in keys) or not self._keys <= set(keys):
             raise _not_extracted("Partition key values must not be null or empty")

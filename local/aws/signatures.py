@@ -100,7 +100,7 @@ def verify(
                 "content", "The provided 'x-amz-content-sha256' header does not match what was computed."
             )
     elif given.payload != _UNSIGNED and not given.payload.startswith("STREAMING-"):
-        raise SignatureError("malformed", f"{given.payload!r} is no digest of a payload.")
+        raise SignatureError("malformed", f"{given.payload!r} is not a digest of a payload.")
     return given.access_key_id
 
 

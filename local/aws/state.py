@@ -86,7 +86,7 @@ class State:
             try:
                 written, content, bucket_accounts = pickle.loads(path.read_bytes())  # noqa: S301 - our own
             except Exception as error:
-                raise StateError(f"{path} cannot be read; delete the state folder to start anew") from error
+                raise StateError(f"{path} cannot be read; delete the state folder") from error
             if written != _FORMAT:
                 raise StateError(
                     f"{path} was written by {written}, this is {_FORMAT}; delete the state folder"

@@ -483,8 +483,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--credentials",
         type=Path,
-        help="JSON file with what it presents to AWS and what clients must present to it, made where there is"
-        " none (default: credentials.json in the folder of --state)",
+        help="JSON file with what it presents to AWS and what clients must present to it, created if"
+        " missing (default: credentials.json in the folder of --state)",
     )
     parser.add_argument(
         "--heap",

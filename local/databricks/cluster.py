@@ -255,7 +255,7 @@ class Cluster:
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command in a cluster's environment; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m local.databricks.cluster", description=__doc__)
-    parser.add_argument("--folder", type=Path, required=True, help="where its files may lie")
+    parser.add_argument("--folder", type=Path, required=True, help="the folder for its files")
     parser.add_argument("--aws-endpoint", required=True)
     parser.add_argument("--credentials", type=Path, required=True, help="those of the stand-ins")
     parser.add_argument("--mlflow-url")

@@ -101,7 +101,7 @@ class Execution:
                     cluster.stop()
 
     def _give_up_lost_runs(self) -> None:
-        lost = "Cluster was lost: the service was restarted while the run was under way."
+        lost = "Cluster was lost: the service was restarted while the run was in progress."
         for run in self._records.runs.values():
             if has_ended(run):
                 continue

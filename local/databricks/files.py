@@ -40,7 +40,7 @@ class Files:
                 if first != "Workspace":
                     parts = ("/", "Workspace", *parts[1:])
             case _:
-                raise invalid(f"Invalid path: {path}; files lie in /Volumes or /Workspace")
+                raise invalid(f"Invalid path: {path}; files are in /Volumes or /Workspace")
         return self._folder.joinpath(*parts[1:])
 
     def file(self, path: str) -> Path:

@@ -178,5 +178,5 @@ def _expiry(parameters: dict[str, Any]) -> int:
     except (KeyError, ValueError) as error:
         raise invalid("expire_time must be a time in ISO 8601.") from error
     if not 0 < seconds - datetime.now(UTC).timestamp() <= LONGEST_SECONDS:
-        raise ApiError(400, "INVALID_PARAMETER_VALUE", "expire_time must lie within the next seven days.")
+        raise ApiError(400, "INVALID_PARAMETER_VALUE", "expire_time must be within the next seven days.")
     return int(seconds)

@@ -133,7 +133,7 @@ class Bench:
         try:
             return process.wait(_STOPS_SECONDS)
         except subprocess.TimeoutExpired as error:
-            raise BenchError(f"the streamer goes on {_STOPS_SECONDS:g} s after SIGTERM") from error
+            raise BenchError(f"the streamer still runs {_STOPS_SECONDS:g} s after SIGTERM") from error
 
     def run_dry(self, process: subprocess.Popen[bytes]) -> None:
         """Stops X's posts, and waits until the streamer has read and delivered those that were sent.

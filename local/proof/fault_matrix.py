@@ -267,8 +267,8 @@ class Row:
             "the fault never struck": not self.struck,
             "nothing was sent": not self.sent,
             "posts are missing undeclared": self.undeclared_missing > 0,
-            "posts lie twice after deduplication": self.duplicated > 0,
-            f"X is asked more than {CONNECTS} times in 15 minutes": self.connects_in_quarter > CONNECTS,
+            "posts are duplicated after deduplication": self.duplicated > 0,
+            f"X receives more than {CONNECTS} times in 15 minutes": self.connects_in_quarter > CONNECTS,
             "the replay has fewer connects than there were": self.connects_replayed < self.connects,
             f"exit status {self.exit_status}": self.exit_status != self.right_exit_status,
             f"not recovered within {_RECOVERS_SECONDS:g} s": recovers and self.recovery_seconds is None,
@@ -410,7 +410,7 @@ def main() -> int:
     parser.add_argument("--run-dir", type=Path, default=ROOT / ".run")
     parser.add_argument("--page", type=Path, help="where the table is written to as well")
     parser.add_argument("--first-port", type=int, default=9720, help="three neighbors a lane are used")
-    parser.add_argument("--lanes", type=int, default=2, help="faults beside each other")
+    parser.add_argument("--lanes", type=int, default=2, help="faults in parallel")
     parser.add_argument("--rate", type=float, default=180_000, help="synthetic posts an hour, all subjects")
     parser.add_argument("--only", default="", help="only the faults whose names hold this")
     given = parser.parse_args()

@@ -79,7 +79,7 @@ class Row:
             "the ledger of posts has not what X sold": self.bought != self.sold,
             "posts are bought twice": self.sold > self.counted,
             "posts are missing": self.in_lake < self.counted,
-            "posts lie twice": self.duplicated > 0,
+            "posts are duplicated": self.duplicated > 0,
         }
         return [fault for fault, there in faults.items() if there]
 

@@ -255,11 +255,11 @@ def test_the_days_limit_is_kept_and_quicksights_own_refusal_is_a_skip_too(
     monkeypatch.setenv("OPINION_QUICKSIGHT_INGESTIONS_PER_DAY", "99")
     settings.cache_clear()
     refused = aws.refuse("quicksight", "PUT .*/ingestions/", "LimitExceededException", 409, times=2)
-    with pytest.raises(AirflowSkipException, match="QuickSight refuses it: Told to"):
+    with pytest.raises(AirflowSkipException, match="QuickSight rejects it: Told to"):
         task(name).execute(TaskInstance().context)
     assert aws.struck(refused) == 1
     aws.mend()
-    with pytest.raises(AirflowSkipException, match="QuickSight refuses it: The limit of 32"):
+    with pytest.raises(AirflowSkipException, match="QuickSight rejects it: The limit of 32"):
         task(name).execute(TaskInstance().context)
 
 

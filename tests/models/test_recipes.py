@@ -25,7 +25,7 @@ def test_every_recipe_that_ships_is_usable() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"revision": "main"}, "is no commit of 40 digits"),
+        ({"revision": "main"}, "is not a commit of 40 digits"),
         ({"sha256": {"pytorch_model.bin": "abc"}}, "the sha256 of pytorch_model.bin"),
         ({"labels": ["bad", "good"]}, "its labels are not negative, neutral, positive"),
         ({"task": "summary"}, "its task is 'summary'"),

@@ -318,7 +318,7 @@ def test_rules_are_planned_at_once_where_x_gives_no_counts(clouds: Clouds, rules
     faults = f"{rules_url}/_local/faults"
     requests.post(faults, json=wanted, headers=CONTROL, timeout=5).raise_for_status()
     planned = clouds.run("streamer", "rules", "plan", OPINION_X_API_URL=rules_url)
-    assert "posts a month: unknown, X gives no counts (PatienceError)" in planned.stdout
+    assert "posts per month: unknown, X returns no counts (PatienceError)" in planned.stdout
     (fault,) = requests.get(faults, headers=CONTROL, timeout=5).json()["data"]
     assert (fault["state"], fault["struck"]) == ("ended", 1)
 
@@ -365,7 +365,7 @@ def test_a_token_that_x_refuses_ends_the_streamer_with_a_sentence(clouds: Clouds
         X_BEARER_TOKEN="wrong",
     )
     assert refused.returncode == 3
-    assert "X refuses the token" in refused.stderr
+    assert "X rejects the token" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert clouds.run("streamer", "rules", "plan", X_BEARER_TOKEN="wrong").returncode == 3
 

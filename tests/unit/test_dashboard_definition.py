@@ -81,7 +81,7 @@ def refusal(tmp_path: Path, old: str, new: str) -> str:
             "format: percent",
             "format: percent\n        of_language: whole",
             15,
-            "there is no single measure 'whole'",
+            "unknown single measure 'whole'",
         ),
         ("[period, topic]", "[period, language]", 23, "no data set has the column 'lang'"),
         ("by: [hour, topic]", "by: [topic]", 28, "a visual of kind line starts with a time"),

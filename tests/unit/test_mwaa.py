@@ -181,5 +181,5 @@ def test_nothing_but_sources_is_shipped(tmp_path: Path) -> None:
 def test_requirements_without_constraints_are_refused(tmp_path: Path) -> None:
     for name in ("requirements.txt", "constraints.txt"):
         (tmp_path / name).write_text("tweepy==4.17.0\n")
-    with pytest.raises(mwaa.MwaaError, match="MWAA refuses it without"):
+    with pytest.raises(mwaa.MwaaError, match="MWAA rejects it without"):
         mwaa.build(tmp_path / "mwaa", root=tmp_path)

@@ -175,4 +175,4 @@ def test_without_a_connection_the_task_warns(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert checked(monkeypatch, None) == []
-    assert "was not looked at: there is no connection airflow_default" in caplog.text
+    assert "was not checked: there is no connection airflow_default" in caplog.text

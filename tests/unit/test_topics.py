@@ -80,12 +80,12 @@ MANY = ", ".join(f"word{number:04d}" for number in range(90))
 LONG = ", ".join(f"thing{number:04d}" for number in range(45))
 
 REFUSED = {
-    "a keyword of two topics": ("en: [coffee]", "en: [TEA]", 14, "keyword 'TEA' stands in two topics: 'tea'"),
+    "a keyword of two topics": ("en: [coffee]", "en: [TEA]", 14, "keyword 'TEA' is in two topics: 'tea'"),
     "a keyword that differs by an accent only": (
         "en: [coffee]",
         "en: [té]",
         14,
-        "keyword 'té' stands in two topics: 'tea'",
+        "keyword 'té' is in two topics: 'tea'",
     ),
     "a phrase around the other topic's keyword": (
         "en: [coffee]",
@@ -130,7 +130,7 @@ REFUSED = {
         "en: [coffee]",
         "en: ['!!!']",
         14,
-        "keyword '!!!' has no letter, digit or emoji, so X refuses it; write a word",
+        "keyword '!!!' has no letter, digit or emoji, so X rejects it; write a word",
     ),
     "a keyword that is more than its word": (
         "en: [coffee]",
@@ -194,7 +194,7 @@ REFUSED = {
     "a hashtag": ("en: [coffee]", "en: ['#coffee']", 14, "keyword '#coffee' holds an operator"),
     "an empty keyword": ("en: [coffee]", "en: ['']", 14, "a text is expected here"),
     "a keyword instead of a list": ("en: [coffee]", "en: coffee", 14, "a list is expected here"),
-    "an unknown language": ("fr: [café]", "french: [café]", 15, "'french' is no language code of X"),
+    "an unknown language": ("fr: [café]", "french: [café]", 15, "'french' is not one of X's language codes"),
     "broken YAML": ("en: [coffee]", "en: [coffee", 15, "this is not YAML"),
 }
 

@@ -62,7 +62,7 @@ def main() -> int:
         print(f"make models stopped: {_explain(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("make models was interrupted; run the same command again to go on.", file=sys.stderr)
+        print("make models was interrupted; run the same command again to continue.", file=sys.stderr)
         return 130
     return 0
 
@@ -142,7 +142,7 @@ def _fetched(order: Order, target: Path) -> dict[str, Fetched]:
                 print(f"    {found.folder}: its license is not stated there", flush=True)
             chosen.pop(key)
         if chosen and (order.languages or len(fetched) == 0):
-            raise PackError(f"{order.source} holds no checkpoint for {', '.join(sorted(chosen))}.")
+            raise PackError(f"{order.source} has no checkpoint for {', '.join(sorted(chosen))}.")
         if chosen:
             print(f"    left out, not in {order.source}: {', '.join(sorted(chosen))}", flush=True)
         sizes = sum(path.stat().st_size for found in fetched.values() for path in found.folder.glob("*"))
@@ -211,7 +211,7 @@ def _step(name: str) -> Iterator[None]:
 def _explain(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return "the disk is full; free some and run the same command again."
-    return f"{error}; mend that and run the same command again."
+    return f"{error}; fix that and run the same command again."
 
 
 if __name__ == "__main__":

@@ -34,9 +34,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError) as error:
-        raise PackError(f"{folder} holds no checkpoint: config.json cannot be read ({error}).") from error
+        raise PackError(f"{folder} has no checkpoint: config.json cannot be read ({error}).") from error
     if not isinstance(config, dict):
-        raise PackError(f"{folder} holds no checkpoint: config.json is no JSON object.")
+        raise PackError(f"{folder} has no checkpoint: config.json is not a JSON object.")
     return config
 
 
@@ -47,7 +47,7 @@ def read_tensors(folder: Path) -> Tensors:
         return _read_safetensors(safe)
     if pickled.is_file():
         return _read_pickled(pickled)
-    raise PackError(f"{folder} holds no weights: neither model.safetensors nor pytorch_model.bin is there.")
+    raise PackError(f"{folder} has no weights: neither model.safetensors nor pytorch_model.bin is there.")
 
 
 def shaped(tensors: Tensors, name: str, *shape: int) -> npt.NDArray[np.float32]:
@@ -99,7 +99,7 @@ class _TensorsOnly(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Array:
         kind, dtype, key, _, length = pid[:5]
         if kind != "storage" or not isinstance(dtype, np.dtype) or pid[5:] not in ((), (None,)):
-            raise pickle.UnpicklingError("it refers to something that is no tensor")
+            raise pickle.UnpicklingError("it refers to something that is not a tensor")
         return self._storage_of(str(key), dtype, int(length))
 
 
@@ -159,7 +159,7 @@ def _read_legacy(path: Path) -> Any:
     with path.open("rb") as file:
         magic, version, system = (_TensorsOnly(file, storage_of).load() for _ in range(3))
         if magic != _LEGACY_MAGIC or version != _LEGACY_VERSION or not system.get("little_endian"):
-            raise pickle.UnpicklingError("it is no checkpoint of PyTorch")
+            raise pickle.UnpicklingError("it is not a PyTorch checkpoint")
         found = _TensorsOnly(file, storage_of).load()
         for key in _TensorsOnly(file, storage_of).load():
             storage = storages[key]

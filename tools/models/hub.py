@@ -130,7 +130,7 @@ def find(checkpoints: Mapping[str, Checkpoint], source: Path) -> dict[str, Fetch
     hub's own cache lays them out.
     """
     if not source.is_dir():
-        raise PackError(f"FROM={source} is no folder.")
+        raise PackError(f"FROM={source} is not a folder.")
     found = {}
     for key, checkpoint in checkpoints.items():
         folder = _folder_of(checkpoint, source, alone=len(checkpoints) == 1)
@@ -138,7 +138,7 @@ def find(checkpoints: Mapping[str, Checkpoint], source: Path) -> dict[str, Fetch
             found[key] = _given(checkpoint, folder)
     if not found:
         wanted = ", ".join(checkpoint.name for checkpoint in checkpoints.values())
-        raise PackError(f"FROM={source} holds no checkpoint of the recipe: looked for {wanted}.")
+        raise PackError(f"FROM={source} has no checkpoint of the recipe: looked for {wanted}.")
     return found
 
 
@@ -274,5 +274,5 @@ def _chosen(checkpoint: Checkpoint, info: Any) -> dict[str, tuple[int, str | Non
     }
     weights = [name for name in (*checkpoint.sha256, *WEIGHTS) if name in offered]
     if not weights:
-        raise PackError(f"{checkpoint.hub} holds no weights: neither {' nor '.join(WEIGHTS)} is there.")
+        raise PackError(f"{checkpoint.hub} has no weights: neither {' nor '.join(WEIGHTS)} is there.")
     return {name: offered[name] for name in (*_FILES, weights[0]) if name in offered}

@@ -77,11 +77,11 @@ def _checked_config(config: dict[str, Any], source: Path) -> dict[str, Any]:
     for name, allowed in _EXPECTED.items():
         if config.get(name) not in allowed:
             raise PackError(
-                f"{source} is no Marian checkpoint of the known kind: its {name} is {config.get(name)!r}."
+                f"{source} is not a Marian checkpoint of the known kind: its {name} is {config.get(name)!r}."
             )
     for name in _NUMBERS:
         if not isinstance(config.get(name), int) or config[name] < 1:
-            raise PackError(f"{source} is no Marian checkpoint: its config.json gives no {name}.")
+            raise PackError(f"{source} is not a Marian checkpoint: its config.json has no {name}.")
     if config["encoder_attention_heads"] != config["decoder_attention_heads"]:
         raise PackError(f"{source} cannot be converted: encoder and decoder differ in attention heads.")
     return config
@@ -97,7 +97,7 @@ def _tokens(source: Path, size: int) -> list[str]:
         raise PackError(f"{source}/vocab.json does not number {size} tokens, as config.json says.")
     tokens = sorted(vocabulary, key=vocabulary.__getitem__)
     if tokens[-1] != _PAD or _END not in vocabulary or _UNKNOWN not in vocabulary:
-        raise PackError(f"{source}/vocab.json is no vocabulary of Marian: it has to end with {_PAD}.")
+        raise PackError(f"{source}/vocab.json is not a Marian vocabulary: it has to end with {_PAD}.")
     return tokens[:-1]
 
 

@@ -31,10 +31,10 @@ def read(path: Path) -> list[tuple[str, str, int]]:
         try:
             columns = pq.read_table(file, columns=["lang", "text", "label"]).to_pydict()
         except (OSError, pa.ArrowException, KeyError) as error:
-            raise PackError(f"{file} is no table of lang, text and label: {error}.") from error
+            raise PackError(f"{file} is not a table of lang, text and label: {error}.") from error
         rows += zip(columns["lang"], columns["text"], columns["label"], strict=True)
     if not rows:
-        raise PackError(f"{path} holds no labeled rows.")
+        raise PackError(f"{path} has no labeled rows.")
     if not {label for *_, label in rows} <= {0, 1, 2}:
         raise PackError(f"{path} has other labels than 0 (negative), 1 (neutral) and 2 (positive).")
     return rows

@@ -122,7 +122,7 @@ def _recipe(name: str, given: dict[str, Any]) -> Recipe:
 def _checkpoint(given: dict[str, Any]) -> Checkpoint:
     checkpoint = Checkpoint(given["hub"], given["revision"], given["license"], given.get("sha256", {}))
     if checkpoint.revision is not None and not _REVISION.fullmatch(checkpoint.revision):
-        raise ValueError(f"the revision of {checkpoint.hub} is no commit of 40 digits")
+        raise ValueError(f"the revision of {checkpoint.hub} is not a commit of 40 digits")
     for file, digest in checkpoint.sha256.items():
         if not _SHA256.fullmatch(digest):
             raise ValueError(f"the sha256 of {file} in {checkpoint.hub} is none")

@@ -28,7 +28,7 @@ def read(source: Path) -> tuple[graph.Encoder, graph.FirstToken]:
     config = read_config(source)
     if config.get("model_type") not in _KINDS or config.get("hidden_act") != "gelu":
         raise PackError(
-            f"{source} is no RoBERTa: its model_type is {config.get('model_type')!r}, its hidden_act"
+            f"{source} is not a RoBERTa: its model_type is {config.get('model_type')!r}, its hidden_act"
             f" {config.get('hidden_act')!r}."
         )
     if config.get("position_embedding_type", "absolute") != "absolute":
@@ -40,7 +40,7 @@ def read(source: Path) -> tuple[graph.Encoder, graph.FirstToken]:
         padding, epsilon = int(config["pad_token_id"]), float(config["layer_norm_eps"])
         words = int(config["vocab_size"])
     except (KeyError, TypeError, ValueError) as error:
-        raise PackError(f"{source} is no RoBERTa: its config.json gives no usable {error}.") from error
+        raise PackError(f"{source} is not a RoBERTa: its config.json has no usable {error}.") from error
     names = _Names(tensors, "roberta.")
     positions = names.tensor("embeddings.position_embeddings.weight", -1, width)[padding + 1 :]
     kinds = names.tensor("embeddings.token_type_embeddings.weight", -1, width)

@@ -71,7 +71,7 @@ def _byte_pairs(source: Path) -> Tokenizer:
     numbers = _read(lambda: json.loads(vocabulary.read_bytes()), source)
     missing = {_BEGIN, _END} - set(numbers)
     if missing:
-        raise PackError(f"{vocabulary} is no vocabulary of RoBERTa: it has no {', '.join(sorted(missing))}.")
+        raise PackError(f"{vocabulary} is not a RoBERTa vocabulary: it has no {', '.join(sorted(missing))}.")
     tokenizer = Tokenizer(_read(lambda: models.BPE.from_file(str(vocabulary), str(merges)), source))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -125,7 +125,7 @@ def _check_order(expected: Sequence[str], answers: Answers) -> None:
         if given and share < least:
             told = ", ".join(f"{label} {count}" for label, count in given.most_common())
             raise PackError(
-                "The labels are not in the recipe's order, or the model is no good: of"
+                "The labels are not in the recipe's order, or the model is not good enough: of"
                 f" {given.total()} sentences that are {name} beyond doubt, it labels {told}."
             )
 

@@ -58,7 +58,7 @@ class Tokens:
         while self._tokens and self._tokens[-1].text == ";":
             self._tokens.pop()
         if not self._tokens:
-            raise StatementError("line 1:1: the query holds no statement")
+            raise StatementError("line 1:1: the query has no statement")
         if any(token.text == ";" for token in self._tokens):
             raise StatementError(f"Only one sql statement is allowed. Got: {sql}")
         self.text = sql[: self._tokens[-1].end]

@@ -167,7 +167,7 @@ class _Checker:
         if structure == "NumericalMeasureField" and twice:
             yield _error(
                 "PARAMETER_VALUE_INCOMPATIBLE",
-                f"The calculated field '{name}' is aggregated already; it takes no aggregation function",
+                f"The calculated field '{name}' is aggregated already; it allows no aggregation function",
                 path,
             )
 

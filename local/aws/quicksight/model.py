@@ -72,16 +72,16 @@ def read(method: str, raw_path: str, query: str, body: bytes) -> Request:
     )
     operation, found = next(matches, (None, None))
     if operation is None or found is None:
-        raise ServiceError("UnknownOperationException", f"{method} {raw_path} is no operation", 404)
+        raise ServiceError("UnknownOperationException", f"{method} {raw_path} is not an operation", 404)
     shape = operation.input_shape
     if not isinstance(shape, StructureShape):
         return Request(xform_name(operation.name), {})
     try:
         content = json.loads(body) if body else {}
     except ValueError as error:
-        raise ServiceError("SerializationException", f"The body is no JSON: {error}") from error
+        raise ServiceError("SerializationException", f"The body is not JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ServiceError("SerializationException", "The body is no JSON object")
+        raise ServiceError("SerializationException", "The body is not a JSON object")
     queried = parse_qs(query, keep_blank_values=True)
     parameters: Json = {}
     for name, member in shape.members.items():

@@ -47,7 +47,7 @@ class Resources:
                 raise invalid(f"Principal {entry['Principal']} does not exist")
             for action in entry["Actions"]:
                 if not re.fullmatch(r"quicksight:[A-Za-z]+", action):
-                    raise invalid(f"{action} is no action of QuickSight")
+                    raise invalid(f"{action} is not an action of QuickSight")
         return given
 
     def permissions_of(self, kind: str, request: Json) -> Json:
@@ -100,7 +100,7 @@ class Resources:
     def _by_arn(self, arn: str) -> tuple[str, Json]:
         kind, _, identity = arn.removeprefix(arn_of("")).partition("/")
         if kind not in TITLES:
-            raise invalid(f"{arn} is no resource with tags")
+            raise invalid(f"{arn} is not a resource with tags")
         return kind, self.found(kind, identity)
 
     def register_user(self, request: Json) -> Json:

@@ -26,9 +26,9 @@ def problem(schedule: Json) -> str | None:
     if interval.startswith("MINUTE"):
         return f"{interval} is for incremental refreshes only"
     if frequency.get("Timezone", "UTC") not in available_timezones():
-        return f"{frequency['Timezone']} is no time zone"
+        return f"{frequency['Timezone']} is not a time zone"
     if clock is not None and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", clock):
-        return f"TimeOfTheDay {clock} is no time such as 05:30"
+        return f"TimeOfTheDay {clock} is not a time such as 05:30"
     if interval == "WEEKLY" and on_day.get("DayOfWeek") not in _WEEKDAYS:
         return "A weekly schedule needs RefreshOnDay.DayOfWeek"
     if interval == "MONTHLY" and not on_day.get("DayOfMonth"):
