@@ -1,4 +1,4 @@
-"""A short-lived cache that computes each entry once, however many ask for it at a time."""
+"""A short-lived cache that computes each entry once, even for concurrent callers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Cache:
 
         Raises what ``compute`` raises, to everyone who waits for it.
         """
-        # Shielded: one caller who goes away must not take the answer from the others.
+        # Shielded: a caller that disconnects must not cancel the computation for the others.
         return cast(T, await asyncio.shield(asyncio.wrap_future(self._entry(key, compute))))
 
     def _entry(self, key: Hashable, compute: Callable[[], Any]) -> Future[Any]:

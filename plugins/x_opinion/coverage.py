@@ -30,7 +30,7 @@ STATES: Mapping[str, CellState] = {
     },
     "predicted": CellState("P", "The student has judged all tweets that have a label", True),
     "not predicted": CellState("S", "Labeled, but not all judged by the student yet", False),
-    NOT_JUDGED: CellState("?", "Coverage has not judged the hour: nobody knows what is missing", False),
+    NOT_JUDGED: CellState("?", "Coverage has not judged the hour: it is unknown what is missing", False),
 }
 """Every state of a cell, no letter twice."""
 

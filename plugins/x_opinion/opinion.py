@@ -1,4 +1,4 @@
-"""The dashboards' pages: their description and figures as JSON, read once for everybody who looks."""
+"""The dashboards' pages: their description and figures as JSON, read once for all viewers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ type Tables = Mapping[str, pa.Table]
 
 
 class UnknownFilterError(ValueError):
-    """A filter names what there is not."""
+    """A filter names something unknown."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def figures(name: str, read: Tables, filters: Filters, now: datetime) -> dict[st
         },
     )
     if found["as_of"]:
-        # Of an hour that is open there are no tweets from its rest.
+        # An open hour has no tweets of its remaining time.
         found["as_of"] = min(found["as_of"], f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
     return {
         "read_at": now.astimezone(UTC).isoformat(timespec="seconds"),

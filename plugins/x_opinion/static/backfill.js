@@ -185,7 +185,7 @@ export function standing(found) {
   return { words: dry ? "Ending" : "Deciding what to transform again", kind: "active" };
 }
 
-/** What is under way in each topic and hour: `planned`, `active`, `done` or `failed`, by `topic hour` and by hour. */
+/** What is in progress in each topic and hour: `planned`, `active`, `done` or `failed`, by `topic hour` and by hour. */
 export function progress(found) {
   const marks = new Map();
   const add = (key, state) => {

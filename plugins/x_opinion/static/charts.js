@@ -290,7 +290,7 @@ export function height(visual) {
   return Math.max(160, 70 + categories * (10 + 15 * each));
 }
 
-/** Draws a visual into a place, or draws it anew there; `titles` are the topics' by their names. */
+/** Draws a visual into a place, or redraws it there; `titles` are the topics' by their names. */
 export function draw(place, visual, titles) {
   const chart = echarts.getInstanceByDom(place) ?? echarts.init(place, null, { renderer: "canvas" });
   chart.setOption(KINDS[visual.kind](visual, titles), { notMerge: true });

@@ -324,7 +324,7 @@ function drawPanel() {
       close,
     })
     : [element("button", { type: "button", onclick: close }, "Close")];
-  if (trouble) rows.push(element("p", { class: "error", role: "alert" }, `${trouble.title}: ${trouble.message} It is asked again.`));
+  if (trouble) rows.push(element("p", { class: "error", role: "alert" }, `${trouble.title}: ${trouble.message} Trying again.`));
   place.replaceChildren(element("div", {}, rows));
   const details = place.querySelector("details");
   if (details) details.open = opened;
@@ -333,7 +333,7 @@ function drawPanel() {
   if (byId("progress").textContent !== words) byId("progress").textContent = words;
 }
 
-const MARKS = { planned: "in the plan", active: "under way", done: "done", failed: "failed" };
+const MARKS = { planned: "in the plan", active: "in progress", done: "done", failed: "failed" };
 
 /** Marks on the grid what the followed run does to each hour. */
 function drawProgress() {
