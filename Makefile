@@ -71,6 +71,7 @@ containers-test: setup ## Build the images and run docker-compose.yaml as docume
 	@$(PYTHON) -m local.proof.containers --page docs/deployment.md
 
 bench: setup ## Measure against peers; a table, .run/bench.json and docs/benchmarks.md
+	@python3 tools/setup.py pack
 	@$(PYTHON) -m benchmarks --page docs/benchmarks.md $(if $(LABELLED),--labeled "$(LABELLED)")
 
 truth: setup ## Measure how often the dashboards' intervals hold the truth; LABELLED=folder, docs/truth.md

@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import archive, coverage, page, parse, streamer, training, transform
+from benchmarks import archive, coverage, handlers, page, parse, streamer, training, transform
 from benchmarks.measure import ROOT, MeasureError, Row, in_own_process
 from local.proof.report import save, table, write_section
 
@@ -37,6 +37,7 @@ def main() -> int:
         "DAG files": parse.measure,
         "prepare and publish": lambda: transform.measure(quick),
         "the embedded sentiment model": lambda: [Row(**in_own_process("benchmarks.ngram"))],
+        "the models' handlers": lambda: handlers.measure(quick),
         "the streamer": lambda: streamer.measure(quick),
         "the reader of archives": lambda: archive.measure(quick),
         "coverage": lambda: coverage.measure(quick),

@@ -40,14 +40,17 @@ class Row:
 
 
 def in_own_process(
-    module: str, *arguments: object, environment: Mapping[str, str] | None = None
+    module: str,
+    *arguments: object,
+    environment: Mapping[str, str] | None = None,
+    python: str | Path = sys.executable,
 ) -> dict[str, Any]:
     """Runs ``python -m module arguments`` and returns the JSON object at the end of its output.
 
     Raises `MeasureError` with the end of its messages if it fails.
     """
     done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
+        [str(python), "-m", module, *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
         capture_output=True,
@@ -122,13 +125,18 @@ def used(pid: int) -> tuple[float, float]:
     return seconds, memory
 
 
-def peak_mib() -> float:
-    """The most memory that was resident at once in this process, in MiB."""
-    status = Path("/proc/self/status")
+def peak_mib(pid: int | None = None) -> float:
+    """The most memory that was resident at once in a process (None: this one), in MiB.
+
+    Of another process on a system that does not keep it: what is resident now.
+    """
+    status = Path(f"/proc/{pid or 'self'}/status")
     if status.exists():
         # Not getrusage's: on Linux it starts at the parent's peak.
         found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)
         if found:
             return int(found[1]) / 1024
+    if pid is not None:
+        return used(pid)[1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -11,24 +11,32 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import orjson
 
 from benchmarks import row_by_row, tweets
 from benchmarks.measure import Row, in_own_process, local_s3, report
+from include.labeling import jobs
 from include.labeling.model_io import compose_sentiment_input
+from include.labeling.models import SENTIMENT, TRANSLATION, Model
 from include.labeling.prepare import prepare
 from include.labeling.prepared import Prepared
 from include.labeling.publish import publish
 from include.lake import layout, storage
 from include.settings import Settings
 
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
 BUCKET = "bench"
 LIMIT_MIB = 512
 """The memory that an hour of 900,000 tweets may take."""
 
+_SMALL_HOUR = 1_000
+"""Tweets of an hour whose model calls are counted."""
+_MILLION = 1_000_000
 _WHOLE = 20_000
 """Up to this many tweets the peer labels all of them; beyond, it is measured on `_SHARE`."""
 _SHARE = 10_000
@@ -36,7 +44,7 @@ _SHARE = 10_000
 
 def measure(quick: bool = False) -> list[Row]:
     """The rows for this part; ``quick`` measures a tenth of the tweets and leaves out the full hour."""
-    rows = []
+    rows = [_model_calls()]
     for count in (2_000, 25_000) if quick else (20_000, 200_000):
         # The peer takes milliseconds per tweet and treats all objects alike, so a share of many is enough.
         share = count if count <= _WHOLE else _SHARE
@@ -74,6 +82,25 @@ def measure(quick: bool = False) -> list[Row]:
     return rows
 
 
+def _model_calls() -> Row:
+    with _lake(_SMALL_HOUR) as environment:
+        counted = in_own_process("benchmarks.transform", "calls", environment=environment)
+    ours, peer = (
+        round(counted[name] / _SMALL_HOUR * _MILLION) for name in ("calls", "one_a_tweet_and_model")
+    )
+    return Row(
+        f"model calls per million tweets, hours of {_SMALL_HOUR:,}",
+        ours,
+        peer,
+        round(peer / ours, 1),
+        "calls",
+        round(counted["peak_mib"]),
+        f"requests of both transform jobs, translation ({counted['translation']:,} tweets) and sentiment"
+        f" ({counted['sentiment']:,}), split as the local SageMaker splits their input; peer is one call a"
+        " tweet and model",
+    )
+
+
 def _ours(environment: dict[str, str]) -> dict[str, float]:
     prepared = in_own_process("benchmarks.transform", "prepare", environment=environment)
     handed_over = {**environment, "BENCH_PREPARED": json.dumps(prepared["prepared"])}
@@ -95,10 +122,29 @@ def _lake(count: int) -> Iterator[dict[str, str]]:
         yield environment
 
 
+def _payloads(s3: S3Client, settings: Settings, stage: str, prefix: str) -> list[bytes]:
+    """The requests that a model gets for an input: the transform job as planned, split by the local AWS."""
+    from local.aws.sagemaker import Plan  # loads moto, whose memory is no part of the other steps
+
+    inputs = jobs.list_job_objects(s3, settings.bucket, prefix)
+    model = Model(stage, stage, stage, "s3://bench/model.tar.gz", "0" * 64, None)
+    planned = jobs.plan(settings, tweets.WINDOW, model, prefix, inputs).request
+    plan = Plan.of(
+        {
+            "transform_input": planned["TransformInput"],
+            "transform_output": planned["TransformOutput"],
+            "batch_strategy": planned["BatchStrategy"],
+            "max_payload_in_mb": planned["MaxPayloadInMB"],
+            "max_concurrent_transforms": planned["MaxConcurrentTransforms"],
+        }
+    )
+    return [body for key, _ in inputs for body in plan.payloads(storage.read(s3, settings.bucket, key))]
+
+
 def main() -> None:
     """One measured step; see the subcommands."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("step", choices=["upload", "prepare", "model", "publish", "peer"])
+    parser.add_argument("step", choices=["upload", "prepare", "calls", "model", "publish", "peer"])
     parser.add_argument("tweets", nargs="?", type=int, default=0)
     chosen = parser.parse_args()
     s3 = boto3.client("s3")
@@ -114,6 +160,20 @@ def main() -> None:
         prepared = prepare(s3, settings, tweets.TOPICS, tweets.WINDOW, b"benchmark")
         prefix = compose_sentiment_input(s3, settings, prepared, None)
         return {"prepared": {**prepared.to_json(), "prefix": prepared.prefix}, "input": prefix}
+
+    def count_calls() -> dict[str, Any]:
+        prepared = prepare(s3, settings, tweets.TOPICS, tweets.WINDOW, b"benchmark")
+        prefixes = {
+            TRANSLATION: prepared.translation_input,
+            SENTIMENT: compose_sentiment_input(s3, settings, prepared, None),
+        }
+        payloads = {stage: _payloads(s3, settings, stage, prefix) for stage, prefix in prefixes.items()}
+        asked = {stage: sum(body.count(b"\n") for body in bodies) for stage, bodies in payloads.items()}
+        return {
+            **asked,
+            "calls": sum(map(len, payloads.values())),
+            "one_a_tweet_and_model": sum(asked.values()),
+        }
 
     def answer() -> dict[str, Any]:
         prepared = Prepared.from_json(json.loads(os.environ["BENCH_PREPARED"]))
@@ -141,6 +201,7 @@ def main() -> None:
     steps = {
         "upload": upload,
         "prepare": prepare_hour,
+        "calls": count_calls,
         "model": answer,
         "publish": publish_hour,
         "peer": peer,

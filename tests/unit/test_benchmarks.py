@@ -1,0 +1,21 @@
+"""`make bench` says what to do where a part cannot be measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import handlers
+from benchmarks.measure import ROOT, MeasureError
+
+
+def test_the_handlers_are_not_measured_without_the_pack_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "_PYTHON", ROOT / ".no-environment" / "bin" / "python")
+    with pytest.raises(MeasureError, match=r"run python3 tools/setup\.py pack"):
+        handlers.measure()
+
+
+def test_bench_sets_the_pack_environment_up() -> None:
+    recipe = Path(ROOT, "Makefile").read_text().partition("\nbench:")[2].partition("\n\n")[0]
+    assert recipe.index("tools/setup.py pack") < recipe.index("-m benchmarks")
