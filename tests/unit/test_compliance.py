@@ -427,6 +427,16 @@ def test_a_run_in_flight_cannot_put_it_back(s3: S3Client) -> None:
     assert holding(s3, str(GONE), text_of(GONE)) == []
 
 
+def test_what_was_buried_before_publishing_is_never_published(s3: S3Client) -> None:
+    collected(s3)
+    prepared = hour.prepare(s3)
+    answers = answered(s3, prepared)
+    # Its first step alone: the work files still hold the tweet.
+    tombstones.bury(s3, BUCKET, PSEUDONYMS, WINDOW, {GONE: DELETE})
+    assert published(s3, prepared, answers).rows["ukraine"] == 2
+    assert set(labeled(s3)) == {STAYS, MOVED}
+
+
 @pytest.mark.parametrize("when", ["before the first object", "between the objects", "after the last object"])
 def test_no_order_of_publishing_and_removing_leaves_it(
     s3: S3Client, monkeypatch: pytest.MonkeyPatch, when: str
