@@ -83,12 +83,12 @@ def judge(clients: Any, settings: Settings, labels: Path, person: str) -> Judged
     if not waves:
         raise AuditError("nothing was drawn yet: trigger the DAG audit first")
     drawn = pa.concat_tables([records.read_drawn(s3, settings.bucket, wave) for wave in waves])
-    texts = records.texts(s3, settings.bucket, drawn)
     ids = drawn["tweet_id"].to_pylist()
+    texts = records.texts(s3, settings.bucket, dict(zip(ids, drawn["topic"].to_pylist(), strict=True)))
     given = {
         tweet_id: judgment
         for tweet_id in ids
-        if (judgment := found.of(tweet_id, texts.get(tweet_id, ""))) is not None
+        if (judgment := found.of(tweet_id, texts.get(tweet_id, ("", None))[0])) is not None
     }
     who = records.pseudonym(secret.encode(), person)
     records.judge(s3, settings.bucket, who, given, datetime.now(UTC))

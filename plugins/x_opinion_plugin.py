@@ -1,4 +1,4 @@
-"""Adds the pages Opinion over time, Opinion across the world and Coverage to Airflow's own frame."""
+"""Adds the pages Opinion over time, Opinion across the world, Coverage and Audit to Airflow's own frame."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ def _view(name: str, page: str) -> dict[str, Any]:
 
 
 class XOpinionPlugin(AirflowPlugin):
-    """Three pages and the Data Docs, each behind Airflow's login."""
+    """Four pages and the Data Docs, each behind Airflow's login."""
 
     name = "x_opinion"
     external_views = [  # noqa: RUF012 - declared so by Airflow
         _view("Opinion over time", "opinion-over-time"),
         _view("Opinion across the world", "opinion-across-the-world"),
         _view("Coverage", "coverage"),
+        _view("Audit", "audit"),
     ]
 
     @property

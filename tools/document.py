@@ -111,7 +111,7 @@ _WRITERS = {
     "quarantine": "the streamer through Firehose, and `transform`",
     "labeled": "`transform`",
     "audit_drawn": "`audit`",
-    "audit_judged": "the person who judges: `python -m local audit`",
+    "audit_judged": "the person who judges, on the page Audit or by `python -m local audit`",
     "coverage": "`coverage`",
     "predictions": "`train`",
     "opinion_hourly": "`insights`",

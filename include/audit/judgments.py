@@ -46,8 +46,9 @@ def plain(text: str) -> str:
 def read(rows: Iterable[Mapping[str, Any]]) -> Labels:
     """The judgments of rows with ``tweet_id`` or ``text``, and ``judgment`` or ``label``.
 
-    A label is a word (any of `JUDGMENTS`) or a number: 0 negative, 1 neutral, 2 positive. A tweet stands
-    there once. Raises `JudgmentError`, with the number of every bad row, where not all can be read.
+    A label is a word (any of `JUDGMENTS`) or a number: 0 negative, 1 neutral, 2 positive. A row whose
+    judgment is empty is passed over. A tweet stands there once. Raises `JudgmentError`, with the number of
+    every bad row, where not all can be read.
     """
     by_id: dict[int, str] = {}
     by_text: dict[str, str] = {}
@@ -55,6 +56,8 @@ def read(rows: Iterable[Mapping[str, Any]]) -> Labels:
     problems = []
     for number, row in enumerate(rows, 1):
         given = row["judgment"] if row.get("judgment") is not None else row.get("label")
+        if given == "":
+            continue
         judgment = _WORDS.get(str(given).strip().lower())
         tweet_id = str(row.get("tweet_id") or "").strip()
         if judgment is None:

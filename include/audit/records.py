@@ -197,20 +197,24 @@ def drawn_waves(s3: S3Client, bucket: str) -> list[Wave]:
     return [Wave.of(date.fromisoformat(each.key.removesuffix(".parquet")[-10:])) for each in found]
 
 
-def texts(s3: S3Client, bucket: str, drawn: pa.Table) -> dict[int, str]:
-    """The texts of drawn tweets by id, as far as the lake still holds them."""
+def texts(s3: S3Client, bucket: str, topics: Mapping[int, str]) -> dict[int, tuple[str, str | None]]:
+    """Text and translation (None where there is none) of tweets by id, as far as the lake still holds them.
+
+    ``topics`` says for which topic each was drawn.
+    """
     hours: dict[str, list[int]] = defaultdict(list)
-    for tweet_id, topic in zip(drawn["tweet_id"].to_pylist(), drawn["topic"].to_pylist(), strict=True):
+    for tweet_id, topic in topics.items():
         hours[layout.labeled_key(topic, Window.containing(moment(tweet_id)))].append(tweet_id)
-    found: dict[int, str] = {}
+    found: dict[int, tuple[str, str | None]] = {}
     for key, ids in sorted(hours.items()):
         try:
             content = storage.read(s3, bucket, key)
         except storage.ObjectMissingError:
             continue
-        table = pq.read_table(io.BytesIO(content), columns=["tweet_id", "text"])
+        table = pq.read_table(io.BytesIO(content), columns=["tweet_id", "text", "translated_text"])
         table = table.filter(pc.is_in(table["tweet_id"], value_set=pa.array(ids, pa.int64())))
-        found.update(zip(table["tweet_id"].to_pylist(), table["text"].to_pylist(), strict=True))
+        for row in table.to_pylist():
+            found[row["tweet_id"]] = (row["text"], row["translated_text"] or None)
     return found
 
 

@@ -23,6 +23,21 @@ def starts(dag_id: str) -> Any:
     return Depends(requires_access_dag("POST", DagAccessEntity.RUN, dag_id))
 
 
+def sent_as(media: str) -> Any:
+    """The dependency of what changes something here: the request has that media type, else 415.
+
+    No form of another site can send it, and no script of one without leave (CORS), which nobody is given:
+    the login's cookie alone, which the browser adds to such requests, changes nothing.
+    """
+
+    def check(request: Request) -> None:
+        given = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if given != media:
+            raise HTTPException(415, f"send {media}, not {given or 'a body without a media type'}")
+
+    return Depends(check)
+
+
 def may_start(dag_id: str, request: Request, user: BaseUser) -> bool:
     """Whether `starts` lets the user pass. It asks the metadata database: not for an event loop."""
     try:

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import orjson
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Request
 from fastapi import Path as PathParameter
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
@@ -25,10 +25,12 @@ from include.coverage.measure import collection_start
 from include.settings import settings
 from include.window import FIRST_DAY, Window, WindowError, possible_day
 from include.x.topics import load
+from x_opinion import audit
 from x_opinion.access import may_start, reads
 from x_opinion.cache import Cache
 from x_opinion.coverage import grid, period
-from x_opinion.lake import Lake, LakeError, NotThereError
+from x_opinion.inputs import LakeDependency, NowDependency
+from x_opinion.lake import LakeError, NotThereError
 from x_opinion.opinion import Filters, UnknownFilterError, figures, tables
 
 STATIC = Path(__file__).parent / "static"
@@ -36,9 +38,10 @@ PAGES = {
     "opinion-over-time": ("Opinion over time", "opinion"),
     "opinion-across-the-world": ("Opinion across the world", "opinion"),
     "coverage": ("Coverage", "coverage"),
+    "audit": ("Audit", "audit"),
 }
 """The title and the script of each page; a dashboard's page has its id."""
-DAGS = {"opinion": "insights", "coverage": "coverage", "quality": "transform"}
+DAGS = {"opinion": "insights", "coverage": "coverage", "audit": audit.DAG, "quality": "transform"}
 """The DAG that makes what is shown: who may read it may read the pages. Backfills are runs of `coverage`."""
 CACHE_SECONDS = 60.0
 LONGEST_DAYS = 92
@@ -61,20 +64,6 @@ def version() -> str:
         if path.is_file():
             digest.update(path.relative_to(STATIC).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def get_lake() -> Lake:
-    """What the pages read from; tests put another one in its place."""
-    return Lake()
-
-
-def get_now() -> datetime:
-    """The present, UTC."""
-    return datetime.now(UTC)
-
-
-LakeDependency = Annotated[Lake, Depends(get_lake)]
-NowDependency = Annotated[datetime, Depends(get_now)]
 
 
 def topics() -> list[dict[str, str]]:
@@ -122,6 +111,8 @@ def _router(cache: Cache) -> APIRouter:
     def rights(request: Request, user: GetUserDep) -> Response:
         """What the pages need not offer to those who may not do it; Airflow's API decides in any case."""
         return _data(orjson.dumps({"backfill": may_start(DAGS["coverage"], request, user)}))
+
+    router.include_router(audit.router(cache))
 
     @router.get("/data/{name}", dependencies=[reads(DAGS["opinion"])])
     async def opinion_data(

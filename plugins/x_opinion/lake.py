@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import TYPE_CHECKING
 
 from include.lake.athena import Athena, AthenaError, ResultRow
 from include.lake.layout import QUALITY, quality_key, quality_result
 from include.lake.sql import render
-from include.lake.storage import ObjectMissingError, list_objects, read
+from include.lake.storage import ObjectMissingError, StorageError, list_objects, read
 from include.operators.inputs import client
 from include.settings import settings
 
@@ -32,6 +33,17 @@ class NotThereError(LookupError):
 
 class LakeError(RuntimeError):
     """Athena or S3 cannot answer; the message holds the reason."""
+
+
+@contextlib.contextmanager
+def lake_errors() -> Iterator[None]:
+    """Raises `LakeError` for what S3 or Secrets Manager refuses."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (StorageError, BotoCoreError, ClientError) as error:
+        raise LakeError(f"S3 or Secrets Manager does not answer: {error}") from error
 
 
 class Lake:

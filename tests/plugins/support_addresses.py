@@ -11,10 +11,16 @@ ANYONES = [f"/static/{version()}/style.css", "/icons/coverage-light.svg"]
 INSIGHTS = [address for page in OPINION for address in (f"/{page}", f"/data/{page}")]
 COVERAGE = ["/coverage", "/data/coverage", "/data/rights"]
 QUALITY = ["/quality/", "/quality/raw/2026-11-20T05"]
-READING = [*ANYONES, *INSIGHTS, *COVERAGE, *QUALITY]
+AUDIT = ["/audit", "/data/audit", "/data/audit/results"]
+READING = [*ANYONES, *INSIGHTS, *COVERAGE, *AUDIT, *QUALITY]
 """What whoever may read the DAGs can read."""
-CHANGING: list[tuple[str, str]] = []
-"""Methods and addresses that change something."""
+CHANGING = [
+    ("GET", "/data/audit/tweets"),
+    ("GET", "/data/audit/tweets.csv"),
+    ("POST", "/data/audit/judgments"),
+    ("POST", "/data/audit/tweets.csv"),
+]
+"""Methods and addresses that change something, and those that give texts to who may."""
 PROBE = ("POST", "/probe")
 """A route of the tests' server alone, guarded as those that change something."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sqlite3
 import threading
@@ -11,10 +12,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import sqlglot
+from types_boto3_s3 import S3Client
 from x_opinion.lake import Lake, LakeError, NotThereError
 
+from include.audit import records
+from include.audit.desk import Desk
+from include.audit.wave import Wave
+from include.lake.layout import labeled_key
+from include.lake.schemas import LABELED
 from include.quality.runner import QualityResult, document
+from include.settings import Settings
+from include.window import Window
+from include.x.snowflake import lowest_id
 from tests.unit.support_dashboards import audit_columns
 
 TOPICS = ("ukraine", "russia")
@@ -89,6 +100,73 @@ def opinion_rows() -> list[dict[str, Any]]:
     return rows
 
 
+def audit_rows() -> list[dict[str, Any]]:
+    """Rows of the view `audit_quality`: many tweets in English, few in German."""
+    months = [f"{NOW:%Y-%m}-01", f"{NOW.replace(day=1) - timedelta(days=1):%Y-%m}-01"]
+    return [
+        {
+            "dt": month,
+            "engine": engine,
+            "lang": lang,
+            "measured": LANGUAGES[lang],
+            "audited": audited,
+            "accuracy": 0.7,
+            "macro_f1": 0.65,
+            "negative_as_negative": 0.3,
+            "negative_as_neutral": 0.1,
+            "negative_as_positive": 0.05,
+            "neutral_as_negative": 0.05,
+            "neutral_as_neutral": 0.2,
+            "neutral_as_positive": 0.03,
+            "positive_as_negative": 0.02,
+            "positive_as_neutral": 0.05,
+            "positive_as_positive": 0.2,
+            "judged_twice": 30 if lang == "en" else 0,
+            "alpha": 0.62 if lang == "en" else None,
+        }
+        for month in months
+        for engine in ("<b>ngram</b>",)
+        for lang, audited in {"en": 140, "de": 12, "uk": 40}.items()
+    ]
+
+
+DRAWN = 40
+"""So many tweets of each topic are drawn for people to judge."""
+AUDIT_TEXTS = {
+    "en": "<img src=x onerror=\"document.title='owned'\"> 100 % good &amp; <b>bold</b>\nhttps://t.co/x",
+    "de": "Sehr " * 50 + "schön!",
+    "uk": "Добре",
+}
+
+
+def desk(s3: S3Client, bucket: str) -> Desk:
+    """A desk over tweets that were drawn in an otherwise empty bucket."""
+    hour = Window.containing(NOW - timedelta(hours=2))
+    languages = list(LANGUAGES)
+    for number, topic in enumerate(TOPICS):
+        rows = [
+            {
+                "tweet_id": lowest_id(hour.start) + number * 1_000 + each,
+                "text": f"{each}: {AUDIT_TEXTS[languages[each % 3]]}",
+                "translated_text": f"{each}: Good <i>translated</i>" if languages[each % 3] != "en" else None,
+                "lang": languages[each % 3],
+                "sentiment": "Negative",
+                "sentiment_engine": "secret-model",
+                "p_negative": 0.7,
+                "p_neutral": 0.2,
+                "p_positive": 0.1,
+                "sample": 100,
+            }
+            for each in range(DRAWN)
+        ]
+        sink = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows, schema=LABELED), sink)
+        s3.put_object(Bucket=bucket, Key=labeled_key(topic, hour), Body=sink.getvalue())
+    wave = Wave.of(hour.start.date())
+    records.draw(s3, Settings(bucket=bucket), TOPICS, wave, b"a key", NOW, DRAWN)
+    return Desk(s3, bucket, b"a key", 30)
+
+
 def coverage_rows() -> list[dict[str, Any]]:
     """Rows of the view `coverage_by_hour`."""
     verdicts = {OPEN: "in progress", UNLABELED: "unlabeled", OUTAGE: "outage"}
@@ -124,7 +202,11 @@ class RecordedLake(Lake):
         self.asked = 0
         self._lock = threading.Lock()
         self._views = sqlite3.connect(":memory:", check_same_thread=False)
-        for view, rows in (("opinion", opinion_rows()), ("coverage_by_hour", coverage_rows())):
+        for view, rows in (
+            ("opinion", opinion_rows()),
+            ("coverage_by_hour", coverage_rows()),
+            ("audit_quality", audit_rows()),
+        ):
             columns = ", ".join(rows[0])
             self._views.execute(f"CREATE TABLE {view} ({columns})")
             places = ", ".join(f":{name}" for name in rows[0])

@@ -139,17 +139,22 @@ def main() -> None:
         if isinstance(route, Mount) and route.path == PLUGIN
     ]
     from x_opinion.access import starts
-    from x_opinion.app import DAGS, get_lake, get_now
+    from x_opinion.app import DAGS
+    from x_opinion.inputs import get_desk, get_lake, get_now
 
     from tests.plugins.support_addresses import PROBE
-    from tests.plugins.support_lake import NOW, RecordedLake
+    from tests.plugins.support_lake import NOW, RecordedLake, desk
+    from tests.unit.support_hour import BUCKET, lake
 
-    lake = RecordedLake()
-    plugin.dependency_overrides[get_lake] = lambda: lake
+    recorded = RecordedLake()
+    plugin.dependency_overrides[get_lake] = lambda: recorded
     plugin.dependency_overrides[get_now] = lambda: NOW
     method, path = PROBE
     plugin.add_api_route(path, lambda: {}, methods=[method], dependencies=[starts(DAGS["coverage"])])
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    with lake() as s3:
+        drawn = desk(s3, BUCKET)
+        plugin.dependency_overrides[get_desk] = lambda: drawn
+        uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
 
 
 if __name__ == "__main__":

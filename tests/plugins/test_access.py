@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 from include.provision.pool import over_http
 from tests.plugins.support_addresses import (
     ANYONES,
+    AUDIT,
     CHANGING,
     COVERAGE,
     INSIGHTS,
@@ -101,7 +102,7 @@ def test_who_may_read_one_dag_sees_what_it_makes(fab_server: Server) -> None:
     assert [address for address, status in found.items() if status == 200] == [
         f"GET {address}" for address in (*ANYONES, *INSIGHTS)
     ]
-    assert {found[f"GET {address}"] for address in (*COVERAGE, *QUALITY)} == {403}
+    assert {found[f"GET {address}"] for address in (*COVERAGE, *AUDIT, *QUALITY)} == {403}
 
 
 @pytest.mark.parametrize("user", READERS)

@@ -660,3 +660,117 @@ def test_one_cell_of_a_grid_is_in_the_order_of_tabs_and_arrows_move(visit: Any) 
     visitor.page.keyboard.press("Escape")
     expect(frame.get_by_role("tooltip")).to_be_hidden()
     expect(frame.locator("[role=gridcell][tabindex='0']")).to_have_count(1)
+
+
+def judged_by(server: Server, user: str) -> dict[str, Any]:
+    found: dict[str, Any] = server.session(user).get("/x-opinion/data/audit/tweets").json()
+    return found
+
+
+KEYS = [("1", "Negative"), ("2", "Neutral"), ("3", "Positive"), ("0", "Cannot tell")]
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_ten_tweets_are_judged_by_keyboard_and_survive_a_reload(
+    visit: Any, server: Server, width: int
+) -> None:
+    user = {1440: "editor", 390: "operator"}[width]
+    visitor = visit(user, width=width)
+    page = visitor.open("audit")
+    for number in range(10):
+        before = page.locator("#tweet").inner_text()
+        key, judgment = KEYS[number % 4]
+        page.keyboard.press(key)
+        expect(page.locator("#tweet")).not_to_have_text(before, use_inner_text=True)
+        expect(page.locator("#said")).to_have_text(f"Last judged: {judgment}")
+        assert judged_by(server, user)["last"]["judgment"] == judgment
+    assert page.title() == "Audit", "a tweet's markup is text"
+    shown = page.locator("#tweet").inner_text()
+    page.reload()
+    visitor._drawn(page)
+    expect(page.locator("#tweet")).to_have_text(shown, use_inner_text=True)
+    last = judged_by(server, user)["last"]
+    page.keyboard.press("u")
+    expect(page.locator("#said")).to_have_text("Last judged: Positive")
+    expect(page.locator("#tweet")).to_contain_text(last["text"].split("\n")[0])
+    assert judged_by(server, user)["last"]["tweet_id"] != last["tweet_id"]
+    assert page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth") <= 0
+
+
+def test_a_tweet_is_judged_by_touch(visit: Any, server: Server) -> None:
+    page = visit("admin", width=390, has_touch=True).open("audit")
+    before = page.locator("#tweet").inner_text()
+    button = page.get_by_role("button", name="Neutral", exact=True)
+    assert button.bounding_box()["height"] >= 44
+    button.tap()
+    expect(page.locator("#tweet")).not_to_have_text(before, use_inner_text=True)
+    assert judged_by(server, "admin")["last"]["judgment"] == "Neutral"
+    page.get_by_role("button", name="Undo").tap()
+    expect(page.locator("#tweet")).to_have_text(before, use_inner_text=True)
+    assert judged_by(server, "admin")["last"] is None
+
+
+def test_a_viewer_sees_the_results_and_judges_nothing(visit: Any) -> None:
+    visitor = visit("reader")
+    asked: list[str] = []
+    visitor.page.on("request", lambda request: asked.append(request.url))
+    page = visitor.open("audit")
+    expect(page.locator("#results tbody").first).to_contain_text("<b>ngram</b>")
+    expect(page.locator("#progress tbody tr")).to_have_count(6)
+    expect(page.get_by_role("button", name="Positive", exact=True)).to_have_count(0)
+    page.keyboard.press("3")
+    assert not [url for url in asked if "tweets" in url or "judgments" in url]
+
+
+def test_the_confusion_is_that_of_the_chosen_line(visit: Any) -> None:
+    page = visit("reader").open("audit")
+    expect(page.locator(".confusion h3")).to_contain_text("English")
+    page.locator("#results button.link").nth(1).click()
+    expect(page.locator(".confusion h3")).to_contain_text("Ukrainian")
+    expect(page.locator("#results button.link").nth(1)).to_be_focused()
+    first = page.locator(".confusion tbody tr").first
+    expect(first).to_contain_text(re.compile("negative.*30.0%.*10.0%.*5.0%"))
+    expect(page.locator("#results tbody tr").nth(2)).to_contain_text("70.0% *")
+
+
+def test_a_file_goes_out_of_the_frame_and_its_judgments_come_back(visit: Any, server: Server) -> None:
+    visitor = visit("admin")
+    frame = visitor.open_framed("audit")
+    with visitor.page.expect_download() as loading:
+        frame.get_by_role("button", name="Download your tweets").click()
+    content = loading.value.path().read_text("utf-8")
+    tweet_id = content.splitlines()[1].split(",")[0]
+    good = f"tweet_id,judgment\n{tweet_id},Neutral\n"
+
+    def give(content: str) -> None:
+        file: Any = {"name": "mine.csv", "mimeType": "text/csv", "buffer": content.encode()}
+        frame.locator("#csv").set_input_files(file)
+
+    give(f"{good}9,<b>Ok\n")
+    expect(frame.locator("#taken")).to_contain_text("row 2: '<b>Ok' is none of")
+    assert judged_by(server, "admin")["last"] is None
+    give(good)
+    expect(frame.locator("#taken")).to_contain_text("1 judgments taken: 1 Neutral")
+    expect(frame.locator("#said")).to_have_text("Last judged: Neutral")
+    frame.get_by_role("button", name="Undo").click()
+    expect(frame.locator("#said")).to_contain_text("kept at once")
+
+
+def test_another_sites_page_judges_nothing(visit: Any, server: Server) -> None:
+    tweet = judged_by(server, "admin")["tweets"][0]["tweet_id"]
+    to = f"{server.url}/x-opinion/data/audit/judgments"
+    attack = f"""<script>
+      const body = JSON.stringify({{ tweet_id: "{tweet}", judgment: "Positive" }});
+      const simple = {{ method: "POST", mode: "no-cors", credentials: "include", body }};
+      const json = {{ ...simple, mode: "cors", headers: {{ "Content-Type": "application/json" }} }};
+      const blob = {{ ...simple, body: new Blob([body]) }};
+      Promise.allSettled([simple, blob, json].map((options) => fetch("{to}", options)))
+        .then((ended) => {{ document.title = "over " + ended.map((one) => one.status); }});
+      </script>"""
+    visitor = visit("admin")
+    with page_server(attack) as address:
+        visitor.problems_expected = True
+        visitor.page.goto(address)
+        visitor.page.wait_for_function("() => document.title.startsWith('over')")
+        assert visitor.page.title() == "over fulfilled,fulfilled,rejected"
+    assert judged_by(server, "admin")["last"] is None

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -18,9 +18,14 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from x_opinion.app import PAGES, STATIC, create_app, get_lake, get_now, version
+from x_opinion.app import PAGES, STATIC, create_app, version
 from x_opinion.coverage import NOT_JUDGED, grid
+from x_opinion.inputs import get_desk, get_lake, get_now
 
+from include.audit.desk import Desk
+from include.lake import storage
+from include.lake.layout import AUDIT_JUDGED_PREFIX
+from tests.plugins import support_lake
 from tests.plugins.support_lake import (
     ALARM,
     BROKEN,
@@ -35,6 +40,7 @@ from tests.plugins.support_lake import (
     counts,
 )
 from tests.plugins.support_server import PLUGIN, Server
+from tests.unit import support_hour
 
 VOLUME = "volume"
 
@@ -44,8 +50,23 @@ def lake() -> RecordedLake:
     return RecordedLake()
 
 
+@pytest.fixture(scope="module")
+def drawn() -> Iterator[Desk]:
+    """Of each topic 40 tweets are drawn; drawing them for every test would take minutes."""
+    with support_hour.lake() as s3:
+        yield support_lake.desk(s3, support_hour.BUCKET)
+
+
 @pytest.fixture
-def client(lake: RecordedLake, metadata_database: None) -> TestClient:
+def desk(drawn: Desk) -> Iterator[Desk]:
+    """The same, of which nobody has judged any."""
+    yield drawn
+    for found in storage.list_objects(drawn.s3, drawn.bucket, AUDIT_JUDGED_PREFIX).objects:
+        storage.delete(drawn.s3, drawn.bucket, found.key)
+
+
+@pytest.fixture
+def client(lake: RecordedLake, desk: Desk, metadata_database: None) -> TestClient:
     """The application alone, as an admin."""
     from airflow.api_fastapi.app import create_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
@@ -55,6 +76,7 @@ def client(lake: RecordedLake, metadata_database: None) -> TestClient:
     app = create_app()
     app.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="admin", role="admin")
     app.dependency_overrides[get_lake] = lambda: lake
+    app.dependency_overrides[get_desk] = lambda: desk
     app.dependency_overrides[get_now] = lambda: NOW
     return TestClient(app)
 
@@ -448,3 +470,137 @@ def test_ten_people_cost_one_query(metadata_database: None) -> None:
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.content for answer in answers}) == 1
     assert slow.asked == 1
+
+
+# --- The audit
+
+
+def given_tweets(client: TestClient, **query: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.get("/data/audit/tweets", params=query).json()["tweets"]
+    return found
+
+
+def test_a_tweet_is_given_without_its_author_and_labels(client: TestClient) -> None:
+    answer = client.get("/data/audit/tweets")
+    for tweet in answer.json()["tweets"]:
+        assert set(tweet) == {"tweet_id", "topic", "lang", "written_at", "text", "translation"}
+    assert len(given_tweets(client)) == 5
+    assert "secret-model" not in answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_what_is_given_can_be_narrowed(client: TestClient) -> None:
+    found = given_tweets(client, topic="russia", language=["de", "uk"])
+    assert {tweet["topic"] for tweet in found} == {"russia"}
+    assert {tweet["lang"] for tweet in found} <= {"de", "uk"}
+    assert given_tweets(client, topic="nothing") == []
+
+
+def test_a_judgment_is_kept_at_once_and_can_be_taken_back(client: TestClient, desk: Desk) -> None:
+    first = given_tweets(client)
+    for _ in range(2):
+        wanted = {"tweet_id": first[0]["tweet_id"], "judgment": "Positive"}
+        answer = client.post("/data/audit/judgments", json=wanted)
+        assert (answer.status_code, answer.json()) == (200, wanted)
+    found = client.get("/data/audit/tweets").json()
+    assert found["tweets"][0] == first[1]
+    assert found["last"] == {**first[0], "judgment": "Positive"}
+    client.post("/data/audit/judgments", json={**wanted, "judgment": None})
+    assert client.get("/data/audit/tweets").json() == {"tweets": first, "last": None}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"tweet_id": "7", "judgment": "Positive"}, 409),
+        ({"tweet_id": 7, "judgment": "Positive"}, 422),
+        ({"tweet_id": "7", "judgment": "Great"}, 422),
+        ({"tweet_id": "9999999999999999999", "judgment": "Positive"}, 409),
+        ({"tweet_id": "7", "judgment": "Positive", "person": "another"}, 422),
+        ({"tweet_id": "7"}, 422),
+        ([], 422),
+    ],
+)
+def test_a_judgment_that_makes_no_sense_is_refused(client: TestClient, body: Any, status: int) -> None:
+    assert client.post("/data/audit/judgments", json=body).status_code == status
+
+
+@pytest.mark.parametrize("media", ["text/plain", "application/x-www-form-urlencoded", "", None])
+@pytest.mark.parametrize("address", ["/data/audit/judgments", "/data/audit/tweets.csv"])
+def test_what_another_site_can_send_judges_nothing(
+    client: TestClient, address: str, media: str | None
+) -> None:
+    tweet_id = given_tweets(client)[0]["tweet_id"]
+    bodies = {
+        "/data/audit/judgments": json.dumps({"tweet_id": tweet_id, "judgment": "Positive"}),
+        "/data/audit/tweets.csv": f"tweet_id,judgment\n{tweet_id},Positive\n",
+    }
+    headers = {} if media is None else {"Content-Type": media}
+    answer = client.post(address, content=bodies[address].encode(), headers=headers)
+    assert answer.status_code in (415, 422), answer.text
+    assert given_tweets(client)[0]["tweet_id"] == tweet_id
+
+
+def test_a_csv_is_taken_whole_or_not_at_all(client: TestClient, desk: Desk) -> None:
+    out = client.get("/data/audit/tweets.csv")
+    assert out.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert "attachment" in out.headers["Content-Disposition"]
+    assert out.text.count("\r\n") >= 81
+    tweets = given_tweets(client)
+    good = "tweet_id,judgment\n" + "".join(f"{tweet['tweet_id']},negative\n" for tweet in tweets)
+    headers = {"Content-Type": "text/csv"}
+    bad = client.post("/data/audit/tweets.csv", content=f"{good}8,Great\n5,Neutral\n", headers=headers)
+    assert (bad.status_code, bad.json()["detail"]) == (
+        422,
+        "row 6: 'Great' is none of Negative, Neutral, Positive, Cannot tell",
+    )
+    assert given_tweets(client) == tweets
+    assert client.post("/data/audit/tweets.csv", content=b"\xff\xfe", headers=headers).status_code == 422
+    taken = client.post("/data/audit/tweets.csv", content=good, headers=headers)
+    assert taken.json() == {"taken": {"Negative": 5}}
+    assert not {tweet["tweet_id"] for tweet in tweets} & {tweet["tweet_id"] for tweet in given_tweets(client)}
+
+
+def test_who_may_not_judge_sees_results_and_progress_but_no_text(server: Server) -> None:
+    session = server.session("reader")
+    found = session.get(f"{PLUGIN}/data/audit").json()
+    assert found["judges"] is False
+    assert sum(one["drawn"] for one in found["progress"]) == 2 * support_lake.DRAWN
+    results = session.get(f"{PLUGIN}/data/audit/results").json()["rows"]
+    assert {row["audited"] for row in results} == {140, 12, 40}
+    assert session.get(f"{PLUGIN}/data/audit/tweets").status_code == 403
+
+
+def test_two_people_are_not_given_what_one_has_judged_unless_two_shall(server: Server) -> None:
+    one, other = server.session("editor"), server.session("operator")
+    addresses = (f"{PLUGIN}/data/audit/tweets?topic=russia", f"{PLUGIN}/data/audit/judgments")
+
+    def judge_all(session: Any) -> set[str]:
+        judged: set[str] = set()
+        while tweets := session.get(addresses[0]).json()["tweets"]:
+            for tweet in tweets:
+                wanted = {"tweet_id": tweet["tweet_id"], "judgment": "Cannot tell"}
+                assert session.post(addresses[1], json=wanted).status_code == 200
+                assert tweet["tweet_id"] not in judged
+                judged.add(tweet["tweet_id"])
+        return judged
+
+    first, second = judge_all(one), judge_all(other)
+    assert len(first) == support_lake.DRAWN
+    assert set() < second < first
+    assert judge_all(server.session("admin")) == set()
+    progress = one.get(f"{PLUGIN}/data/audit").json()["progress"]
+    assert {row["judged"] / row["drawn"] for row in progress if row["topic"] == "russia"} == {1}
+    for tweet_id in first | second:
+        for session in (one, other):
+            session.post(addresses[1], json={"tweet_id": tweet_id, "judgment": None})
+
+
+def test_a_lake_without_its_secret_is_told(client: TestClient) -> None:
+    from x_opinion.inputs import get_desk as real
+
+    app: Any = client.app
+    del app.dependency_overrides[real]
+    answer = client.get("/data/audit")
+    assert answer.status_code == 502
+    assert answer.json()["title"] == "The lake does not answer"

@@ -1,0 +1,154 @@
+"""The page Audit: people judge drawn tweets, and everybody sees how far the models agree with them.
+
+A tweet's text is given only to who may start runs of the DAG `audit`, and so may judge; the results are for
+whoever may read the DAG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import orjson
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import APIRouter, Body, HTTPException, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from include.audit.records import JudgmentError
+from include.lake.sql import render
+from include.settings import settings
+from include.x.topics import load
+from x_opinion.access import may_start, reads, sent_as, starts
+from x_opinion.cache import Cache
+from x_opinion.inputs import DeskDependency, LakeDependency, NowDependency
+from x_opinion.lake import lake_errors
+
+DAG = "audit"
+AT_A_TIME = 5
+"""So many tweets are given at a time: few, as others judge meanwhile."""
+LARGEST_CSV = 4 << 20
+SHOWN_PROBLEMS = 50
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class Judgment(BaseModel):
+    """What a person says of a tweet; null takes it back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tweet_id: Annotated[str, Field(pattern="^[1-9][0-9]{0,18}$")]
+    judgment: Literal["Negative", "Neutral", "Positive", "Cannot tell"] | None
+
+
+def router(cache: Cache) -> APIRouter:
+    """The page's routes, apart from the page itself."""
+    made = APIRouter()
+
+    @made.get("/data/audit", dependencies=[reads(DAG)])
+    def progress(
+        request: Request,
+        user: GetUserDep,
+        desk: DeskDependency,
+        now: NowDependency,
+    ) -> Response:
+        """How far the audit is, and whether the user may judge."""
+        judges = may_start(DAG, request, user)
+        with lake_errors():
+            found = desk.progress(desk.person(user.get_id()) if judges else None, now)
+        titles = {topic.name: topic.title for topic in load(settings().topics_file).topics}
+        return _data({"judges": judges, "topics": titles, "progress": [asdict(each) for each in found]})
+
+    @made.get("/data/audit/results", dependencies=[reads(DAG)])
+    async def results(lake: LakeDependency, now: NowDependency) -> Response:
+        """How far the models agree with people, and people with each other."""
+
+        def read() -> bytes:
+            rows = lake.select({"audit": render("pages/audit")})["audit"].to_pylist()
+            return orjson.dumps({"read_at": _time(now), "rows": rows})
+
+        return Response(await cache.get(("audit",), read), media_type="application/json", headers=_HEADERS)
+
+    @made.get("/data/audit/tweets", dependencies=[starts(DAG)])
+    def tweets(
+        user: GetUserDep,
+        desk: DeskDependency,
+        now: NowDependency,
+        topic: Annotated[list[str] | None, Query(max_length=100)] = None,
+        language: Annotated[list[str] | None, Query(max_length=100)] = None,
+    ) -> Response:
+        """The next tweets that the user judges, and the one that the user has judged last."""
+        with lake_errors():
+            person = desk.person(user.get_id())
+            given = desk.given(person, now, AT_A_TIME, tuple(topic or ()), tuple(language or ()))
+            last = desk.last(person, now)
+        return _data(
+            {
+                "tweets": [tweet.to_json() for tweet in given],
+                "last": {**last[0].to_json(), "judgment": last[1]} if last else None,
+            }
+        )
+
+    @made.post("/data/audit/judgments", dependencies=[starts(DAG), sent_as("application/json")])
+    def judge(
+        user: GetUserDep,
+        desk: DeskDependency,
+        now: NowDependency,
+        given: Judgment,
+    ) -> Response:
+        """Keeps a judgment at once; the same again changes nothing."""
+        with lake_errors():
+            try:
+                desk.judge(desk.person(user.get_id()), int(given.tweet_id), given.judgment, now)
+            except JudgmentError as error:
+                # X has deleted it, or its id was made up.
+                raise HTTPException(409, "; ".join(error.problems)) from error
+        return _data(given.model_dump())
+
+    @made.get("/data/audit/tweets.csv", dependencies=[starts(DAG)])
+    def written(
+        user: GetUserDep,
+        desk: DeskDependency,
+        now: NowDependency,
+    ) -> Response:
+        """What the user has judged or can judge, for a labeling tool."""
+        with lake_errors():
+            content = desk.written(desk.person(user.get_id()), now)
+        disposition = {"Content-Disposition": f'attachment; filename="audit-{now:%Y-%m-%d}.csv"'}
+        return Response(content, media_type="text/csv; charset=utf-8", headers=_HEADERS | disposition)
+
+    @made.post("/data/audit/tweets.csv", dependencies=[starts(DAG), sent_as("text/csv")])
+    def take(
+        user: GetUserDep,
+        desk: DeskDependency,
+        now: NowDependency,
+        content: Annotated[bytes, Body(media_type="text/csv", max_length=LARGEST_CSV)],
+    ) -> Response:
+        """Keeps the judgments of a file, or none where one is bad."""
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise HTTPException(422, "the file is not in UTF-8") from error
+        with lake_errors():
+            try:
+                counts = desk.take(desk.person(user.get_id()), text, now)
+            except JudgmentError as error:
+                raise HTTPException(422, _told(error.problems)) from error
+        return _data({"taken": counts})
+
+    return made
+
+
+def _told(problems: Sequence[str]) -> str:
+    more = len(problems) - SHOWN_PROBLEMS
+    return "\n".join([*problems[:SHOWN_PROBLEMS], *([f"and {more} more"] if more > 0 else [])])
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _data(content: Any) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json", headers=_HEADERS)
