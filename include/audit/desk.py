@@ -49,7 +49,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Tweet:
+class GivenTweet:
     """A drawn tweet as a person sees it: no author, and no model's label."""
 
     tweet_id: int
@@ -119,7 +119,7 @@ class Desk:
         count: int,
         topics: tuple[str, ...] = (),
         languages: tuple[str, ...] = (),
-    ) -> list[Tweet]:
+    ) -> list[GivenTweet]:
         """The next ``count`` tweets that a person judges; no topic or language means all."""
         found = [
             tweet
@@ -129,14 +129,14 @@ class Desk:
             and (not languages or tweet.lang in languages)
         ]
         found.sort(key=lambda tweet: self._place(person, tweet.tweet_id))
-        given: list[Tweet] = []
+        given: list[GivenTweet] = []
         while found and len(given) < count:
             # The text of a tweet may be gone before its time, where X has deleted it.
             some, found = found[:count], found[count:]
             given += self._with_texts(some)
         return given[:count]
 
-    def last(self, person: str, now: datetime) -> tuple[Tweet, str] | None:
+    def last(self, person: str, now: datetime) -> tuple[GivenTweet, str] | None:
         """What a person has judged last, and how; None where there is nothing to take back."""
         own = [tweet for tweet in self._drawn(self._oldest(now)) if person in tweet.judged]
         if not own:
@@ -222,7 +222,7 @@ class Desk:
                 tweets[row[_ID]].judged[row["person"]] = (row["judgment"], row["judged_at"])
         return list(tweets.values())
 
-    def _with_texts(self, tweets: list[_Drawn]) -> list[Tweet]:
+    def _with_texts(self, tweets: list[_Drawn]) -> list[GivenTweet]:
         texts = records.texts(self.s3, self.bucket, {tweet.tweet_id: tweet.topic for tweet in tweets})
         made = []
         for tweet in tweets:
@@ -230,7 +230,7 @@ class Desk:
                 text, translation = texts[tweet.tweet_id]
                 # X writes &, < and > as entities.
                 shown = html.unescape(text), html.unescape(translation) if translation else None
-                made.append(Tweet(tweet.tweet_id, tweet.topic, tweet.lang, *shown))
+                made.append(GivenTweet(tweet.tweet_id, tweet.topic, tweet.lang, *shown))
         return made
 
 

@@ -34,7 +34,7 @@ SHOWN_PROBLEMS = 50
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-class Judgment(BaseModel):
+class GivenJudgment(BaseModel):
     """What a person says of a tweet; null takes it back."""
 
     model_config = ConfigDict(extra="forbid")
@@ -96,7 +96,7 @@ def router(cache: Cache) -> APIRouter:
         user: GetUserDep,
         desk: DeskDependency,
         now: NowDependency,
-        given: Judgment,
+        given: GivenJudgment,
     ) -> Response:
         """Keeps a judgment at once; the same again changes nothing."""
         with lake_errors():
