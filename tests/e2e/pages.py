@@ -20,7 +20,7 @@ _PATIENCE_SECONDS = 150.0
 
 
 def check_pages(run: Run) -> None:
-    """Fails unless both dashboards and Coverage show the lake as Athena has it, and a backfill can be planned.
+    """Fails unless both dashboards and Coverage show the lake as Athena has it, and a backfill is planned.
 
     Skips the calling test where ``BROWSER=0``.
     """
