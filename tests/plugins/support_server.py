@@ -9,10 +9,13 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import requests
+from starlette.requests import Request
 from starlette.routing import Mount
 
 from local.airflow_server import EMPTY_DATABASE, environment
@@ -148,7 +151,13 @@ def main() -> None:
 
     recorded = RecordedLake()
     plugin.dependency_overrides[get_lake] = lambda: recorded
-    plugin.dependency_overrides[get_now] = lambda: NOW
+    judgments = count()
+
+    def now(request: Request) -> datetime:
+        """The one moment of the recorded lake; each judgment has its own."""
+        return NOW + timedelta(milliseconds=next(judgments) if request.method == "POST" else 0)
+
+    plugin.dependency_overrides[get_now] = now
     method, path = PROBE
     plugin.add_api_route(path, lambda: {}, methods=[method], dependencies=[starts(DAGS["coverage"])])
     with lake() as s3:

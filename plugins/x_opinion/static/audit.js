@@ -231,10 +231,10 @@ function confusion(row) {
   const names = ["negative", "neutral", "positive"];
   return element("div", { class: "confusion" },
     element("h3", { id: "confusion-title" }, `${MONTH.format(moment(row.dt))}, ${row.engine}, ${language(row.lang)}: what people and the model say, of all tweets`),
-    element("table", { "aria-labelledby": "confusion-title" },
+    scroll("What people and the model say", element("table", { "aria-labelledby": "confusion-title" },
       head(["People"], names.map((name) => `Model: ${name}`)),
       element("tbody", {}, names.map((people) => element("tr", {}, element("th", { scope: "row" }, people),
-        names.map((model) => element("td", { class: people === model ? "number agrees" : "number" }, figure(row[`${people}_as_${model}`], "percent"))))))));
+        names.map((model) => element("td", { class: people === model ? "number agrees" : "number" }, figure(row[`${people}_as_${model}`], "percent")))))))));
 }
 
 function files() {
