@@ -136,6 +136,8 @@ def _list_edits(s3: S3Client, bucket: str, windows: Sequence[Window]) -> dict[Wi
 
 def _list_tombstones(s3: S3Client, bucket: str, windows: Sequence[Window]) -> dict[Window, list[Object]]:
     """The tombstones of tweets, by hour: one listing from the first day on, as there are few."""
+    if not windows:
+        return {}
     first = tombstones_prefix(min(windows).date)
     found = {tombstones_hour(each.key): each for each in objects(s3, bucket, TOMBSTONES, after=first)}
     return {window: [found[window]] for window in windows if window in found}

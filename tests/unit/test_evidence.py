@@ -118,6 +118,10 @@ def test_an_hours_inputs_are_its_objects_in_raw_labeled_and_quarantine(s3: S3Cli
     assert len({raw for _, raw in seen}) == 2
 
 
+def test_of_no_hours_there_are_no_inputs(s3: S3Client) -> None:
+    assert list_inputs(s3, SETTINGS.bucket, ("ukraine",), ()) == {}
+
+
 def test_what_search_brought_back_is_read_from_the_objects_names(s3: S3Client) -> None:
     stretch = Stretch(TEN.start, TEN.start + timedelta(minutes=5))
     put(s3, recovered_key("ukraine", TEN, stretch.start, stretch.end))
