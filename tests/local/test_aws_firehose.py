@@ -278,7 +278,7 @@ def test_a_query_that_is_no_jq_is_refused(
 ) -> None:
     processing = json.loads(json.dumps(template["ProcessingConfiguration"]))
     processing["Processors"][-1]["Parameters"][1]["ParameterValue"] = "{topic: .a | |}"
-    with pytest.raises(ClientError, match="no JQ"):
+    with pytest.raises(ClientError, match="not JQ"):
         stream(ProcessingConfiguration=processing)
 
 

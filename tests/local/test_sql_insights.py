@@ -821,6 +821,7 @@ def test_coverage_is_told_by_hour_with_what_is_predicted_and_what_is_missing(lak
         "missing": 2,
         "judged": 4,
         "predicted": 3,
+        "removed": 0,
         "recovered": 3,
         "alive_s": 3000.0,
         "gap_s": 90.0,

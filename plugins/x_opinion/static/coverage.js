@@ -333,7 +333,7 @@ function drawPanel() {
   if (byId("progress").textContent !== words) byId("progress").textContent = words;
 }
 
-const MARKS = { planned: "in the plan", active: "in progress", done: "done", failed: "failed" };
+const MARKS = { planned: "in the plan", active: "running", done: "done", failed: "failed" };
 
 /** Marks on the grid what the followed run does to each hour. */
 function drawProgress() {
