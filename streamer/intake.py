@@ -257,18 +257,37 @@ class Intake(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no typ
 
 
 class _Ready:
-    """Whether a response's socket has more to read."""
+    """Whether a response has more to read: bytes in its socket, or a whole chunk in its reader's buffer."""
 
     def __init__(self, response: requests.Response) -> None:
         self._poll = select.poll()
         self._known = False
-        with suppress(OSError, ValueError):
-            self._poll.register(response.raw.fileno(), select.POLLIN)
+        with suppress(OSError, ValueError, AttributeError):
+            # The reader takes more from the socket than it is asked for; what it holds, polling cannot see.
+            reader: Any = response.raw._fp.fp  # type: ignore[union-attr]
+            self._reader, self._socket = reader, reader.raw._sock
+            self._poll.register(self._socket, select.POLLIN)
             self._known = True
 
     def now(self) -> bool:
         """Whether reading would not block; False if that is unknown."""
-        return self._known and bool(self._poll.poll(0))
+        return self._known and (bool(self._poll.poll(0)) or self._holds_a_chunk())
+
+    def _holds_a_chunk(self) -> bool:
+        """Whether the buffer begins with a whole chunk (RFC 9112, section 7.1): a part of one would block."""
+        before = self._socket.gettimeout()
+        self._socket.settimeout(0)
+        try:
+            held = self._reader.peek()
+        except OSError:  # TLS has nothing either: the next read says what is wrong, if anything is
+            return False
+        finally:
+            self._socket.settimeout(before)
+        size, end, rest = held.partition(b"\r\n")
+        try:
+            return bool(end) and len(rest) >= int(size.split(b";")[0], 16) + 2
+        except ValueError:
+            return True
 
 
 def _title(response: requests.Response) -> str:

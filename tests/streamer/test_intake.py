@@ -329,6 +329,18 @@ def test_what_is_there_at_once_is_handed_over_in_few_blocks_up_to_its_end(
     assert max(blocks) * len(lines[-1]) <= most
 
 
+def test_a_stream_that_pauses_within_a_chunk_holds_no_line_back(x: ScriptedX, collected: Collected) -> None:
+    x.answers, x.ending = [HEAD + chunk(TWEET + b"\r\n") + chunk(TWEET + b"\r\n")[:-20]], lambda _: hold(x)
+    thread, _ = attempted(collected.intake)
+    deadline = time.monotonic() + 15  # less than the silence that would end it
+    while not collected.lines:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert collected.lines == [TWEET]
+    collected.intake.stop()
+    thread.join(15)
+
+
 def test_a_cut_ends_a_silent_connection_at_once_and_not_the_next(x: ScriptedX, collected: Collected) -> None:
     collected.intake.cut("too early to mean anything")
     x.answers, x.ending = [HEAD], lambda _: hold(x)
