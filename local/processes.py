@@ -244,11 +244,21 @@ def end_leftovers(registry: Path) -> int:
 
 
 def dies_with_parent(number: signal.Signals) -> Callable[[], None] | None:
-    """Returns a function that requests, in a child, a signal when its parent ends (Linux: prctl(2))."""
+    """Returns a function that requests, in a child, a signal when its parent ends (Linux: prctl(2)).
+
+    A child whose parent ended before the request would never get the signal: it sends it to itself.
+    """
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
-    return lambda: prctl(_PR_SET_PDEATHSIG, number)
+    parent = os.getpid()
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), number)
+
+    return ask
 
 
 def port_is_free(port: int, host: str = "127.0.0.1") -> bool:

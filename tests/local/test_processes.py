@@ -232,3 +232,24 @@ def test_a_service_that_gets_nowhere_is_given_up(processes: Processes) -> None:
     process = processes.start("stuck", [sys.executable, "-c", "import time; time.sleep(300)"], os.environ)
     with pytest.raises(ProcessError, match=r"stuck was not ready after .*: it wrote nothing .see"):
         process.wait_until(lambda: False, 2)
+
+
+ORPHAN = """
+import os, signal, sys, time
+from local.processes import dies_with_parent
+
+ask = dies_with_parent(signal.SIGKILL)
+parent = os.getpid()
+if os.fork() == 0:
+    print(os.getpid(), flush=True)
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    ask()
+    print("lives", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system ends orphans on Linux alone")
+def test_a_child_whose_parent_ends_before_it_has_asked_for_the_signal_dies_too() -> None:
+    ran = subprocess.run([sys.executable, "-c", ORPHAN], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"\d+\n", ran.stdout)
