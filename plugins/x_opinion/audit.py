@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -31,6 +31,8 @@ AT_A_TIME = 5
 """So many tweets are given at a time: few, as others judge meanwhile."""
 LARGEST_CSV = 4 << 20
 SHOWN_PROBLEMS = 50
+SHOWN_DAYS = 731
+"""Months whose first day is at most this long ago have their results shown."""
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -66,7 +68,10 @@ def router(cache: Cache) -> APIRouter:
         """How far the models agree with people, and people with each other."""
 
         def read() -> bytes:
-            rows = lake.select({"audit": render("pages/audit")})["audit"].to_pylist()
+            last = now.date()
+            first = last - timedelta(days=SHOWN_DAYS)
+            query = render("pages/audit", first_day=first.isoformat(), last_day=last.isoformat())
+            rows = lake.select({"audit": query})["audit"].to_pylist()
             return orjson.dumps({"read_at": _time(now), "rows": rows})
 
         return Response(await cache.get(("audit",), read), media_type="application/json", headers=_HEADERS)
