@@ -147,7 +147,8 @@ def desk(s3: S3Client, bucket: str) -> Desk:
         rows = [
             {
                 "tweet_id": lowest_id(hour.start) + number * 1_000 + each,
-                "text": f"{each}: {AUDIT_TEXTS[languages[each % 3]]}",
+                # No two texts are the same: the tests tell by it that another tweet is shown.
+                "text": f"{topic} {each}: {AUDIT_TEXTS[languages[each % 3]]}",
                 "translated_text": f"{each}: Good <i>translated</i>" if languages[each % 3] != "en" else None,
                 "lang": languages[each % 3],
                 "sentiment": "Negative",
