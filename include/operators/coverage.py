@@ -14,7 +14,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from include.operators.inputs import client, now, secret, topics
+from include.operators.inputs import client, now, pulled, secret, topics
 from include.operators.links import AthenaLink, athena
 from include.settings import settings
 from include.window import Window, WindowError
@@ -378,7 +378,7 @@ class DecideRerunsOperator(_CoverageOperator):
         former = ledger.read_days(s3, bucket, windows)
         wanted = set(windows)
         known = {key: row for key, row in former.items() if key[1] in wanted}
-        outcomes = list(ti.xcom_pull(task_ids=self.recover) or ())
+        outcomes = pulled(ti, self.recover)
         tried = {Window.parse(one["hour"]) for one in outcomes}
         if tried:
             known |= {row.key: row for row in self.measure(context, sorted(tried)).rows}

@@ -49,6 +49,15 @@ def topics() -> Topics:
     return load(settings().topics_file)
 
 
+def pulled(ti: Any, task_id: str) -> list[Any]:
+    """What the instances of a mapped task have returned, in order; nothing of those that returned nothing.
+
+    Airflow gives the value itself, not a list, where one task is asked for and exactly one instance has
+    returned something. Asked for a list of tasks, it always gives a list.
+    """
+    return [each for each in ti.xcom_pull(task_ids=[task_id]) if each is not None]
+
+
 def now() -> datetime:
     """The time in UTC, in whole milliseconds, which the lake, JSON and X's ids can all represent."""
     found = datetime.now(UTC)

@@ -10,6 +10,8 @@ from typing import Any
 
 import boto3
 import pytest
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from airflow.sdk.execution_time.xcom import XCom
 from moto import mock_aws
 
 from include.coverage import ledger
@@ -20,6 +22,7 @@ from include.coverage.stretch import Stretch
 from include.lake.verdict import Verdict
 from include.operators import coverage
 from include.operators.coverage import RecoverStretchOperator
+from include.operators.inputs import pulled
 from include.settings import settings
 from include.window import HOUR, Window
 
@@ -94,3 +97,17 @@ def test_an_approval_lasts_until_the_attempts_are_used_up(s3: Any) -> None:
 
 def test_a_recovery_that_needs_no_approval_has_none_in_the_ledger(s3: Any) -> None:
     assert not _fail(s3, replace(APPROVED, approval=None, approved=False)).approved
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_what_recoveries_return_is_a_list_however_many_there_are(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    found = [{"hour": f"2026-11-20T0{each}"} for each in range(number)]
+    # As Airflow's API answers: nothing where no instance has returned anything.
+    monkeypatch.setattr(XCom, "get_all", lambda **_: found or None)
+    facts: dict[str, Any] = {"dag_id": "coverage", "run_id": "run", "task_id": "decide"}
+    ti = RuntimeTaskInstance.model_construct(**facts)
+    assert pulled(ti, "recover") == found
+    if number == 1:
+        assert ti.xcom_pull(task_ids="recover") == found[0], "Airflow gives a list now: pulled is not needed"
