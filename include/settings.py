@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     delivery_stream: str = "x-opinion"
 
     x_api_url: str = "https://api.x.com"
+    source_notice: str = ""
+    """What readers must know about the source of the tweets, such as that they are invented: a banner on
+    every page; if empty, there is none."""
     x_token_secret: str = "x-opinion/x-bearer-token"  # noqa: S105 - a name, no secret
     """The name of X's bearer token in Secrets Manager."""
     pseudonym_secret: str = "x-opinion/pseudonym-key"  # noqa: S105 - a name, no secret

@@ -41,6 +41,11 @@ from local.summary import SummaryError
 from local.x_api import archive_files
 from local.x_api.limits import PROJECT_CAP
 
+SYNTHETIC = "These are synthetic tweets: every one is invented, and so is every opinion that is shown."
+REPLAYED = (
+    "These are tweets of an archive that is replayed: their dates are shifted, so that the last is of now."
+)
+"""What the pages' banner says of X's stand-in."""
 _CONTAINERS = "containers.env"
 _UNANSWERED = (RequestException, BotoCoreError, ClientError)
 """What clients raise where a stand-in does not answer as it should."""
@@ -266,6 +271,7 @@ def _environment(options: RunOptions, world: Path, endpoints: Endpoints, topics_
         "OPINION_REACH_HOURS": str(options.hours),
         "OPINION_TOPICS_FILE": str(topics_file.resolve()),
         "OPINION_X_API_URL": endpoints.url("x_api"),
+        "OPINION_SOURCE_NOTICE": REPLAYED if options.archive else SYNTHETIC,
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
         **{name: value for name, value in os.environ.items() if name.startswith("OPINION_")},

@@ -44,8 +44,6 @@ _TYPES = {
     "decimal": pa.float64(),
     "time": pa.timestamp("ms"),
 }
-_LABELED = frozenset({"tweets", "labeled"})
-"""The columns that count labeled tweets."""
 _COMPARE = {
     "=": pc.equal,
     "<>": pc.not_equal,
@@ -129,8 +127,8 @@ def evaluate(
 
     A tile has ``value``, ``low``, ``high`` (the interval), ``n`` and ``audit`` (what the interval is based
     on, see `dashboards.yaml`), a visual ``columns`` with their role and ``rows`` in their order, a line also
-    ``marks``: stretches ``from`` ≤ hour < ``to`` of kind ``gap`` or ``change``. ``as_of`` is the end of the
-    latest hour with labeled tweets. Missing figures are null.
+    ``marks``: stretches ``from`` ≤ hour < ``to`` of kind ``gap`` or ``change``. ``as_of`` is the end of each
+    topic's latest hour with labeled tweets, empty without any. Missing figures are null.
     """
     given = {dashboard.data_sets[0].name: tables} if isinstance(tables, pa.Table) else dict(tables)
     wanted = dict(filters or {})
@@ -146,7 +144,7 @@ def evaluate(
         for name, found in given.items()
     }
     return {
-        "as_of": max(filter(None, map(_as_of, given.values())), default=None),
+        "as_of": _as_of(given[dashboard.data_sets[0].name], chosen),
         "tiles": [
             {
                 "id": tile.measure.name,
@@ -462,13 +460,17 @@ def _stretches(rows: Sequence[Mapping[str, Any]]) -> list[Json]:
     ]
 
 
-def _as_of(found: pa.Table) -> str | None:
-    """The end of the latest hour with labeled tweets: an hour that only coverage knows has no opinion yet."""
-    hours = found["hour"]
-    for counted in _LABELED.intersection(found.column_names):
-        hours = hours.filter(pc.greater(found[counted], 0))
-    latest = pc.max(hours).as_py()
-    return _iso(latest + _HOUR) if latest else None
+def _as_of(found: pa.Table, chosen: set[str]) -> dict[str, str]:
+    """The end of each topic's latest hour with labeled tweets.
+
+    An hour that only coverage knows has no opinion yet.
+    """
+    latest = found.filter(pc.greater(found["tweets"], 0)).group_by("topic").aggregate([("hour", "max")])
+    return {
+        row["topic"]: _iso(row["hour_max"] + _HOUR)
+        for row in latest.sort_by("topic").to_pylist()
+        if not chosen or row["topic"] in chosen
+    }
 
 
 def _moment(value: str | date, day: timedelta) -> datetime:

@@ -127,6 +127,11 @@ class Verdict(StrEnum):
         "settled",
     )
 
+    @property
+    def under_way(self) -> bool:
+        """Whether the hour waits only for its end or for labels."""
+        return self is Verdict.IN_PROGRESS or (self.collected and not self.whole)
+
 
 def names(holds: Callable[[Verdict], bool]) -> list[str]:
     """The values of the verdicts for which ``holds`` is true, such as for ``IN (…)`` in SQL."""

@@ -12,7 +12,10 @@ from include.lake.verdict import names
 
 def query(name: str) -> str:
     """The query of a view by its file's name, such as ``views/opinion``, with the verdicts inserted."""
-    known = {"whole": names(lambda verdict: verdict.whole)}
+    known = {
+        "whole": names(lambda verdict: verdict.whole),
+        "under_way": names(lambda verdict: verdict.under_way),
+    }
     return sql.render(name, **{parameter: known[parameter] for parameter in sql.parameters(name)})
 
 

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
+from html import escape
 from pathlib import Path
 from string import Template
 from typing import Annotated
@@ -76,9 +77,11 @@ def _data(content: bytes) -> Response:
     return Response(content, media_type="application/json", headers=_DATA_HEADERS)
 
 
-def _shows(text: str) -> Callable[[], Awaitable[HTMLResponse]]:
+def _shows(template: Template, **parts: str) -> Callable[[], Awaitable[HTMLResponse]]:
     async def show() -> HTMLResponse:
-        return HTMLResponse(text, headers=_PAGE_HEADERS)
+        notice = settings().source_notice
+        banner = f'<p id="source" class="banner" role="note">{escape(notice)}</p>' if notice else ""
+        return HTMLResponse(template.substitute(parts, banner=banner), headers=_PAGE_HEADERS)
 
     return show
 
@@ -183,8 +186,8 @@ def _router(cache: Cache) -> APIRouter:
         return HTMLResponse(await cache.get(("quality", suite, label), read), headers=_PAGE_HEADERS)
 
     for page, (title, script) in PAGES.items():
-        text = template.substitute(page=page, title=title, script=script, static=f"static/{version()}")
-        router.add_api_route(f"/{page}", _shows(text), name=page, dependencies=[reads(DAGS[script])])
+        show = _shows(template, page=page, title=title, script=script, static=f"static/{version()}")
+        router.add_api_route(f"/{page}", show, name=page, dependencies=[reads(DAGS[script])])
 
     return router
 

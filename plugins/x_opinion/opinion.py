@@ -76,9 +76,9 @@ def figures(name: str, read: Tables, filters: Filters, now: datetime) -> dict[st
             "unmeasured": filters.unmeasured,
         },
     )
-    if found["as_of"]:
-        # An open hour has no tweets of its remaining time.
-        found["as_of"] = min(found["as_of"], f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+    # An open hour has no tweets of its remaining time.
+    present = f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    found["as_of"] = {topic: min(end, present) for topic, end in found["as_of"].items()}
     return {
         "read_at": now.astimezone(UTC).isoformat(timespec="seconds"),
         **period,

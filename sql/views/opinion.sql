@@ -23,7 +23,11 @@
 --   compared bigint: Judged rows for which the champion has a prediction
 --   agreed bigint: Those of them for which it predicts the same sentiment
 --   model varchar: The champion that predicted, such as v3; empty where none has
---   gap integer: 0 if coverage says that the topic's hour is whole; 1 if it says otherwise, or has not judged it
+--   gap integer: 0 if coverage says that the topic's hour is whole, or if all that it missed has been labeled
+--     since; 1 if it says otherwise, or has not judged it
+--   counted integer: 0 while the topic's hour is open or is being labeled, and where a gap has left nothing of it;
+--     else 1
+--   searched integer: 1 if search alone brought the topic's hour, else 0
 --   verdict varchar: What coverage says of the topic's hour; empty where it has not judged it
 --   change varchar: What is new in the topic's hour: rules, sample, models, joined by commas; empty if nothing
 --   weight double: Posts that one row stands for: 100 / sample
@@ -62,7 +66,10 @@ WITH verdicts AS (
     topic,
     CAST(from_iso8601_timestamp(concat(hour, ':00:00Z')) AS timestamp(3)) AS hour,
     verdict,
-    CASE WHEN verdict IN (${whole}) THEN 0 ELSE 1 END AS gap
+    CASE WHEN verdict IN (${whole}) THEN 1 ELSE 0 END AS whole,
+    CASE WHEN verdict IN (${under_way}) THEN 1 ELSE 0 END AS under_way,
+    raw_ids - quarantined AS due,
+    CASE WHEN raw_ids > 0 AND recovered >= raw_ids THEN 1 ELSE 0 END AS searched
   FROM coverage
 ),
 methods AS (
@@ -160,6 +167,28 @@ counts AS (
   LEFT JOIN methods ON methods.dt = verdicts.dt AND methods.topic = verdicts.topic AND methods.hour = verdicts.hour
   WHERE methods.hour IS NULL
 ),
+-- A verdict is as old as its measurement. Labels of all tweets that it knew of outdate one that waits for labels,
+-- once the hour is over.
+states AS (
+  SELECT
+    verdicts.dt,
+    verdicts.topic,
+    verdicts.hour,
+    verdicts.verdict,
+    verdicts.searched,
+    verdicts.whole,
+    verdicts.under_way,
+    CASE
+      WHEN verdicts.under_way = 1 AND totals.tweets >= verdicts.due
+        AND date_add('hour', 1, verdicts.hour) <= CAST(current_timestamp AT TIME ZONE 'UTC' AS timestamp(3)) THEN 1
+      ELSE 0
+    END AS caught_up
+  FROM verdicts
+  LEFT JOIN (
+    SELECT dt, topic, hour, sum(tweets) AS tweets FROM opinion_hourly GROUP BY dt, topic, hour
+  ) AS totals
+    ON totals.dt = verdicts.dt AND totals.topic = verdicts.topic AND totals.hour = verdicts.hour
+),
 -- An audit of fewer than 30 tweets rectifies nothing.
 rectifiers AS (
   SELECT
@@ -236,8 +265,14 @@ SELECT
   rectified.compared,
   rectified.agreed,
   rectified.model,
-  coalesce(verdicts.gap, 1) AS gap,
-  coalesce(verdicts.verdict, '') AS verdict,
+  CASE WHEN coalesce(states.whole, 0) = 1 OR states.caught_up = 1 THEN 0 ELSE 1 END AS gap,
+  CASE
+    WHEN states.under_way = 1 AND states.caught_up = 0 THEN 0
+    WHEN rectified.tweets = 0 AND coalesce(states.whole, 0) = 0 THEN 0
+    ELSE 1
+  END AS counted,
+  coalesce(states.searched, 0) AS searched,
+  coalesce(states.verdict, '') AS verdict,
   coalesce(changes.change, '') AS change,
   rectified.weight,
   1e2 / rectified.sample * rectified.negative AS weighted_negative,
@@ -266,8 +301,8 @@ SELECT
   coalesce(weight * judged * of_country.positive_error, 0e0) AS country_error_positive,
   coalesce(weight * judged * of_country.net_error, 0e0) AS country_error_net
 FROM rectified
-LEFT JOIN verdicts
-  ON verdicts.dt = rectified.dt AND verdicts.topic = rectified.topic AND verdicts.hour = rectified.hour
+LEFT JOIN states
+  ON states.dt = rectified.dt AND states.topic = rectified.topic AND states.hour = rectified.hour
 LEFT JOIN changes
   ON changes.day = rectified.dt AND changes.dt = rectified.dt
   AND changes.topic = rectified.topic AND changes.hour = rectified.hour

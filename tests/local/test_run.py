@@ -208,6 +208,19 @@ def test_topics_of_the_same_names_with_other_keywords_are_measured_in_a_world_of
     assert world("kyiv, zelensky", rate=7) != first
 
 
+def test_the_pages_are_told_what_stands_in_for_x(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(**options: Any) -> str:
+        with prepared(RunOptions(run_dir=tmp_path, **options), []) as this:
+            return this.settings.source_notice
+
+    archive = tmp_path / "tweets.ndjson"
+    archive.write_text("{}\n")
+    assert "invented" in told()
+    assert "dates are shifted" in told(archive=archive)
+    monkeypatch.setenv("OPINION_SOURCE_NOTICE", "my own words")
+    assert told() == "my own words"
+
+
 def test_what_holds_credentials_is_read_by_its_owner_alone(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     run_dir.mkdir(mode=0o755)

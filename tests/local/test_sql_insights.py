@@ -9,7 +9,7 @@ import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import Mock
 
@@ -112,7 +112,9 @@ class Lake:
         body = json.dumps({"model": "x_opinion", "version": version, "hours": {}}).encode()
         self.s3.put_object(Bucket=self.settings.bucket, Key=layout.CHAMPION, Body=body)
 
-    def judge(self, topic: str, hour: Window, verdict: Verdict, gaps: Sequence[Gap] = ()) -> None:
+    def judge(
+        self, topic: str, hour: Window, verdict: Verdict, gaps: Sequence[Gap] = (), recovered: int = 3
+    ) -> None:
         ledger.write(
             self.s3,
             self.settings.bucket,
@@ -120,7 +122,9 @@ class Lake:
                 ledger.CoverageRow(
                     topic=topic,
                     window=hour,
-                    measures=Measures(raw_ids=7, labeled_ids=4, missing_ids=2, quarantined=1, recovered=3),
+                    measures=Measures(
+                        raw_ids=7, labeled_ids=4, missing_ids=2, quarantined=1, recovered=recovered
+                    ),
                     alive_s=3000.0,
                     judged_until=hour.end,
                     verdict=verdict,
@@ -569,6 +573,46 @@ def test_hours_are_marked_with_what_coverage_says_also_those_without_tweets(lake
     }
     (row,) = lake.view("opinion", f"dt = '{DAY}' AND hour = TIMESTAMP '{DAY} 11:00:00'")
     assert (row["measured"], row["weighted_judged"], row["lang"]) == (1, 0, "")
+
+
+def test_labels_of_all_that_a_verdict_knew_outdate_it(lake: Lake) -> None:
+    """The ledger knows of 7 tweets, one of them quarantined: 6 are due."""
+    lake.label("ukraine", NINE, [tweet()] * 6)
+    lake.label("ukraine", TEN, [tweet()] * 5)
+    lake.label("ukraine", ELEVEN, [tweet()] * 6)
+    lake.label("russia", NINE, [tweet()] * 6)
+    open_hour = Window.containing(datetime.now(UTC))
+    lake.label("russia", open_hour, [tweet()] * 6)
+    lake.judge("ukraine", NINE, Verdict.UNLABELED)
+    lake.judge("ukraine", TEN, Verdict.LATE)
+    lake.judge("ukraine", ELEVEN, Verdict.OUTAGE)
+    lake.judge("russia", NINE, Verdict.IN_PROGRESS)
+    lake.judge("russia", TEN, Verdict.IN_PROGRESS)
+    lake.judge("russia", open_hour, Verdict.IN_PROGRESS)
+    lake.judge("russia", ELEVEN, Verdict.QUIET)
+    lake.refresh_all()
+    days = f"dt IN ('{DAY}', '{open_hour.start:%Y-%m-%d}')"
+    found = {(row["topic"], row["hour"]): (row["gap"], row["counted"]) for row in lake.view("opinion", days)}
+    assert found == {
+        (topic, hour.start.replace(tzinfo=None)): expected
+        for topic, hour, expected in (
+            ("ukraine", NINE, (0, 1)),
+            ("ukraine", TEN, (1, 0)),
+            ("ukraine", ELEVEN, (1, 1)),
+            ("russia", NINE, (0, 1)),
+            ("russia", TEN, (1, 0)),
+            ("russia", ELEVEN, (0, 1)),
+            ("russia", open_hour, (1, 0)),
+        )
+    }
+
+
+def test_an_hour_that_search_alone_brought_is_marked(lake: Lake) -> None:
+    for hour, recovered in ((NINE, 3), (TEN, 7)):
+        lake.label("ukraine", hour, [tweet()])
+        lake.judge("ukraine", hour, Verdict.COMPLETE, recovered=recovered)
+    lake.refresh_all()
+    assert [row["searched"] for row in lake.view("opinion")] == [0, 1]
 
 
 def changes(lake: Lake) -> dict[int, str]:

@@ -35,7 +35,7 @@ HOURS = 72
 GAPS = {30, 31}
 """Hours ago without any tweet."""
 RULES_CHANGED, SAMPLE_CHANGED = 48, 20
-OUTAGE, OPEN, UNLABELED, ALARM, HALF_PREDICTED = 30, 0, 5, 12, 7
+OUTAGE, OPEN, UNLABELED, ALARM, HALF_PREDICTED, SEARCHED = 30, 0, 5, 12, 7, 40
 NEVER_MADE, EMPTY, BROKEN = "2011", "2012", "2013"
 """Years of which the lake has no tables, no rows, and no answer."""
 
@@ -83,6 +83,8 @@ def opinion_rows() -> list[dict[str, Any]]:
                             "verdict": "outage" if ago == OUTAGE else "complete",
                             "change": change,
                             "gap": int(ago in GAPS),
+                            "counted": int(ago not in GAPS and ago != OPEN),
+                            "searched": int(ago == SEARCHED),
                             "weight": weight,
                             "tweets": judged,
                             "judged": judged,

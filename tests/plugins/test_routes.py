@@ -27,6 +27,7 @@ from x_opinion.inputs import get_desk, get_lake, get_now
 from include.audit.desk import Desk
 from include.lake import storage
 from include.lake.layout import AUDIT_JUDGED_PREFIX
+from include.settings import Settings
 from tests.plugins import support_lake
 from tests.plugins.support_lake import (
     ALARM,
@@ -91,6 +92,17 @@ def test_every_role_sees_the_pages(server: Server, user: str) -> None:
         assert answer.status_code == 200
         assert f"<h1>{title}</h1>" in answer.text
         assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+
+
+def test_a_banner_says_what_the_settings_say_of_the_source(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for page in PAGES:
+        assert 'class="banner"' not in client.get(f"/{page}").text
+    monkeypatch.setattr("x_opinion.app.settings", lambda: Settings(source_notice="<b>invented</b> & $page"))
+    for page in PAGES:
+        text = client.get(f"/{page}").text
+        assert 'role="note">&lt;b&gt;invented&lt;/b&gt; &amp; $page</p>' in text
 
 
 RUNS = "/api/v2/dags/coverage/dagRuns"
@@ -231,7 +243,8 @@ def test_the_figures_are_those_of_the_rows(client: TestClient) -> None:
 
 def test_nothing_is_said_to_be_of_the_future(client: TestClient) -> None:
     found = shown(client)
-    assert found["as_of"] == found["read_at"].replace("+00:00", "Z"), "the open hour has tweets until now"
+    now = found["read_at"].replace("+00:00", "Z")
+    assert found["as_of"] == dict.fromkeys(TOPICS, now), "the open hour has tweets until now"
 
 
 def test_filters_narrow_what_is_shown(client: TestClient, lake: RecordedLake) -> None:
@@ -391,7 +404,7 @@ def test_a_lake_that_fails_is_told_and_asked_again(client: TestClient, lake: Rec
 def test_an_empty_lake_has_no_figures(client: TestClient) -> None:
     period = {"from": f"{EMPTY}-01-01", "to": f"{EMPTY}-01-07"}
     found = shown(client, **period)
-    assert found["as_of"] is None
+    assert found["as_of"] == {}
     assert (found["languages"], found["engines"]) == ([], [])
     assert shown(client, "coverage", **period)["empty"] is True
 

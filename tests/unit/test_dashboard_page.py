@@ -46,6 +46,8 @@ def row(**given: Any) -> dict[str, Any]:
         "verdict": "complete",
         "change": "",
         "gap": 0,
+        "counted": 1,
+        "searched": 0,
         "tweets": judged,
         "judged": judged,
         "compared": 0,
@@ -199,7 +201,7 @@ def test_a_line_has_one_point_an_hour_and_topic_with_gaps_and_changes_marked(
             "label": "rules,sample",
         },
     ]
-    assert found["as_of"] == "2026-11-22T15:00:00Z"
+    assert found["as_of"] == {"football": "2026-11-22T15:00:00Z", "music": "2026-11-22T12:00:00Z"}
 
 
 def test_long_periods_have_one_point_a_day(definition: Definition, over_time: Dashboard) -> None:
@@ -232,7 +234,7 @@ def test_countries_are_mapped_and_the_nameless_left_out(definition: Definition) 
 def test_an_empty_lake_is_a_page_without_figures(definition: Definition) -> None:
     for dashboard in definition.dashboards.values():
         found = page.evaluate(dashboard, table(definition))
-        assert found["as_of"] is None
+        assert found["as_of"] == {}
         assert all(tile["value"] in (None, 0) for tile in found["tiles"])
         assert all(visual["rows"] == [] for visual in found["visuals"])
         json.dumps(found, allow_nan=False)
@@ -248,8 +250,26 @@ def test_it_is_as_of_the_last_hour_that_has_labels(definition: Definition, over_
         "opinion": opinion,
         "coverage": support_dashboards.table(definition.data_sets["coverage"], coverage),
     }
-    assert page.evaluate(over_time, tables)["as_of"] == "2026-11-22T11:00:00Z"
-    assert page.evaluate(over_time, opinion.slice(1))["as_of"] is None
+    assert page.evaluate(over_time, tables)["as_of"] == {"football": "2026-11-22T11:00:00Z"}
+    assert page.evaluate(over_time, tables, {"topics": ["music"]})["as_of"] == {}
+    assert page.evaluate(over_time, opinion.slice(1))["as_of"] == {}
+
+
+def test_while_an_hour_is_labeled_its_tweets_have_no_number(
+    definition: Definition, over_time: Dashboard
+) -> None:
+    hours = [HOUR + timedelta(hours=hours) for hours in range(4)]
+    rows = table(
+        definition,
+        row(positive=5),
+        row(positive=2, hour=hours[1], counted=0, gap=1, verdict="in progress"),
+        row(hour=hours[2], lang="", counted=0, gap=1, verdict="never collected"),
+        row(hour=hours[3], lang="", verdict="quiet"),
+    )
+    found = page.evaluate(over_time, rows)
+    points = {point[0][11:13]: point[2] for point in visual(found, "volume")["rows"]}
+    assert points == {"10": 5, "13": 0}, "what is quiet is 0, what is not known is nothing"
+    assert tile(found, "volume")["value"] == 7
 
 
 def test_the_description_names_what_the_figures_come_for(definition: Definition) -> None:

@@ -46,12 +46,22 @@ def test_no_statement_names_a_verdict(name: str) -> None:
     assert not [verdict for verdict in Verdict if f"'{verdict}'" in sql.text(name)]
 
 
-def test_a_view_calls_whole_what_the_verdict_calls_whole() -> None:
-    found = re.search(r"WHEN verdict IN \(([^)]*)\) THEN 0 ELSE 1 END AS gap", views.query("views/opinion"))
+@pytest.mark.parametrize("flag", ["whole", "under_way"])
+def test_a_view_says_of_a_verdict_what_the_verdict_says(flag: str) -> None:
+    pattern = rf"WHEN verdict IN \(([^)]*)\) THEN 1 ELSE 0 END AS {flag}"
+    found = re.search(pattern, views.query("views/opinion"))
     assert found
-    assert found[1].replace("'", "").split(", ") == names(lambda verdict: verdict.whole)
+    assert found[1].replace("'", "").split(", ") == names(lambda verdict: getattr(verdict, flag))
+
+
+def test_an_hour_that_waits_for_its_end_or_for_labels_is_under_way() -> None:
+    assert {verdict for verdict in Verdict if verdict.under_way} == {
+        Verdict.IN_PROGRESS,
+        Verdict.UNLABELED,
+        Verdict.LATE,
+    }
 
 
 def test_an_hour_that_nobody_has_judged_is_not_good() -> None:
     assert not STATES[NOT_JUDGED].good
-    assert "coalesce(verdicts.gap, 1)" in views.query("views/opinion")
+    assert "coalesce(states.whole, 0)" in views.query("views/opinion")

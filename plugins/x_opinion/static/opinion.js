@@ -35,7 +35,7 @@ async function load() {
   filters.to = shown.to;
   clearNotice();
   drawFilters();
-  if (!shown.as_of) {
+  if (!hasTweets()) {
     clearContent();
     notice("No opinion in this period yet",
       "Tweets are labeled an hour after they were written, and the figures are refreshed some minutes later." +
@@ -43,10 +43,20 @@ async function load() {
       airflowLink("dags/transform", "The DAG transform"), " ", airflowLink("dags/insights", "The DAG insights"));
     return;
   }
-  byId("as-of").textContent = `Tweets up to ${dayTime(moment(shown.as_of))} UTC · labeled by ${shown.engines.join(", ") || "no model"}` +
-    ` · read ${dayTime(new Date(shown.read_at))}`;
+  byId("as-of").textContent = upTo();
   if (shown.visuals.some((visual) => visual.kind === "map")) await loadWorld(new URL("vendor/world.json", import.meta.url));
   drawContent();
+}
+
+const hasTweets = () => Object.keys(shown.as_of).length > 0;
+
+/** Up to when there are tweets, of each topic where they differ, who labeled them, and when they were read. */
+function upTo() {
+  const ends = new Set(Object.values(shown.as_of));
+  const words = (end) => `${dayTime(moment(end))} UTC`;
+  const each = Object.entries(titles()).filter(([name]) => shown.as_of[name]).map(([name, title]) => `${title} ${words(shown.as_of[name])}`);
+  return `Tweets up to ${ends.size > 1 ? each.join(", ") : words([...ends][0])} · labeled by ${shown.engines.join(", ") || "no model"}` +
+    ` · read ${dayTime(new Date(shown.read_at))}`;
 }
 
 const titles = () => {
@@ -146,8 +156,7 @@ function drawContent() {
   const ids = shown.visuals.map((visual) => visual.id).join();
   if (content.dataset.ids !== ids || !content.firstChild) {
     clearContent();
-    byId("as-of").textContent = `Tweets up to ${dayTime(moment(shown.as_of))} UTC · labeled by ${shown.engines.join(", ") || "no model"}` +
-    ` · read ${dayTime(new Date(shown.read_at))}`;
+    byId("as-of").textContent = upTo();
     content.dataset.ids = ids;
     content.append(tiles, element("div", { class: "visuals" }, shown.visuals.map(card)), key());
   } else {
@@ -238,7 +247,7 @@ function key() {
 const charts = () => document.querySelectorAll(".chart");
 new ResizeObserver(() => charts().forEach(resize)).observe(byId("content"));
 window.addEventListener("themechange", () => {
-  if (shown?.as_of) shown.visuals.filter((visual) => visual.kind !== "table").forEach(drawVisual);
+  if (shown && hasTweets()) shown.visuals.filter((visual) => visual.kind !== "table").forEach(drawVisual);
 });
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 document.addEventListener("click", (event) => {
