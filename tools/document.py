@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 import sqlglot
 from sqlglot import exp
 
-from include.audit import records
+from include.audit import mix, records
 from include.audit.wave import Wave
 from include.compliance import removal
 from include.coverage import ledger
@@ -115,6 +115,8 @@ _WRITERS = {
     "coverage": "`coverage`",
     "predictions": "`train`",
     "opinion_hourly": "`insights`",
+    "mix": "`drift`",
+    "drift": "`drift`",
     "removals": "whoever removes (`include/compliance/removal.py`)",
 }
 
@@ -337,6 +339,8 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
     ledger.write(s3, settings.bucket, measured.rows)
     _audit(s3, settings, topics)
     aggregate.refresh(database, s3, settings, topics.names, HOUR.date)
+    mix.refresh(database, s3, settings, topics.names, HOUR.date)
+    mix.measure(s3, settings, topics.names, HOUR.start.date() + timedelta(days=1))
     samples = {}
     for layer in view_layers():
         # Monthly records have the month's first day.

@@ -167,6 +167,23 @@ def aggregate_key(date: str) -> str:
     return f"{AGGREGATES}dt={date}/opinion.parquet"
 
 
+MIX_PREFIX = "aggregates/mix/"
+"""The table `mix`: one object per day."""
+
+DRIFT_PREFIX = "aggregates/drift/"
+"""The table `drift`: one object per day of checking."""
+
+
+def mix_key(date: str) -> str:
+    """What the tweets of one day (``2026-11-20``) are made of."""
+    return f"{MIX_PREFIX}dt={date}/mix.parquet"
+
+
+def drift_key(date: str) -> str:
+    """The drift as it was measured on one day."""
+    return f"{DRIFT_PREFIX}dt={date}/drift.parquet"
+
+
 def posts_prefix(month: str) -> str:
     """The ledger of posts bought in one calendar month (``2026-11``): one object per writer."""
     return f"posts/month={month}/"
@@ -191,7 +208,7 @@ QUALITY = "quality/"
 
 
 def quality_key(suite: str, period: Window | str) -> str:
-    """A quality suite's result: ``raw`` or ``labeled`` for an hour, ``opinion`` for a day; counts only."""
+    """A suite's result for an hour (``raw``, ``labeled``) or a day (``opinion``, ``drift``); counts only."""
     label = str(period)
     return f"{QUALITY}suite={suite}/dt={label[:10]}/{label}.json"
 

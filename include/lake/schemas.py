@@ -105,6 +105,35 @@ AUDIT_JUDGED = pa.schema(
 )
 """One row per tweet and person, sorted by id."""
 
+MIX = pa.schema(
+    [
+        ("topic", pa.string()),
+        ("engine", pa.string()),
+        ("dimension", pa.string()),
+        ("bin", pa.string()),
+        ("tweets", pa.int64()),
+        ("posts", pa.float64()),
+    ]
+)
+"""One row per topic, model, dimension and bin of a day, sorted by these: no user's data."""
+
+DRIFT = pa.schema(
+    [
+        ("topic", pa.string()),
+        ("dimension", pa.string()),
+        ("stability_index", pa.float64()),
+        ("noise", pa.float64()),
+        ("tolerated", pa.float64()),
+        ("drifted", pa.int32()),
+        ("audit_month", pa.string()),
+        ("audited_days", pa.int64()),
+        ("audited_tweets", pa.int64()),
+        ("recent_days", pa.int64()),
+        ("recent_tweets", pa.int64()),
+    ]
+)
+"""One row per topic and dimension of a day's check, in this order."""
+
 REMOVALS = pa.schema(
     [
         ("request", pa.string()),

@@ -20,6 +20,8 @@ from include.lake.layout import (
     ATHENA_RESULTS,
     AUDIT_DRAWN_PREFIX,
     AUDIT_JUDGED_PREFIX,
+    DRIFT_PREFIX,
+    MIX_PREFIX,
     NO_TOPIC,
 )
 from include.lake.views import create_view, queries
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 _PREFIXES = {
     "audit_drawn": AUDIT_DRAWN_PREFIX,
     "audit_judged": AUDIT_JUDGED_PREFIX,
+    "drift": DRIFT_PREFIX,
+    "mix": MIX_PREFIX,
     "opinion_hourly": AGGREGATES,
 }
 """The prefixes of tables that are not the table's name."""

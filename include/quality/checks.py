@@ -58,6 +58,13 @@ def check_opinion(
     return results
 
 
+def check_drift(s3: S3Client, settings: Settings, day: str) -> QualityResult:
+    """Checks a day's drift; raises `QualityError` if a blocking expectation fails."""
+    return _check(
+        s3, settings, day, suites.drift(settings.drift_tolerated), frames.drift_frames(s3, settings, day)
+    )
+
+
 def check_predictions(s3: S3Client, settings: Settings, period: str) -> QualityResult:
     """Checks all that the champion has predicted; raises `QualityError` if a blocking expectation fails."""
     return _check(s3, settings, period, suites.predictions(), frames.prediction_frames(s3, settings))

@@ -31,7 +31,7 @@ _COLUMNS = (
     *("Result", "Column", "Expectation", "Expected", "Observed", "Rows", "Break it"),
     "Why it is expected",
 )
-ORDER = ("raw", "labeled", "opinion", "predictions")
+ORDER = ("raw", "labeled", "opinion", "predictions", "drift")
 """The suites in the order in which the pipeline runs them."""
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from include.audit.mix import read_drift
 from include.compliance.purge import removed_rows
 from include.insights import aggregate
 from include.labeling.publish import LANGUAGE_UNKNOWN
@@ -143,6 +144,16 @@ def _opinion(table: pa.Table) -> pa.Table:
         table = table.append_column(share, pc.divide(table[part].cast(pa.float64()), divisor))
     known = pc.add(pc.add(table["negative"], table["neutral"]), table["positive"])
     return table.append_column("unaccounted", pc.subtract(table["judged"], known))
+
+
+def drift_frames(s3: S3Client, settings: Settings, day: str) -> dict[str, pd.DataFrame]:
+    """A day's drift: ``rows`` a topic and dimension each.
+
+    ``beyond_noise`` is the index where it is larger than chance can make it, else 0.
+    """
+    table = read_drift(s3, settings.bucket, day)
+    beyond = pc.if_else(pc.greater(table["stability_index"], table["noise"]), table["stability_index"], 0.0)
+    return {"rows": table.append_column("beyond_noise", beyond).to_pandas()}
 
 
 def prediction_frames(s3: S3Client, settings: Settings) -> dict[str, pd.DataFrame]:

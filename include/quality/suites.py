@@ -1,5 +1,6 @@
 """What must hold of an hour, before it is labeled (suite ``raw``) and after (suite ``labeled``), and of a
-day's aggregates before QuickSight reads them (suite ``opinion``).
+day's aggregates before QuickSight reads them (suite ``opinion``); and what must hold for the audit to
+describe the recent tweets (suite ``drift``).
 
 Each expectation names a class of Great Expectations, with a severity and a reason. It *blocks* where only
 a fault of the pipeline can break it: the task fails, the lake would be wrong. It *warns* where what comes
@@ -311,6 +312,34 @@ def opinion(day: date) -> Suite:
                     "ExpectColumnValuesToBeBetween",
                     column="unmeasured_share",
                     max_value=0.5,
+                ),
+            ],
+        },
+    )
+
+
+def drift(tolerated: float) -> Suite:
+    """What must hold for the audit to describe the recent tweets; a change of them warns."""
+    return Suite(
+        "drift",
+        {
+            "rows": [
+                _blocks(
+                    "an index is a distance",
+                    "ExpectColumnValuesToBeBetween",
+                    column="stability_index",
+                    min_value=0,
+                ),
+                _blocks(
+                    "a dimension that is present twice is measured twice",
+                    "ExpectCompoundColumnsToBeUnique",
+                    column_list=["topic", "dimension"],
+                ),
+                _warns(
+                    "the audit no longer describes the tweets: audit again",
+                    "ExpectColumnValuesToBeBetween",
+                    column="beyond_noise",
+                    max_value=tolerated,
                 ),
             ],
         },

@@ -22,6 +22,7 @@ from fastapi import Path as PathParameter
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
+from include.audit.drift import DIMENSIONS
 from include.coverage.measure import collection_start
 from include.settings import settings
 from include.window import FIRST_DAY, Window, WindowError, possible_day
@@ -42,7 +43,13 @@ PAGES = {
     "audit": ("Audit", "audit"),
 }
 """The title and the script of each page; a dashboard's page has its id."""
-DAGS = {"opinion": "insights", "coverage": "coverage", "audit": audit.DAG, "quality": "transform"}
+DAGS = {
+    "opinion": "insights",
+    "coverage": "coverage",
+    "audit": audit.DAG,
+    "quality": "transform",
+    "drift": "insights",
+}
 """The DAG that makes what is shown: who may read it may read the pages. Backfills are runs of `coverage`."""
 CACHE_SECONDS = 60.0
 LONGEST_DAYS = 92
@@ -109,6 +116,17 @@ def _router(cache: Cache) -> APIRouter:
             return orjson.dumps(grid(rows, topics(), start, end, now, collected_from))
 
         return _data(await cache.get(("coverage", start, end, revision), read))
+
+    @router.get("/data/drift", dependencies=[reads(DAGS["drift"])])
+    async def drift_data(lake: LakeDependency, now: NowDependency) -> Response:
+        """What the tweets no longer have in common with those that people audited."""
+
+        def read() -> bytes:
+            return orjson.dumps(
+                [{**row, "changed": DIMENSIONS[row["dimension"]]} for row in lake.drift(now.date())]
+            )
+
+        return _data(await cache.get(("drift", now.date()), read))
 
     @router.get("/data/rights", dependencies=[reads(DAGS["coverage"])])
     def rights(request: Request, user: GetUserDep) -> Response:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from datetime import date
-from typing import TYPE_CHECKING
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
 
+from include.audit.mix import read_drift
 from include.lake.athena import Athena, AthenaError, ResultRow
 from include.lake.layout import QUALITY, quality_key, quality_result
 from include.lake.sql import render
@@ -85,6 +86,17 @@ class Lake:
             if result := quality_result(each.key):
                 found.setdefault(result[0], []).append(result[1])
         return {suite: sorted(periods) for suite, periods in found.items()}
+
+    def drift(self, today: date) -> list[dict[str, Any]]:
+        """What has drifted by the newest check of today or yesterday; see the table `drift`.
+
+        Raises `LakeError` if S3 fails.
+        """
+        with lake_errors():
+            for day in (today, today - timedelta(days=1)):
+                if rows := read_drift(client("s3"), settings().bucket, day.isoformat()).to_pylist():
+                    return [{"measured_on": day.isoformat(), **row} for row in rows if row["drifted"]]
+        return []
 
     def select(self, statements: Mapping[str, str]) -> dict[str, pa.Table]:
         """Runs statements beside each other; returns each one's rows as a table under its name.

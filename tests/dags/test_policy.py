@@ -271,7 +271,7 @@ LAYERS: dict[str, set[str]] = {
     "coverage": {"compliance", "lake", "x"},
     "insights": {"lake", "x"},
     "provision": {"insights", "lake", "x"},
-    "quality": {"compliance", "insights", "labeling", "lake", "training", "x"},
+    "quality": {"audit", "compliance", "insights", "labeling", "lake", "training", "x"},
     "operators": {
         *("audit", "compliance", "coverage", "insights", "labeling", "lake"),
         *("provision", "quality", "training", "x"),

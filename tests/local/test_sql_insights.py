@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
+from include.audit import mix
 from include.audit.rectify import Audited, Rectifier, rectifier
 from include.coverage import ledger
 from include.coverage.judge import Gap, GapState, Measures
@@ -28,7 +29,15 @@ from include.insights import aggregate
 from include.insights.definition import load as load_dashboards
 from include.lake import cards, layout, quality, storage
 from include.lake.athena import Athena, AthenaError
-from include.lake.schemas import AGGREGATE_KEYS, AUDIT_DRAWN, AUDIT_JUDGED, LABELED, PREDICTIONS, SENTIMENTS
+from include.lake.schemas import (
+    AGGREGATE_KEYS,
+    AUDIT_DRAWN,
+    AUDIT_JUDGED,
+    DRIFT,
+    LABELED,
+    PREDICTIONS,
+    SENTIMENTS,
+)
 from include.lake.verdict import Verdict
 from include.lake.views import create_views, queries
 from include.provision.lake import ensure_database, ensure_tables, ensure_workgroup
@@ -765,6 +774,56 @@ def test_the_view_teaches_what_prediction_powered_inference_does(lake: Lake) -> 
             assert row[f"{name}_offset"] == pytest.approx(expected.offset, rel=1e-9)
             assert row[f"{name}_error"] == pytest.approx(expected.safe_error, rel=1e-9)
             assert row[f"people_{name}"] == pytest.approx(expected.share, rel=1e-9)
+
+
+def test_a_days_mix_is_what_its_judged_tweets_are_made_of(lake: Lake) -> None:
+    english, ukrainian = (
+        tweet("Negative", source="stream"),
+        tweet("Positive", lang="uk", source="search", sample=50),
+    )
+    lake.label("ukraine", TEN, [english, english, ukrainian, tweet(None)])
+    lake.label("ukraine", LATE, [english])
+    lake.crown(1)
+    lake.predict(1, "ukraine", TEN, ["Negative", "Positive", "Positive"])
+    aggregate.refresh(lake.athena, lake.s3, lake.settings, TOPICS, DAY)
+    assert mix.refresh(lake.athena, lake.s3, lake.settings, TOPICS, DAY) == 3
+    found = {
+        (row.dimension, row.bin): (row.tweets, row.posts)
+        for row in mix.read(lake.s3, lake.settings.bucket, DAY)
+    }
+    assert found == {
+        ("language", "en"): (2, 2.0),
+        ("language", "uk"): (1, 2.0),
+        ("country", "--"): (3, 4.0),
+        ("source", "stream"): (2, 2.0),
+        ("source", "search"): (1, 2.0),
+        ("negative", "7"): (2, 2.0),
+        ("negative", "0"): (1, 2.0),
+        ("positive", "0"): (2, 2.0),
+        ("positive", "7"): (1, 2.0),
+        ("agreement", "agreed"): (2, 3.0),
+        ("agreement", "disagreed"): (1, 1.0),
+    }
+    kept = lake.s3.get_object(Bucket=lake.settings.bucket, Key=layout.mix_key(DAY))["Body"].read()
+    lake.s3.delete_object(Bucket=lake.settings.bucket, Key=layout.mix_key(DAY))
+    mix.refresh(lake.athena, lake.s3, lake.settings, TOPICS, DAY)
+    assert lake.s3.get_object(Bucket=lake.settings.bucket, Key=layout.mix_key(DAY))["Body"].read() == kept
+
+
+def test_the_table_of_drift_is_read_by_day(lake: Lake) -> None:
+    row = {
+        "topic": "ukraine",
+        "dimension": "language",
+        "stability_index": 0.3,
+        "drifted": 1,
+        "audited_days": 7,
+    }
+    lake.put(layout.drift_key(DAY), pa.Table.from_pylist([row], schema=DRIFT))
+    lake.put(layout.drift_key(BEFORE), DRIFT.empty_table())
+    found = lake.athena.run("SELECT dt, topic, dimension, drifted, audited_days FROM drift")
+    assert found == [
+        {"dt": DAY, "topic": "ukraine", "dimension": "language", "drifted": 1, "audited_days": 7}
+    ]
 
 
 def test_an_audit_rectifies_the_month_of_its_topic_and_model_alone(lake: Lake) -> None:

@@ -8,7 +8,7 @@ from x_opinion.app import PAGES, create_app, version
 OPINION = [page for page, (_, script) in PAGES.items() if script == "opinion"]
 ANYONES = [f"/static/{version()}/style.css", "/icons/coverage-light.svg"]
 """What is part of every page."""
-INSIGHTS = [address for page in OPINION for address in (f"/{page}", f"/data/{page}")]
+INSIGHTS = [*(address for page in OPINION for address in (f"/{page}", f"/data/{page}")), "/data/drift"]
 COVERAGE = ["/coverage", "/data/coverage", "/data/rights"]
 QUALITY = ["/quality/", "/quality/raw/2026-11-20T05"]
 AUDIT = ["/audit", "/data/audit", "/data/audit/results"]

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -227,6 +227,24 @@ class RecordedLake(Lake):
             raise NotThereError(f"There is no result of the suite {suite} for {label}.")
         result = QualityResult(suite=suite, rows=12, outcomes=())
         return document(result, label)
+
+    def drift(self, today: date) -> list[dict[str, Any]]:
+        return [
+            {
+                "measured_on": today.isoformat(),
+                "topic": "ukraine",
+                "dimension": "language",
+                "stability_index": 0.412,
+                "noise": 0.01,
+                "tolerated": 0.25,
+                "drifted": 1,
+                "audit_month": f"{NOW:%Y-%m}-01",
+                "audited_days": 7,
+                "audited_tweets": 9_000,
+                "recent_days": 7,
+                "recent_tweets": 8_000,
+            }
+        ]
 
     def quality_results(self) -> dict[str, list[str]]:
         return {"raw": ["2026-11-19T23", "2026-11-20T05", "2026-11-20T08"], "opinion": ["2026-11-19"]}

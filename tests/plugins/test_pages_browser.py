@@ -599,6 +599,15 @@ def test_the_tooltip_has_the_hours_figures_and_when_they_were_measured(visit: An
     expect(frame.locator("#as-of")).to_contain_text(re.compile("Last measured .*:07 UTC.*read"))
 
 
+def test_a_reader_is_warned_where_the_audit_no_longer_fits(visit: Any) -> None:
+    frame = visit().open("opinion-over-time")
+    warning = frame.locator("#drift")
+    expect(warning).to_contain_text("the mix of languages has changed since the audit of")
+    expect(warning).to_contain_text("0.41, tolerated 0.25")
+    expect(warning.get_by_role("link", name="The DAG audit")).to_be_visible()
+    expect(warning).to_have_count(1)
+
+
 def test_on_a_phone_the_hours_scroll_and_their_day_stays(visit: Any) -> None:
     visitor = visit(width=390, has_touch=True)
     page = visitor.open("coverage")

@@ -2,6 +2,7 @@
 import { airflowLink, clearNotice, notice, request } from "./airflow.js";
 import { dispose, draw, height, loadWorld, named, resize } from "./charts.js";
 import { byId, element } from "./dom.js";
+import { readDrift, warnOfDrift } from "./drift.js";
 import { certainty, dayTime, figure, isoDay, language, MARKS, moment, short, whole } from "./format.js";
 
 const NAME = document.querySelector("main").dataset.page;
@@ -10,6 +11,7 @@ const PERIODS = [[1, "Today"], [7, "7 days"], [30, "30 days"], [90, "90 days"]];
 const filters = { from: null, to: null, topics: new Set(), languages: new Set(), unmeasured: false };
 let shown = null;
 let running = null;
+let drifted = null;
 
 async function load() {
   running?.abort();
@@ -22,7 +24,10 @@ async function load() {
   if (filters.unmeasured) query.set("unmeasured", "true");
   byId("content").setAttribute("aria-busy", "true");
   try {
-    shown = await request(`data/${NAME}?${query}`, { signal: running.signal });
+    // Together, so that the warning does not push drawn charts down.
+    [shown, drifted] = await Promise.all([
+      request(`data/${NAME}?${query}`, { signal: running.signal }), readDrift({ signal: running.signal }),
+    ]);
   } catch (problem) {
     if (problem.name === "AbortError") return;
     byId("content").removeAttribute("aria-busy");
@@ -35,6 +40,7 @@ async function load() {
   filters.to = shown.to;
   clearNotice();
   drawFilters();
+  warnOfDrift(drifted, titles());
   if (!hasTweets()) {
     clearContent();
     notice("No opinion in this period yet",

@@ -1,0 +1,53 @@
+"""### Drift: whether the tweets are still those that people audited
+
+Runs every morning. An audit corrects the ratios for the errors that a model makes on one mix of tweets; when
+the mix changes, the correction no longer fits.
+
+| Step | What it does |
+|---|---|
+| `outdated` | lists the recent and the audited days whose objects have changed |
+| `mix` | one mapped task for each day: counts its tweets by language, country, probability and more |
+| `measure` | compares the last `OPINION_DRIFT_DAYS` days with the newest audit; writes the table `drift` |
+| `check` | warns where a change is larger than `OPINION_DRIFT_TOLERATED` and than chance can make it |
+
+The measure is the population stability index. A warning appears on the pages and is sent once for each audit
+and dimension; the answer is a new audit. Without an audit nothing is compared.
+
+**Every task can be cleared at any time**: a run measures the day of its schedule, and objects replace
+themselves.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.sdk import DAG, CronTriggerTimetable
+
+from include.operators import drift as tasks
+from include.operators.notifications import Notify, run_failed
+
+with DAG(
+    dag_id="drift",
+    description="Compares the recent tweets with those that people audited",
+    doc_md=__doc__,
+    schedule=CronTriggerTimetable("30 5 * * *", timezone="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    on_failure_callback=Notify(run_failed),
+    default_args={
+        "owner": "x-opinion",
+        "retries": 3,
+        "execution_timeout": timedelta(hours=1),
+        "retry_delay": pendulum.duration(seconds=10),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": pendulum.duration(minutes=10),
+    },
+    tags=["x-opinion", "audit"],
+):
+    days: Any = tasks.outdated()
+    mixes = tasks.mix.expand(day=days)
+    measured: Any = tasks.measure()
+    mixes >> measured
+    tasks.check(measured)

@@ -1,0 +1,78 @@
+"""The tasks of `drift`: the mixes of the days in question, their comparison, its check and its message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from airflow.sdk import task
+
+from include.operators.inputs import client, topics
+from include.operators.links import athena
+from include.operators.notifications import Message, run_link, try_once
+from include.operators.quality import checking
+from include.settings import settings
+
+
+@task
+def outdated(dag_run: Any = None) -> list[str]:
+    """The days whose mix is selected: recent and audited ones whose objects have changed since."""
+    from include.audit.mix import outdated_days
+
+    return outdated_days(client("s3"), settings(), topics().names, _day(dag_run))
+
+
+@task
+def mix(day: str, ti: Any = None) -> int:
+    """Selects a day's mix on Athena and replaces it; returns its tweets."""
+    from include.audit.mix import refresh
+
+    return refresh(athena(ti), client("s3"), settings(), topics().names, day)
+
+
+@task(trigger_rule="none_failed")
+def measure(dag_run: Any = None) -> list[dict[str, Any]]:
+    """Compares the recent days with the audited ones; returns the rows of the table `drift`."""
+    from include.audit.mix import measure
+
+    return measure(client("s3"), settings(), topics().names, _day(dag_run))
+
+
+@task
+def check(measured: list[dict[str, Any]], ti: Any = None, dag_run: Any = None) -> dict[str, Any]:
+    """The suite ``drift``. What has drifted warns, and is notified once for each audit and dimension."""
+    from include.quality.checks import check_drift
+
+    day = _day(dag_run).isoformat()
+    with checking(ti, "drift", day):
+        result = check_drift(client("s3"), settings(), day)
+    drifted = [each for each in measured if each["drifted"]]
+    if drifted:
+        known = sorted((each["topic"], each["audit_month"], each["dimension"]) for each in drifted)
+        try_once(drift_found(drifted, run_link(ti.dag_id, ti.run_id, ti.task_id)), f"drift {known}")
+    return {name: value for name, value in result.to_json().items() if name != "failures"}
+
+
+def _day(dag_run: Any) -> date:
+    """The day that a run measures: that of its schedule, also where it is cleared later."""
+    found: date = dag_run.run_after.date()
+    return found
+
+
+def drift_found(drifted: Sequence[dict[str, Any]], link: str) -> Message:
+    """The tweets have drifted away from their audit: rows of the table `drift`."""
+    from include.audit.drift import DIMENSIONS
+
+    told = [
+        f"{each['topic']}: {DIMENSIONS[each['dimension']]} has changed since the audit of"
+        f" {each['audit_month'][:7]} (population stability index {each['stability_index']:.2f})."
+        for each in drifted
+    ]
+    return Message(
+        subject="drift: the tweets are no longer those that people audited",
+        happened=" ".join(told),
+        action="start the DAG audit by hand for the last days and judge the drawn tweets.",
+        section="the-tweets-have-drifted",
+        link=link,
+    )
