@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -10,7 +9,7 @@ from airflow.sdk import task
 
 from include.operators.inputs import client, topics
 from include.operators.links import athena
-from include.operators.notifications import Message, run_link, try_once
+from include.operators.notifications import drift_found, run_link, try_once
 from include.operators.quality import checking
 from include.settings import settings
 
@@ -58,21 +57,3 @@ def _day(dag_run: Any) -> date:
     """The day that a run measures: that of its schedule, also where it is cleared later."""
     found: date = dag_run.run_after.date()
     return found
-
-
-def drift_found(drifted: Sequence[dict[str, Any]], link: str) -> Message:
-    """The tweets have drifted away from their audit: rows of the table `drift`."""
-    from include.audit.drift import DIMENSIONS
-
-    told = [
-        f"{each['topic']}: {DIMENSIONS[each['dimension']]} has changed since the audit of"
-        f" {each['audit_month'][:7]} (population stability index {each['stability_index']:.2f})."
-        for each in drifted
-    ]
-    return Message(
-        subject="drift: the tweets are no longer those that people audited",
-        happened=" ".join(told),
-        action="start the DAG audit by hand for the last days and judge the drawn tweets.",
-        section="the-tweets-have-drifted",
-        link=link,
-    )

@@ -302,6 +302,24 @@ def budget_exceeded(month: str, projected: int, budget: int, price: str) -> Mess
     )
 
 
+def drift_found(drifted: Sequence[dict[str, Any]], link: str) -> Message:
+    """The tweets have drifted away from their audit: rows of the table `drift`."""
+    from include.audit.drift import DIMENSIONS
+
+    told = [
+        f"{each['topic']}: {DIMENSIONS[each['dimension']]} has changed since the audit of"
+        f" {each['audit_month'][:7]} (population stability index {each['stability_index']:.2f})."
+        for each in drifted
+    ]
+    return Message(
+        subject="drift: the tweets are no longer those that people audited",
+        happened=" ".join(told),
+        action="start the DAG audit by hand for the last days and judge the drawn tweets.",
+        section="the-tweets-have-drifted",
+        link=link,
+    )
+
+
 async def hour_late(context: dict[str, Any]) -> None:
     """Notifies that an hour is not labeled in time; the callback of `late_alert`, in the triggerer."""
     run = context["dag_run"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -12,14 +13,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from include.operators import coverage, notifications
+from include.lake.layout import drift_key
+from include.lake.schemas import DRIFT
+from include.operators import coverage, drift, notifications
 from include.operators.coverage import CoverageAlarmError, ReportCoverageOperator
 from include.operators.notifications import Message, NotificationError, Notify
 from include.settings import Settings, settings
 from include.x.budget import PostsLedger
+from tests.dags.support_links import TaskInstance
 from tests.local.support_aws import CREDENTIALS, LocalAws
 from tests.receivers import Webhook, mailbox, webhook
 
@@ -243,6 +249,47 @@ def test_people_are_told_once_a_day_of_the_same_problem(told: Any, hook: Webhook
     for hour in ("2026-11-20T05", "2026-11-20T06"):
         fail(alarms=[f"{hour} ukraine: transform was rerun 2 times"])
     assert len(hook.received) == 3
+
+
+def test_people_are_told_once_of_a_drift_away_from_the_same_audit(
+    told: Any, aws: LocalAws, hook: Webhook
+) -> None:
+    told("webhook:hook")
+    run = SimpleNamespace(run_after=datetime(2026, 11, 29, 5, 30, tzinfo=UTC))
+    row = {
+        "topic": "ukraine",
+        "dimension": "language",
+        "stability_index": 0.41,
+        "noise": 0.01,
+        "tolerated": 0.25,
+        "drifted": 1,
+        "audit_month": "2026-10-01",
+        "audited_days": 7,
+        "audited_tweets": 9_000,
+        "recent_days": 7,
+        "recent_tweets": 8_000,
+    }
+
+    def check(*rows: dict[str, Any]) -> dict[str, Any]:
+        sink = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=DRIFT), sink)
+        aws.client("s3").put_object(Bucket=BUCKET, Key=drift_key("2026-11-29"), Body=sink.getvalue())
+        ti = TaskInstance()
+        ti.dag_id, ti.run_id, ti.task_id = "drift", "run", "check"  # type: ignore[attr-defined]
+        result: dict[str, Any] = drift.check.function(list(rows), ti=ti, dag_run=run)
+        assert ("quality_result", "drift/2026-11-29") in ti.pushed
+        return result
+
+    steady = {**row, "dimension": "source", "drifted": 0, "stability_index": 0.001}
+    assert check(steady)["failed"] == 0
+    assert hook.received == []
+    assert [check(row, steady)["failed"], check(row, steady)["failed"]] == [1, 1]
+    ((_, content),) = hook.received
+    assert "ukraine: the mix of languages has changed since the audit of 2026-10" in content["happened"]
+    assert "source" not in content["happened"]
+    assert content["link"].endswith("/dags/drift/runs/run/tasks/check")
+    check({**row, "audit_month": "2026-11-01"}, steady)
+    assert len(hook.received) == 2
 
 
 def test_a_failed_run_names_its_failed_tasks_and_leads_to_the_first() -> None:
