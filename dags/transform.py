@@ -6,10 +6,11 @@ quarantines unusable lines, has SageMaker translate (if a translator is configur
 publishes one Parquet object for each topic.
 
 **Every task can be cleared at any time, and an hour can be run again as often as you like.** The outputs are
-whole objects that are replaced, and a SageMaker job that has already answered the same input is reused. An
-object made from newer raw data is never replaced by one made from older data. If the work files have expired,
-clear from `prepare` on. An hour whose raw tweets have expired (`OPINION_RETENTION_DAYS`) is skipped, and its
-labels stay. Killing a task stops its job.
+whole objects that are replaced, and each tweet costs each model one call: answers are kept among the work
+files, by model and question, and a SageMaker job that is running or has ended is found again. Another model
+is asked about all tweets anew. An object made from newer raw data is never replaced by one made from older
+data. If the work files have expired, clear from `prepare` on. An hour whose raw tweets have expired
+(`OPINION_RETENTION_DAYS`) is skipped, and its labels stay. Killing a task stops its job.
 
 **Edited posts**: X gives an edited post a new id, and lists all versions in `edit_history_tweet_ids`. The
 newest version counts; older ones are quarantined as `edited`, in whatever order they arrive and whatever
@@ -36,7 +37,7 @@ from include.operators.delivery import DeliveryWatermarkSensor
 from include.operators.links import give
 from include.operators.notifications import Notify, late_alert, run_failed
 from include.operators.quality import QualityLink
-from include.operators.sagemaker import BatchTransformOperator
+from include.operators.sagemaker import AskModelOperator
 from include.settings import settings
 from include.window import LABEL_PATTERN
 from include.x.topics import load
@@ -74,7 +75,7 @@ with DAG(
     delivered = DeliveryWatermarkSensor(task_id="wait_for_delivery", window=window)
     hour: Any = tasks.prepare(window)
     raw_checked = tasks.check_raw(hour["prepared"])
-    translate = BatchTransformOperator(
+    translate = AskModelOperator(
         task_id="translate",
         stage="translation",
         window=window,
@@ -82,7 +83,7 @@ with DAG(
         pool=settings().sagemaker_pool,
     )
     translation: Any = translate.output
-    label = BatchTransformOperator(
+    label = AskModelOperator(
         task_id="label",
         stage="sentiment",
         window=window,

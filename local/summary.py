@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from include.insights.quicksight import dashboard_url, data_set_ids
+from include.labeling.answers import sent
 from include.lake import sql
 from include.lake.layout import quality_key
 from include.lake.verdict import names
@@ -91,6 +92,10 @@ class Summary:
                 f" {training['metrics']['macro_f1']:.3f} against the teacher's labels;"
                 f" {self.figures['predictions']:,} predictions"
             )
+        for mode, asked in self.figures["models"].items():
+            console.print(
+                f"  {'models':<11}{asked['tweets']:,} tweets sent in {asked['calls']:,} calls ({mode})"
+            )
         for name in ("quarantine", "duplicates", "posts", "streamer", "jobs"):
             value = self.figures[name]
             text = (
@@ -144,6 +149,7 @@ def collect(
         },
         "sentiment": _sentiment(tables["labeled"], topics),
         "engines": _engines(tables["engines"]),
+        "models": {mode: asdict(each) for mode, each in sent(s3, settings.bucket, windows).items()},
         "quality": _quality(s3, settings, windows),
         "jobs": {
             "sagemaker": _count_jobs(aws("sagemaker"), begun),

@@ -646,7 +646,7 @@ _X_CONTENT = {
     "predictions/": "the student's predictions, by tweet id",
     "delta/": "the labeled rows as the training reads them",
     "audit/": "ids of the tweets that people judge, and their judgments",
-    "work/": "inputs and outputs of jobs, pages of searches",
+    "work/": "inputs and outputs of jobs, kept answers, pages of searches",
     "athena-results/": "results of queries",
 }
 """What the lake holds of X, by prefix: what goes when access to X is lost."""

@@ -94,7 +94,9 @@ def list_job_objects(s3: S3Client, bucket: str, prefix: str) -> list[tuple[str, 
 def plan(
     settings: Settings, window: Window, model: Model, input_prefix: str, inputs: Sequence[tuple[str, str]]
 ) -> Job:
-    """The job in which ``model`` answers ``inputs`` (key and ETag each, all under ``input_prefix``).
+    """The job in which ``model`` answers ``inputs`` (key and tag each, all under ``input_prefix``).
+
+    A tag is whatever changes with the object's content.
 
     Its output is written beside the input, to a folder named by the job's digest; SageMaker names an output
     after its input with ``.out`` appended.
@@ -160,50 +162,59 @@ def began(sagemaker: SageMakerClient, name: str) -> datetime:
     return sagemaker.describe_transform_job(TransformJobName=name)["CreationTime"].astimezone(UTC)
 
 
-def start(sagemaker: SageMakerClient, s3: S3Client, job: Job, artifact_written: datetime) -> Started:
-    """Finds the job that produces the output, or creates it.
+def find(
+    sagemaker: SageMakerClient, s3: S3Client, job: Job, artifact_written: datetime
+) -> tuple[str, Started | None]:
+    """The first name that is free for the job, and before it the job that produces the output, if any.
 
-    A completed job is reused if its output exists, and a running job is joined. After a job that failed, was
-    stopped, lost its output or began before the model's artifact was written, the next suffix is used. Raises
-    `CapacityError` if the account's limit is reached; every other `ClientError` is passed on.
+    That is a completed job whose output exists, or a running one; a job that failed, was stopped, lost its
+    output or began before the model's artifact was written is passed over.
     """
-    races = 0
     for attempt in count(1):
         name = job.name if attempt == 1 else f"{job.name}-{attempt}"
-        while True:
-            found = describe(sagemaker, name)
-            if found is None:
-                # Ensures that the artifact is known to be older than the job; waits only if it was just
-                # uploaded.
-                young = artifact_written + 2 * S3_SECOND - datetime.now(UTC)
-                time.sleep(min(max(young.total_seconds(), 0), 2))
-                try:
-                    sagemaker.create_transform_job(TransformJobName=name, **job.request)
-                except ClientError as error:
-                    code = error.response["Error"]["Code"]
-                    if code in _NO_CAPACITY:
-                        raise CapacityError(str(error)) from error
-                    races += 1
-                    if code == _TAKEN and races < _RACES:
-                        continue  # another run was faster: join its job
-                    raise
-                log.info("created job name=%s inputs=%d", name, len(job.outputs))
-                return Started(name, "InProgress", created=True)
-            state, reason = found
-            if state == "InProgress":
-                log.info("joining job name=%s", name)
-                return Started(name, state, created=False)
-            if state == COMPLETED:
-                missing = missing_outputs(s3, job)
-                late = artifact_written + S3_SECOND > began(sagemaker, name)
-                if not missing and not late:
-                    log.info("reusing job name=%s output=%s", name, job.output_prefix)
-                    return Started(name, state, created=False)
-                reason = f"{len(missing)} of its {len(job.outputs)} outputs are gone"
-                if late:
-                    reason = "its model's artifact was written after it began"
-            log.info("passing over job name=%s state=%s reason=%s", name, state, reason)
-            break
+        found = describe(sagemaker, name)
+        if found is None:
+            return name, None
+        state, reason = found
+        if state == "InProgress":
+            log.info("joining job name=%s", name)
+            return name, Started(name, state, created=False)
+        if state == COMPLETED:
+            missing = missing_outputs(s3, job)
+            late = artifact_written + S3_SECOND > began(sagemaker, name)
+            if not missing and not late:
+                log.info("reusing job name=%s output=%s", name, job.output_prefix)
+                return name, Started(name, state, created=False)
+            reason = f"{len(missing)} of its {len(job.outputs)} outputs are gone"
+            if late:
+                reason = "its model's artifact was written after it began"
+        log.info("passing over job name=%s state=%s reason=%s", name, state, reason)
+    raise AssertionError("count() does not end")
+
+
+def start(sagemaker: SageMakerClient, s3: S3Client, job: Job, artifact_written: datetime) -> Started:
+    """Finds the job that produces the output (see `find`), or creates it under the next suffix.
+
+    Raises `CapacityError` if the account's limit is reached; every other `ClientError` is passed on.
+    """
+    for race in count(1):
+        name, found = find(sagemaker, s3, job, artifact_written)
+        if found:
+            return found
+        # Ensures that the artifact is known to be older than the job; waits only if it was just uploaded.
+        young = artifact_written + 2 * S3_SECOND - datetime.now(UTC)
+        time.sleep(min(max(young.total_seconds(), 0), 2))
+        try:
+            sagemaker.create_transform_job(TransformJobName=name, **job.request)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code in _NO_CAPACITY:
+                raise CapacityError(str(error)) from error
+            if code == _TAKEN and race < _RACES:
+                continue  # another run was faster: join its job
+            raise
+        log.info("created job name=%s inputs=%d", name, len(job.outputs))
+        return Started(name, "InProgress", created=True)
     raise AssertionError("count() does not end")
 
 

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,8 +127,15 @@ def read_answers(
         return
     bucket, prefix = storage.split_address(output) if "://" in output else (settings.bucket, output)
     key = f"{prefix.rstrip('/')}/{shard:03}.jsonl.out"
+    yield from parse_answers(storage.read_lines(s3, bucket, key), key)
+
+
+def parse_answers(lines: Iterable[bytes], origin: str) -> Iterator[dict[str, Any]]:
+    """The answers in a model's output; lines that are none are counted in the log, blank ones are not."""
     unreadable = 0
-    for line in storage.read_lines(s3, bucket, key):
+    for line in lines:
+        if not line or line.isspace():
+            continue
         try:
             answer = loads(line)
         except ValueError:
@@ -139,7 +146,7 @@ def read_answers(
         else:
             unreadable += 1
     if unreadable:
-        logger.warning("unreadable answers key=%s lines=%d", key, unreadable)
+        logger.warning("unreadable answers origin=%s lines=%d", origin, unreadable)
 
 
 def read_translations(

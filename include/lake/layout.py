@@ -124,6 +124,11 @@ def work_prefix(window: Window) -> str:
     return f"work/transform/{window.label}/"
 
 
+def answers_prefix(window: Window) -> str:
+    """The answers that models have given about one hour's tweets, by model; they expire."""
+    return f"{work_prefix(window)}answers/"
+
+
 def recovery_prefix(topic: str, digest: str) -> str:
     """Pages bought by search that are not in raw yet, by a digest of the request; they expire."""
     return f"{recoveries_prefix(topic)}{digest}/"

@@ -1,4 +1,4 @@
-"""A batch transform as a task: clearing it never pays twice, and killing it stops the job.
+"""Asking a model as a task: clearing it never pays twice, and killing it stops the job.
 
 The methods import what needs botocore, to keep the parsing of DAG files fast.
 """
@@ -22,7 +22,9 @@ from include.window import Window
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from include.labeling.jobs import CapacityError
+    from include.labeling.answers import Ask, KeptAnswers
+    from include.labeling.jobs import CapacityError, Job
+    from include.labeling.models import Ensured, Model
 
 _PATIENCE = 10.0
 _CAPACITY_WAIT = timedelta(minutes=1)
@@ -56,15 +58,16 @@ class TransformJobWatch(Watch):
         jobs.stop(self._sagemaker, self._job_name)
 
 
-class BatchTransformOperator(BaseOperator):
-    """Has the model of ``stage`` answer every object under ``input_prefix``.
+class AskModelOperator(BaseOperator):
+    """Has the model of ``stage`` answer every question under ``input_prefix`` that it has not answered yet.
 
-    Waits some seconds in the worker, which suits a local job, and then in the triggerer.
+    Answers are kept (`include/labeling/answers.py`), so a tweet costs the model one call, whatever runs
+    again. Jobs of earlier runs whose answers are not kept yet come first. It waits for a job some seconds in
+    the worker, which suits a local one, and then in the triggerer.
 
-    Returns ``{"job", "model", "engine", "artifact", "artifact_written", "output", "reused"}``; ``output`` is
-    a key prefix beside the input. Skips if the stage has no model or ``input_prefix`` is empty. A job that
-    failed or was stopped fails the task; its retry starts a new job. If the account's limit is reached, it
-    waits and tries again.
+    Returns ``{"model", "engine", "output"}``; ``output`` is a key prefix beside the input. Skips if the stage
+    has no model or ``input_prefix`` is empty. A job that failed or was stopped fails the task; its retry
+    starts a new job. If the account's limit is reached, it waits and tries again.
     """
 
     template_fields = ("window", "input_prefix")
@@ -79,7 +82,7 @@ class BatchTransformOperator(BaseOperator):
         self._running: tuple[Any, str] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Finds or creates the job, and defers unless it ends soon."""
+        """Finds or creates one job after the other, and defers unless it ends soon."""
         from include.labeling import jobs, models
 
         s3 = client("s3")
@@ -90,71 +93,106 @@ class BatchTransformOperator(BaseOperator):
             )
         if not self.input_prefix:
             raise AirflowSkipException(f"there is no input for the {self.stage} model")
-        inputs = jobs.list_job_objects(s3, settings().bucket, self.input_prefix)
-        if not inputs:
+        if not jobs.list_job_objects(s3, settings().bucket, self.input_prefix):
             raise jobs.JobError(
                 f"{self.input_prefix} is empty: work files expire; clear this run from the task 'prepare' on"
             )
-        sagemaker = client("sagemaker")
-        ensured = models.ensure_model(sagemaker, s3, settings(), model)
-        job = jobs.plan(settings(), Window.parse(self.window), model, self.input_prefix, inputs)
+        ensured = models.ensure_model(client("sagemaker"), s3, settings(), model)
+        kept = self._kept(model.name)
+        while ask := self._unkept(kept, model, ensured) or kept.ask(self.input_prefix):
+            self._answer(context, ask, model, ensured)
+        return {"model": model.name, "engine": model.engine, "output": kept.assemble(self.input_prefix)}
+
+    def finish(self, context: Context, event: dict[str, str], running: dict[str, Any]) -> dict[str, Any]:
+        """Keeps the answers of a job that has ended, and goes on; raises as `execute`."""
+        self._finish(event, running)
+        return self.execute(context)
+
+    def try_again(self, context: Context, event: Any) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
+        """Tries again to start the job."""
+        return self.execute(context)
+
+    def _kept(self, model: str) -> KeptAnswers:
+        from include.labeling.answers import KeptAnswers
+
+        return KeptAnswers(client("s3"), settings().bucket, Window.parse(self.window), model)
+
+    def _unkept(self, kept: KeptAnswers, model: Model, ensured: Ensured) -> Ask | None:
+        """What a job answers, or has answered, for another run that has not kept the answers yet."""
+        from include.labeling import jobs
+
+        sagemaker, s3 = client("sagemaker"), client("s3")
+        for ask in kept.pending():
+            if jobs.find(sagemaker, s3, self._planned(ask, model), ensured.artifact_written)[1]:
+                return ask
+        return None
+
+    def _planned(self, ask: Ask, model: Model) -> Job:
+        from include.labeling import jobs
+
+        # The prefix names the questions by their digest, so it is the tag of each object.
+        inputs = [(ask.prefix + file, ask.prefix) for file in ask.files]
+        return jobs.plan(settings(), Window.parse(self.window), model, ask.input_prefix, inputs)
+
+    def _answer(self, context: Context, ask: Ask, model: Model, ensured: Ensured) -> None:
+        """Keeps the answers of the job for ``ask``, found or created; defers unless it ends soon."""
+        from include.labeling import jobs
+
+        sagemaker, s3 = client("sagemaker"), client("s3")
+        job = self._planned(ask, model)
         try:
             started = jobs.start(sagemaker, s3, job, ensured.artifact_written)
         except jobs.CapacityError as error:
             self._wait_for_capacity(error)
         job_address = address(settings().sagemaker_job_url, sagemaker, job=started.name)
         TransformJobLink().note(context["ti"], job_address)
-        result = {
+        running = {
             "job": started.name,
+            "joined": not started.created,
             "model": model.name,
-            "engine": model.engine,
             "artifact": model.artifact_uri,
             "artifact_written": ensured.artifact_written.isoformat(),
+            "ask": {"prefix": ask.prefix, "files": list(ask.files)},
             "output": job.output_prefix,
-            "reused": not started.created,
+            "outputs": sorted(job.outputs),
         }
-        if started.state == jobs.COMPLETED:
-            return result
-        self._running = (sagemaker, started.name)
-        outputs = sorted(job.outputs)
-        state, reason = jobs.watch(sagemaker, started.name, _PATIENCE)
-        if state not in jobs.ENDED:
-            self._wait_for_job(result, outputs)
-        return self.finish(context, {"state": state, "reason": reason}, result, outputs)
+        state, reason = started.state, ""
+        if state != jobs.COMPLETED:
+            self._running = (sagemaker, started.name)
+            state, reason = jobs.watch(sagemaker, started.name, _PATIENCE)
+            if state not in jobs.ENDED:
+                self._wait_for_job(running)
+        self._finish({"state": state, "reason": reason}, running)
 
-    def finish(
-        self, context: Context, event: dict[str, str], result: dict[str, Any], outputs: list[str]
-    ) -> dict[str, Any]:
-        """Returns the output of a completed job; raises `JobError` for any other end.
+    def _finish(self, event: dict[str, str], running: dict[str, Any]) -> None:
+        """Keeps the answers of a completed job; raises `JobError` for any other end.
 
         Raises `ModelError` if the job may have run another artifact than the verified one. If a joined job
-        was stopped, another task did that, and this one starts its own.
+        was stopped, another task did that, and nothing is kept: this task starts its own.
         """
         from include.labeling import jobs, models
+        from include.labeling.answers import Ask
 
-        name, state = result["job"], event["state"]
-        if state == jobs.STOPPED and result["reused"]:
+        name, state = running["job"], event["state"]
+        self._running = None
+        if state == jobs.STOPPED and running["joined"]:
             self.log.info("job=%s was stopped by the task that started it", name)
-            return self.execute(context)
+            return
         if state != jobs.COMPLETED:
             raise jobs.JobError(
                 f"job {name} is {state}: {event['reason'][:_REASON_LENGTH] or 'no reason given'}; "
                 "see its log in CloudWatch, group /aws/sagemaker/TransformJobs"
             )
-        written = datetime.fromisoformat(result["artifact_written"])
-        models.check_unreplaced(
-            client("s3"), result["artifact"], written, jobs.began(client("sagemaker"), name)
-        )
-        there = {key for key, _ in jobs.list_job_objects(client("s3"), settings().bucket, result["output"])}
-        missing = sorted(set(outputs) - there)
+        written = datetime.fromisoformat(running["artifact_written"])
+        began = jobs.began(client("sagemaker"), name)
+        models.check_unreplaced(client("s3"), running["artifact"], written, began)
+        there = {key for key, _ in jobs.list_job_objects(client("s3"), settings().bucket, running["output"])}
+        missing = sorted(set(running["outputs"]) - there)
         if missing:
             raise jobs.JobError(f"job {name} has completed without {len(missing)} outputs, as {missing[0]}")
-        self.log.info("job=%s state=%s outputs=%d", name, state, len(outputs))
-        return result
-
-    def try_again(self, context: Context, event: Any) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
-        """Tries again to start the job."""
-        return self.execute(context)
+        ask = Ask(running["ask"]["prefix"], tuple(running["ask"]["files"]))
+        self._kept(running["model"]).keep(ask, running["output"])
+        self.log.info("job=%s state=%s outputs=%d", name, state, len(running["outputs"]))
 
     def on_kill(self) -> None:
         """Stops the job when the task is killed between starting it and deferring."""
@@ -163,11 +201,11 @@ class BatchTransformOperator(BaseOperator):
         if self._running is not None:
             jobs.stop(*self._running)
 
-    def _wait_for_job(self, result: dict[str, Any], outputs: list[str]) -> NoReturn:
+    def _wait_for_job(self, running: dict[str, Any]) -> NoReturn:
         self.defer(
-            trigger=PollingTrigger.of(TransformJobWatch, {"job_name": result["job"]}),
+            trigger=PollingTrigger.of(TransformJobWatch, {"job_name": running["job"]}),
             method_name="finish",
-            kwargs={"result": result, "outputs": outputs},
+            kwargs={"running": running},
         )
 
     def _wait_for_capacity(self, error: CapacityError) -> NoReturn:

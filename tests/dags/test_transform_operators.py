@@ -30,7 +30,7 @@ from include.operators import sagemaker as operators
 from include.operators import transform as tasks
 from include.operators.delivery import DeliveryProof, DeliveryWatermarkSensor
 from include.operators.polling import PollingTrigger
-from include.operators.sagemaker import BatchTransformOperator, TransformJobWatch
+from include.operators.sagemaker import AskModelOperator, TransformJobWatch
 from include.settings import settings
 from include.window import Window
 from tests.credentials import AWS_ENVIRONMENT, LOGIN
@@ -43,7 +43,7 @@ WINDOW = "2026-11-20T05"
 BUCKET = "operators"
 
 MODEL = """
-import json, time
+import json, os, time
 
 def model_fn(model_dir):
     return None
@@ -58,6 +58,9 @@ def predict_fn(records, model):
             raise ValueError("told to")
         if record["text"] == "slow":
             time.sleep(300)
+        while record["text"].startswith("/") and not os.path.exists(record["text"]):
+            time.sleep(0.1)
+    records = [record for record in records if record["text"] != "silent"]
     return [{"id": each["id"], "p_negative": 0.0, "p_neutral": 1.0, "p_positive": 0.0} for each in records]
 
 def output_fn(answers, accept):
@@ -120,8 +123,8 @@ def given(aws: LocalAws) -> Callable[..., str]:
     return put
 
 
-def task(prefix: str, stage: str = "sentiment") -> BatchTransformOperator:
-    return BatchTransformOperator(task_id="label", stage=stage, window=WINDOW, input_prefix=prefix)
+def task(prefix: str, stage: str = "sentiment") -> AskModelOperator:
+    return AskModelOperator(task_id="label", stage=stage, window=WINDOW, input_prefix=prefix)
 
 
 def run(prefix: str, stage: str = "sentiment") -> dict[str, Any]:
@@ -142,11 +145,11 @@ def deferred_by(prefix: str, monkeypatch: pytest.MonkeyPatch) -> TaskDeferred:
     return caught.value
 
 
-def result_of(deferred: TaskDeferred) -> dict[str, Any]:
+def running_of(deferred: TaskDeferred) -> dict[str, Any]:
     """What the task hands to itself for after the wait."""
     assert deferred.kwargs is not None
-    result: dict[str, Any] = deferred.kwargs["result"]
-    return result
+    running: dict[str, Any] = deferred.kwargs["running"]
+    return running
 
 
 def resume(deferred: TaskDeferred, prefix: str = "") -> dict[str, Any]:
@@ -180,8 +183,9 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 def test_every_input_is_answered_beside_itself(aws: LocalAws, given: Callable[..., str]) -> None:
     prefix = given("a", "b")
+    before = job_names(aws)
     result = run(prefix)
-    assert result["reused"] is False
+    assert len(job_names(aws)) == len(before) + 1
     assert result["engine"].startswith("fake-")
     assert result["output"].startswith(prefix.removesuffix("input/") + "output-")
     s3 = aws.client("s3")
@@ -194,7 +198,7 @@ def test_a_cleared_task_reuses_its_job(aws: LocalAws, given: Callable[..., str])
     prefix = given("a")
     first = run(prefix)
     before = job_names(aws)
-    assert run(prefix) == first | {"reused": True}
+    assert run(prefix) == first
     assert job_names(aws) == before
 
 
@@ -204,7 +208,7 @@ def test_a_second_run_joins_the_job_that_is_running(
     prefix = given("slow")
     first, second = deferred_by(prefix, monkeypatch), deferred_by(prefix, monkeypatch)
     assert first.trigger.arguments["job_name"] == second.trigger.arguments["job_name"]
-    assert result_of(second)["reused"] is True
+    assert running_of(second)["joined"] is True
     assert job_names(aws).count(first.trigger.arguments["job_name"]) == 1
 
 
@@ -301,14 +305,15 @@ def test_killing_a_task_before_it_has_a_job_is_harmless() -> None:
     task("anything/").on_kill()
 
 
-def artifact(result: dict[str, Any]) -> dict[str, str]:
-    bucket, _, key = result["artifact"].removeprefix("s3://").partition("/")
+def artifact(aws: LocalAws) -> dict[str, str]:
+    """Where the test's model lies."""
+    bucket, key = storage.split_address(models.resolve(settings(), aws.client("s3")).sentiment.artifact_uri)
     return {"Bucket": bucket, "Key": key}
 
 
 def test_a_replaced_artifact_is_run_by_no_job(aws: LocalAws, given: Callable[..., str]) -> None:
-    first = run(given("a"))
-    aws.client("s3").put_object(**artifact(first), Body=b"another")
+    run(given("a"))
+    aws.client("s3").put_object(**artifact(aws), Body=b"another")
     before = job_names(aws)
     with pytest.raises(models.ModelError, match="somebody has replaced it"):
         run(given("b"))
@@ -320,7 +325,7 @@ def test_an_artifact_that_was_replaced_and_put_back_while_a_job_ran_costs_the_jo
 ) -> None:
     s3, prefix = aws.client("s3"), given("a")
     deferred = deferred_by(prefix, monkeypatch)
-    place = artifact(result_of(deferred))
+    place = artifact(aws)
     good = s3.get_object(**place)["Body"].read()
     written = s3.head_object(**place)["LastModified"]
     while s3.head_object(**place)["LastModified"] == written:  # S3 tells whole seconds
@@ -328,8 +333,8 @@ def test_an_artifact_that_was_replaced_and_put_back_while_a_job_ran_costs_the_jo
         s3.put_object(**place, Body=good, ChecksumAlgorithm="SHA256")
     with pytest.raises(models.ModelError, match="answers are not used"):
         resume(deferred, prefix)
-    again = run(prefix)
-    assert again["job"] == deferred.trigger.arguments["job_name"] + "-2"
+    run(prefix)
+    assert deferred.trigger.arguments["job_name"] + "-2" in job_names(aws)
 
 
 def test_s3_that_slows_down_is_asked_again(aws: LocalAws, given: Callable[..., str]) -> None:
@@ -338,7 +343,7 @@ def test_s3_that_slows_down_is_asked_again(aws: LocalAws, given: Callable[..., s
         aws.refuse("s3", request, "SlowDown", 503, times=2)
         for request in (f"GET /{BUCKET}", f"PUT /{BUCKET}/models/")
     ]
-    assert run(prefix)["reused"] is False
+    run(prefix)
     assert [aws.struck(fault) for fault in faults] == [2, 2]
 
 
@@ -352,7 +357,7 @@ def test_a_token_that_expires_while_the_task_waits_fails_it_and_its_retry_joins_
         resume(deferred, prefix)
     again = deferred_by(prefix, monkeypatch)
     assert again.trigger.arguments["job_name"] == deferred.trigger.arguments["job_name"]
-    assert result_of(again)["reused"] is True
+    assert running_of(again)["joined"] is True
     assert len(job_names(aws)) == len(set(job_names(aws)))
 
 
@@ -365,41 +370,121 @@ def test_a_token_that_expires_before_the_job_is_started_leaves_nothing_behind(
     with pytest.raises(ClientError, match="ExpiredToken"):
         run(prefix)
     assert job_names(aws) == before
-    assert run(prefix)["reused"] is False
+    run(prefix)
+    assert len(job_names(aws)) == len(before) + 1
 
 
 def test_a_changed_model_is_another_job_with_another_engine(
     aws: LocalAws, given: Callable[..., str], model: Path
 ) -> None:
     prefix = given("a")
-    first = run(prefix)
+    first, before = run(prefix), job_names(aws)
     (model / "identity").write_text(uuid.uuid4().hex)
     second = run(prefix)
-    assert second["reused"] is False
-    for name in ("job", "model", "engine", "output"):
+    assert len(job_names(aws)) == len(before) + 1
+    for name in ("model", "engine", "output"):
         assert first[name] != second[name]
 
 
-def test_changed_input_under_the_same_keys_is_another_job(aws: LocalAws, given: Callable[..., str]) -> None:
-    prefix = given("a")
-    first = run(prefix)
-    body = json.dumps({"id": "0", "text": "b", "lang": "en"}).encode()
+def answered(aws: LocalAws, result: dict[str, Any]) -> list[str]:
+    """The ids of the tweets that a result's output has answers to."""
+    s3 = aws.client("s3")
+    return [
+        json.loads(line)["id"]
+        for found in storage.list_objects(s3, BUCKET, result["output"]).objects
+        for line in storage.read(s3, BUCKET, found.key).splitlines()
+    ]
+
+
+def asked(aws: LocalAws) -> list[str]:
+    """The texts that all jobs of this test's model were asked, in the order of the jobs."""
+    s3, texts = aws.client("s3"), []
+    sagemaker = aws.client("sagemaker")
+    model = models.resolve(settings(), s3).sentiment.name
+    for job in reversed(job_names(aws)):
+        described = sagemaker.describe_transform_job(TransformJobName=job)
+        if described["ModelName"] != model:
+            continue
+        _, prefix = storage.split_address(described["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"])
+        for found in storage.list_objects(s3, BUCKET, prefix).objects:
+            texts += [json.loads(line)["text"] for line in storage.read_lines(s3, BUCKET, found.key)]
+    return texts
+
+
+def test_changed_input_under_the_same_keys_is_asked_and_nothing_else(
+    aws: LocalAws, given: Callable[..., str]
+) -> None:
+    prefix = given("a", "b")
+    run(prefix)
+    body = json.dumps({"id": "0", "text": "c", "lang": "en"}).encode()
     aws.client("s3").put_object(Bucket=BUCKET, Key=f"{prefix}000.jsonl", Body=body)
-    assert run(prefix)["job"] != first["job"]
+    assert answered(aws, run(prefix)) == ["0", "1"]
+    assert asked(aws) == ["a", "b", "c"]
 
 
-def test_output_that_has_expired_is_made_again(aws: LocalAws, given: Callable[..., str]) -> None:
-    prefix = given("a")
+def test_a_run_with_more_tweets_asks_about_the_new_ones_alone(
+    aws: LocalAws, given: Callable[..., str]
+) -> None:
+    run(given("a", "b"))
+    assert answered(aws, run(given("a", "b", "c"))) == ["0", "1", "2"]
+    before = job_names(aws)
+    assert answered(aws, run(given("b", "a"))) == ["0", "1"], "other questions under the same ids"
+    assert asked(aws) == ["a", "b", "c", "b", "a"]
+    assert len(job_names(aws)) == len(before) + 1
+
+
+def test_a_run_beside_another_with_fewer_tweets_waits_for_its_job_and_asks_about_the_rest(
+    aws: LocalAws, given: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until = tmp_path / "released"
+    fewer, more = given(str(until)), given(str(until), "b")
+    first, second = deferred_by(fewer, monkeypatch), deferred_by(more, monkeypatch)
+    assert running_of(second)["job"] == running_of(first)["job"]
+    until.touch()
+    assert answered(aws, resume(second, more)) == ["0", "1"]
+    assert answered(aws, resume(first, fewer)) == ["0"]
+    assert asked(aws) == [str(until), "b"]
+
+
+def test_answers_of_a_run_that_was_killed_before_it_kept_them_are_not_paid_again(
+    aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = deferred_by(given("a", "b"), monkeypatch)
+    assert eventually(lambda: state(aws, running_of(killed)["job"]) == "Completed")
+    assert answered(aws, run(given("a", "b", "c"))) == ["0", "1", "2"]
+    assert asked(aws) == ["a", "b", "c"]
+
+
+def test_a_tweet_that_the_model_leaves_out_is_not_asked_about_again(
+    aws: LocalAws, given: Callable[..., str]
+) -> None:
+    assert answered(aws, run(given("a", "silent"))) == ["0"]
+    assert answered(aws, run(given("a", "silent", "b"))) == ["0", "2"]
+    assert asked(aws) == ["a", "silent", "b"]
+
+
+def test_output_that_has_expired_is_made_again_and_answers_that_have_are_bought_again(
+    aws: LocalAws, given: Callable[..., str]
+) -> None:
+    s3, prefix = aws.client("s3"), given("a")
     first = run(prefix)
-    aws.client("s3").delete_object(Bucket=BUCKET, Key=f"{first['output']}000.jsonl.out")
-    assert run(prefix) == first | {"job": f"{first['job']}-2"}
-    assert run(prefix)["reused"] is True
+    before = job_names(aws)
+    for found in storage.list_objects(s3, BUCKET, first["output"]).objects:
+        storage.delete(s3, BUCKET, found.key)
+    assert run(prefix) == first
+    assert answered(aws, first) == ["0"]
+    assert job_names(aws) == before
+    for found in storage.list_objects(s3, BUCKET, layout.answers_prefix(Window.parse(WINDOW))).objects:
+        storage.delete(s3, BUCKET, found.key)
+    assert run(prefix) == first
+    assert len(job_names(aws)) == len(before) + 1
 
 
 def test_the_accounts_limit_is_waited_out(
-    aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    aws: LocalAws, given: Callable[..., str], model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = deferred_by(given("slow"), monkeypatch).trigger
+    (model / "identity").write_text(uuid.uuid4().hex)
     waiting = deferred_by(given("a"), monkeypatch)
     assert waiting.method_name == "try_again"
     jobs.stop(aws.client("sagemaker"), running.arguments["job_name"])
@@ -409,11 +494,11 @@ def test_the_accounts_limit_is_waited_out(
     def begun() -> bool:
         """Its place may be free a moment after the other job has stopped."""
         try:
-            return task(prefix).try_again(TaskInstance().context, event=None)["reused"] is False
+            return bool(task(prefix).try_again(TaskInstance().context, event=None)["output"])
         except TaskDeferred:
             return False
 
-    eventually(begun)
+    assert eventually(begun)
 
 
 def test_without_a_translator_the_stage_is_skipped_and_says_which_setting_is_missing(
@@ -467,7 +552,7 @@ def test_an_hour_under_sse_kms_that_runs_twice_is_paid_for_once_and_changes_noth
     assert published["rows"]["ukraine"] == 1
     before = storage.list_objects(s3, encrypted, "").objects, job_names(aws)
     again, published_again = hour()
-    assert again == {**answered, "reused": True}
+    assert again == answered
     assert published_again == published
     assert (storage.list_objects(s3, encrypted, "").objects, job_names(aws)) == before
 
