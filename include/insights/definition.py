@@ -154,7 +154,10 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Visual:
-    """A chart or table: measures by columns; ``top`` keeps only the categories with the most rows."""
+    """A chart or table: measures by columns; ``top`` keeps only the categories with the most rows.
+
+    ``topic`` is the one that it is about, None if it is about the selected ones.
+    """
 
     id: str
     title: str
@@ -164,6 +167,17 @@ class Visual:
     by: tuple[str, ...]
     where: tuple[Condition, ...]
     top: int | None
+    topic: str | None = None
+
+    def of_topic(self, name: str, title: str) -> Visual:
+        """The same visual of one topic."""
+        return replace(
+            self,
+            id=f"{self.id}-{name}",
+            title=f"{self.title}: {title}",
+            measures=tuple(measure.of_topic(name, title) for measure in self.measures),
+            topic=name,
+        )
 
 
 @dataclass(frozen=True)
@@ -247,6 +261,7 @@ class _Visual(_Model):
     by: tuple[str, ...] = Field(min_length=1)
     where: str | None = None
     top: int | None = Field(None, ge=1)
+    each: Literal["topic"] | None = None
 
 
 class _Dashboard(_Model):
@@ -501,10 +516,10 @@ class _Reader:
                 tiles.append(tile)
         visuals: list[Visual] = []
         for index, shown in enumerate(given.visuals):
-            visual = self._visual(shown, measures, (*path, "visuals", index))
-            if visual.id in [other.id for other in visuals]:
-                raise _RefusedError((*path, "visuals", index), f"'{visual.id}' is defined twice")
-            visuals.append(visual)
+            for visual in self._visuals(shown, measures, (*path, "visuals", index)):
+                if visual.id in [other.id for other in visuals]:
+                    raise _RefusedError((*path, "visuals", index), f"'{visual.id}' is defined twice")
+                visuals.append(visual)
         dashboard = Dashboard(name, given.title, given.filters, tuple(tiles), tuple(visuals))
         for index, chosen in enumerate(given.filters):
             if not any(FILTER_COLUMNS[chosen] in data_set.columns for data_set in dashboard.data_sets):
@@ -535,6 +550,24 @@ class _Reader:
             self._column("topic", data_set.columns, (*path, "each"))
             for topic in self._topics.topics:
                 yield Tile(data_set, measure.of_topic(topic.name, topic.title))
+
+    def _visuals(
+        self,
+        given: _Visual,
+        measures: Mapping[str, tuple[DataSet, tuple[Measure, ...]]],
+        path: _Path,
+    ) -> Iterator[Visual]:
+        visual = self._visual(given, measures, path)
+        if given.each is None:
+            if given.kind == "map":
+                raise _RefusedError(path, "a map of several topics shows their mix: give it 'each: topic'")
+            yield visual
+            return
+        if "topic" in visual.by or any(measure.topics for measure in visual.measures):
+            raise _RefusedError((*path, "each"), "this visual tells topics apart already")
+        self._column("topic", visual.data_set.columns, (*path, "each"))
+        for topic in self._topics.topics:
+            yield visual.of_topic(topic.name, topic.title)
 
     def _visual(
         self,

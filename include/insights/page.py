@@ -6,7 +6,7 @@ their types). Figures are computed with numpy over group codes: some millisecond
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -27,6 +27,7 @@ from include.insights.definition import (
 )
 from include.insights.expressions import Aggregate, Condition, Numbers
 from include.insights.expressions import evaluate as value_of
+from include.lake.verdict import Verdict
 from include.x.topics import Topics
 
 type Filters = Mapping[str, Any]
@@ -53,6 +54,10 @@ _COMPARE = {
     ">=": pc.greater_equal,
 }
 _HOUR = timedelta(hours=1)
+_MARKING = ("hour", "topic", "verdict", "gap", "searched", "change")
+"""The columns that marks are made from."""
+SEARCHED = "brought by search alone, another method: no quoted texts, and the sample is taken by a hash"
+"""What the mark of an hour says that search alone brought."""
 
 
 def statement(data_set: DataSet, first: datetime, last: datetime) -> str:
@@ -127,8 +132,9 @@ def evaluate(
 
     A tile has ``value``, ``low``, ``high`` (the interval), ``n`` and ``audit`` (what the interval is based
     on, see `dashboards.yaml`), a visual ``columns`` with their role and ``rows`` in their order, a line also
-    ``marks``: stretches ``from`` ≤ hour < ``to`` of kind ``gap`` or ``change``. ``as_of`` is the end of each
-    topic's latest hour with labeled tweets, empty without any. Missing figures are null.
+    ``marks``: stretches ``from`` ≤ hour < ``to`` of kind ``gap`` or ``search``, with the reason, or
+    ``change``, and ``hours``: how many a point stands for. ``as_of`` is the end of each topic's latest hour
+    with labeled tweets, empty without any. Missing figures are null.
     """
     given = {dashboard.data_sets[0].name: tables} if isinstance(tables, pa.Table) else dict(tables)
     wanted = dict(filters or {})
@@ -164,9 +170,12 @@ def evaluate(
             {
                 **_visual(visual, rows[visual.data_set.name], chosen, wanted),
                 "marks": marks[visual.data_set.name] if visual.kind == "line" else [],
+                "hours": rows[visual.data_set.name].hours,
             }
             for visual in dashboard.visuals
-            if visual.kind != "marks" and visual.data_set.name in rows
+            if visual.kind != "marks"
+            and visual.data_set.name in rows
+            and (not chosen or visual.topic in (None, *chosen))
         ],
     }
 
@@ -182,7 +191,7 @@ class _Rows:
 
     def __init__(self, table: pa.Table, hours: int) -> None:
         self.table = table
-        self._hours = hours
+        self.hours = hours
         self._numbers: dict[str, Numbers] = {}
         self._held: dict[Condition, npt.NDArray[np.bool_]] = {}
         self._ranks: dict[str, tuple[list[Any], npt.NDArray[np.int64]]] = {}
@@ -207,7 +216,7 @@ class _Rows:
         """A column's sorted values, null last, and each row's index among them."""
         if name not in self._ranks:
             column = self.table[name]
-            if pa.types.is_timestamp(column.type) and self._hours == 24:
+            if pa.types.is_timestamp(column.type) and self.hours == 24:
                 column = pc.floor_temporal(column, multiple=1, unit="day")
             encoded = column.unify_dictionaries().combine_chunks().dictionary_encode()
             values = encoded.dictionary.to_pylist()
@@ -321,7 +330,7 @@ def _filtered(dashboard: Dashboard, found: pa.Table, wanted: Filters) -> pa.Tabl
 def _read(dashboard: Dashboard) -> set[str]:
     """The columns that any tile, visual or mark reads."""
     measures = [tile.measure for tile in dashboard.tiles]
-    found = {"hour", "topic", "gap", "change"}
+    found = set(_MARKING)
     for visual in dashboard.visuals:
         measures += visual.measures
         found |= {*visual.by, *(condition.column for condition in visual.where)}
@@ -418,7 +427,7 @@ def _label(value: Any) -> Any:
 
 
 def _marking(found: pa.Table) -> list[str]:
-    return [name for name in ("hour", "topic", "gap", "change") if name in found.column_names]
+    return [name for name in _MARKING if name in found.column_names]
 
 
 def _marks(found: pa.Table) -> list[Json]:
@@ -427,8 +436,10 @@ def _marks(found: pa.Table) -> list[Json]:
     if not {"hour", "topic"} <= set(found.column_names):
         return marks
     if "gap" in found.column_names:
-        hours = found.filter(pc.equal(found["gap"], 1)).group_by(["topic", "hour"]).aggregate([])
-        marks += _stretches(hours.sort_by([("topic", "ascending"), ("hour", "ascending")]).to_pylist())
+        gaps = _hours(found.filter(pc.equal(found["gap"], 1)), "verdict")
+        marks += _stretches("gap", gaps, lambda row: _reason(row["verdict"]))
+        searched = _hours(found.filter(pc.equal(found["searched"], 1)))
+        marks += _stretches("search", searched, lambda _: SEARCHED)
     if "change" in found.column_names:
         changed = found.filter(pc.not_equal(found["change"], "")).group_by(["topic", "hour", "change"])
         marks += [
@@ -446,17 +457,32 @@ def _marks(found: pa.Table) -> list[Json]:
     return marks
 
 
-def _stretches(rows: Sequence[Mapping[str, Any]]) -> list[Json]:
-    stretches: list[tuple[str, datetime, datetime]] = []
+def _hours(found: pa.Table, *more: str) -> list[dict[str, Any]]:
+    """Each topic's hours, in order, with further columns that are the same in all rows of an hour."""
+    hours = found.group_by(["topic", "hour", *more]).aggregate([])
+    rows: list[dict[str, Any]] = hours.sort_by([("topic", "ascending"), ("hour", "ascending")]).to_pylist()
+    return rows
+
+
+def _reason(verdict: str) -> str:
+    """Why an hour has a gap."""
+    return f"{verdict}: {Verdict(verdict).meaning}" if verdict else "coverage has not judged the hour"
+
+
+def _stretches(
+    kind: str, rows: Sequence[Mapping[str, Any]], label: Callable[[Mapping[str, Any]], str]
+) -> list[Json]:
+    """Hours of a topic with the same label that follow each other, as one stretch."""
+    stretches: list[tuple[str, str, datetime, datetime]] = []
     for row in rows:
-        topic, hour = row["topic"], row["hour"]
-        if stretches and stretches[-1][0] == topic and stretches[-1][2] == hour:
-            stretches[-1] = (topic, stretches[-1][1], hour + _HOUR)
+        topic, hour, told = row["topic"], row["hour"], label(row)
+        if stretches and stretches[-1][:2] == (topic, told) and stretches[-1][3] == hour:
+            stretches[-1] = (topic, told, stretches[-1][2], hour + _HOUR)
         else:
-            stretches.append((topic, hour, hour + _HOUR))
+            stretches.append((topic, told, hour, hour + _HOUR))
     return [
-        {"kind": "gap", "topic": topic, "from": _iso(first), "to": _iso(last), "label": "gap"}
-        for topic, first, last in stretches
+        {"kind": kind, "topic": topic, "from": _iso(first), "to": _iso(last), "label": told}
+        for topic, told, first, last in stretches
     ]
 
 
@@ -465,6 +491,8 @@ def _as_of(found: pa.Table, chosen: set[str]) -> dict[str, str]:
 
     An hour that only coverage knows has no opinion yet.
     """
+    if "tweets" not in found.column_names:
+        return {}
     latest = found.filter(pc.greater(found["tweets"], 0)).group_by("topic").aggregate([("hour", "max")])
     return {
         row["topic"]: _iso(row["hour_max"] + _HOUR)

@@ -95,7 +95,8 @@ def _check_opinion(page: Page, run: Run) -> None:
 
 def _check_world(page: Page, run: Run) -> None:
     frame = _open(page, run, "opinion-across-the-world")
-    expect(frame.locator("#visual-map canvas")).to_be_visible()
+    for topic in run.world.topics:
+        expect(frame.locator(f"#visual-map-{topic} canvas")).to_be_visible()
     rows = frame.locator("#visual-by_language tbody tr")
     assert rows.count() > 0
 

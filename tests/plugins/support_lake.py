@@ -31,6 +31,8 @@ from tests.unit.support_dashboards import audit_columns
 TOPICS = ("ukraine", "russia")
 LANGUAGES = {"en": 1, "de": 1, "uk": 0}
 COUNTRIES = ("--", "US", "DE", "PL")
+RARE, SEEN = "IS", 1
+"""A country of few tweets, in English and one hour alone."""
 HOURS = 72
 GAPS = {30, 31}
 """Hours ago without any tweet."""
@@ -52,6 +54,8 @@ def counts(topic: str, language: str, country: str, ago: int) -> tuple[int, int,
     """Negative, neutral and positive tweets of a group, all there is to the lake."""
     if ago in GAPS:
         return 0, 0, 0
+    if country == RARE:
+        return (1, 1, 2) if (language, ago) == ("en", SEEN) else (0, 0, 0)
     seed = TOPICS.index(topic) * 7 + list(LANGUAGES).index(language) * 5 + COUNTRIES.index(country) * 3 + ago
     return 4 + seed % 5, 3 + seed % 3, (9 if topic == "ukraine" else 3) + seed % 4
 
@@ -65,7 +69,7 @@ def opinion_rows() -> list[dict[str, Any]]:
         change = {RULES_CHANGED: "rules", SAMPLE_CHANGED: "sample"}.get(ago, "")
         for topic in TOPICS:
             for language, measured in LANGUAGES.items():
-                for country in COUNTRIES:
+                for country in (*COUNTRIES, RARE) if (language, ago) == ("en", SEEN) else COUNTRIES:
                     negative, neutral, positive = counts(topic, language, country, ago)
                     judged = negative + neutral + positive
                     weight = 100 / sample

@@ -208,11 +208,76 @@ def test_hovering_a_line_tells_its_exact_figures_and_what_changed(visit: Any) ->
 
 def test_every_chart_has_its_figures_as_a_table(visit: Any) -> None:
     frame = visit().open("opinion-across-the-world")
-    for name in ("map", "countries"):
+    for name in ("map-ukraine", "countries"):
         card = frame.locator(f"#visual-{name}")
         card.get_by_text("Figures", exact=True).click()
         expect(card.locator("tbody tr").first).to_be_visible()
     expect(frame.locator("#visual-countries tbody")).to_contain_text("Germany")
+
+
+def test_a_table_is_sorted_by_n_until_a_reader_sorts_it(visit: Any) -> None:
+    visitor = visit()
+    page = visitor.open("opinion-across-the-world")
+    head = page.locator("#visual-by_country thead th")
+
+    def column(title: str, each: int = 0) -> list[str]:
+        place = [place for place, text in enumerate(head.all_inner_texts()) if text.split(" ")[0] == title]
+        return page.locator(f"#visual-by_country tbody tr > :nth-child({place[each] + 1})").all_inner_texts()
+
+    counts = [int(text.replace(",", "")) for text in column("n")]
+    assert counts == sorted(counts, reverse=True)
+    page.get_by_role("button", name="Country", exact=True).first.click()
+    names = column("Country")
+    assert names == sorted(names)
+    expect(head.first).to_have_attribute("aria-sort", "ascending")
+    visitor.page.keyboard.press("Enter")
+    assert column("Country") == sorted(names, reverse=True)
+
+
+CHART = """async (id) => {
+  const scripts = document.querySelector("script[type=module]").src;
+  const { chartOf } = await import(scripts.replace("opinion.js", "charts.js"));
+  const found = chartOf(document.querySelector(`#visual-${id} .chart`)).getOption();
+  const plain = (axis) => ({ min: axis.min, max: axis.max });
+  return {
+    y: plain(found.yAxis?.[0] ?? {}), x: plain(found.xAxis?.[0] ?? {}),
+    scale: found.visualMap?.[0] && plain(found.visualMap[0]),
+    lines: found.series.flatMap((one) => (one.markLine?.data ?? []).map((line) => line.name)),
+    areas: found.series.flatMap((one) => one.markArea?.data ?? []).length,
+    hatched: found.series.flatMap((one) => one.data ?? []).filter((one) => one?.itemStyle?.decal).length,
+  };
+}"""
+"""What a chart is drawn with."""
+
+
+def test_ratios_stand_on_a_logarithmic_axis_with_a_line_at_one(visit: Any) -> None:
+    page = visit().open("opinion-over-time")
+    ratio = page.evaluate(CHART, "positive_to_negative")
+    assert ratio["y"]["min"] < 0 < ratio["y"]["max"], "the axis counts doublings"
+    assert ratio["lines"][0] == "1 : 1"
+    net = page.evaluate(CHART, "net_sentiment")
+    assert -1 <= net["y"]["min"] < net["y"]["max"] <= 1
+    assert set(net["lines"]) == {"rules", "sample"}
+    assert net["areas"] == 3, "a gap for each reason, and an hour that search alone brought"
+    key, first = page.locator("#key").bounding_box(), page.locator("#visual-net_sentiment").bounding_box()
+    assert key["y"] + key["height"] <= first["y"] <= key["y"] + key["height"] + 20
+    expect(page.locator("#key")).to_contain_text(
+        "Sentiment of tweets that name a topic is not support for it"
+    )
+
+
+def test_every_topics_map_has_the_same_scale_and_keeps_its_shape(visit: Any) -> None:
+    for width in (1440, 390):
+        page = visit(width=width).open("opinion-across-the-world")
+        week = page.evaluate(CHART, "map-ukraine")["scale"]
+        assert page.evaluate(CHART, "map-ukraine")["hatched"] == 1, "a country of few tweets"
+        assert page.evaluate(CHART, "countries")["hatched"] == 2
+        assert page.evaluate(CHART, "map-russia")["scale"] == week
+        page.get_by_text("Today", exact=True).click()
+        expect(page.locator("#content:not([aria-busy])")).to_be_attached()
+        assert page.evaluate(CHART, "map-ukraine")["scale"] == week
+        box = page.locator("#visual-map-ukraine .chart").bounding_box()
+        assert box["width"] / box["height"] == pytest.approx(2.1, abs=0.15)
 
 
 def test_filters_are_reached_by_keyboard_and_narrow_the_page(visit: Any) -> None:

@@ -222,7 +222,7 @@ def test_the_figures_are_those_of_the_rows(client: TestClient) -> None:
     first = NOW - timedelta(days=6)
     for topic in TOPICS:
         for language in ("en", "de"):
-            for country in ("--", "US", "DE", "PL"):
+            for country in ("--", "US", "DE", "PL", "IS"):
                 for ago in range(HOURS):
                     if NOW - timedelta(hours=ago) < first:
                         continue

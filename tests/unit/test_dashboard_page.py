@@ -191,7 +191,7 @@ def test_a_line_has_one_point_an_hour_and_topic_with_gaps_and_changes_marked(
             "topic": "football",
             "from": "2026-11-22T12:00:00Z",
             "to": "2026-11-22T14:00:00Z",
-            "label": "gap",
+            "label": "outage: The stream was away for a minute or more",
         },
         {
             "kind": "change",
@@ -202,6 +202,19 @@ def test_a_line_has_one_point_an_hour_and_topic_with_gaps_and_changes_marked(
         },
     ]
     assert found["as_of"] == {"football": "2026-11-22T15:00:00Z", "music": "2026-11-22T12:00:00Z"}
+
+
+def test_hours_that_search_alone_brought_and_those_that_nobody_has_judged_are_marked(
+    definition: Definition, over_time: Dashboard
+) -> None:
+    later = HOUR + timedelta(hours=1)
+    rows = table(definition, row(positive=3, searched=1), row(positive=1, hour=later, gap=1, verdict=""))
+    line = visual(page.evaluate(over_time, rows), "net_sentiment")
+    assert [(mark["kind"], mark["from"], mark["label"]) for mark in line["marks"]] == [
+        ("gap", "2026-11-22T11:00:00Z", "coverage has not judged the hour"),
+        ("search", "2026-11-22T10:00:00Z", page.SEARCHED),
+    ]
+    assert line["hours"] == 1
 
 
 def test_long_periods_have_one_point_a_day(definition: Definition, over_time: Dashboard) -> None:
@@ -225,7 +238,10 @@ def test_countries_are_mapped_and_the_nameless_left_out(definition: Definition) 
         row(positive=1, negative=1, country_code="BR", topic="music"),
     )
     found = page.evaluate(world, rows)
-    assert [(point[0], point[1]) for point in visual(found, "map")["rows"]] == [("BR", 0), ("DE", 0.5)]
+    assert [point[:2] for point in visual(found, "map-football")["rows"]] == [["DE", 0.5]]
+    assert [point[:2] for point in visual(found, "map-music")["rows"]] == [["BR", 0]]
+    one = page.evaluate(world, rows, {"topics": ["music"]})
+    assert [each["id"] for each in one["visuals"] if each["kind"] == "map"] == ["map-music"]
     # The country with the most rows comes first.
     assert [point[0] for point in visual(found, "countries")["rows"]] == ["DE", "BR"]
     assert {line[0] for line in visual(found, "by_country")["rows"]} == {"--", "DE", "BR"}

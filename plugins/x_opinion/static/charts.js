@@ -4,6 +4,7 @@ import { element } from "./dom.js";
 import { certainty, country, dayTime, figure, language, moment, whole } from "./format.js";
 
 const WORLD = "world";
+const HOUR = 3600e3;
 const COLORS = {
   light: ["#1d5fae", "#b8500a", "#1f7a4d", "#8637a3", "#a52a4c", "#2b7480"],
   dark: ["#7fb8f5", "#f5a663", "#7ed6a5", "#d2a0ec", "#f495ab", "#80d0da"],
@@ -21,12 +22,74 @@ const NAMES = { country_code: country, lang: language };
 export const named = (column, value, titles) =>
   NAMES[column]?.(value) ?? (column === "topic" ? (titles[value] ?? value) : column === "hour" ? dayTime(moment(value)) : value);
 
+/** Below this many tweets a country or a language is hatched: its figure says little. */
+export const FEW = 30;
+
+/** Where the maps' scale ends: few countries lie beyond, and they have the color of the end. */
+const MAP_END = 0.5;
+
 /** Registers the map's shapes; has to be done once before a map is drawn. */
 export async function loadWorld(url) {
   if (echarts.getMap(WORLD)) return;
   const response = await fetch(url);
-  echarts.registerMap(WORLD, await response.json());
+  const shapes = await response.json();
+  echarts.registerMap(WORLD, shapes);
+  document.documentElement.style.setProperty("--map-aspect", aspect(shapes));
 }
+
+/** Width by height of the projected shapes: a map's place has the same, so that nothing is stretched. */
+function aspect({ features }) {
+  const points = features.flatMap(({ geometry }) => geometry.coordinates.flat(geometry.type === "MultiPolygon" ? 2 : 1)).map(EQUAL_EARTH.project);
+  const span = (place) => points.reduce((found, point) => Math.max(found, point[place]), -Infinity) - points.reduce((found, point) => Math.min(found, point[place]), Infinity);
+  return span(0) / span(1);
+}
+
+/**
+ * The axis of a chart's values: where a value stands on it (`to`), its ends, its steps, and what it says there.
+ * Ratios stand on a logarithmic axis, on which 2 : 1 is as far from 1 : 1 as 1 : 2; shares end at 100 %.
+ */
+function scale(visual, place) {
+  const ends = (roles) => visual.rows.flatMap((row) => roles.map((role) => row[place[role]])).filter((value) => Number.isFinite(value));
+  if (place.format === "ratio") {
+    const values = ends(["value"]).filter((value) => value > 0).map(Math.log2);
+    const bounds = ends(["low", "high"]).filter((value) => value > 0).map(Math.log2);
+    // A bound next to nothing or to no end must not squeeze the values together.
+    const [low, high] = [Math.min(0, ...values), Math.max(0, ...values)];
+    const min = Math.floor(Math.max(Math.min(low, ...bounds), low - 3) + 1e-9);
+    const max = Math.max(min + 1, Math.ceil(Math.min(Math.max(high, ...bounds), high + 3) - 1e-9));
+    const to = (value) => (value <= 0 ? min : Math.min(max, Math.max(min, Math.log2(value))));
+    return { to, min, max, interval: Math.ceil((max - min) / 8), one: 0, label: (at) => figure(2 ** at, "ratio") };
+  }
+  if (place.format === "percent") {
+    const values = ends(["value", "low", "high"]);
+    const bar = visual.kind === "bar" ? [0] : [];
+    const [low, high] = [Math.min(...bar, ...values), Math.max(...bar, ...values)];
+    const rough = (high - low || 0.1) / 5;
+    const power = 10 ** Math.floor(Math.log10(rough));
+    const interval = power * [1, 2, 2.5, 5, 10].find((step) => step * power >= rough);
+    const min = Math.max(low < 0 ? -1 : 0, Math.floor(low / interval + 1e-9) * interval);
+    const max = Math.min(1, Math.ceil(high / interval - 1e-9) * interval);
+    return values.length ? { to: (value) => value, min, max, interval, label: (at) => figure(at, interval < 0.01 ? "percent" : "percent0") }
+      : { to: (value) => value, min: 0, max: 1, label: (at) => figure(at, "percent0") };
+  }
+  return { to: (value) => value, min: 0, minInterval: 1, label: (at) => figure(at, place.format) };
+}
+
+/** A texture of gray strokes or dots, which no topic's color resembles. */
+function texture(dots) {
+  const tile = document.createElement("canvas");
+  tile.width = tile.height = 8;
+  const pen = tile.getContext("2d");
+  pen.strokeStyle = pen.fillStyle = token("--hatch");
+  pen.lineWidth = 1.5;
+  if (dots) pen.arc(4, 4, 1.2, 0, 2 * Math.PI), pen.fill();
+  else for (const from of [-8, 0, 8]) pen.moveTo(from, 8), pen.lineTo(from + 8, 0);
+  pen.stroke();
+  return { image: tile, repeat: "repeat" };
+}
+
+const fewDecal = () => ({ symbol: "rect", color: token("--panel"), dashArrayX: [1, 0], dashArrayY: [3, 4], rotation: -Math.PI / 4 });
+const isFew = (row, place) => place.n >= 0 && row[place.n] !== null && row[place.n] < FEW;
 
 /** Where each column stands, by role: dimensions, series, value, low, high, n. */
 export function roles(visual) {
@@ -89,6 +152,7 @@ function broken(points) {
 function line(visual, titles) {
   const place = roles(visual);
   const colors = COLORS[theme()];
+  const axis = scale(visual, place);
   const drawn = [];
   const byTime = new Map();
   const names = [];
@@ -108,65 +172,87 @@ function line(visual, titles) {
         lineStyle: { opacity: 0 }, areaStyle: area, tooltip: { show: false }, stackStrategy: "all",
         data: spaced.map(([at, row]) => [at, row && value(row)]),
       });
-      const bounded = (row) => row[place.low] !== null && row[place.high] !== null;
+      // A ratio's interval without a bound goes to the axis's end.
+      const top = (row) => row[place.high] ?? (axis.one === undefined ? null : Infinity);
+      const bounded = (row) => row[place.low] !== null && top(row) !== null;
       drawn.push(
-        band("low", (row) => (bounded(row) ? row[place.low] : null)),
-        band("high", (row) => (bounded(row) ? row[place.high] - row[place.low] : null), { color, opacity: 0.16 }),
+        band("low", (row) => (bounded(row) ? axis.to(row[place.low]) : null)),
+        band("high", (row) => (bounded(row) ? axis.to(top(row)) - axis.to(row[place.low]) : null), { color, opacity: 0.16 }),
       );
     }
     drawn.push({
       type: "line", name, color, symbol: "circle", symbolSize: 5, showSymbol: points.length <= 60,
       lineStyle: { width: 2 }, connectNulls: false, emphasis: { focus: "none" }, z: 3,
-      data: spaced.map(([at, row]) => [at, row && row[place.value]]),
+      data: spaced.map(([at, row]) => [at, row && (row[place.value] === null ? null : axis.to(row[place.value]))]),
     });
   });
-  if (drawn.length) Object.assign(drawn.at(-1), marked(visual.marks));
-  const percent = place.format === "percent";
+  drawn.push(marked(visual.marks, axis));
+  const step = visual.hours * HOUR;
   return {
     ...base(),
     grid: { left: 8, right: 16, top: 34, bottom: 6, containLabel: true },
-    legend: { top: 0, left: 0, icon: "roundRect", itemWidth: 14, itemHeight: 4, data: names, textStyle: { color: token("--fg") } },
+    legend: { type: "scroll", top: 0, left: 0, icon: "roundRect", itemWidth: 14, itemHeight: 4, data: names, textStyle: { color: token("--fg") } },
     xAxis: {
-      type: "time", axisLine: { lineStyle: { color: token("--line-strong") } },
+      type: "time", axisLine: { onZero: false, lineStyle: { color: token("--line-strong") } },
       axisLabel: { color: token("--fg-muted"), hideOverlap: true, formatter: { day: "{d} {MMM}", hour: "{HH}:{mm}" } }, splitLine: { show: false },
     },
-    yAxis: {
-      type: "value", scale: true, splitLine: { lineStyle: { color: token("--line") } },
-      axisLabel: { color: token("--fg-muted"), formatter: (value) => figure(value, percent ? "percent0" : place.format) },
-    },
+    yAxis: valueAxis(axis),
     tooltip: {
       ...tooltip(), trigger: "axis", axisPointer: { type: "line", lineStyle: { color: token("--line-strong") } },
       formatter: (found) => {
-        const at = found[0].value[0];
+        const at = found.find(({ value }) => value)?.value[0];
         return element("div", {},
           element("div", { class: "tip-head" }, `${dayTime(new Date(at))} UTC`),
           (byTime.get(at) ?? []).map(({ row, name, color }) => figures(row, place, name, color)),
-          visual.marks.filter((mark) => moment(mark.from) <= at && at < moment(mark.to))
-            .map((mark) => element("div", { class: "tip-mark" },
-              mark.kind === "gap" ? `Gap: ${titles[mark.topic] ?? mark.topic}` : `${mark.label} changed: ${titles[mark.topic] ?? mark.topic}`)));
+          marksAt(visual, at).map((mark) => element("div", { class: "tip-mark" }, told(mark, titles))),
+          element("div", { class: "tip-mark" }, `A click shows ${step > HOUR ? "this day" : "this hour"} below the chart.`));
       },
     },
     series: drawn,
   };
 }
 
-/** Stretches with a gap in one of the topics as areas, changes of method as lines, one each. */
-function marked(marks) {
+/** The marks that concern a point at that time. */
+export const marksAt = (visual, at) =>
+  visual.marks.filter((mark) => moment(mark.from) < at + visual.hours * HOUR && at < moment(mark.to));
+
+/** What a mark says. */
+export const told = (mark, titles) => {
+  const topic = titles[mark.topic] ?? mark.topic;
+  return mark.kind === "gap" ? `Gap, ${topic}: ${mark.label}` : mark.kind === "search" ? `${topic}: ${mark.label}` : `${mark.label} changed: ${topic}`;
+};
+
+const valueAxis = (axis) => ({
+  type: "value", min: axis.min, max: axis.max, interval: axis.interval, minInterval: axis.minInterval,
+  splitLine: { lineStyle: { color: token("--line") } },
+  axisLabel: { color: token("--fg-muted"), hideOverlap: true, formatter: axis.label },
+});
+
+/** Stretches with a gap or by another method in one of the topics as areas, changes as lines; a line at 1. */
+function marked(marks, axis) {
   const areas = new Map();
   const changes = new Map();
+  const hours = new Set();
   for (const mark of marks) {
-    if (mark.kind === "gap") areas.set(`${mark.from} ${mark.to}`, mark);
-    else changes.set(mark.from, new Set([...(changes.get(mark.from) ?? []), ...mark.label.split(",")]));
+    if (mark.kind !== "change") {
+      areas.set(`${mark.kind} ${mark.from} ${mark.to}`, mark);
+      for (let at = moment(mark.from).getTime(); at < moment(mark.to); at += HOUR) hours.add(at);
+    } else changes.set(mark.from, new Set([...(changes.get(mark.from) ?? []), ...mark.label.split(",")]));
   }
+  const textures = { gap: texture(false), search: texture(true) };
+  const one = axis.one === undefined ? [] : [{ name: "1 : 1", yAxis: axis.one, lineStyle: { type: "solid", color: token("--fg-muted") }, label: { position: "insideStartTop" } }];
   return {
+    // Points without a value: their hours have a tooltip, which tells why.
+    type: "line", id: "marks", symbol: "none", data: [...hours].sort((a, b) => a - b).map((at) => [at, null]),
     markArea: {
-      silent: true, itemStyle: { color: token("--gap"), opacity: 1 },
-      data: [...areas.values()].map((mark) => [{ xAxis: moment(mark.from).getTime() }, { xAxis: moment(mark.to).getTime() }]),
+      silent: true,
+      data: [...areas.values()].map((mark) => [{ xAxis: moment(mark.from).getTime(), itemStyle: { color: textures[mark.kind] } }, { xAxis: moment(mark.to).getTime() }]),
     },
     markLine: {
       silent: true, symbol: "none", lineStyle: { color: token("--fg-muted"), type: [4, 4], width: 1 },
       label: { color: token("--fg-muted"), fontSize: 11, position: "insideEndTop", formatter: ({ name }) => name },
-      data: [...changes].map(([from, what]) => ({ name: [...what].join(", "), xAxis: moment(from).getTime() })),
+      labelLayout: { hideOverlap: true },
+      data: [...one, ...[...changes].map(([from, what]) => ({ name: [...what].join(", "), xAxis: moment(from).getTime() }))],
     },
   };
 }
@@ -175,6 +261,7 @@ function marked(marks) {
 function bar(visual, titles) {
   const place = roles(visual);
   const colors = COLORS[theme()];
+  const axis = scale(visual, place);
   const dimension = visual.columns[0].name;
   const categories = [...new Set(visual.rows.map((row) => row[0]))].reverse();
   const found = series(visual, titles);
@@ -184,11 +271,15 @@ function bar(visual, titles) {
     const byCategory = new Map(rows.map((row) => [row[0], row]));
     return [
       { type: "bar", name, color, barMaxWidth: 12, barGap: "15%", itemStyle: { borderRadius: 2, opacity: 0.85 },
-        data: categories.map((category) => byCategory.get(category)?.[place.value] ?? null) },
+        data: categories.map((category) => {
+          const row = byCategory.get(category);
+          const value = row?.[place.value] ?? null;
+          return { value: value === null ? null : axis.to(value), itemStyle: row && isFew(row, place) ? { decal: fewDecal() } : {} };
+        }) },
       { type: "custom", name, silent: true, z: 4, tooltip: { show: false },
         data: categories.flatMap((category, index) => {
           const row = byCategory.get(category);
-          return row && row[place.low] !== null && row[place.high] !== null ? [[row[place.low], row[place.high], index]] : [];
+          return row && row[place.low] !== null && row[place.high] !== null ? [[axis.to(row[place.low]), axis.to(row[place.high]), index]] : [];
         }),
         encode: { x: [0, 1], y: 2 },
         renderItem: (_, api) => whisker(api, found.length, position) },
@@ -199,9 +290,8 @@ function bar(visual, titles) {
   return {
     ...base(),
     grid: { left: 8, right: 20, top: 34, bottom: 6, containLabel: true },
-    legend: { top: 0, left: 0, icon: "roundRect", itemWidth: 14, itemHeight: 8, data: found.map(([key]) => titles[key] ?? key), textStyle: { color: token("--fg") } },
-    xAxis: { type: "value", splitLine: { lineStyle: { color: token("--line") } },
-      axisLabel: { color: token("--fg-muted"), hideOverlap: true, formatter: (value) => figure(value, place.format === "percent" ? "percent0" : place.format) } },
+    legend: { type: "scroll", top: 0, left: 0, icon: "roundRect", itemWidth: 14, itemHeight: 8, data: found.map(([key]) => titles[key] ?? key), textStyle: { color: token("--fg") } },
+    xAxis: valueAxis(axis),
     yAxis: { type: "category", data: categories, axisTick: { show: false }, axisLine: { lineStyle: { color: token("--line-strong") } },
       axisLabel: { color: token("--fg"), width: 130, overflow: "truncate", formatter: (value) => named(dimension, value, titles) } },
     tooltip: {
@@ -224,30 +314,29 @@ function whisker(api, count, position) {
   return { type: "group", children: [segment(low[0], y, high[0], y), segment(low[0], y - 3, low[0], y + 3), segment(high[0], y - 3, high[0], y + 3)] };
 }
 
-/** Countries colored by their value, symmetric about zero. */
+/** Countries colored by their value, on the same scale whatever is shown; those with few tweets are hatched. */
 function map(visual, titles) {
   const place = roles(visual);
   const byCode = new Map(visual.rows.map((row) => [row[0], row]));
-  const most = Math.max(0.01, ...visual.rows.map((row) => Math.abs(row[place.value] ?? 0)));
   return {
     ...base(),
     visualMap: {
-      type: "continuous", min: -most, max: most, calculable: true, left: 4, bottom: 4, itemHeight: 110, itemWidth: 12,
-      inRange: { color: DIVERGING[theme()] }, textStyle: { color: token("--fg-muted") },
-      formatter: (value) => figure(value, place.format),
+      type: "continuous", min: -MAP_END, max: MAP_END, calculable: false, left: 4, bottom: 0, itemHeight: window.innerWidth > 900 ? 90 : 30, itemWidth: 10,
+      text: [`${figure(MAP_END, "percent0")} or more`, `${figure(-MAP_END, "percent0")} or less`], inRange: { color: DIVERGING[theme()] }, textStyle: { color: token("--fg-muted"), fontSize: 11 },
     },
     tooltip: {
       ...tooltip(), trigger: "item",
       formatter: ({ name }) => element("div", {},
         element("div", { class: "tip-head" }, country(name)),
-        byCode.has(name) ? figures(byCode.get(name), place, visual.columns[place.value].title ?? "", "transparent")
+        byCode.has(name) ? [figures(byCode.get(name), place, visual.columns[place.value].title ?? "", "transparent"),
+          isFew(byCode.get(name), place) ? element("div", { class: "tip-mark" }, `fewer than ${FEW} tweets`) : null]
           : element("div", {}, "No tweets with a place there")),
     },
     series: [{
-      type: "map", map: WORLD, roam: false, left: 0, right: 0, top: 4, bottom: 4, projection: EQUAL_EARTH, selectedMode: false,
+      type: "map", map: WORLD, roam: false, left: 0, right: 0, top: 0, bottom: 0, projection: EQUAL_EARTH, selectedMode: false,
       itemStyle: { areaColor: token("--muted-bg"), borderColor: token("--line-strong"), borderWidth: 0.5 },
       emphasis: { label: { show: false }, itemStyle: { areaColor: null, borderColor: token("--fg"), borderWidth: 1.5 } },
-      data: visual.rows.map((row) => ({ name: row[0], value: row[place.value] })),
+      data: visual.rows.map((row) => ({ name: row[0], value: Math.max(-MAP_END, Math.min(MAP_END, row[place.value])), itemStyle: isFew(row, place) ? { decal: fewDecal() } : {} })),
     }],
   };
 }
@@ -280,9 +369,9 @@ const EQUAL_EARTH = {
 
 const KINDS = { line, bar, map };
 
-/** How tall a visual is drawn, in pixels, known before it is. */
+/** How tall a visual is drawn, in pixels, known before it is; null: as its place's style says. */
 export function height(visual) {
-  if (visual.kind === "map") return 460;
+  if (visual.kind === "map") return null;
   if (visual.kind !== "bar") return 300;
   const place = roles(visual);
   const categories = new Set(visual.rows.map((row) => row[0])).size;
@@ -297,8 +386,11 @@ export function draw(place, visual, titles) {
   chart.resize();
 }
 
+/** The chart in a place; undefined where none is drawn. */
+export const chartOf = (place) => echarts.getInstanceByDom(place);
+
 /** Lets a chart go before its place goes. */
-export const dispose = (place) => echarts.getInstanceByDom(place)?.dispose();
+export const dispose = (place) => chartOf(place)?.dispose();
 
 /** Draws in the place's present size. */
 export const resize = (place) => echarts.getInstanceByDom(place)?.resize();

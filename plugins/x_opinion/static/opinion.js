@@ -1,6 +1,6 @@
 // The pages Opinion over time and Opinion across the world, drawn from what `data/<page>` describes.
 import { airflowLink, clearNotice, notice, request } from "./airflow.js";
-import { dispose, draw, height, loadWorld, named, resize } from "./charts.js";
+import { FEW, dispose, draw, height, loadWorld, named, resize } from "./charts.js";
 import { byId, element } from "./dom.js";
 import { readDrift, warnOfDrift } from "./drift.js";
 import { certainty, dayTime, figure, isoDay, language, MARKS, moment, short, whole } from "./format.js";
@@ -9,6 +9,8 @@ const NAME = document.querySelector("main").dataset.page;
 const DAY = 86400e3;
 const PERIODS = [[1, "Today"], [7, "7 days"], [30, "30 days"], [90, "90 days"]];
 const filters = { from: null, to: null, topics: new Set(), languages: new Set(), unmeasured: false };
+/** The tables' orders that were chosen: a column and its direction, by the visual's id. */
+const sorts = new Map();
 let shown = null;
 let running = null;
 let drifted = null;
@@ -164,7 +166,7 @@ function drawContent() {
     clearContent();
     byId("as-of").textContent = upTo();
     content.dataset.ids = ids;
-    content.append(tiles, element("div", { class: "visuals" }, shown.visuals.map(card)), key());
+    content.append(tiles, key(), element("div", { class: "visuals" }, shown.visuals.map(card)));
   } else {
     content.firstChild.replaceWith(tiles);
   }
@@ -202,7 +204,8 @@ function drawVisual(visual) {
     return;
   }
   const chart = place.querySelector(".chart");
-  chart.style.height = `${height(visual)}px`;
+  const tall = height(visual);
+  if (tall !== null) chart.style.height = `${tall}px`;
   draw(chart, visual, titles());
   if (place.querySelector("details").open) fillFigures(visual.id);
 }
@@ -210,6 +213,33 @@ function drawVisual(visual) {
 function fillFigures(id) {
   const visual = shown.visuals.find((found) => found.id === id);
   byId(`visual-${id}`).querySelector("details .scroll").replaceChildren(table(visual));
+}
+
+/** By which column a visual's table is sorted: as chosen, else by n; a table over time stays in its order. */
+function sorting(visual, measures) {
+  if (sorts.has(visual.id)) return sorts.get(visual.id);
+  const n = measures.find((measure) => measure.n !== undefined)?.n;
+  return n === undefined || visual.columns[0].name === "hour" ? null : { column: n, descending: true };
+}
+
+/** Sorts a visual's table by a column; by the same one again the other way around. */
+function sortBy(visual, column, measures) {
+  const standing = sorting(visual, measures);
+  const texts = ["dimension", "series"].includes(visual.columns[column].role);
+  sorts.set(visual.id, { column, descending: standing?.column === column ? !standing.descending : !texts });
+  if (visual.kind === "table") drawVisual(visual);
+  else fillFigures(visual.id);
+  byId(`sort-${visual.id}-${column}`).focus();
+}
+
+/** Rows by a column, those without a value last; equal ones keep their order. */
+function sorted({ rows, columns }, { column, descending }) {
+  const words = (value) => String(named(columns[column].name, value, titles()));
+  const compare = (a, b) => (typeof a === "number" ? a - b : columns[column].name === "hour" ? a.localeCompare(b) : words(a).localeCompare(words(b)));
+  return rows.toSorted((a, b) => {
+    if (a[column] === null || b[column] === null) return (a[column] === null) - (b[column] === null);
+    return descending ? compare(b[column], a[column]) : compare(a[column], b[column]);
+  });
 }
 
 /** A visual's rows as a table: one column a dimension, and a measure with its interval and n. */
@@ -223,16 +253,23 @@ function table(visual) {
     return { ...value, ...Object.fromEntries(own.map((column) => [column.role, column.index])) };
   });
   if (!visual.rows.length) return element("p", { class: "muted" }, "Nothing in this period.");
+  const sort = sorting(visual, measures);
+  const rows = sort ? sorted(visual, sort) : visual.rows;
+  const n = measures.find((measure) => measure.n !== undefined)?.n;
+  const head = (index, title, options) => element("th", { scope: "col", ...options,
+    "aria-sort": sort?.column === index ? (sort.descending ? "descending" : "ascending") : "none" },
+    element("button", { type: "button", class: "sort", id: `sort-${visual.id}-${index}`, onclick: () => sortBy(visual, index, measures) }, title,
+      element("span", { "aria-hidden": "true" }, sort?.column === index ? (sort.descending ? " ▼" : " ▲") : "")));
   const heads = { country_code: "Country", lang: "Language", topic: "Topic", hour: "Hour, UTC", measure: "Measure", model: "Model", verdict: "Verdict" };
   return element("table", {},
     element("thead", {}, element("tr", {},
-      dimensions.map((column) => element("th", { scope: "col" }, heads[column.name] ?? column.name)),
+      dimensions.map((column) => head(column.index, heads[column.name] ?? column.name)),
       measures.map((measure) => [
-        element("th", { scope: "col", class: "number" }, measure.title ?? visual.title),
+        head(measure.index, measure.title ?? visual.title, { class: "number" }),
         measure.low !== undefined && element("th", { scope: "col", class: "number" }, measure.audit === undefined ? "95 %" : "Interval"),
-        measure.n !== undefined && element("th", { scope: "col", class: "number" }, "n"),
+        measure.n !== undefined && head(measure.n, "n", { class: "number" }),
       ]).flat())),
-    element("tbody", {}, visual.rows.map((row) => element("tr", {},
+    element("tbody", {}, rows.map((row) => element("tr", n !== undefined && row[n] !== null && row[n] < FEW ? { class: "few", title: `fewer than ${FEW} tweets` } : {},
       dimensions.map((column, place) => element(place ? "td" : "th", place ? {} : { scope: "row" }, named(column.name, row[column.index], titles()))),
       measures.map((measure) => [
         element("td", { class: "number" }, figure(row[measure.index], measure.format)),
@@ -242,11 +279,18 @@ function table(visual) {
       ]).flat()))));
 }
 
-/** What the marks in the charts mean. */
+/** What the figures are not, and what the marks in the charts mean: it stands by them. */
 function key() {
-  return element("p", { class: "muted hint" },
-    element("span", { class: "key-gap", "aria-hidden": "true" }), " hours with a gap · ",
-    element("span", { class: "key-change", "aria-hidden": "true" }), " rules, sample or models changed · bands and whiskers are intervals, corrected for the sample in force: of 95 % where people have judged a random sample of the tweets; ",
+  const marks = {
+    line: [element("span", { class: "key-gap", "aria-hidden": "true" }), " hours with a gap · ",
+      element("span", { class: "key-search", "aria-hidden": "true" }), " hours that search alone brought · ",
+      element("span", { class: "key-change", "aria-hidden": "true" }), " rules, sample or models changed · "],
+    map: [element("span", { class: "key-few", "aria-hidden": "true" }), ` fewer than ${FEW} tweets · `],
+  };
+  const kinds = new Set(shown.visuals.map((visual) => visual.kind));
+  return element("p", { class: "muted hint key-line", id: "key" },
+    element("strong", {}, "Sentiment of tweets that name a topic is not support for it. "),
+    Object.entries(marks).filter(([kind]) => kinds.has(kind)).map(([, parts]) => parts), "bands and whiskers are intervals, corrected for the sample in force: of 95 % where people have judged a random sample of the tweets; ",
     `${MARKS[0].trim()} knows the sampling error only, not the model's; ${MARKS[2].trim()} rests on the judgments of the topic's other tweets, as too few of these were judged`);
 }
 
