@@ -143,6 +143,10 @@ class Settings(BaseSettings):
     """The Unity Catalog volume for the wheel of the training code."""
     training_timeout_seconds: int = Field(6 * 3600, ge=600)
     """The timeout of a training run on Databricks."""
+    training_history_seconds: int = Field(6 * 3600, ge=0)
+    """How long the Delta table keeps files that it needs no more: so long old files hold tweets that were
+    removed. At least the longest run of `train` or `compliance` on Databricks (`training_timeout_seconds`),
+    which may still read them; within X's 24 hours."""
     training_trials: int = Field(6, ge=1)
     """How many parameter sets the search tries."""
     training_seed: int = 20

@@ -260,6 +260,8 @@ def _environment(options: RunOptions, world: Path, endpoints: Endpoints, topics_
         **endpoints.aws_environment(),
         "OPINION_GATHER_SECONDS": "5",
         "OPINION_TRAINING_TRIALS": "2",
+        # Here no run reads the table beside another for long: what is removed is soon gone.
+        "OPINION_TRAINING_HISTORY_SECONDS": "10",
         "OPINION_QUICKSIGHT_PRINCIPALS": json.dumps([QUICKSIGHT_READER]),
         "OPINION_ATHENA_QUERY_URL": f"{endpoints.url('aws')}/_local/athena/queries/{{query}}",
         "OPINION_QUICKSIGHT_URL": f"{endpoints.url('aws')}/_local/quicksight",

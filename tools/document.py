@@ -33,11 +33,13 @@ from sqlglot import exp
 from include.audit import mix, records
 from include.audit.wave import Wave
 from include.compliance import removal
+from include.compliance.requests import RemovalRequest
 from include.coverage import ledger
 from include.coverage.measure import measure
 from include.insights import aggregate
 from include.labeling import model_io, models, prepare, publish
 from include.lake import cards, layout, sql, storage, views
+from include.lake.pseudonyms import Pseudonyms
 from include.lake.schemas import PREDICTIONS
 from include.lake.verdict import Verdict
 from include.provision import lake
@@ -117,7 +119,7 @@ _WRITERS = {
     "opinion_hourly": "`insights`",
     "mix": "`drift`",
     "drift": "`drift`",
-    "removals": "whoever removes (`include/compliance/removal.py`)",
+    "removals": "`compliance`",
 }
 
 _X = {
@@ -362,7 +364,7 @@ def _remove(client: ClientOf, settings: Settings, topics: Topics) -> None:
         io.BytesIO(storage.read(client("s3"), settings.bucket, layout.labeled_key(topics.names[0], HOUR)))
     )
     last = {max(rows["tweet_id"].to_pylist()): ComplianceAction.DELETE}
-    request = removal.RemovalRequest("x-2026-11-20", "X reports it", NOW, last)
+    request = RemovalRequest.of(Pseudonyms(_KEY), "x-2026-11-20", "X reports it", NOW, last, {})
     removal.remove(
         client("s3"), client("athena"), settings, topics.names, _KEY, request, lambda: NOW, dry_run=False
     )
@@ -661,11 +663,12 @@ _OWN_CONTENT = {
     "training/": "which hours are in Delta and predicted",
     "tombstones/": "keyed hashes of what was removed",
     "removals/": "counts and times of removals",
+    "requests/": "keyed hashes of what is to be removed",
 }
 """What it holds beside that."""
 
 _DELETED_OTHERWISE = {
-    "delta/": "{retention} days (`OPINION_RETENTION_DAYS`), by `train`; the old files a week later",
+    "delta/": "{retention} days (`OPINION_RETENTION_DAYS`), by `train`; old files 6 hours later",
     "audit/": "until it is removed on request",
 }
 """How long a prefix without a lifecycle rule is kept, where that is not for good."""

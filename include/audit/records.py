@@ -11,7 +11,7 @@ import json
 import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -223,24 +223,24 @@ def pseudonym(key: bytes, name: str) -> str:
     return hmac.digest(key, b"audit:person:" + name.encode(), "sha256")[:8].hex()
 
 
-def remove(s3: S3Client, bucket: str, tweet_ids: Collection[int]) -> int:
-    """Removes tweets from all that was drawn and judged; how many rows that were. Twice changes nothing."""
-    waves: dict[Wave, list[int]] = defaultdict(list)
-    for tweet_id in tweet_ids:
-        waves[Wave.of_tweet(tweet_id)].append(tweet_id)
+def remove(s3: S3Client, bucket: str, waves: Iterable[Wave], is_gone: Callable[[int], bool]) -> int:
+    """Removes tweets from all that was drawn and judged in some waves; how many rows that were.
+
+    ``is_gone`` is asked about each tweet's id. Twice changes nothing.
+    """
     removed = 0
-    for wave, ids in sorted(waves.items()):
+    for wave in sorted(set(waves)):
         prefix = layout.audit_judged_key(wave.label, "").removesuffix(".parquet")
         keys = [found.key for found in storage.list_objects(s3, bucket, prefix).objects]
         for key, schema in [
             (layout.audit_drawn_key(wave.label), AUDIT_DRAWN),
             *((key, AUDIT_JUDGED) for key in keys),
         ]:
-            removed += _without(s3, bucket, key, schema, ids)
+            removed += _without(s3, bucket, key, schema, is_gone)
     return removed
 
 
-def _without(s3: S3Client, bucket: str, key: str, schema: pa.Schema, ids: Sequence[int]) -> int:
+def _without(s3: S3Client, bucket: str, key: str, schema: pa.Schema, is_gone: Callable[[int], bool]) -> int:
     removed = 0
 
     def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
@@ -249,7 +249,7 @@ def _without(s3: S3Client, bucket: str, key: str, schema: pa.Schema, ids: Sequen
         if found is None:
             return None
         table = _read(s3, bucket, key, schema)
-        kept = table.filter(pc.invert(pc.is_in(table["tweet_id"], value_set=pa.array(ids, pa.int64()))))
+        kept = table.filter(pa.array([not is_gone(own) for own in table["tweet_id"].to_pylist()], pa.bool_()))
         removed = table.num_rows - kept.num_rows
         return storage.Content(_parquet(kept), found.metadata) if removed else None
 

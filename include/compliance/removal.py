@@ -10,27 +10,30 @@ from __future__ import annotations
 import io
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from include.audit import records as audit
-from include.compliance import tombstones
+from include.audit.wave import Wave
+from include.compliance import asking, tombstones
 from include.compliance.purge import Purge, Purged, predictions_by_hour
+from include.compliance.queries import forgetting
+from include.compliance.requests import RemovalRequest
 from include.compliance.tombstones import Tombstones
 from include.lake import layout, sql, storage
-from include.lake.athena import Athena
 from include.lake.layout import ALL_TOPICS
 from include.lake.pseudonyms import Pseudonyms
 from include.lake.schemas import REMOVALS
 from include.settings import Settings
 from include.window import Window
 from include.x.compliance import ComplianceAction
-from include.x.snowflake import lowest_id, moment
+from include.x.snowflake import moment
 
 if TYPE_CHECKING:
     from types_boto3_athena.client import AthenaClient
@@ -52,21 +55,6 @@ class VersionedBucketError(RuntimeError):
 
 class RemovalIncompleteError(RuntimeError):
     """Some objects could not be read; from all others everything was removed."""
-
-
-@dataclass(frozen=True)
-class RemovalRequest:
-    """What must go: tweets by id, and users by id with all that they have posted up to ``requested_at``.
-
-    ``name`` names the request, and its object in the ledger, so it is the same when the request is carried
-    out again.
-    """
-
-    name: str
-    reason: str
-    requested_at: datetime
-    tweets: Mapping[int, ComplianceAction] = field(default_factory=dict, repr=False)
-    users: Collection[str] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -97,6 +85,140 @@ class RemovalReport:
         return {**vars(self), "counts": [vars(each) for each in self.counts]}
 
 
+class Removal:
+    """Carries one request through the lake by steps, each of which may run again, and beside others.
+
+    `hours` comes first, then `from_hours` of all of them, in any number of parts; `from_rest` and then `end`.
+    A dry run writes nothing, and counts what would go.
+    """
+
+    def __init__(
+        self,
+        s3: S3Client,
+        settings: Settings,
+        topics: Sequence[str],
+        key: bytes,
+        request: RemovalRequest,
+        *,
+        dry_run: bool,
+    ) -> None:
+        """``key`` is the secret that ids are hashed with; raises `VersionedBucketError`."""
+        self._s3 = s3
+        self._settings = settings
+        self._bucket = settings.bucket
+        self._topics = topics
+        self._pseudonyms = Pseudonyms(key)
+        self._request = request
+        self._dry_run = dry_run
+        if storage.keeps_versions(s3, self._bucket):
+            raise VersionedBucketError(
+                f"the bucket {self._bucket} keeps, or once kept, old versions of objects, so nothing that is "
+                "deleted there is gone: move the lake into a bucket that was never versioned "
+                "(infra/lake.yaml)"
+            )
+
+    def hours(self, athena: AthenaClient, now: datetime) -> list[Window]:
+        """The hours that hold what must go, in order; the tombstones of the request stand then."""
+        request = self._request
+        if not self._dry_run:
+            for window, markers in request.tweets.items():
+                tombstones.bury_markers(self._s3, self._bucket, window, markers)
+            tombstones.bury_users(self._s3, self._bucket, request.users)
+        found = set(request.tweets)
+        if request.users:
+            stones = Tombstones(self._pseudonyms, {}, request.users)
+            found |= _hours_of_users(self._s3, athena, self._settings, self._topics, stones, now)
+        return sorted(found)
+
+    def from_hours(self, hours: Iterable[Window]) -> RemovalReport:
+        """Removes from all layers of some hours, and records it hour by hour.
+
+        Raises `RemovalIncompleteError`, after all else is done, where an object cannot be read.
+        """
+        predictions = predictions_by_hour(self._s3, self._bucket)
+        done = [self._from_hour(window, predictions.get(window, ())) for window in sorted(hours)]
+        _check_readable(done)
+        return self._report(done, [each for purged in done for each in _counts(purged, purged.window.label)])
+
+    def from_rest(self, hours: Iterable[Window], now: datetime) -> RemovalReport:
+        """Removes from what lies by no hour of the tweets; ``hours`` are all that the request concerns.
+
+        Raises as `from_hours`.
+        """
+        concerned = sorted(hours)
+        stones = self._stones(concerned)
+        beside = Purge(self._s3, self._bucket, stones, write=not self._dry_run).beside(
+            Window.containing(now), self._topics
+        )
+        counts = _counts(beside, None)
+        objects = sum(beside.objects.values())
+        if not self._dry_run:
+            days = {window.start.date() for window in concerned}
+            judged = audit.remove(
+                self._s3,
+                self._bucket,
+                map(Wave.of, days),
+                lambda own: stones.of(own, None) is ComplianceAction.DELETE,
+            )
+            results = _delete_results(self._s3, self._bucket, now)
+            # Both also where they are nothing: that is the evidence that the request was carried out.
+            counts += [count_beside("audit", judged), count_beside("athena-results", results)]
+            objects += results
+            self.record(counts)
+        _check_readable([beside])
+        return replace(self._report([beside], counts), hours=0, objects=objects)
+
+    def record(self, counts: Sequence[RemovalCount], done_at: datetime | None = None) -> None:
+        """Adds to what the ledger has of the request; ``done_at`` is given when the last layer is done."""
+        _record(self._s3, self._bucket, self._request, counts, done_at)
+
+    def _from_hour(self, window: Window, predictions: Iterable[str]) -> Purged:
+        stones = self._stones([window])
+        if self._request.users:
+            # Not every layer says whose a tweet is, so their ids are learned, and kept, before any goes.
+            theirs = Purged(window)
+            reading = Purge(self._s3, self._bucket, stones, write=False)
+            reading.raw(theirs, self._topics)
+            reading.published(theirs, self._topics)
+            stones = stones.with_tweets(theirs.tweets)
+            self._bury(theirs)
+        purged = Purged(window)
+        Purge(self._s3, self._bucket, stones, write=not self._dry_run).hour(purged, self._topics, predictions)
+        # Coverage counts what was removed by the topics in which it was found.
+        self._bury(purged)
+        if not self._dry_run:
+            self.record(_counts(purged, window.label))
+        return purged
+
+    def _bury(self, purged: Purged) -> None:
+        if purged.tweets and not self._dry_run:
+            tombstones.bury(
+                self._s3, self._bucket, self._pseudonyms, purged.window, purged.tweets, purged.topics
+            )
+
+    def _stones(self, hours: Sequence[Window]) -> Tombstones:
+        """What must go of some hours: by the request alone in a dry run, which buries nothing."""
+        if not self._dry_run:
+            return tombstones.read(self._s3, self._bucket, self._pseudonyms, hours)
+        stones = Tombstones(self._pseudonyms, {}, self._request.users)
+        for window in hours:
+            stones = stones.with_markers(self._request.tweets.get(window, {}))
+        return stones
+
+    def _report(self, done: Sequence[Purged], counts: Sequence[RemovalCount]) -> RemovalReport:
+        objects = sum(sum(purged.objects.values()) for purged in done)
+        report = RemovalReport(self._request.name, self._dry_run, len(done), objects, tuple(counts))
+        log.info(
+            "removal request=%s dry_run=%s hours=%d objects=%d lines=%d",
+            report.request,
+            report.dry_run,
+            report.hours,
+            report.objects,
+            sum(each.removed for each in counts),
+        )
+        return report
+
+
 def remove(
     s3: S3Client,
     athena: AthenaClient,
@@ -108,103 +230,47 @@ def remove(
     *,
     dry_run: bool,
 ) -> RemovalReport:
-    """Removes what was requested, and again what was removed lately (`APPLIED_AGAIN`).
-
-    ``key`` is the secret that ids are hashed with. A dry run writes nothing, and counts what would go. Raises
-    `VersionedBucketError` where deleting would not delete, and `RemovalIncompleteError`, after all else is
-    done, where an object cannot be read.
-    """
-    bucket, now = settings.bucket, clock()
-    if storage.keeps_versions(s3, bucket):
-        raise VersionedBucketError(
-            f"the bucket {bucket} keeps, or once kept, old versions of objects, so nothing that is deleted "
-            "there is gone: move the lake into a bucket that was never versioned (infra/lake.yaml)"
-        )
-    pseudonyms = Pseudonyms(key)
-    until = lowest_id(request.requested_at)
-    by_hour = _by_hour(request.tweets)
+    """All steps of `Removal` one after another, and again what was removed lately (`buried_lately`)."""
+    removal = Removal(s3, settings, topics, key, request, dry_run=dry_run)
+    hours = set(removal.hours(athena, clock()))
     if not dry_run:
-        for window, tweets in by_hour.items():
-            tombstones.bury(s3, bucket, pseudonyms, window, tweets)
-        tombstones.bury_users(s3, bucket, pseudonyms, request.users, until)
-    users = {pseudonyms.of(user): until for user in request.users}
-    hours = set(by_hour)
-    if users:
-        hours |= _hours_of_users(s3, athena, settings, topics, Tombstones(pseudonyms, {}, users), now)
+        hours |= buried_lately(s3, settings.bucket, clock())
+    parts: list[RemovalReport] = []
+    failed: RemovalIncompleteError | None = None
+    for step in (partial(removal.from_hours, hours), partial(removal.from_rest, hours, clock())):
+        try:
+            parts.append(step())
+        except RemovalIncompleteError as error:
+            failed = failed or error
+    if failed:
+        raise failed
     if not dry_run:
-        hours |= _buried_lately(s3, bucket, now)
+        removal.record([], clock())
+    return total(parts)
 
-    predictions = predictions_by_hour(s3, bucket)
-    done: list[Purged] = []
-    everything: dict[str, ComplianceAction] = {}
-    for window in sorted(hours):
-        stones = (
-            Tombstones(pseudonyms, {}, users).with_tweets(by_hour.get(window, {}))
-            if dry_run
-            else tombstones.read(s3, bucket, pseudonyms, [window])
-        )
-        if users:
-            # Not every layer says whose a tweet is, so their ids are learned, and kept, before any goes.
-            theirs = Purged(window)
-            reading = Purge(s3, bucket, stones, write=False)
-            reading.raw(theirs, topics)
-            reading.published(theirs, topics)
-            stones = stones.with_tweets(theirs.tweets)
-            if not dry_run:
-                tombstones.bury(s3, bucket, pseudonyms, window, theirs.tweets, theirs.topics)
-        everything |= stones.tweets
-        purged = Purged(window)
-        Purge(s3, bucket, stones, write=not dry_run).hour(purged, topics, predictions.get(window, ()))
-        if purged.tweets and not dry_run:
-            # Coverage counts what was removed by the topics in which it was found.
-            tombstones.bury(s3, bucket, pseudonyms, window, purged.tweets, purged.topics)
-        if not dry_run:
-            _record(s3, bucket, request, _counts(purged, window.label), None)
-        done.append(purged)
-    beside = Purge(s3, bucket, Tombstones(pseudonyms, everything, users), write=not dry_run).beside(
-        Window.containing(now), topics
+
+def total(reports: Sequence[RemovalReport]) -> RemovalReport:
+    """The parts of one request's removal as one."""
+    return replace(
+        reports[0],
+        hours=sum(each.hours for each in reports),
+        objects=sum(each.objects for each in reports),
+        counts=tuple(count for each in reports for count in each.counts),
     )
-    rest = _counts(beside, None)
-    objects = sum(sum(purged.objects.values()) for purged in (*done, beside))
-    unreadable = sorted(key for purged in (*done, beside) for key in purged.unreadable)
-    if not dry_run:
-        judged = audit.remove(s3, bucket, _deleted_everywhere(request, done))
-        results = _delete_results(s3, bucket, now)
-        # Both also where they are nothing: that is the evidence that the request was carried out.
-        rest += [
-            RemovalCount(None, ALL_TOPICS, layer, ComplianceAction.DELETE, number)
-            for layer, number in (("audit", judged), ("athena-results", results))
-        ]
-        objects += results
-        _record(s3, bucket, request, rest, None if unreadable else clock())
-    counts = [each for purged in done for each in _counts(purged, purged.window.label)] + rest
+
+
+def count_beside(layer: str, removed: int) -> RemovalCount:
+    """How much went of a layer that no purge reads."""
+    return RemovalCount(None, ALL_TOPICS, layer, ComplianceAction.DELETE, removed)
+
+
+def _check_readable(done: Iterable[Purged]) -> None:
+    unreadable = sorted(key for purged in done for key in purged.unreadable)
     if unreadable:
         raise RemovalIncompleteError(
             f"{len(unreadable)} objects cannot be read, so nobody can tell what they hold: delete them (what "
             f"writes them makes them anew), then remove again: {', '.join(unreadable)}"
         )
-    report = RemovalReport(request.name, dry_run, len(hours), objects, tuple(counts))
-    log.info(
-        "removal request=%s dry_run=%s hours=%d objects=%d lines=%d",
-        request.name,
-        dry_run,
-        report.hours,
-        report.objects,
-        sum(each.removed for each in counts),
-    )
-    return report
-
-
-def _by_hour(tweets: Mapping[int, ComplianceAction]) -> dict[Window, dict[int, ComplianceAction]]:
-    found: dict[Window, dict[int, ComplianceAction]] = {}
-    for tweet_id, action in tweets.items():
-        found.setdefault(Window.containing(moment(tweet_id)), {})[tweet_id] = action
-    return found
-
-
-def _deleted_everywhere(request: RemovalRequest, done: Iterable[Purged]) -> list[int]:
-    found = {own: action for purged in done for own, action in purged.tweets.items()} | dict(request.tweets)
-    return sorted(own for own, action in found.items() if action is ComplianceAction.DELETE)
 
 
 def _hours_of_users(
@@ -217,18 +283,11 @@ def _hours_of_users(
 ) -> set[Window]:
     """The hours that hold users' tweets: by the labeled table; by quarantine, which is small and is read; and
     all hours whose raw is newer than what was labeled of it."""
-    days = [f"{now - timedelta(days=back):%Y-%m-%d}" for back in range(settings.retention_days + 2)]
-    executions: set[str] = set()
-    rows = Athena(athena, settings, executions.add).run(
-        sql.render(
-            "compliance/tweets_of_users",
-            days=sorted(days),
-            authors=sorted(map(str, stones.users)),
+    days = asking.days(settings, now)
+    with forgetting(s3, athena, settings) as queries:
+        rows = queries.run(
+            sql.render("compliance/tweets_of_users", days=days, authors=sorted(map(str, stones.users)))
         )
-    )
-    for execution in executions:
-        for name in (f"{execution}.csv", f"{execution}.csv.metadata"):
-            storage.delete(s3, settings.bucket, layout.ATHENA_RESULTS + name)
     found = {Window.containing(moment(row["tweet_id"])) for row in rows}
     reading = Purge(s3, settings.bucket, stones, write=False)
     for day in days:
@@ -262,7 +321,8 @@ def _hours_of_users(
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _buried_lately(s3: S3Client, bucket: str, now: datetime) -> set[Window]:
+def buried_lately(s3: S3Client, bucket: str, now: datetime) -> set[Window]:
+    """The hours whose tombstones are applied again by each removal (`APPLIED_AGAIN`)."""
     found = set()
     for each in storage.objects(s3, bucket, f"{layout.TOMBSTONES}dt="):
         if each.last_modified > now - APPLIED_AGAIN and (window := layout.tombstones_hour(each.key)):
@@ -307,7 +367,7 @@ def _record(
 
     ``done_at`` is given when the last layer is done.
     """
-    if not counts:
+    if not counts and done_at is None:
         return
     key = layout.removals_key(f"{request.requested_at:%Y-%m-%d}", request.name)
 

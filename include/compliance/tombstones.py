@@ -24,18 +24,28 @@ if TYPE_CHECKING:
 
 _DELETE = ComplianceAction.DELETE
 
+Users = Mapping[int, Mapping[ComplianceAction, int]]
+"""What must be done about users, by pseudonym: all that they posted below an id. What a user posts after a
+request is another matter."""
+
+
+def with_bounds(users: Users, added: Users) -> dict[int, dict[ComplianceAction, int]]:
+    """Both, with the higher bound where both have one."""
+    merged = {user: dict(bounds) for user, bounds in users.items()}
+    for user, bounds in added.items():
+        mine = merged.setdefault(user, {})
+        for action, until in bounds.items():
+            mine[action] = max(until, mine.get(action, 0))
+    return merged
+
 
 @dataclass(frozen=True)
 class Tombstones:
-    """What must go of some hours: tweets by marker, and users by pseudonym.
-
-    ``users`` has for each the first id that is not removed: what a user posts after a request is another
-    matter.
-    """
+    """What must go of some hours: tweets by marker, and users by pseudonym."""
 
     pseudonyms: Pseudonyms = field(repr=False)
     tweets: Mapping[str, ComplianceAction] = field(default_factory=dict)
-    users: Mapping[int, int] = field(default_factory=dict)
+    users: Users = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.tweets or self.users)
@@ -43,20 +53,28 @@ class Tombstones:
     @property
     def digest(self) -> str:
         """Differs where anything else must go."""
-        facts = [sorted(self.tweets.items()), sorted(self.users.items())]
+        users = sorted((user, sorted(bounds.items())) for user, bounds in self.users.items())
+        facts = [sorted(self.tweets.items()), users]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def with_tweets(self, tweets: Mapping[int, ComplianceAction]) -> Tombstones:
         """These, and ``tweets``; a deletion outweighs the removal of a place."""
-        added = {self.pseudonyms.marker(own): action for own, action in tweets.items()}
+        return self.with_markers({self.pseudonyms.marker(own): action for own, action in tweets.items()})
+
+    def with_markers(self, added: Mapping[str, ComplianceAction]) -> Tombstones:
+        """As `with_tweets`, of tweets by marker."""
         kept = {marker: action for marker, action in self.tweets.items() if action is _DELETE}
         return replace(self, tweets={**self.tweets, **added, **kept})
 
     def of(self, tweet_id: int, author: int | None) -> ComplianceAction | None:
         """What must be done about a tweet whose author has the pseudonym ``author``."""
-        if author is not None and tweet_id < self.users.get(author, 0):
+        bounds = self.users.get(author, {}) if author is not None else {}
+        if tweet_id < bounds.get(_DELETE, 0):
             return _DELETE
-        return self.tweets.get(self.pseudonyms.marker(tweet_id)) if self.tweets else None
+        own = self.tweets.get(self.pseudonyms.marker(tweet_id)) if self.tweets else None
+        if own is None and tweet_id < bounds.get(ComplianceAction.SCRUB_GEO, 0):
+            return ComplianceAction.SCRUB_GEO
+        return own
 
     def of_author(self, tweet_id: int, author_id: str | None) -> ComplianceAction | None:
         """As `of`, with the author's id as X writes it."""
@@ -71,11 +89,11 @@ def read(s3: S3Client, bucket: str, pseudonyms: Pseudonyms, windows: Iterable[Wi
     for window in hours:
         for marker, stone in _read(s3, bucket, layout.tombstones_key(window)).items():
             tweets[marker] = ComplianceAction(stone["action"])
-    earliest = lowest_id(min(hours).start)
+    earliest = lowest_id(min(hours).start) if hours else 0
     users = {
-        int(pseudonym): until
-        for pseudonym, until in _read(s3, bucket, layout.TOMBSTONES_OF_USERS).items()
-        if until > earliest
+        int(pseudonym): found
+        for pseudonym, bounds in _read(s3, bucket, layout.TOMBSTONES_OF_USERS).items()
+        if (found := {ComplianceAction(each): until for each, until in bounds.items() if until > earliest})
     }
     return Tombstones(pseudonyms, tweets, users)
 
@@ -92,27 +110,39 @@ def bury(
 
     A deletion outweighs the removal of a place. Twice changes nothing.
     """
+    markers = {pseudonyms.marker(tweet_id): action for tweet_id, action in tweets.items()}
+    found_in = {pseudonyms.marker(tweet_id): found for tweet_id, found in (topics or {}).items()}
+    bury_markers(s3, bucket, window, markers, found_in)
+
+
+def bury_markers(
+    s3: S3Client,
+    bucket: str,
+    window: Window,
+    markers: Mapping[str, ComplianceAction],
+    topics: Mapping[str, Iterable[str]] | None = None,
+) -> None:
+    """As `bury`, of tweets by marker."""
     found_in = topics or {}
 
     def merge(stones: dict[str, Any]) -> None:
-        for tweet_id, action in tweets.items():
-            stone = stones.setdefault(pseudonyms.marker(tweet_id), {"action": action.value, "topics": []})
+        for marker, action in markers.items():
+            stone = stones.setdefault(marker, {"action": action.value, "topics": []})
             if action is _DELETE:
                 stone["action"] = action.value
-            stone["topics"] = sorted({*stone["topics"], *found_in.get(tweet_id, ())})
+            stone["topics"] = sorted({*stone["topics"], *found_in.get(marker, ())})
 
     _merge(s3, bucket, layout.tombstones_key(window), merge)
 
 
-def bury_users(
-    s3: S3Client, bucket: str, pseudonyms: Pseudonyms, user_ids: Iterable[str], until: int
-) -> None:
-    """Adds tombstones of users: all that they posted with ids below ``until`` goes."""
-    users = [str(pseudonyms.of(user_id)) for user_id in user_ids]
+def bury_users(s3: S3Client, bucket: str, users: Users) -> None:
+    """Adds tombstones of users, by pseudonym; the higher bound counts. Twice changes nothing."""
 
     def merge(stones: dict[str, Any]) -> None:
-        for user in users:
-            stones[user] = max(until, stones.get(user, 0))
+        for user, bounds in users.items():
+            mine = stones.setdefault(str(user), {})
+            for action, until in bounds.items():
+                mine[action.value] = max(until, mine.get(action.value, 0))
 
     if users:
         _merge(s3, bucket, layout.TOMBSTONES_OF_USERS, merge)

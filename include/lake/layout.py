@@ -273,6 +273,20 @@ def removals_key(date: str, request: str) -> str:
     return f"{REMOVALS_PREFIX}dt={date}/{request}.parquet"
 
 
+REQUESTS_PREFIX = "requests/"
+"""What is to be removed and is not yet, by keyed hashes: one object a request, gone when it is done."""
+
+
+def request_key(name: str) -> str:
+    """An open request to remove something."""
+    return f"{REQUESTS_PREFIX}{name}.json"
+
+
+def compliance_key(kind: str, shard: int, shards: int) -> str:
+    """When X answered last about one shard of all collected tweets or users; a work file, so it expires."""
+    return f"work/compliance/{kind}-{shard}-of-{shards}.json"
+
+
 ATHENA_RESULTS = "athena-results/"
 """Where Athena's workgroup puts results; they expire (a lifecycle rule of the bucket)."""
 

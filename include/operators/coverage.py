@@ -14,13 +14,12 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from include.operators.inputs import client, now, pulled, secret, topics
+from include.operators.inputs import client, now, pulled, secret, topics, x_client
 from include.operators.links import AthenaLink, athena
 from include.settings import settings
 from include.window import Window, WindowError
 
 if TYPE_CHECKING:
-    import tweepy
     from airflow.sdk import Context
 
     from include.coverage.measure import Measurement
@@ -45,12 +44,6 @@ class CoverageAlarmError(AirflowException):
     def __init__(self, text: str, problem: str) -> None:
         super().__init__(text)
         self.problem = problem
-
-
-def _x_client() -> tweepy.Client:
-    from include.x.client import api_client, bearer_token
-
-    return api_client(settings(), bearer_token(client("secretsmanager"), settings()))
 
 
 def _no_answer() -> tuple[type[Exception], ...]:
@@ -189,7 +182,7 @@ class PlanCoverageOperator(_CoverageOperator):
         from include.x.budget import PostsLedger, month_of, monthly_posts
         from include.x.search import Counts
 
-        every_topic, x_client = topics(), _x_client()
+        every_topic = topics()
         used = PostsLedger(client("s3"), settings().bucket).used(month_of(now()))
         unfilled = [
             gap.stretch
@@ -198,7 +191,7 @@ class PlanCoverageOperator(_CoverageOperator):
             if gap.state in (GapState.OPEN, GapState.FILLING)
         ]
         counts = Counts(
-            x_client,
+            x_client(),
             every_topic,
             min(stretch.start for stretch in unfilled),
             max(stretch.end for stretch in unfilled),
@@ -320,7 +313,7 @@ class RecoverStretchOperator(BaseOperator):
         attempt = f"{now():%Y%m%dT%H%M%S}-{context['ti'].try_number}"
         owner = f"{context['ti'].dag_id} {context['ti'].run_id}"
         try:
-            outcome = recover(s3, _x_client(), settings(), topics(), recovery, hash_key, attempt, owner)
+            outcome = recover(s3, x_client(), settings(), topics(), recovery, hash_key, attempt, owner)
         except RequestRefusedError as error:
             mark(GapState.OPEN, str(error))
             raise AirflowFailException(str(error)) from error
@@ -451,7 +444,12 @@ class ReportCoverageOperator(BaseOperator):
         self.decide = decide
 
     def execute(self, context: Context) -> str:
-        """Notifies of the budget, then reads the other tasks' states and alarms."""
+        """Notifies of the budget, then reads the other tasks' states and alarms.
+
+        A removal request that is open for too long is an alarm of every run: its time is limited.
+        """
+        from include.compliance.requests import overdue
+
         ti = context["ti"]
         if not is_dry_run(context):
             self._tell_of_budget()
@@ -460,6 +458,8 @@ class ReportCoverageOperator(BaseOperator):
         failed = sorted(task for task, state in found.items() if state in ("failed", "upstream_failed"))
         told = (ti.xcom_pull(task_ids=task, key=ALARMS) or [] for task in (self.plan, self.decide))
         alarms = [alarm for some in told for alarm in some]
+        if not is_dry_run(context):
+            alarms += overdue(client("s3"), settings().bucket, now())
         unplanned = ti.xcom_pull(task_ids=self.plan, key=UNPLANNED)
         problems = [
             *(f"task {task} {found[task]}" for task in failed),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from include.settings import settings
 
 if TYPE_CHECKING:
+    import tweepy
+
     from include.x.topics import Topics
 
 
@@ -40,6 +42,13 @@ def secret(name: str) -> str:
 def account() -> str:
     """The id of the AWS account that the connection belongs to."""
     return str(client("sts").get_caller_identity()["Account"])
+
+
+def x_client() -> tweepy.Client:
+    """A client of X's API with the token of Secrets Manager."""
+    from include.x.client import api_client, bearer_token
+
+    return api_client(settings(), bearer_token(client("secretsmanager"), settings()))
 
 
 def topics() -> Topics:

@@ -60,9 +60,17 @@ def parameters(configured: Settings) -> dict[str, str]:
         "minimum_confidence": str(configured.training_minimum_confidence),
         "minimum_rows": str(configured.training_minimum_rows),
         "margin": str(configured.training_margin),
-        "retention_days": str(configured.retention_days),
+        **table_parameters(configured),
         "retrain": "{{ params.retrain | lower }}",
         "repredict": "{{ params.repredict | lower }}",
+    }
+
+
+def table_parameters(configured: Settings) -> dict[str, str]:
+    """The parameters of the step `sync` beside the bucket."""
+    return {
+        "retention_days": str(configured.retention_days),
+        "history_seconds": str(configured.training_history_seconds),
     }
 
 

@@ -28,6 +28,7 @@ class Parameters:
     minimum_rows: int = _says("rows of each sentiment without which nothing is trained", default=30)
     margin: float = _says("macro-F1 by which a challenger must be better", default=0.005)
     retention_days: int = _says("tweets of earlier days leave the Delta table", default=30)
+    history_seconds: int = _says("how long the Delta table keeps files that it needs no more", default=21_600)
     retrain: bool = _says("train also where the same data has been trained on", default=False)
     repredict: bool = _says("predict all hours, not only the changed ones", default=False)
 
@@ -36,6 +37,8 @@ class Parameters:
             raise ParameterError(f"trials is {self.trials}: a search needs at least one point")
         if self.retention_days < 1:
             raise ParameterError(f"retention_days is {self.retention_days}: nothing would be kept")
+        if self.history_seconds < 0:
+            raise ParameterError(f"history_seconds is {self.history_seconds}: it is no span of time")
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Parameters:

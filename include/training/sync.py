@@ -34,19 +34,20 @@ _READ = (
 )
 _IDENTITY = ("topic", "tweet_id")
 _VALUES = ("dt", "hour", "lang", "text", "sentiment", "confidence")
-_STATISTICS = "topic,tweet_id,hour"
-"""Columns whose minimum and maximum are in the table's log: no text, as the log outlives the rows."""
+_STATISTICS = "topic,hour"
+"""Columns whose minimum and maximum are in the table's log: no text, no id, as the log outlives the rows."""
 _AT_ONCE = 2_000
 """Hours per MERGE: as many as a statement can name without becoming slow to plan."""
 
 
 @dataclass(frozen=True)
 class SyncResult:
-    """Counts of hours, and the digest of the table's hours."""
+    """Counts of hours, how many rows left the table, and the digest of the table's hours."""
 
     changed: int
     gone: int
     hours: int
+    rows_removed: int
     digest: str
 
 
@@ -58,7 +59,8 @@ def location(bucket: str) -> str:
 def sync(spark: SparkSession, s3: S3Client, parameters: Parameters) -> SyncResult:
     """Updates the Delta table to the labeled layer's rows with a sentiment.
 
-    Expired hours and those that a check blocks are left out.
+    Expired hours and those that a check blocks are left out. What the table has not needed for
+    ``history_seconds`` is deleted (VACUUM): that long old files hold rows that were removed.
     """
     bucket, today = parameters.bucket, datetime.now(UTC).date()
     there = {
@@ -67,6 +69,7 @@ def sync(spark: SparkSession, s3: S3Client, parameters: Parameters) -> SyncResul
         if hours.parse(hour)[1].is_within(parameters.retention_days, today)
     }
     stood = exists = _exists(s3, bucket)
+    since = _version(spark, bucket) if stood else -1
     done = _done(spark, s3, bucket) if stood else {}
     for hour in _blocked(s3, bucket, hours.difference(done, there).changed):
         # It stays unchanged in the table until it is published again.
@@ -80,8 +83,10 @@ def sync(spark: SparkSession, s3: S3Client, parameters: Parameters) -> SyncResul
             _merge(DeltaTable.forPath(spark, location(bucket)), rows, changed)
         else:
             writer = rows.write.format("delta").partitionBy("dt")
-            writer.option("delta.dataSkippingStatsColumns", _STATISTICS).save(location(bucket))
+            writer.options(**_properties(parameters)).save(location(bucket))
             exists = True
+    if exists:
+        _keep_properties(spark, bucket, parameters)
     if todo:
         table = DeltaTable.forPath(spark, location(bucket))
         if todo.gone:
@@ -91,8 +96,47 @@ def sync(spark: SparkSession, s3: S3Client, parameters: Parameters) -> SyncResul
         DeltaTable.forPath(spark, location(bucket)).vacuum()
     synced = hours.Synced(there)
     hours.write_synced(s3, bucket, synced)
-    log.info("synced changed=%d gone=%d hours=%d", len(todo.changed), len(todo.gone), len(there))
-    return SyncResult(len(todo.changed), len(todo.gone), len(there), synced.digest)
+    removed = _rows_removed(spark, bucket, since) if exists else 0
+    log.info(
+        "synced changed=%d gone=%d hours=%d rows_removed=%d",
+        len(todo.changed),
+        len(todo.gone),
+        len(there),
+        removed,
+    )
+    return SyncResult(len(todo.changed), len(todo.gone), len(there), removed, synced.digest)
+
+
+def _properties(parameters: Parameters) -> dict[str, str]:
+    """The table's: a row that is deleted must leave the files, and not only be marked in them."""
+    return {
+        "delta.dataSkippingStatsColumns": _STATISTICS,
+        "delta.deletedFileRetentionDuration": f"interval {parameters.history_seconds} seconds",
+        "delta.enableDeletionVectors": "false",
+    }
+
+
+def _keep_properties(spark: SparkSession, bucket: str, parameters: Parameters) -> None:
+    """Brings the properties of a table that was made with others up to date."""
+    wanted = _properties(parameters)
+    (detail,) = DeltaTable.forPath(spark, location(bucket)).detail().select("properties").collect()
+    if wanted.items() - detail["properties"].items():
+        listed = ", ".join(f"'{name}' = '{value}'" for name, value in sorted(wanted.items()))
+        spark.sql(f"ALTER TABLE delta.`{location(bucket)}` SET TBLPROPERTIES ({listed})")
+
+
+def _version(spark: SparkSession, bucket: str) -> int:
+    """The table's present version."""
+    (latest,) = DeltaTable.forPath(spark, location(bucket)).history(1).select("version").collect()
+    return int(latest["version"])
+
+
+def _rows_removed(spark: SparkSession, bucket: str, since: int) -> int:
+    """How many rows were deleted after a version, by the table's own history."""
+    history = DeltaTable.forPath(spark, location(bucket)).history().where(f"version > {since}")
+    counts = [row["operationMetrics"] or {} for row in history.select("operationMetrics").collect()]
+    names = ("numTargetRowsDeleted", "numDeletedRows")
+    return sum(int(metrics.get(name, 0)) for metrics in counts for name in names)
 
 
 def _done(spark: SparkSession, s3: S3Client, bucket: str) -> hours.Hours:

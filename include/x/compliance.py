@@ -29,9 +29,11 @@ IDS_A_JOB = 500_000
 X's documentation names no limit of its own.
 """
 
+UNFINISHED = frozenset({"created", "in_progress"})
+"""The states of a job that has not ended."""
+
 _MARGIN = timedelta(minutes=1)
 """What must be left of an address's time for it to be used."""
-_UNFINISHED = frozenset({"created", "in_progress"})
 _CONFLICT = 409
 _UPLOADS = 3
 
@@ -135,13 +137,20 @@ class Compliance:
         answer = self._asked(self._client.get_compliance_jobs, kind)
         return [ComplianceJob.from_json(each) for each in answer.get("data", ())]
 
+    def status(self, own: str) -> str:
+        """The state of a job, whatever it is."""
+        return self._found(own).status
+
     def job(self, own: str) -> ComplianceJob:
         """How a job stands; raises `ComplianceError` where it failed or expired."""
-        answer = self._asked(self._client.get_compliance_job, own)
-        job = ComplianceJob.from_json(answer["data"])
-        if job.status not in _UNFINISHED | {"complete"}:
+        job = self._found(own)
+        if job.status not in UNFINISHED | {"complete"}:
             raise ComplianceError(f"compliance job {own} ended as {job.status}")
         return job
+
+    def _found(self, own: str) -> ComplianceJob:
+        answer = self._asked(self._client.get_compliance_job, own)
+        return ComplianceJob.from_json(answer["data"])
 
     def result(self, job: ComplianceJob) -> Iterator[Gone]:
         """Everything that a complete job says must go, read as it arrives.

@@ -4,7 +4,7 @@ CREATE EXTERNAL TABLE IF NOT EXISTS `removals` (
   `reason` string COMMENT 'Why: X reports it, or what the person who asked wrote',
   `hour` string COMMENT 'Hour of the tweets, UTC, yyyy-MM-ddTHH; null for what lies by no hour of theirs',
   `topic` string COMMENT 'The topic; _all for objects of every topic, _none for lines that name no known one',
-  `layer` string COMMENT 'raw, quarantine, labeled, predictions, edits, work, delivery-errors, audit or athena-results',
+  `layer` string COMMENT 'raw, quarantine, labeled, predictions, edits, work, delivery-errors, audit, delta or athena-results',
   `action` string COMMENT 'delete or scrub_geo',
   `removed` bigint COMMENT 'Lines and rows that were removed, or lost their place; for athena-results: objects',
   `requested_at` timestamp COMMENT 'When it was asked for, UTC',

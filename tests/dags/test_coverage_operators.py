@@ -51,7 +51,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         made = boto3.client("s3", region_name="us-east-1")
         made.create_bucket(Bucket=BUCKET)
         monkeypatch.setattr(coverage, "client", lambda _: made)
-        monkeypatch.setattr(coverage, "_x_client", GoneX)
+        monkeypatch.setattr(coverage, "x_client", GoneX)
         monkeypatch.setattr(coverage, "secret", lambda _: "a key")
         gap = Gap(STRETCH, GapState.OPEN, WINDOW.end, approved=False)
         ledger.write(made, BUCKET, [_row(gap)])

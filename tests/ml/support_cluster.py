@@ -52,18 +52,7 @@ def loaded(bucket: str, model: str, version: str) -> dict[str, float]:
     return scores(confusion(registry.load(registry.version(int(version))).transform(held)))
 
 
-def impatient(bucket: str) -> None:
-    from pyspark.sql import SparkSession
-
-    from include.training.sync import location
-
-    SparkSession.builder.getOrCreate().sql(
-        f"ALTER TABLE delta.`{location(bucket)}`"
-        " SET TBLPROPERTIES ('delta.deletedFileRetentionDuration' = 'interval 0 hours')"
-    )
-
-
-OWN: dict[str, Callable[..., object]] = {"table": table, "loaded": loaded, "impatient": impatient}
+OWN: dict[str, Callable[..., object]] = {"table": table, "loaded": loaded}
 
 if __name__ == "__main__":
     main()

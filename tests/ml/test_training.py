@@ -299,9 +299,8 @@ def test_texts_older_than_the_retention_leave_the_table_and_its_files(
     lake.step("predict")
     assert files()
 
-    lake.ask(f"impatient {BUCKET}")
     days = (datetime.now(UTC).date() - FIRST.start.date()).days
-    expired = lake.step("sync", retention_days=days)
+    expired = lake.step("sync", retention_days=days, history_seconds=0)
     assert (expired["changed"], expired["gone"]) == (0, 1)
     assert expired["digest"] == before["digest"]
     assert OLD.label not in {row[1] for row in lake.ask(f"table {BUCKET}")}
@@ -314,6 +313,45 @@ def test_texts_older_than_the_retention_leave_the_table_and_its_files(
     predictions = lake.step("predict", retention_days=days)
     assert predictions["total"] == len(lake.ask(f"table {BUCKET}"))
     assert layout.predictions_key("v1", "ukraine", OLD) in lake.predictions()
+
+
+def test_a_removed_tweet_leaves_the_table_its_files_and_its_log(
+    lake: Lake, first: dict[str, dict[str, Any]]
+) -> None:
+    text = "this one has been deleted at X"
+    stays = rows("ukraine", EMPTY, ROWS)
+    gone = {
+        **stays[0],
+        "text": text,
+        "tweet_id": stays[0]["tweet_id"] - 1,
+        "sentiment": "Neutral",
+        "score": 0.9,
+    }
+
+    def holding() -> list[str]:
+        """All files of the table that say the text or the id, also as a column's minimum."""
+        found = []
+        for each in storage.list_objects(lake.s3, BUCKET, f"{layout.DELTA_LABELED}/").objects:
+            body = storage.read(lake.s3, BUCKET, each.key)
+            if each.key.endswith(".parquet") and "_delta_log" not in each.key:
+                body = str(pq.read_table(io.BytesIO(body)).to_pylist()).encode()
+            if text.encode() in body or str(gone["tweet_id"]).encode() in body:
+                found.append(each.key)
+        return found
+
+    lake.put("ukraine", EMPTY, [gone, *stays[1:]])
+    lake.step("sync")
+    assert holding()
+    lake.put("ukraine", EMPTY, stays[1:])
+    removed = lake.step("sync", history_seconds=3600)
+    assert (removed["changed"], removed["rows_removed"]) == (1, 1)
+    assert holding(), "VACUUM leaves a file to those that may still read it"
+    again = lake.step("sync", history_seconds=0)
+    assert (again["changed"], again["rows_removed"]) == (0, 0)
+    assert holding() == []
+    lake.put("ukraine", EMPTY, [])
+    lake.step("sync")
+    assert lake.ask(f"table {BUCKET}") == lake.judged()
 
 
 def test_one_sentiment_alone_is_refused_and_the_champion_predicts_on(

@@ -331,10 +331,12 @@ def test_a_removed_tweet_leaves_what_was_drawn_and_what_was_judged(s3: S3Client)
     one, two = (row["tweet_id"] for row in rows(s3)[:2])
     for person in ("ann", "bob"):
         records.judge(s3, "lake", person, {one: "Positive", two: "Neutral"}, NOW)
-    assert records.remove(s3, "lake", [one, lowest_id(HOUR.start) + 5]) >= 3
+    gone = {one, lowest_id(HOUR.start) + 5}
+    waves = [Wave.of_tweet(one)]
+    assert records.remove(s3, "lake", waves, gone.__contains__) >= 3
     assert one not in {row["tweet_id"] for row in rows(s3)}
     assert set(judged(s3)) == {(two, "ann"), (two, "bob")}
-    assert records.remove(s3, "lake", [one]) == 0
+    assert records.remove(s3, "lake", waves, gone.__contains__) == 0
 
 
 def test_a_person_is_a_pseudonym() -> None:
@@ -506,7 +508,7 @@ def test_what_a_person_judged_last_can_be_taken_back(desk: Desk) -> None:
 
 def test_deleted_and_expired_tweets_are_given_to_nobody(s3: S3Client, desk: Desk) -> None:
     first = ids(desk, "ann", 3)
-    records.remove(s3, "lake", first[:1])
+    records.remove(s3, "lake", [Wave.of_tweet(first[0])], first[:1].__contains__)
     assert ids(desk, "ann", 2) == first[1:]
     much_later = NOW + timedelta(days=SETTINGS.retention_days)
     assert ids(desk, "ann", now=much_later) == []

@@ -22,10 +22,10 @@ from include.compliance.purge import Purge, Purged
 from include.compliance.removal import (
     RemovalIncompleteError,
     RemovalReport,
-    RemovalRequest,
     VersionedBucketError,
     remove,
 )
+from include.compliance.requests import RemovalRequest
 from include.compliance.tombstones import Tombstones
 from include.labeling.model_io import compose_sentiment_input
 from include.labeling.prepared import Prepared
@@ -219,7 +219,8 @@ def run(
     *,
     dry_run: bool = False,
 ) -> RemovalReport:
-    request = RemovalRequest(name, "X reports it", NOW, tweets or {}, users)
+    gone = dict.fromkeys(users, DELETE)
+    request = RemovalRequest.of(PSEUDONYMS, name, "X reports it", NOW, tweets or {}, gone)
     now = datetime.now(UTC) + timedelta(hours=2)  # the objects were written just now
     found: Any = athena or FakeAthena()
     return remove(s3, found, SETTINGS, TOPICS, KEY, request, lambda: now, dry_run=dry_run)
@@ -344,13 +345,30 @@ def test_a_users_request_finds_all_tweets_until_then(s3: S3Client) -> None:
     new = hour.put_raw(s3, "ukraine", [line(tweet(later, author_id="77"))], window=Window.containing(NOW))
     athena = FakeAthena(mine)
     monday = Window.containing(NOW)
-    request = RemovalRequest("r1", "a person asks", NOW, {}, ("77",))
+    request = RemovalRequest.of(PSEUDONYMS, "r1", "a person asks", NOW, {}, {"77": DELETE})
     found: Any = athena
     remove(s3, found, SETTINGS, TOPICS, KEY, request, lambda: monday.end, dry_run=False)
     assert "77" not in athena.statements[0].replace(str(PSEUDONYMS.of("77")), "")
     assert holding(s3, '"77"', str(PSEUDONYMS.of("77"))) == [new, layout.TOMBSTONES_OF_USERS]
     assert holding(s3, str(mine), str(waiting), str(broken)) == []
     assert [row["tweet_id"] for row in labeled(s3).values()] == [theirs]
+
+
+def test_of_a_user_whose_places_must_go_the_tweets_stay(s3: S3Client) -> None:
+    mine, other = tweet_id(1), tweet_id(2)
+    placed = [tweet(mine, author_id="77", **PLACE), tweet(other, **PLACE)]
+    hour.put_raw(s3, "ukraine", [line(each) for each in placed])
+    prepared = hour.prepare(s3)
+    published(s3, prepared, answered(s3, prepared))
+    request = RemovalRequest.of(PSEUDONYMS, "r1", "X reports it", NOW, {}, {"77": SCRUB})
+    athena: Any = FakeAthena(mine)
+    remove(s3, athena, SETTINGS, TOPICS, KEY, request, lambda: NOW, dry_run=False)
+    places = {own: row["country_code"] for own, row in labeled(s3).items()}
+    assert places == {mine: None, other: "UA"}
+    # What arrives later of them has no place either.
+    stones = tombstones.read(s3, BUCKET, PSEUDONYMS, [WINDOW])
+    assert stones.of(tweet_id(3), PSEUDONYMS.of("77")) is SCRUB
+    assert stones.of(snowflake.lowest_id(NOW), PSEUDONYMS.of("77")) is None
 
 
 def test_a_bucket_with_old_versions_is_refused(s3: S3Client) -> None:
@@ -570,11 +588,11 @@ def test_a_run_that_is_killed_is_gone_on_with(s3: S3Client, monkeypatch: pytest.
 def test_tombstones_hold_hashes_alone_and_a_deletion_outweighs(s3: S3Client) -> None:
     for action in (SCRUB, DELETE, SCRUB):
         tombstones.bury(s3, BUCKET, PSEUDONYMS, WINDOW, {GONE: action})
-    tombstones.bury_users(s3, BUCKET, PSEUDONYMS, ["829647236"], GONE)
-    tombstones.bury_users(s3, BUCKET, PSEUDONYMS, ["829647236"], GONE - 5)
+    author = PSEUDONYMS.of("829647236")
+    tombstones.bury_users(s3, BUCKET, {author: {DELETE: GONE}})
+    tombstones.bury_users(s3, BUCKET, {author: {DELETE: GONE - 5}})
     assert holding(s3, str(GONE), '"829647236"') == [layout.TOMBSTONES_OF_USERS]  # the bound is the moment's
     stones = tombstones.read(s3, BUCKET, PSEUDONYMS, [WINDOW])
-    author = PSEUDONYMS.of("829647236")
     assert (stones.of(GONE, None), stones.of(STAYS, None)) == (DELETE, None)
     assert (stones.of(GONE - 1, author), stones.of(GONE + 1, author)) == (DELETE, None)
     assert "829647236" not in repr(stones)
@@ -611,12 +629,12 @@ def test_every_form_of_a_line_is_known(stored: bytes) -> None:
     "stored", [b"", b"{}", b"null", b'{"data":null}', b'{"data":{"id":true}}', b"\xff\xfe", b'{"rawData":5}']
 )
 def test_a_line_that_names_nothing_stays(stored: bytes) -> None:
-    stones = Tombstones(PSEUDONYMS, {PSEUDONYMS.marker(GONE): DELETE}, {PSEUDONYMS.of("77"): GONE})
+    stones = Tombstones(PSEUDONYMS, {PSEUDONYMS.marker(GONE): DELETE}, {PSEUDONYMS.of("77"): {DELETE: GONE}})
     assert lines.left(stored, stones, lambda *_: None) == stored
 
 
 def test_a_cut_line_of_a_user_goes(s3: S3Client) -> None:
-    stones = Tombstones(PSEUDONYMS, {}, {PSEUDONYMS.of("829647236"): NOW_ID})
+    stones = Tombstones(PSEUDONYMS, {}, {PSEUDONYMS.of("829647236"): {DELETE: NOW_ID}})
     assert lines.left(line(tweet(GONE))[:-20], stones, lambda *_: None) is None
 
 

@@ -1,0 +1,399 @@
+"""The tasks of `compliance`, on a lake in this process and the stand-in of X."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import requests as http
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+
+from include.compliance import asking, requests
+from include.compliance.removal import buried_lately
+from include.lake import layout, storage
+from include.lake.pseudonyms import Pseudonyms
+from include.operators import compliance as tasks
+from include.operators import coverage
+from include.operators.compliance import AskComplianceOperator
+from include.operators.coverage import CoverageAlarmError, ReportCoverageOperator
+from include.settings import Settings, settings
+from include.training import hours
+from include.x.client import api_client
+from include.x.compliance import Compliance, ComplianceAction
+from local.x_api.app import XApi
+from tests.credentials import CONTROL, CREDENTIALS
+from tests.local.support_x_api import CORPUS, TOKEN, Service
+from tests.unit import support_hour as hour
+from tests.unit.support_hour import BUCKET, KEY, WINDOW, line, tweet, tweet_id
+
+PSEUDONYMS = Pseudonyms(KEY)
+GONE, STAYS = tweet_id(10), tweet_id(20)
+TWEETS: dict[str, Any] = {"kind": "tweets", "number": 0, "shards": 1}
+DRY = {"request": None, "dry_run": True}
+WET = {"request": None, "dry_run": False}
+BY_HAND = SimpleNamespace(run_type="manual")
+
+
+class Clock:
+    """The wall's clock, and what a test adds to it."""
+
+    ahead = timedelta()
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead.total_seconds()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def x(tmp_path: Path, clock: Clock) -> Iterator[Service]:
+    started = Service(XApi(CORPUS, tmp_path, CREDENTIALS, clock=clock))
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, x: Service, clock: Clock) -> Iterator[Any]:
+    monkeypatch.setenv("OPINION_BUCKET", BUCKET)
+    settings.cache_clear()
+    with hour.lake() as made:
+        monkeypatch.setattr(tasks, "client", lambda service: made if service == "s3" else None)
+        monkeypatch.setattr(tasks, "secret", lambda _: KEY.decode())
+        monkeypatch.setattr(tasks, "topics", lambda: SimpleNamespace(names=hour.TOPICS))
+        monkeypatch.setattr(tasks, "x_client", lambda: api_client(Settings(x_api_url=x.url), TOKEN))
+        monkeypatch.setattr(tasks, "now", lambda: datetime.fromtimestamp(clock(), UTC))
+        # What Athena answers is another test's (tests/local/test_sql_compliance.py).
+        monkeypatch.setattr(asking, "ids", lambda *_: [str(GONE), str(STAYS)])
+        yield made
+    settings.cache_clear()
+
+
+class Store(dict[str, Any]):
+    """Airflow's store of a task's state."""
+
+    def set(self, key: str, value: Any, **_: Any) -> None:
+        self[key] = value
+
+
+class Ask:
+    """The task `ask` of one shard, through its tries and clearings."""
+
+    def __init__(self) -> None:
+        self.store = Store()
+        self.cleared = 0
+
+    def execute(self) -> TaskDeferred:
+        with pytest.raises(TaskDeferred) as caught:
+            AskComplianceOperator(task_id="ask", shard=TWEETS).execute(self.context)
+        return caught.value
+
+    def answer(self, deferred: TaskDeferred) -> dict[str, int]:
+        """Goes on when the watch of the trigger has seen the end."""
+        assert deferred.method_name == "finish"
+        until_seen(deferred)
+        operator = AskComplianceOperator(task_id="ask", shard=TWEETS)
+        return operator.finish(self.context, {}, **(deferred.kwargs or {}))
+
+    @property
+    def context(self) -> Any:
+        return {"ti": SimpleNamespace(max_tries=3 + self.cleared), "task_state_store": self.store}
+
+
+def until_seen(deferred: TaskDeferred) -> None:
+    watch = deferred.trigger._made()
+    deadline = time.monotonic() + 60
+    while watch.look().event is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def redact(x: Service, **kinds: dict[str, str]) -> None:
+    answer = http.post(f"{x.url}/_local/redactions", json=kinds, headers=CONTROL, timeout=5)
+    assert answer.status_code == 201
+
+
+def created(x: Service) -> int:
+    return x.api.requests["compliance.create"]
+
+
+def everything(s3: Any) -> str:
+    """All that the lake says, with the keys."""
+    found = storage.list_objects(s3, BUCKET, "").objects
+    return "\n".join(f"{each.key} {text(s3, each.key)}" for each in found)
+
+
+def text(s3: Any, key: str) -> str:
+    if key.endswith(".parquet"):
+        return str(hour.parquet(s3, key).to_pylist())
+    if key.endswith(".gz"):
+        return b"\n".join(storage.read_lines(s3, BUCKET, key)).decode()
+    return storage.read(s3, BUCKET, key).decode()
+
+
+# --- Asking X
+
+
+def test_what_x_reports_is_kept_as_a_confirmed_request_that_names_no_id(s3: Any, x: Service) -> None:
+    redact(x, tweets={str(GONE): "deleted"})
+    ask = Ask()
+    deferred = ask.execute()
+    assert ask.answer(deferred) == {"deleted": 1}
+    (request,) = requests.pending(s3, BUCKET)
+    assert request.confirmed
+    assert request.tweets == {WINDOW: {PSEUDONYMS.marker(GONE): ComplianceAction.DELETE}}
+    assert str(GONE) not in everything(s3)
+    assert str(GONE) not in json.dumps([ask.store, deferred.kwargs, deferred.trigger.serialize()])
+
+
+def test_two_answers_of_a_day_are_one_request(s3: Any, x: Service) -> None:
+    redact(x, tweets={str(GONE): "scrub_geo"})
+    first = Ask()
+    first.answer(first.execute())
+    redact(x, tweets={str(GONE): "deleted", str(STAYS): "suspended"})
+    second = Ask()
+    # The same ids on the same day: X's answer is the one that it gave.
+    second.answer(second.execute())
+    assert created(x) == 1
+    (request,) = requests.pending(s3, BUCKET)
+    assert request.tweets_count == 1
+
+
+def test_a_retry_goes_on_with_the_job_and_a_cleared_task_finds_it(s3: Any, x: Service) -> None:
+    ask = Ask()
+    ask.execute()
+    deferred = ask.execute()
+    ask.cleared += 1
+    again = ask.execute()
+    assert deferred.kwargs == again.kwargs
+    assert created(x) == 1
+    ask.answer(again)
+
+
+def test_x_is_at_another_job_and_is_waited_for(s3: Any, x: Service, clock: Clock) -> None:
+    client = api_client(Settings(x_api_url=x.url), TOKEN)
+    Compliance(client).jobs("tweets")
+    client.create_compliance_job("tweets", name="a stranger's")  # never uploaded
+    ask = Ask()
+    deferred = ask.execute()
+    assert deferred.method_name == "try_again"
+    assert deferred.trigger._made().look().event is None
+    clock.ahead = timedelta(minutes=16)
+    until_seen(deferred)
+    ask.answer(ask.execute())
+
+
+def test_a_job_that_failed_is_not_gone_on_with(
+    s3: Any, x: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "ids", lambda *_: ["12345678901234567890"])  # longer than an id may be
+    ask = Ask()
+    deferred = ask.execute()
+    with pytest.raises(Exception, match="ended as failed"):
+        ask.answer(deferred)
+    assert requests.pending(s3, BUCKET) == []
+    monkeypatch.setattr(asking, "ids", lambda *_: [str(GONE)])
+    ask.answer(ask.execute())
+    assert created(x) == 2
+
+
+def test_where_x_refuses_the_task_fails_at_once(s3: Any, x: Service) -> None:
+    x.api.faults.add({"kind": "http", "status": 403, "on": "compliance"})
+    with pytest.raises(AirflowFailException, match="may not use this endpoint"):
+        AskComplianceOperator(task_id="ask", shard=TWEETS).execute(Ask().context)
+
+
+def test_x_s_rate_limit_is_waited_for(s3: Any, x: Service) -> None:
+    x.api.faults.add({"kind": "http", "status": 429, "on": "compliance"})
+    assert Ask().execute().method_name == "try_again"
+
+
+# --- Removing
+
+
+class TaskInstance:
+    """Keeps XComs by task, as Airflow would."""
+
+    dag_id, run_id = "compliance", "run"
+
+    def __init__(self) -> None:
+        self.xcoms: dict[tuple[str, str], list[Any]] = {}
+        self.states: dict[str, str] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms["find", key] = [value]
+
+    def xcom_pull(self, task_ids: Any, key: str = "return_value") -> Any:
+        if isinstance(task_ids, str):
+            return next(iter(self.xcoms.get((task_ids, key), [])), None)
+        return [each for task in task_ids for each in self.xcoms.get((task, key), [None])]
+
+    def get_task_states(self, **_: Any) -> dict[str, dict[str, str]]:
+        return {self.run_id: self.states}
+
+
+def run(params: dict[str, Any], run_type: str = "manual", delta: dict[str, Any] | None = None) -> Any:
+    """The tasks from `find` on, as the DAG wires them; returns the task instance and what `record` says."""
+    ti, dag_run = TaskInstance(), SimpleNamespace(run_type=run_type)
+    given: dict[str, Any] = {"dag_run": dag_run, "params": params}
+    parts = tasks.find.function(ti=ti, **given)
+    ti.xcoms["remove", "return_value"] = [tasks.remove.function(part, **given) for part in parts]
+    try:
+        ti.xcoms["remove_rest", "return_value"] = [tasks.remove_rest.function(ti=ti, **given)]
+    except AirflowSkipException:
+        ti.states["remove_rest"] = "skipped"
+    if delta:
+        ti.xcoms["delta.sync", "return_value"] = [delta]
+    return ti, tasks.record.function(ti=ti, **given)
+
+
+def asked_for(s3: Any) -> str:
+    """A person's request for one tweet; its name."""
+    request = requests.asked_for(PSEUDONYMS, "a person asks", datetime.now(UTC), [str(GONE)], [])
+    requests.add(s3, BUCKET, request)
+    return request.name
+
+
+def collected(s3: Any) -> None:
+    hour.put_raw(s3, "ukraine", [line(tweet(GONE)), line(tweet(STAYS))])
+
+
+def test_a_dry_run_counts_and_removes_nothing(s3: Any) -> None:
+    collected(s3)
+    name = asked_for(s3)
+    before = everything(s3)
+    ti, told = run({"request": name, "dry_run": True})
+    assert told.splitlines() == [
+        "Would be removed, lines and rows by layer, hour and topic:",
+        f"  raw {WINDOW.label} ukraine: 1 delete",
+    ]
+    assert everything(s3) == before
+    assert str(GONE) not in json.dumps(list(ti.xcoms.values()))
+
+
+def test_a_run_for_a_request_confirms_it_removes_and_ends_it(s3: Any) -> None:
+    collected(s3)
+    name = asked_for(s3)
+    ti, told = run({"request": name, "dry_run": False}, delta={"rows_removed": 7})
+    assert f"  raw {WINDOW.label} ukraine: 1 delete" in told.splitlines()
+    assert str(GONE) not in everything(s3)
+    assert str(STAYS) in everything(s3)
+    assert str(GONE) not in json.dumps(list(ti.xcoms.values()))
+    assert requests.pending(s3, BUCKET) == []
+    (ledger,) = storage.list_objects(s3, BUCKET, layout.REMOVALS_PREFIX).objects
+    rows = hour.parquet(s3, ledger.key).to_pylist()
+    assert all(row["done_at"] > row["requested_at"] for row in rows)
+    counts = {row["layer"]: row["removed"] for row in rows}
+    assert counts == {"raw": 1, "delta": 7, "audit": 0, "athena-results": 0}
+    # Cleared afterward: the request was carried out, and nothing is done twice.
+    with pytest.raises(AirflowFailException, match="no open request"):
+        run({"request": name, "dry_run": False})
+    assert rows == hour.parquet(s3, ledger.key).to_pylist()
+
+
+def test_the_schedule_leaves_alone_what_nobody_has_confirmed(s3: Any) -> None:
+    collected(s3)
+    name = asked_for(s3)
+    before = everything(s3)
+    run(WET | {"dry_run": True}, "scheduled")
+    assert everything(s3) == before
+    requests.confirm(s3, BUCKET, name)
+    run(WET | {"dry_run": True}, "scheduled")
+    assert str(GONE) not in everything(s3)
+
+
+def test_a_run_that_was_killed_after_some_parts_is_gone_on_with(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected(s3)
+    hour.put_raw(s3, "russia", [line(tweet(GONE, ("russia",)))])
+    name = asked_for(s3)
+    with monkeypatch.context() as killed:
+        killed.setattr(tasks.remove_rest, "function", lambda **_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run({"request": name, "dry_run": False})
+    assert [each.name for each in requests.pending(s3, BUCKET)] == [name]
+    run({"request": name, "dry_run": False})
+    assert str(GONE) not in everything(s3)
+    (ledger,) = storage.list_objects(s3, BUCKET, layout.REMOVALS_PREFIX).objects
+    removed = [row["removed"] for row in hour.parquet(s3, ledger.key).to_pylist() if row["layer"] == "raw"]
+    assert removed == [1, 1]
+
+
+def test_a_request_stays_open_where_a_task_failed_and_not_where_only_asking_did(s3: Any) -> None:
+    requests.confirm(s3, BUCKET, name := asked_for(s3))
+    ti = TaskInstance()
+    given: dict[str, Any] = {"ti": ti, "dag_run": SimpleNamespace(run_type="scheduled"), "params": DRY}
+    tasks.find.function(**given)
+    ti.states = {"remove[0]": "failed", "find": "success"}
+    with pytest.raises(AirflowFailException, match=r"tasks failed: remove\[0\]"):
+        tasks.record.function(**given)
+    assert [each.name for each in requests.pending(s3, BUCKET)] == [name]
+    ti.states = {"ask[1]": "failed", "collect": "success"}
+    with pytest.raises(AirflowFailException, match=r"ask\[1\]"):
+        tasks.record.function(**given)
+    assert requests.pending(s3, BUCKET) == []
+
+
+def test_databricks_is_started_only_for_hours_that_the_table_holds(s3: Any) -> None:
+    name = asked_for(s3)
+    ti = TaskInstance()
+    given: dict[str, Any] = {"dag_run": BY_HAND, "params": {"request": name, "dry_run": False}}
+    tasks.find.function(ti=ti, **given)
+    with pytest.raises(AirflowSkipException, match="holds no hour"):
+        tasks.delta_holds.function(ti=ti, **given)
+    hours.write_synced(s3, BUCKET, hours.Synced({f"ukraine/{WINDOW.label}": "etag"}))
+    assert tasks.delta_holds.function(ti=ti, **given) == 1
+    with pytest.raises(AirflowSkipException, match="dry run"):
+        tasks.delta_holds.function(ti=ti, dag_run=BY_HAND, params={"request": name, "dry_run": True})
+
+
+def test_hours_of_lately_are_gone_through_again_with_the_next_request(s3: Any) -> None:
+    collected(s3)
+    run({"request": asked_for(s3), "dry_run": False})
+    assert buried_lately(s3, BUCKET, datetime.now(UTC)) == {WINDOW}
+    hour.put_raw(s3, "ukraine", [line(tweet(GONE))], name="late.gz")
+    other = requests.RemovalRequest.of(PSEUDONYMS, "x-2026-11-21", "X reports it", datetime.now(UTC), {}, {})
+    requests.add(s3, BUCKET, other)
+    run(WET | {"dry_run": True}, "scheduled")
+    assert str(GONE) not in everything(s3)
+
+
+def test_many_hours_are_divided_into_parts_that_airflow_can_map() -> None:
+    found = [{"request": "a", "hours": [f"h{each}" for each in range(800)], "again": ["h"]}] * 40
+    parts = tasks._parts(found)
+    assert len(parts) <= 2 * tasks.MOST_PARTS
+    assert sum(len(part["hours"]) for part in parts) == 40 * 801
+    assert [len(part["hours"]) for part in tasks._parts(found[:1])] == [24] * 33 + [9]
+
+
+# --- The alarm
+
+
+def test_coverage_raises_an_alarm_before_the_time_of_a_request_is_over(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = asked_for(s3)
+    monkeypatch.setattr(coverage, "client", lambda _: s3)
+    report = ReportCoverageOperator(task_id="report", plan="plan", decide="decide")
+    ti: Any = SimpleNamespace(
+        dag_id="coverage", run_id="run", get_task_states=lambda **_: {}, xcom_pull=lambda **_: None
+    )
+    context: Any = {"ti": ti, "dag_run": SimpleNamespace(run_type="scheduled"), "params": {"dry_run": True}}
+    monkeypatch.setattr(coverage, "now", lambda: datetime.now(UTC) + timedelta(hours=11))
+    report.execute(context)
+    monkeypatch.setattr(coverage, "now", lambda: datetime.now(UTC) + timedelta(hours=13))
+    with pytest.raises(
+        CoverageAlarmError, match=f"the removal request {name}, made at .* is not carried out"
+    ):
+        report.execute(context)
+    requests.drop(s3, BUCKET, name)
+    report.execute(context)
