@@ -26,7 +26,6 @@ training until it is published again.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pendulum
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
@@ -34,10 +33,7 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 from include.operators import transform as tasks
 from include.operators.assets import LABELED_ASSET
 from include.operators.delivery import DeliveryWatermarkSensor
-from include.operators.links import give
 from include.operators.notifications import Notify, late_alert, run_failed
-from include.operators.quality import QualityLink
-from include.operators.sagemaker import AskModelOperator
 from include.settings import settings
 from include.window import LABEL_PATTERN
 from include.x.topics import load
@@ -71,30 +67,6 @@ with DAG(
     },
     tags=["x-opinion", "labeling"],
 ):
-    window: Any = tasks.window()
+    window = tasks.window()
     delivered = DeliveryWatermarkSensor(task_id="wait_for_delivery", window=window)
-    hour: Any = tasks.prepare(window)
-    raw_checked = tasks.check_raw(hour["prepared"])
-    translate = AskModelOperator(
-        task_id="translate",
-        stage="translation",
-        window=window,
-        input_prefix=hour["translation_input"],
-        pool=settings().sagemaker_pool,
-    )
-    translation: Any = translate.output
-    label = AskModelOperator(
-        task_id="label",
-        stage="sentiment",
-        window=window,
-        input_prefix=tasks.compose(hour["prepared"], translation),
-        pool=settings().sagemaker_pool,
-    )
-    sentiment: Any = label.output
-    published = tasks.publish(hour["prepared"], sentiment, translation)
-    checked = tasks.check_labeled.override(outlets=[LABELED_ASSET])(hour["prepared"])
-
-    delivered >> hour
-    give(QualityLink(), raw_checked, checked)
-    raw_checked >> translate
-    published >> checked
+    tasks.label_hour(window, LABELED_ASSET, after=delivered)

@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     """The channels to notify when a person is needed, a JSON list. ``sns:<topic ARN>``,
     ``slack:<connection>`` and ``webhook:<connection>`` (ids of HTTP connections that hold the address),
     ``mailto:<address>`` (through the connection `smtp_default`)."""
+    live_minutes: int = Field(0, ge=0, le=30)
+    """How often the open hour is labeled, in minutes; 0: it is labeled when it is over. Where it is set, the
+    dashboards show tweets within minutes, and SageMaker is called more often."""
     late_minutes: int = Field(90, ge=1)
     """How long after its run was queued an hour may stay unlabeled before a notification is sent."""
 

@@ -73,6 +73,9 @@ class Run:
         self.dag_runs.run("train", "student trained, compared and its predictions published")
         with self.world.step("coverage measured again") as progress:
             self.dag_runs.wait_for("coverage", measured, progress)
+        self.dag_runs.run("live", "open hour labeled")
+        # Until the summary is read: it replaces objects that the summary reads.
+        self.airflow.pause("live", True)
         self.dag_runs.refresh()
 
     def attempt(self) -> None:
@@ -91,9 +94,9 @@ class Run:
             self.world.console.print(f"[red]{escape(self.failure)}[/]")
 
     def resume_schedules(self) -> None:
-        """Lets Airflow go on by its schedules with what a failed step has left undone."""
+        """Lets Airflow go on by its schedules, also with what a failed step has left undone."""
         try:
-            for dag_id in ("coverage", "transform", "insights"):
+            for dag_id in ("coverage", "transform", "live", "insights"):
                 self.airflow.pause(dag_id, False)
         except AirflowError as error:
             self.world.console.print(f"[red]{escape(str(error))}[/]")
@@ -163,8 +166,7 @@ def run(options: RunOptions) -> int:
     with started(options) as this:
         this.attempt()
         if not options.once:
-            if this.failure:
-                this.resume_schedules()
+            this.resume_schedules()
             this.world.wait_for_ever()
     if this.failure:
         raise RunError(this.failure)

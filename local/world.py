@@ -259,6 +259,7 @@ def _environment(options: RunOptions, world: Path, endpoints: Endpoints, topics_
         **base,
         **endpoints.aws_environment(),
         "OPINION_GATHER_SECONDS": "5",
+        "OPINION_LIVE_MINUTES": "2",
         "OPINION_TRAINING_TRIALS": "2",
         # Here no run reads the table beside another for long: what is removed is soon gone.
         "OPINION_TRAINING_HISTORY_SECONDS": "10",

@@ -58,13 +58,8 @@ def prepare(s3: S3Client, settings: Settings, topics: Sequence[str], window: Win
     stones = tombstones.read(s3, settings.bucket, pseudonyms, [window])
     if stones:
         _purge_late(s3, settings.bucket, topics, window, stones)
-    listings = [
-        storage.list_objects(s3, settings.bucket, layout.raw_prefix(topic, window)) for topic in topics
-    ]
+    listings, edits = _listings(s3, settings.bucket, topics, window)
     objects = [entry for listing in listings for entry in listing.objects]
-    edits = storage.list_objects(
-        s3, settings.bucket, layout.edits_key(window, window).rpartition("/")[0] + "/"
-    )
     listed_at = min(listing.at for listing in (*listings, edits))
     count = max(1, -(-sum(entry.size for entry in objects) // _BYTES_A_SLICE))
     with tempfile.TemporaryDirectory(prefix="prepare-") as folder:
@@ -110,6 +105,23 @@ def prepare(s3: S3Client, settings: Settings, topics: Sequence[str], window: Win
         prepared.quarantined,
     )
     return prepared
+
+
+def has_news(s3: S3Client, settings: Settings, topics: Sequence[str], window: Window) -> bool:
+    """Whether anything has landed in an hour that not all of its labeled objects are made from."""
+    listings, edits = _listings(s3, settings.bucket, topics, window)
+    objects = [entry for listing in (*listings, edits) for entry in listing.objects]
+    standing = (storage.current(s3, settings.bucket, layout.labeled_key(topic, window)) for topic in topics)
+    made_from = {found.metadata.get("manifest") if found else None for found in standing}
+    return bool(objects) and made_from != {storage.manifest(objects)}
+
+
+def _listings(
+    s3: S3Client, bucket: str, topics: Sequence[str], window: Window
+) -> tuple[list[storage.Listing], storage.Listing]:
+    """The raw objects of each topic, and those that name the hour's edited posts."""
+    raw = [storage.list_objects(s3, bucket, layout.raw_prefix(topic, window)) for topic in topics]
+    return raw, storage.list_objects(s3, bucket, layout.edits_key(window, window).rpartition("/")[0] + "/")
 
 
 def _prefix(window: Window, topics: Sequence[str], manifest: str, removed: Set[str]) -> str:

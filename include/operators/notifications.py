@@ -222,6 +222,7 @@ def run_link(dag_id: str, run_id: str, task_id: str | None = None) -> str:
 
 _ACTIONS: Mapping[str, str] = {
     "transform": "read the task's log, fix the cause, and clear the failed task; no model is paid twice.",
+    "live": "read the task's log and fix the cause; the next run begins anew.",
     "train": "read the task's log, fix the cause, clear the failed task; finished steps do not run again.",
     "insights": "read the task's log, fix the cause, and clear the failed task.",
     "provision": "read the task's log, fix the cause, start the DAG again; it changes only what differs.",
@@ -242,6 +243,11 @@ def run_failed(context: Context) -> Message:
         section="a-run-has-failed",
         link=run_link(dag_id, run_id, failed[0] if failed else None),
     )
+
+
+def live_key(context: Context) -> str:
+    """One message per hour for runs of `live`: the next one fails a few minutes later for the same reason."""
+    return f"{context['dag'].dag_id} {now():%Y-%m-%dT%H}"
 
 
 def _failed_tasks(context: Context, dag_id: str, run_id: str) -> list[str]:

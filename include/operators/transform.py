@@ -6,11 +6,13 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import task
+from airflow.sdk import Asset, BaseOperator, XComArg, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.operators.inputs import client, now, secret, topics
-from include.operators.quality import checking
+from include.operators.links import give
+from include.operators.quality import QualityLink, checking
+from include.operators.sagemaker import AskModelOperator
 from include.settings import settings
 
 if TYPE_CHECKING:
@@ -40,6 +42,29 @@ def window(
             " tweets have expired, and its labels stay as they are"
         )
     return found.label
+
+
+@task
+def open_window() -> str:
+    """The label of the open hour.
+
+    Skipped, with everything downstream, if nothing has landed in it since it was labeled last.
+    """
+    from include.labeling.prepare import has_news
+    from include.window import Window
+
+    window = Window.containing(now())
+    if not has_news(client("s3"), settings(), topics().names, window):
+        raise AirflowSkipException(f"nothing has landed in {window} since it was labeled last")
+    return window.label
+
+
+@task
+def day_of(window: str) -> str:
+    """The day of an hour (``2026-11-20``)."""
+    from include.window import Window
+
+    return Window.parse(window).date
 
 
 @task(multiple_outputs=True)
@@ -114,6 +139,38 @@ def check_labeled(prepared: dict[str, Any], ti: Any = None, outlet_events: Any =
     for asset in outlet_events:
         outlet_events[asset].extra = {"window": prepared["window"]}
     return result
+
+
+def label_hour(window: Any, *outlets: Asset, after: BaseOperator | None = None) -> XComArg:
+    """Wires the tasks that label an hour, from `prepare` to `check_labeled`, which is returned.
+
+    They begin ``after`` a task, if one is given; the last one updates ``outlets``.
+    """
+    hour: Any = prepare(window)
+    raw_checked = check_raw(hour["prepared"])
+    translate = AskModelOperator(
+        task_id="translate",
+        stage="translation",
+        window=window,
+        input_prefix=hour["translation_input"],
+        pool=settings().sagemaker_pool,
+    )
+    translation: Any = translate.output
+    label = AskModelOperator(
+        task_id="label",
+        stage="sentiment",
+        window=window,
+        input_prefix=compose(hour["prepared"], translation),
+        pool=settings().sagemaker_pool,
+    )
+    published = publish(hour["prepared"], label.output, translation)
+    checked = check_labeled.override(outlets=list(outlets))(hour["prepared"])
+    if after is not None:
+        after >> hour
+    give(QualityLink(), raw_checked, checked)
+    raw_checked >> translate
+    published >> checked
+    return checked
 
 
 def _prepared(value: dict[str, Any]) -> Prepared:

@@ -103,13 +103,20 @@ def opinion_frames(
     made again by the run that the change has caused.
     """
     counts = ("tweets", "judged", "negative", "neutral", "positive")
+    before = {
+        day: aggregate.state(s3, settings.bucket, day)
+        for day in days
+        if aggregate.is_current(s3, settings, topics, day)
+    }
     lake = {
         (row["dt"], row["topic"]): row for row in athena.run(sql.render("insights/lake", days=list(days)))
     }
     found = {}
     for day in days:
         table = aggregate.read(s3, settings.bucket, day)
-        current = aggregate.is_current(s3, settings, topics, day)
+        # Before and after the query: while an hour is open, its object may be replaced in between.
+        same = before.get(day) == aggregate.state(s3, settings.bucket, day)
+        current = same and aggregate.is_current(s3, settings, topics, day)
         by_topic = []
         for topic in topics:
             rows = table.filter(pc.equal(table["topic"], topic))
