@@ -23,6 +23,7 @@ so a task that is cleared after the hour has ended changes nothing that `transfo
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pendulum
 from airflow.sdk import DAG, CronTriggerTimetable
@@ -55,9 +56,10 @@ with DAG(
     },
     tags=["x-opinion", "labeling"],
 ):
-    window = tasks.open_window()
+    window: Any = tasks.open_window()
     labeled = tasks.label_hour(window)
-    aggregated = insights.aggregate(tasks.day_of(window))
+    day: Any = tasks.day_of(window)
+    aggregated: Any = insights.aggregate(day)
     checked = insights.check([aggregated])
 
     give(QualityLink(), checked)

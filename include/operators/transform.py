@@ -163,7 +163,8 @@ def label_hour(window: Any, *outlets: Asset, after: BaseOperator | None = None) 
         input_prefix=compose(hour["prepared"], translation),
         pool=settings().sagemaker_pool,
     )
-    published = publish(hour["prepared"], label.output, translation)
+    sentiment: Any = label.output
+    published = publish(hour["prepared"], sentiment, translation)
     checked = check_labeled.override(outlets=list(outlets))(hour["prepared"])
     if after is not None:
         after >> hour

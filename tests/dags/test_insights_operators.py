@@ -422,7 +422,7 @@ def test_every_task_that_asks_athena_has_its_link() -> None:
         if AthenaLink.name in entry["__var"].get("_operator_extra_links", {})
     }
     asking = ("coverage.plan", "coverage.decide", "insights.views", "insights.aggregate", "insights.check")
-    assert found == {*asking, "provision.lake"}
+    assert found == {*asking, "live.aggregate", "live.check", "provision.lake"}
 
 
 @pytest.mark.parametrize(

@@ -71,4 +71,5 @@ def test_every_check_has_it_where_the_server_reads_it() -> None:
                 if found["task_id"].startswith("check"):
                     checks.add(f"{dag.dag_id}.{found['task_id']}")
                     assert QualityLink.name in found["_operator_extra_links"], found["task_id"]
-    assert checks == {"transform.check_raw", "transform.check_labeled", "insights.check", "train.check"}
+    labeling = {f"{dag}.check_{layer}" for dag in ("transform", "live") for layer in ("raw", "labeled")}
+    assert checks == {*labeling, "live.check", "insights.check", "train.check"}
