@@ -154,6 +154,13 @@ class DagRuns:
                 progress(f"{done} of {len(wanted)} done, {len(states) - done} under way")
                 time.sleep(POLL_SECONDS)
 
+    def rest(self, dag_id: str) -> None:
+        """Pauses a DAG, once its runs have ended: a paused DAG's run would stay as it is."""
+        while active := self.airflow.runs(dag_id, state=["queued", "running"]):
+            for run in active:
+                self.wait_for(dag_id, run["dag_run_id"])
+        self.airflow.pause(dag_id, True)
+
     def _clear_failed(self, wanted: set[str]) -> None:
         runs = self.airflow.runs("transform", limit=max(100, 2 * len(wanted)), state=["failed"])
         for run in runs:

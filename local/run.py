@@ -75,7 +75,7 @@ class Run:
             self.dag_runs.wait_for("coverage", measured, progress)
         self.dag_runs.run("live", "open hour labeled")
         # Until the summary is read: it replaces objects that the summary reads.
-        self.airflow.pause("live", True)
+        self.dag_runs.rest("live")
         self.dag_runs.refresh()
 
     def attempt(self) -> None:

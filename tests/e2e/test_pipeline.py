@@ -133,14 +133,6 @@ class Lake:
         labeled = {key.removeprefix("labeled/") for key in self.state("labeled/")}
         return labeled == {key.split("/", 2)[2] for key in self.state("predictions/")}
 
-    def rest(self, dag_id: str) -> None:
-        """Pauses a DAG, once its runs have ended: a paused DAG's run would stay as it is."""
-        airflow = self.run.airflow
-        while active := airflow.runs(dag_id, state=["queued", "running"]):
-            for run in active:
-                self.run.dag_runs.wait_for(dag_id, run["dag_run_id"])
-        airflow.pause(dag_id, True)
-
     def cover(self, *windows: Window) -> str:
         """One run of coverage, and the runs of transform for these hours that it asked for.
 
@@ -148,7 +140,7 @@ class Lake:
         hour that begins meanwhile brings.
         """
         run_id = self.run.dag_runs.run("coverage", "coverage", {"dry_run": False})
-        self.rest("coverage")
+        self.run.dag_runs.rest("coverage")
         path = f"/dags/coverage/dagRuns/{quote(run_id, safe='')}/taskInstances/plan/xcomEntries/return_value"
         found = str(self.run.airflow.call("GET", path)["value"])
         for run in self.run.airflow.runs("transform", state=["queued", "running"]):
@@ -190,7 +182,7 @@ def test_training_and_insights_cleared_whole_change_nothing(lake: Lake) -> None:
     layers = ("predictions/", "aggregates/", "training/champion")
     airflow = lake.run.airflow
     for dag in ("coverage", "transform", "insights"):
-        lake.rest(dag)
+        lake.run.dag_runs.rest(dag)
     airflow.pause("insights", False)
     (trained,) = airflow.runs("train")
     refreshed = next(run for run in airflow.runs("insights") if run["state"] == "success")
