@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     delivery_stream: str = "x-opinion"
 
     x_api_url: str = "https://api.x.com"
+    pages_refresh_seconds: int = Field(60, ge=0)
+    """How often a page that is looked at refreshes its figures; 0: never by itself."""
     source_notice: str = ""
     """What readers must know about the source of the tweets, such as that they are invented: a banner on
     every page; if empty, there is none."""

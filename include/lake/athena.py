@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -44,13 +45,25 @@ class AthenaError(RuntimeError):
     """A statement failed or was stopped; the message has Athena's reason and the execution's id."""
 
 
+class AthenaTimeoutError(AthenaError):
+    """A statement took longer than it may; it was stopped."""
+
+
 class Athena:
     """Athena in the settings' workgroup and database; the workgroup determines where results are written."""
 
     def __init__(
-        self, client: AthenaClient, settings: Settings, note: Callable[[str], None] = lambda _: None
+        self,
+        client: AthenaClient,
+        settings: Settings,
+        note: Callable[[str], None] = lambda _: None,
+        limit_seconds: float = math.inf,
     ) -> None:
-        """``note`` is called with the id of every execution when it starts, and again if it fails."""
+        """``note`` is called with the id of every execution when it starts, and again if it fails.
+
+        What takes longer than ``limit_seconds`` is stopped, and raises `AthenaTimeoutError`.
+        """
+        self._limit_seconds = limit_seconds
         self._client = client
         self._note = note
         self._settings = settings
@@ -96,11 +109,12 @@ class Athena:
     def _ended(self, statements: Mapping[str, str], *, in_database: bool = True) -> dict[str, str]:
         """The executions of statements that were run in parallel and succeeded, by name."""
         executions: dict[str, str] = {}
+        deadline = time.monotonic() + self._limit_seconds
         try:
             for name, statement in statements.items():
                 executions[name] = self._start(statement, in_database)
             for name, execution in executions.items():
-                self._wait(name, execution)
+                self._wait(name, execution, deadline)
         except BaseException:
             self.stop()
             raise
@@ -118,13 +132,17 @@ class Athena:
         self._note(execution)
         return execution
 
-    def _wait(self, name: str, execution: str) -> None:
+    def _wait(self, name: str, execution: str, deadline: float) -> None:
         wait = _FIRST_WAIT_S
         while True:
             found = self._client.get_query_execution(QueryExecutionId=execution)["QueryExecution"]
             state = found["Status"]["State"]
             if state not in _UNDER_WAY:
                 break
+            if time.monotonic() >= deadline:
+                raise AthenaTimeoutError(
+                    f"statement {name!r} took longer than {self._limit_seconds:g} s (execution {execution})"
+                )
             time.sleep(wait)
             wait = min(wait * 1.5, _LONGEST_WAIT_S)
         self._running.discard(execution)

@@ -88,7 +88,9 @@ def _shows(template: Template, **parts: str) -> Callable[[], Awaitable[HTMLRespo
     async def show() -> HTMLResponse:
         notice = settings().source_notice
         banner = f'<p id="source" class="banner" role="note">{escape(notice)}</p>' if notice else ""
-        return HTMLResponse(template.substitute(parts, banner=banner), headers=_PAGE_HEADERS)
+        refresh = settings().pages_refresh_seconds
+        text = template.substitute(parts, banner=banner, refresh=refresh)
+        return HTMLResponse(text, headers=_PAGE_HEADERS)
 
     return show
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
+import time
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from include.audit.mix import read_drift
-from include.lake.athena import Athena, AthenaError, ResultRow
+from include.lake.athena import Athena, AthenaError, AthenaTimeoutError, ResultRow
 from include.lake.layout import QUALITY, quality_key, quality_result
 from include.lake.sql import render
 from include.lake.storage import ObjectMissingError, StorageError, list_objects, read
@@ -32,8 +35,24 @@ class NotThereError(LookupError):
     """What a page needs was not made yet; the message says what makes it."""
 
 
+LONGEST_QUERY_SECONDS = 60.0
+"""What takes longer is stopped: nobody waits for it any more."""
+_ATTEMPTS = 3
+_BETWEEN_ATTEMPTS_SECONDS = 1.0
+# How Athena says that an object changed or vanished between listing and reading it, among others.
+_REPLACED = re.compile(r"\bHIVE_[A-Z_]+")
+
+log = logging.getLogger(__name__)
+
+
 class LakeError(RuntimeError):
-    """Athena or S3 cannot answer; the message holds the reason."""
+    """Athena or S3 cannot answer; the message is for readers, the reason is in the log."""
+
+
+def _failed(what: str, error: Exception) -> LakeError:
+    """The error for readers; its cause goes to the log, as it may name anything."""
+    log.error("%s: %s", what, error)
+    return LakeError(f"{what}. Try again in a minute; the log of Airflow's API server has the reason.")
 
 
 @contextlib.contextmanager
@@ -44,7 +63,7 @@ def lake_errors() -> Iterator[None]:
     try:
         yield
     except (StorageError, BotoCoreError, ClientError) as error:
-        raise LakeError(f"S3 or Secrets Manager does not answer: {error}") from error
+        raise _failed("S3 or Secrets Manager does not answer", error) from error
 
 
 class Lake:
@@ -71,7 +90,7 @@ class Lake:
         except ObjectMissingError as error:
             raise NotThereError(f"There is no result of the suite {suite} for {label}.") from error
         except (BotoCoreError, ClientError) as error:
-            raise LakeError(f"S3 does not answer: {error}") from error
+            raise _failed("S3 does not answer", error) from error
 
     def quality_results(self) -> dict[str, list[str]]:
         """The periods of every suite that have a stored result, in order. Raises `LakeError` if S3 fails."""
@@ -81,7 +100,7 @@ class Lake:
         try:
             listed = list_objects(client("s3"), settings().bucket, QUALITY).objects
         except (BotoCoreError, ClientError) as error:
-            raise LakeError(f"S3 does not answer: {error}") from error
+            raise _failed("S3 does not answer", error) from error
         for each in listed:
             if result := quality_result(each.key):
                 found.setdefault(result[0], []).append(result[1])
@@ -101,12 +120,15 @@ class Lake:
     def select(self, statements: Mapping[str, str]) -> dict[str, pa.Table]:
         """Runs statements beside each other; returns each one's rows as a table under its name.
 
-        Raises `NotThereError` before the views exist and `LakeError` if Athena fails.
+        Where an object was replaced under a query, it is run again. Raises `NotThereError` before the views
+        exist and `LakeError` if Athena fails or takes longer than `LONGEST_QUERY_SECONDS`.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            return Athena(client("athena"), settings()).tables(client("s3"), statements)
+            return self._selected(statements)
+        except AthenaTimeoutError as error:
+            raise _failed(f"The query took longer than {LONGEST_QUERY_SECONDS:g} seconds", error) from error
         except (AthenaError, BotoCoreError, ClientError) as error:
             # Before `provision` there is not even a workgroup.
             if any(sign in str(error) for sign in _NOT_THERE):
@@ -114,4 +136,16 @@ class Lake:
                     "The lake's tables and views do not exist yet. Run the DAGs provision, transform and"
                     " insights once, in this order; from then on they keep themselves up to date."
                 ) from error
-            raise LakeError(f"Athena cannot answer: {error}") from error
+            raise _failed("The query failed", error) from error
+
+    def _selected(self, statements: Mapping[str, str]) -> dict[str, pa.Table]:
+        athena = Athena(client("athena"), settings(), limit_seconds=LONGEST_QUERY_SECONDS)
+        for attempt in range(1, _ATTEMPTS):
+            try:
+                return athena.tables(client("s3"), statements)
+            except AthenaError as error:
+                if not _REPLACED.search(str(error)):
+                    raise
+                log.warning("attempt %d of %d failed: %s", attempt, _ATTEMPTS, error)
+                time.sleep(_BETWEEN_ATTEMPTS_SECONDS)
+        return athena.tables(client("s3"), statements)

@@ -263,7 +263,7 @@ class RecordedLake(Lake):
         if f"'{NEVER_MADE}-" in statement:
             raise NotThereError("The lake's tables and views do not exist yet. Run the DAGs.")
         if f"'{BROKEN}-" in statement:
-            raise LakeError("Athena: statement 'opinion' ended as FAILED: <script>alert(1)</script>")
+            raise LakeError("The query failed. <script>alert(1)</script>")
         found = self._views.execute(sqlglot.transpile(statement, read="athena", write="sqlite")[0])
         rows = found.fetchall()
         return pa.table(

@@ -234,6 +234,63 @@ def test_a_table_is_sorted_by_n_until_a_reader_sorts_it(visit: Any) -> None:
     assert column("Country") == sorted(names, reverse=True)
 
 
+def test_what_is_shown_lives_in_the_address_and_survives_a_reload(visit: Any) -> None:
+    visitor = visit()
+    frame = visitor.open_framed("opinion-across-the-world")
+    frame.get_by_text("30 days", exact=True).click()
+    frame.get_by_text("Russia", exact=True).first.click()
+    expect(frame.locator("#visual-map-ukraine")).to_have_count(0)
+    frame.locator("#visual-by_country").get_by_role("button", name="Country").click()
+    address = visitor.page.url
+    assert parse_qs(urlparse(address).query) == {
+        "days": ["30"],
+        "topic": ["russia"],
+        "sort": ["by_country:country_code:asc"],
+    }
+    visitor.page.reload()
+    other = visit("reader")
+    other.page.goto(address)
+    for page in (visitor.page, other.page):
+        frame = page.frame_locator("iframe")
+        visitor._drawn(frame)
+        expect(frame.locator("#period-30")).to_be_checked()
+        expect(frame.locator("#topic-russia")).to_be_checked()
+        expect(frame.locator("#visual-map-ukraine")).to_have_count(0)
+        head = frame.locator("#visual-by_country thead th").first
+        expect(head).to_have_attribute("aria-sort", "ascending")
+
+
+def test_an_address_names_a_layer_and_an_hour_of_the_coverage(visit: Any) -> None:
+    visitor = visit()
+    hour = f"{NOW - timedelta(hours=OUTAGE):%Y-%m-%dT%H}"
+    frame = visitor.open(f"coverage?layer=labeled&topic=russia&hour={hour}")
+    expect(frame.get_by_role("radio", name="Labeled")).to_be_checked()
+    expect(hour_cell(frame, OUTAGE, "russia")).to_be_focused()
+    expect(frame.locator("#selection")).to_contain_text("1 hour of every topic")
+
+
+@pytest.mark.parametrize("name", ["opinion-over-time", "coverage"])
+def test_a_page_that_is_looked_at_is_read_again_every_minute(visit: Any, name: str) -> None:
+    visitor = visit()
+    visitor.page.clock.install()
+    page = visitor.open(name)
+    if name == "coverage":
+        hour_cell(page, 3).focus()
+        page.keyboard.press("ArrowRight")
+        page.mouse.move(0, 0)
+        page.evaluate("() => { document.querySelector('#tip').hidden = true; }")
+    else:
+        page.locator("#visual-share_positive").get_by_text("Figures").click()
+        page.locator("#visual-share_positive .scroll").evaluate("(place) => { place.scrollTop = 100; }")
+    with page.expect_response(lambda answer: f"data/{name}" in answer.url):
+        page.clock.fast_forward(61_000)
+    expect(page.locator("#content:not([aria-busy])")).to_be_attached()
+    if name == "coverage":
+        expect(hour_cell(page, 2)).to_be_focused()
+    else:
+        assert page.locator("#visual-share_positive .scroll").evaluate("(place) => place.scrollTop") == 100
+
+
 CHART = """async (id) => {
   const scripts = document.querySelector("script[type=module]").src;
   const { chartOf } = await import(scripts.replace("opinion.js", "charts.js"));

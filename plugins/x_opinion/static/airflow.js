@@ -45,13 +45,18 @@ export function airflowLink(path, ...children) {
   return element("a", { href: url, onclick }, ...children);
 }
 
+/** Longer than the server lets a query take. */
+const LONGEST_WAIT = 90e3;
+
 /** The JSON at an address; raises `Problem` with what can be done about it. */
 export async function request(url, options = {}) {
   let response;
+  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(LONGEST_WAIT)].filter(Boolean));
   try {
-    response = await fetch(url, { headers: { Accept: "application/json", "Content-Type": "application/json" }, ...options });
+    response = await fetch(url, { headers: { Accept: "application/json", "Content-Type": "application/json" }, ...options, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    if (error.name === "TimeoutError") throw new Problem(0, "This takes too long", "No answer came in 90 seconds. Choose a shorter period, or try again.");
     throw new Problem(0, "Airflow cannot be reached", "Check the connection, then try again.");
   }
   const body = await response.json().catch(() => null);

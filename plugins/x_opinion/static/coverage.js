@@ -2,7 +2,9 @@
 import { airflowLink, airflowUrl, clearNotice, notice, openInAirflow, request } from "./airflow.js";
 import { PLAN, isActive, isOver, isPlan, mayRun, plan, progress, recent, run, runOfPlan, snapshot, standing } from "./backfill.js";
 import { byId, element } from "./dom.js";
+import { readAddress, writeAddress } from "./address.js";
 import { day, dayTime, duration, hourLabel, isoDay, moment, short, whole } from "./format.js";
+import { keepFresh } from "./refresh.js";
 import { badge, panel, posts, span, total } from "./panel.js";
 
 const HOUR = 3600e3;
@@ -22,13 +24,67 @@ const page = {
 const cells = () => [...document.querySelectorAll("[role=gridcell]")];
 const indexOf = (cell) => Number(cell.dataset.hour);
 
+/** What the address names: the first day, the layer, and an hour that is to be looked at. */
+function fromAddress() {
+  const query = readAddress();
+  page.from = query.get("from");
+  page.paged = Boolean(page.from);
+  page.layer = ["labeled", "predicted"].find((layer) => layer === query.get("layer")) ?? page.layer;
+  const hour = query.get("hour");
+  const latest = Date.now() - (page.days - 1) * DAY;
+  if (hour && moment(hour) < latest) page.from = isoDay(moment(hour));
+  return hour && { hour, topic: query.get("topic") };
+}
+
+function toAddress() {
+  const query = new URLSearchParams();
+  if (page.paged) query.set("from", page.from);
+  if (page.layer !== "raw") query.set("layer", page.layer);
+  writeAddress(query);
+}
+
+const cellOf = (topic, index) => cells().find((cell) => cell.dataset.topic === topic && indexOf(cell) === index);
+
+/** Reads anew what is shown; draws it if it has changed, and leaves the focus where it was. */
+async function refresh() {
+  const query = new URLSearchParams({ days: page.days });
+  if (page.paged) query.set("from", page.from);
+  if (page.revision) query.set("revision", page.revision);
+  const before = page.data;
+  let found;
+  try {
+    found = await request(`data/coverage?${query}`);
+  } catch (problem) {
+    byId("as-of").textContent = `${measured()} · could not be refreshed: ${problem.title}`;
+    return;
+  }
+  // Meanwhile another period was read, or a selection was begun.
+  if (page.data !== before || selected() || page.dragging) return;
+  const same = (one) => JSON.stringify({ ...one, as_of: null });
+  const focused = document.activeElement?.closest?.("[role=gridcell]");
+  page.data = found;
+  page.from = found.hours[0].slice(0, 10);
+  byId("as-of").textContent = measured();
+  if (same(found) === same(before)) return;
+  drawFilters();
+  drawGrids();
+  const cell = focused && cellOf(focused.dataset.topic, indexOf(focused));
+  if (cell) {
+    for (const other of cells()) other.tabIndex = -1;
+    cell.tabIndex = 0;
+    cell.focus({ preventScroll: true });
+  }
+}
+
 async function load() {
   const query = new URLSearchParams({ days: page.days });
+  byId("as-of").textContent = "Reading …";
   if (page.from) query.set("from", page.from);
   if (page.revision) query.set("revision", page.revision);
   try {
     page.data = await request(`data/coverage?${query}`);
   } catch (problem) {
+    byId("as-of").textContent = "";
     byId("grids").replaceChildren();
     const retry = element("button", { type: "button", class: "primary", onclick: load }, "Try again");
     notice(problem.title, problem.message, retry, " ", airflowLink("dags", "The DAGs"));
@@ -71,6 +127,7 @@ function drawFilters() {
         checked: layer === page.layer,
         onchange: () => {
           page.layer = layer;
+          toAddress();
           drawGrids();
         },
       }),
@@ -81,6 +138,8 @@ function drawFilters() {
   const last = new Date(first.getTime() + (page.days - 1) * DAY);
   const move = (days) => () => {
     page.from = isoDay(new Date(first.getTime() + days * DAY));
+    page.paged = true;
+    toAddress();
     load();
   };
   const step = (label, text, days, disabled) =>
@@ -261,7 +320,7 @@ async function follow(id, focus = false) {
   page.wait = FIRST_WAIT;
   if (id) window.sessionStorage.setItem(STORED, id);
   else window.sessionStorage.removeItem(STORED);
-  history.replaceState(null, "", id ? `#${encodeURIComponent(id)}` : window.location.pathname);
+  history.replaceState(null, "", `${window.location.pathname}${window.location.search}${id ? `#${encodeURIComponent(id)}` : ""}`);
   if (id) await watch(id);
   else {
     drawPanel();
@@ -524,10 +583,18 @@ content.append(
   element("div", { id: "history" }),
 );
 // Everything appears at once, the panel of a run above the grid included, so that nothing moves under the pointer.
+const named = fromAddress();
 const late = [byId("grids"), byId("history")];
 for (const part of late) part.hidden = true;
 Promise.all([load(), resume()]).finally(() => {
   for (const part of late) part.hidden = false;
   // A plan that came before the topics' titles.
   drawPanel();
+  const cell = named && page.data && cellOf(named.topic ?? page.data.topics[0].name, page.data.hours.indexOf(named.hour));
+  if (cell) {
+    moveTo(cell, false);
+    page.single = true;
+    drawSelection();
+  }
+  keepFresh(refresh, () => page.data && !page.dragging && !selected() && byId("tip").hidden);
 });

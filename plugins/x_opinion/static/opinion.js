@@ -1,30 +1,91 @@
 // The pages Opinion over time and Opinion across the world, drawn from what `data/<page>` describes.
+import { readAddress, writeAddress } from "./address.js";
 import { airflowLink, clearNotice, notice, request } from "./airflow.js";
 import { FEW, dispose, draw, height, loadWorld, named, resize } from "./charts.js";
 import { byId, element } from "./dom.js";
 import { readDrift, warnOfDrift } from "./drift.js";
 import { certainty, dayTime, figure, isoDay, language, MARKS, moment, short, whole } from "./format.js";
+import { keepFresh } from "./refresh.js";
 
 const NAME = document.querySelector("main").dataset.page;
 const DAY = 86400e3;
 const PERIODS = [[1, "Today"], [7, "7 days"], [30, "30 days"], [90, "90 days"]];
-const filters = { from: null, to: null, topics: new Set(), languages: new Set(), unmeasured: false };
-/** The tables' orders that were chosen: a column and its direction, by the visual's id. */
+/** The period is the last so many days, or from one day to another; none: as the server chooses. */
+const filters = { days: null, from: null, to: null, topics: new Set(), languages: new Set(), unmeasured: false };
+/** The tables' orders that were chosen: a column's name and its direction, by the visual's id. */
 const sorts = new Map();
 let shown = null;
 let running = null;
 let drifted = null;
 
-async function load() {
-  running?.abort();
-  running = new AbortController();
+/** The filters and orders that an address names. */
+function fromAddress() {
+  const query = readAddress();
+  const days = Number(query.get("days"));
+  if (days >= 1) filters.days = days;
+  else for (const bound of ["from", "to"]) filters[bound] = query.get(bound);
+  filters.topics = new Set(query.getAll("topic"));
+  filters.languages = new Set(query.getAll("language"));
+  filters.unmeasured = query.get("unmeasured") === "true";
+  for (const each of query.getAll("sort")) {
+    const [id, column, direction] = each.split(":");
+    sorts.set(id, { column, descending: direction === "desc" });
+  }
+}
+
+/** The filters as the server reads them. */
+function asked() {
   const query = new URLSearchParams();
+  if (filters.days) {
+    const today = new Date();
+    filters.to = isoDay(today);
+    filters.from = isoDay(new Date(today.getTime() - (filters.days - 1) * DAY));
+  }
   if (filters.from) query.set("from", filters.from);
   if (filters.to) query.set("to", filters.to);
   for (const topic of filters.topics) query.append("topic", topic);
   for (const code of filters.languages) query.append("language", code);
   if (filters.unmeasured) query.set("unmeasured", "true");
+  return query;
+}
+
+function toAddress() {
+  const query = asked();
+  if (filters.days) {
+    // The last days before whoever opens the address, whenever that is.
+    query.delete("from");
+    query.delete("to");
+    query.set("days", filters.days);
+  }
+  for (const [id, { column, descending }] of sorts) query.append("sort", `${id}:${column}:${descending ? "desc" : "asc"}`);
+  writeAddress(query);
+}
+
+/** Reads anew what is shown, and draws it where something has changed. */
+async function refresh() {
+  const signal = running.signal;
+  let found;
+  try {
+    found = await request(`data/${NAME}?${asked()}`, { signal });
+  } catch (problem) {
+    if (problem.name !== "AbortError" && shown && hasTweets()) byId("as-of").textContent = `${upTo()} · could not be refreshed: ${problem.title}`;
+    return;
+  }
+  if (signal.aborted) return;
+  const same = (one) => JSON.stringify({ ...one, read_at: null, as_of: null });
+  const changed = !shown || same(found) !== same(shown);
+  shown = found;
+  if (changed) await show();
+  else if (hasTweets()) byId("as-of").textContent = upTo();
+}
+
+async function load() {
+  running?.abort();
+  running = new AbortController();
+  const query = asked();
+  toAddress();
   byId("content").setAttribute("aria-busy", "true");
+  byId("as-of").textContent = "Reading …";
   try {
     // Together, so that the warning does not push drawn charts down.
     [shown, drifted] = await Promise.all([
@@ -38,6 +99,10 @@ async function load() {
       " ", airflowLink("dags/insights", "The DAG insights"));
     return;
   }
+  await show();
+}
+
+async function show() {
   filters.from = shown.from;
   filters.to = shown.to;
   clearNotice();
@@ -96,14 +161,14 @@ function periodFilter() {
   const today = new Date();
   const days = (Date.parse(filters.to) - Date.parse(filters.from)) / DAY + 1;
   const choose = (count) => () => {
-    filters.to = isoDay(today);
-    filters.from = isoDay(new Date(today.getTime() - (count - 1) * DAY));
+    filters.days = count;
     load();
   };
   const bound = (name, label) => element("input", {
     type: "date", id: `period-${name}`, "aria-label": label, value: filters[name], max: isoDay(today),
     onchange: (event) => {
       if (!event.target.value) return;
+      filters.days = null;
       filters[name] = event.target.value;
       if (filters.from > filters.to) filters[name === "from" ? "to" : "from"] = event.target.value;
       load();
@@ -171,7 +236,9 @@ function drawContent() {
     content.firstChild.replaceWith(tiles);
   }
   content.removeAttribute("aria-busy");
+  const focused = document.activeElement?.id;
   for (const visual of shown.visuals) drawVisual(visual);
+  if (focused && document.activeElement?.id !== focused) byId(focused)?.focus({ preventScroll: true });
 }
 
 function drawTile(tile, described) {
@@ -217,7 +284,9 @@ function fillFigures(id) {
 
 /** By which column a visual's table is sorted: as chosen, else by n; a table over time stays in its order. */
 function sorting(visual, measures) {
-  if (sorts.has(visual.id)) return sorts.get(visual.id);
+  const chosen = sorts.get(visual.id);
+  const column = visual.columns.findIndex((one) => one.name === chosen?.column);
+  if (column >= 0) return { column, descending: chosen.descending };
   const n = measures.find((measure) => measure.n !== undefined)?.n;
   return n === undefined || visual.columns[0].name === "hour" ? null : { column: n, descending: true };
 }
@@ -226,7 +295,8 @@ function sorting(visual, measures) {
 function sortBy(visual, column, measures) {
   const standing = sorting(visual, measures);
   const texts = ["dimension", "series"].includes(visual.columns[column].role);
-  sorts.set(visual.id, { column, descending: standing?.column === column ? !standing.descending : !texts });
+  sorts.set(visual.id, { column: visual.columns[column].name, descending: standing?.column === column ? !standing.descending : !texts });
+  toAddress();
   if (visual.kind === "table") drawVisual(visual);
   else fillFigures(visual.id);
   byId(`sort-${visual.id}-${column}`).focus();
@@ -311,4 +381,7 @@ document.addEventListener("keydown", (event) => {
     menu.querySelector("summary").focus();
   }
 });
+fromAddress();
 load();
+// Not under a reader's pointer, nor while a day is being chosen.
+keepFresh(refresh, () => !document.querySelector("#content[aria-busy], .chart:hover, #filters input[type=date]:focus"));
