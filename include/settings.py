@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     live_minutes: int = Field(0, ge=0, le=30)
     """How often the open hour is labeled, in minutes; 0: it is labeled when it is over. Where it is set, the
     dashboards show tweets within minutes, and SageMaker is called more often."""
+    live_endpoints: bool = False
+    """Whether the models are also served by real-time endpoints, one instance each, which answer for the open
+    hour; else batch jobs do. `provision` makes and removes them. They are billed all the time."""
     late_minutes: int = Field(90, ge=1)
     """How long after its run was queued an hour may stay unlabeled before a notification is sent."""
 

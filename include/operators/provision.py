@@ -35,11 +35,18 @@ def lake(ti: Any = None) -> list[str]:
 
 @task
 def models() -> list[str]:
-    """SageMaker models."""
-    from include.labeling.models import ensure
+    """SageMaker models, and their real-time endpoints where the settings want them."""
+    from include.labeling import endpoints
+    from include.labeling.models import ensure, resolve
 
-    created = ensure(client("sagemaker"), client("s3"), settings())
-    return [f"created model {name}" for name in created]
+    sagemaker, s3, configured = client("sagemaker"), client("s3"), settings()
+    created = ensure(sagemaker, s3, configured)
+    found = resolve(configured, s3)
+    served = [model for model in (found.sentiment, found.translation) if model is not None]
+    return [
+        *(f"created model {name}" for name in created),
+        *endpoints.ensure(sagemaker, configured, served if configured.live_endpoints else ()),
+    ]
 
 
 @task

@@ -13,7 +13,7 @@ from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.operators.inputs import client
+from include.operators.inputs import client, now
 from include.operators.links import TransformJobLink, address
 from include.operators.polling import PollingTrigger, Seen, Watch
 from include.settings import settings
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from include.labeling.answers import Ask, KeptAnswers
+    from include.labeling.endpoints import Endpoint
     from include.labeling.jobs import CapacityError, Job
     from include.labeling.models import Ensured, Model
 
@@ -61,9 +62,10 @@ class TransformJobWatch(Watch):
 class AskModelOperator(BaseOperator):
     """Has the model of ``stage`` answer every question under ``input_prefix`` that it has not answered yet.
 
-    Answers are kept (`include/labeling/answers.py`), so a tweet costs the model one call, whatever runs
-    again. Jobs of earlier runs whose answers are not kept yet come first. It waits for a job some seconds in
-    the worker, which suits a local one, and then in the triggerer.
+    An open hour is answered by the model's endpoint where there is one, any other by batch jobs. Answers are
+    kept (`include/labeling/answers.py`), so a tweet costs the model one call, whatever runs again. Jobs of
+    earlier runs whose answers are not kept yet come first. It waits for a job some seconds in the worker,
+    which suits a local one, and then in the triggerer.
 
     Returns ``{"model", "engine", "output"}``; ``output`` is a key prefix beside the input. Skips if the stage
     has no model or ``input_prefix`` is empty. A job that failed or was stopped fails the task; its retry
@@ -99,7 +101,11 @@ class AskModelOperator(BaseOperator):
             )
         ensured = models.ensure_model(client("sagemaker"), s3, settings(), model)
         kept = self._kept(model.name)
-        while ask := self._unkept(kept, model, ensured) or kept.ask(self.input_prefix):
+        while ask := self._unkept(kept, model, ensured):
+            self._answer(context, ask, model, ensured)
+        if endpoint := self._endpoint(model):
+            self._ask_endpoint(endpoint, kept, model, ensured)
+        while ask := kept.ask(self.input_prefix):
             self._answer(context, ask, model, ensured)
         return {"model": model.name, "engine": model.engine, "output": kept.assemble(self.input_prefix)}
 
@@ -116,6 +122,23 @@ class AskModelOperator(BaseOperator):
         from include.labeling.answers import KeptAnswers
 
         return KeptAnswers(client("s3"), settings().bucket, Window.parse(self.window), model)
+
+    def _endpoint(self, model: Model) -> Endpoint | None:
+        """The endpoint that answers for an open hour, where there is one."""
+        from include.labeling import endpoints
+
+        if not settings().live_endpoints or Window.parse(self.window).end <= now():
+            return None
+        return endpoints.find(client("sagemaker"), settings(), model)
+
+    def _ask_endpoint(self, endpoint: Endpoint, kept: KeptAnswers, model: Model, ensured: Ensured) -> None:
+        from include.labeling import endpoints, models
+
+        def verify() -> None:
+            written = ensured.artifact_written
+            models.check_unreplaced(client("s3"), model.artifact_uri, written, endpoint.created)
+
+        endpoints.ask(client("sagemaker-runtime"), endpoint, kept, self.input_prefix, verify)
 
     def _unkept(self, kept: KeptAnswers, model: Model, ensured: Ensured) -> Ask | None:
         """What a job answers, or has answered, for another run that has not kept the answers yet."""

@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def serve(context: Context, listener: socket.socket, guard: WebGuard) -> int:
     """Restores the state, installs the extensions and serves on the bound socket until a signal comes."""
-    from local.aws import firehose, firehose_faults, glue, quicksight, sagemaker
+    from local.aws import firehose, firehose_faults, glue, quicksight, sagemaker, sagemaker_endpoints
     from local.aws.server import Application, gated
     from local.aws.state import State, StateError
 
@@ -63,6 +63,7 @@ def serve(context: Context, listener: socket.socket, guard: WebGuard) -> int:
     glue.install(context)
     firehose.install(context)
     sagemaker.install(context)
+    sagemaker_endpoints.install(context)
     quicksight.install(context)
     if context.options.trino_url:
         from local.aws import athena

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 type Reply = tuple[int, list[tuple[str, str]], bytes]
 """Status, headers and body of a response."""
+
+type Serve = Callable[[str, str, str, Mapping[str, str], bytes], Reply]
+"""Answers a request by method, raw path, query, headers (names in lower case) and body."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Context:
     offered: dict[str, re.Pattern[str]] = field(default_factory=dict)
     changed: Callable[[str], None] = lambda _service: None
     """Makes durable what an extension changed in a moto backend outside a request, by moto's service name."""
-    served: dict[str, Callable[[str, str, str, bytes], Reply]] = field(default_factory=dict)
+    served: dict[str, Serve] = field(default_factory=dict)
     pages: dict[str, Callable[[str], Reply]] = field(default_factory=dict)
     _starters: list[Callable[[], None]] = field(default_factory=list)
     _closers: list[Callable[[], None]] = field(default_factory=list)
@@ -76,8 +79,8 @@ class Context:
         """Offers the operations of a service whose names match; the others are rejected."""
         self.offered[service] = re.compile(operations)
 
-    def serve(self, service: str, answer: Callable[[str, str, str, bytes], Reply]) -> None:
-        """Answers a service without moto, from method, raw path, query and body."""
+    def serve(self, service: str, answer: Serve) -> None:
+        """Answers a service without moto, from method, raw path, query, headers and body."""
         self.served[service] = answer
         self.offer(service)
 

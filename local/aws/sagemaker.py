@@ -538,7 +538,7 @@ def _find(backend: Any, name: str) -> Any:
     return job
 
 
-def _artifact(url: str | None) -> objects.StoredKey:
+def stored_artifact(url: str | None) -> objects.StoredKey:
     """The model's archive; raises `ValidationError` if there is none."""
     bucket, key = _s3_address(url or "", "ModelDataUrl")
     found = objects.find(bucket, key)
@@ -557,7 +557,7 @@ def install(context: Context) -> None:
     def create_model_checked(self: Any, **request: Any) -> Any:
         name, primary = request["model_name"], request["primary_container"]
         if not _JOB_NAME.fullmatch(name):
-            raise _bad_name("modelName", name)
+            raise bad_name("modelName", name)
         if name in self._models:
             raise ValidationError(message=f'Cannot create already existing model "{self._models[name].arn}".')
         if not primary or request.get("containers"):
@@ -568,13 +568,13 @@ def install(context: Context) -> None:
             raise ValidationError(message="Only ModelDataUrl is offered by the local AWS")
         if not request.get("execution_role_arn"):
             raise ValidationError(message="ExecutionRoleArn is required")
-        _artifact(primary.get("ModelDataUrl"))
+        stored_artifact(primary.get("ModelDataUrl"))
         return create_model(self, **request)
 
     def create_transform_job(self: Any, **request: Any) -> Any:
         name = request["transform_job_name"]
         if not _JOB_NAME.fullmatch(name):
-            raise _bad_name("transformJobName", name)
+            raise bad_name("transformJobName", name)
         if name in self.transform_jobs:
             raise ResourceInUseException(
                 message="Job name must be unique within an AWS account and region, and a job with this name "
@@ -584,7 +584,7 @@ def install(context: Context) -> None:
         if model is None:
             raise ValidationError(message=f'Could not find model "{request["model_name"]}".')
         plan = Plan.of(request)
-        artifact = _artifact(model.primary_container["ModelDataUrl"])
+        artifact = stored_artifact(model.primary_container["ModelDataUrl"])
         wanted = int(request["transform_resources"].get("InstanceCount", 1))
         used = sum(
             int(job.transform_resources.get("InstanceCount", 1))
@@ -678,7 +678,8 @@ def _page(name: str, transforms: Transforms) -> Reply:
     )
 
 
-def _bad_name(parameter: str, name: str) -> ValidationError:
+def bad_name(parameter: str, name: str) -> ValidationError:
+    """SageMaker's error for a name that it does not allow."""
     return ValidationError(
         message=f"1 validation error detected: Value '{name}' at '{parameter}' failed to satisfy constraint: "
         "Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"

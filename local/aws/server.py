@@ -91,7 +91,8 @@ OFFERED: dict[str, re.Pattern[str]] = {
     "glue": _GLUE_DATA_CATALOG,
     "firehose": re.compile(r"(?!.*Encryption).*"),
     "sagemaker": re.compile(
-        r"((Create|Describe|Delete)Model|ListModels|(Create|Describe|Stop)TransformJob|ListTransformJobs"
+        r"((Create|Describe|Delete)(Model|Endpoint|EndpointConfig)|List(Models|Endpoints|EndpointConfigs)"
+        r"|(Create|Describe|Stop)TransformJob|ListTransformJobs"
         r"|AddTags|ListTags|DeleteTags)$"
     ),
     "cloudwatch": re.compile(
@@ -138,6 +139,9 @@ class Request:
         service = self._signed() or "s3"
         if service == "s3":
             return service, ""
+        if service == "sagemaker" and self.raw_path.startswith("/endpoints/"):
+            # Signed as SageMaker's, without a target: https://docs.aws.amazon.com/sagemaker/latest/APIReference
+            return "sagemaker-runtime", "InvokeEndpoint" if self.raw_path.endswith("/invocations") else ""
         action = re.search(r"(?:^|&)Action=(\w+)", self.query) or (
             re.search(rb"(?:^|&)Action=(\w+)", self.body) if self.method == "POST" else None
         )
@@ -159,7 +163,11 @@ class Request:
             return "s3"
         if "x-amz-target" in self.headers:
             return "json"
-        return "query" if self.operation or self.service in ("iam", "sts") else "rest"
+        return (
+            "query"
+            if (self.operation and self.service != "sagemaker-runtime") or self.service in ("iam", "sts")
+            else "rest"
+        )
 
     @property
     def changes(self) -> bool:
@@ -433,7 +441,9 @@ class Application:
             log.warning("refused service=%s operation=%s", request.service, request.operation)
             return _not_offered(request)
         if served := self._served.get(request.service):
-            return Answer(*served(request.method, request.raw_path, request.query, request.body))
+            return Answer(
+                *served(request.method, request.raw_path, request.query, request.headers, request.body)
+            )
         lock = self._state.lock(request.service)
         if request.service == "s3" and not request.changes:
             lock = None

@@ -16,6 +16,7 @@ import pytest
 
 from include.insights.definition import load as load_dashboards
 from include.insights.quicksight import assets
+from include.labeling.endpoints import endpoint_name
 from include.labeling.jobs import plan
 from include.labeling.models import resolve
 from include.lake import layout
@@ -58,8 +59,11 @@ def parts(arn: str) -> list[str]:
     return arn.replace("AWS::", "AWS.").split(":", 5)[1:]
 
 
-WITHOUT_RESOURCES = {"cloudwatch:PutMetricData", "s3:GetAccountPublicAccessBlock"}
-"""Actions of MWAA's execution role that IAM knows no resources for (Service Authorization Reference)."""
+WITHOUT_RESOURCES = {
+    "airflow.ExecutionRole.Account": {"cloudwatch:PutMetricData", "s3:GetAccountPublicAccessBlock"},
+    "lake.PipelinePolicy.ListEndpoints": {"sagemaker:ListEndpoints"},
+}
+"""Statements whose actions IAM knows no resources for (Service Authorization Reference)."""
 
 WHOLE_TYPES = {
     # It lists: IAM checks it against the region's log groups, not against those that it names.
@@ -84,8 +88,8 @@ def test_a_policy_names_its_actions_and_resources(place: str, statement: dict[st
         assert place == "airflow.ExecutionRole.QueueKey"
         assert statement["Condition"]
         return
-    if place == "airflow.ExecutionRole.Account":
-        assert set(listed(statement["Action"])) == WITHOUT_RESOURCES
+    if place in WITHOUT_RESOURCES:
+        assert set(listed(statement["Action"])) == WITHOUT_RESOURCES[place]
         return
     for resource in listed(statement["Resource"]):
         assert text(resource) != "*", place
@@ -94,7 +98,7 @@ def test_a_policy_names_its_actions_and_resources(place: str, statement: dict[st
 @pytest.mark.parametrize(("place", "statement"), ALLOWING, ids=[place for place, _ in ALLOWING])
 def test_a_policy_reaches_the_names_of_this_project_alone(place: str, statement: dict[str, Any]) -> None:
     for resource in map(text, listed(statement.get("Resource", []))):
-        if not resource.startswith("arn:") or place == "airflow.ExecutionRole.Account":
+        if not resource.startswith("arn:") or place in WITHOUT_RESOURCES:
             continue
         partition, service, region, account, name = parts(resource)
         assert "*" not in partition + service + region, place
@@ -106,13 +110,15 @@ def test_a_policy_reaches_the_names_of_this_project_alone(place: str, statement:
 def test_what_the_code_makes_bears_the_names_that_the_policy_reaches() -> None:
     (statement,) = (found for place, found in ALLOWING if place == "lake.PipelinePolicy.Models")
     names = {text(resource).rsplit(":", 1)[1] for resource in statement["Resource"]}
-    assert names == {"model/x-opinion-*", "transform-job/x-opinion-*"}
+    endpoints = {"endpoint/x-opinion-live-*", "endpoint-config/x-opinion-live-*"}
+    assert names == {"model/x-opinion-*", "transform-job/x-opinion-*", *endpoints}
     settings = Settings(sentiment_artifact=str(ROOT / Settings().sentiment_artifact))
     model = resolve(
         settings, cast("Any", SimpleNamespace(meta=SimpleNamespace(region_name="us-east-1")))
     ).sentiment
     assert model.name.startswith("x-opinion-")
     assert plan(settings, HOUR, model, "work/input/", []).name.startswith("x-opinion-")
+    assert endpoint_name(settings, model).startswith("x-opinion-live-")
 
     (statement,) = (found for place, found in ALLOWING if place == "lake.PipelinePolicy.Dashboards")
     reached = [parts(text(resource))[4].replace("${Database}", "lake") for resource in statement["Resource"]]

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 import uuid
+from collections.abc import Mapping
 from urllib.parse import unquote
 
 from local.aws.context import Context, Reply
@@ -31,7 +32,7 @@ def install(context: Context) -> None:
     api = Api(store, context.client)
     closing = threading.Event()
 
-    def answer(method: str, raw_path: str, query: str, body: bytes) -> Reply:
+    def answer(method: str, raw_path: str, query: str, _: Mapping[str, str], body: bytes) -> Reply:
         try:
             request = read(method, raw_path, query, body)
             content = api.answer(request.operation, request.parameters)

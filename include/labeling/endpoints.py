@@ -1,0 +1,217 @@
+"""Real-time endpoints: the same models, always up, for the open hour; a batch job takes minutes to start.
+
+An endpoint is named by a digest of all that decides it, among it its model, so it never answers for another
+one. Tweets are sent in payloads of many, one after another: one instance serves them, and a second one would
+stand idle. What an endpoint has answered is kept after each payload (`include/labeling/answers.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from include.labeling.answers import KeptAnswers
+from include.labeling.jobs import CONTENT_TYPE, LONGEST_INPUT_LINE
+from include.labeling.models import Model
+from include.settings import Settings
+
+if TYPE_CHECKING:
+    from types_boto3_sagemaker.client import SageMakerClient
+
+IN_SERVICE, FAILED = "InService", "Failed"
+
+PAYLOAD_TWEETS = 500
+"""Most tweets of one payload: SageMaker gives a model 60 seconds for an answer, and a translator on one CPU
+takes some 25 for so many."""
+
+PAYLOAD_BYTES = LONGEST_INPUT_LINE
+"""Most bytes of one payload; SageMaker takes 6 MB, and the answers may be three times as long."""
+
+_PREFIX = "x-opinion-live-"
+_VARIANT = "AllTraffic"
+_ATTEMPTS = 3
+_ABSENT = "ValidationException"
+_WAIT = {"Delay": 15, "MaxAttempts": 120}
+"""How long `ensure` waits for an endpoint: half an hour; AWS needs some five minutes."""
+
+log = logging.getLogger(__name__)
+
+
+class EndpointError(RuntimeError):
+    """An endpoint could not be created, or its model does not answer."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint that answers, and since when it exists: it serves the artifact as it was then."""
+
+    name: str
+    created: datetime
+
+
+def endpoint_name(settings: Settings, model: Model) -> str:
+    """The name of a model's endpoint."""
+    decisive = json.dumps([model.name, settings.sagemaker_instance_type])
+    return f"{_PREFIX}{model.stage}-{hashlib.sha256(decisive.encode()).hexdigest()[:12]}"
+
+
+def ensure(sagemaker: SageMakerClient, settings: Settings, models: Iterable[Model]) -> list[str]:
+    """Makes the endpoints of ``models`` and removes all others of this project; returns what was changed.
+
+    ``models`` is empty where the settings want none. A model must exist in SageMaker. Waits until they are in
+    service; raises `EndpointError` if one fails, after removing it.
+    """
+    wanted = {endpoint_name(settings, model): model for model in models}
+    changes = [f"removed endpoint {name}" for name in _remove_others(sagemaker, wanted.keys())]
+    for name, model in wanted.items():
+        state, _ = _describe(sagemaker, name)
+        if state is None:
+            _create(sagemaker, settings, name, model)
+            changes.append(f"created endpoint {name}")
+    for name in wanted:
+        _await(sagemaker, name)
+    return changes
+
+
+def find(sagemaker: SageMakerClient, settings: Settings, model: Model) -> Endpoint | None:
+    """The endpoint of a model if it is in service; None while it is created or if there is none."""
+    name = endpoint_name(settings, model)
+    state, created = _describe(sagemaker, name)
+    return Endpoint(name, created) if state == IN_SERVICE and created else None
+
+
+def ask(
+    runtime: Any,
+    endpoint: Endpoint,
+    kept: KeptAnswers,
+    input_prefix: str,
+    verify: Callable[[], None],
+) -> int:
+    """Has the endpoint answer every question under ``input_prefix`` without an answer; returns how many.
+
+    ``verify`` is called before answers are kept, and raises if they may come from another artifact. Raises
+    `EndpointError` for a question that the model fails on; what was answered before is kept.
+    """
+    tweets = 0
+    for _, questions in kept.unanswered(input_prefix):
+        for payload in _payloads(questions):
+            for part, answer in _invoke(runtime, endpoint.name, payload):
+                verify()
+                kept.keep_invocation(part, answer)
+                tweets += len(part)
+    if tweets:
+        log.info("asked endpoint=%s tweets=%d", endpoint.name, tweets)
+    return tweets
+
+
+def _payloads(questions: list[bytes]) -> Iterator[list[bytes]]:
+    payload: list[bytes] = []
+    size = 0
+    for question in questions:
+        if payload and (len(payload) == PAYLOAD_TWEETS or size + len(question) + 1 > PAYLOAD_BYTES):
+            yield payload
+            payload, size = [], 0
+        payload.append(question)
+        size += len(question) + 1
+    if payload:
+        yield payload
+
+
+def _invoke(runtime: Any, name: str, questions: list[bytes]) -> Iterator[tuple[list[bytes], bytes]]:
+    """The answers to a payload; in halves if the model fails on it again and again, or takes too long."""
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(random.uniform(0, 2.0**attempt))  # noqa: S311 - jitter, no secret
+        try:
+            answer = runtime.invoke_endpoint(
+                EndpointName=name,
+                Body=b"".join(question + b"\n" for question in questions),
+                ContentType=CONTENT_TYPE,
+                Accept=CONTENT_TYPE,
+            )
+            yield questions, answer["Body"].read()
+            return
+        except ReadTimeoutError as error:
+            failure: Exception = error
+        except ClientError as error:
+            # Throttling and 5xx were tried again by botocore already (`include/aws.py`).
+            if error.response["Error"]["Code"] != "ModelError":
+                raise
+            failure = error
+        log.warning("no answer endpoint=%s tweets=%d attempt=%d", name, len(questions), attempt + 1)
+    if len(questions) == 1:
+        # Not the model's own words: they may quote the tweet.
+        raise EndpointError(
+            f"the model behind the endpoint {name} does not answer one of its questions "
+            f"({type(failure).__name__}); see its log in CloudWatch, group /aws/sagemaker/Endpoints/{name}"
+        ) from None
+    middle = len(questions) // 2
+    for half in (questions[:middle], questions[middle:]):
+        yield from _invoke(runtime, name, half)
+
+
+def _describe(sagemaker: SageMakerClient, name: str) -> tuple[str | None, datetime | None]:
+    try:
+        found = sagemaker.describe_endpoint(EndpointName=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != _ABSENT:
+            raise
+        return None, None
+    return found["EndpointStatus"], found["CreationTime"].astimezone(UTC)
+
+
+def _create(sagemaker: SageMakerClient, settings: Settings, name: str, model: Model) -> None:
+    variant: Any = {
+        "VariantName": _VARIANT,
+        "ModelName": model.name,
+        "InstanceType": settings.sagemaker_instance_type,
+        "InitialInstanceCount": 1,
+    }
+    try:
+        sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    except ClientError as error:
+        # The same name means the same configuration: a run that was killed has left it.
+        if "already existing" not in error.response["Error"]["Message"]:
+            raise
+    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    log.info("created endpoint name=%s model=%s", name, model.name)
+
+
+def _await(sagemaker: SageMakerClient, name: str) -> None:
+    for _ in range(_WAIT["MaxAttempts"]):
+        found = sagemaker.describe_endpoint(EndpointName=name)
+        if found["EndpointStatus"] == IN_SERVICE:
+            return
+        if found["EndpointStatus"] == FAILED:
+            _remove(sagemaker, name)
+            reason = found.get("FailureReason", "no reason given")
+            raise EndpointError(
+                f"the endpoint {name} has failed, and was removed: {reason}; mend the cause and run the DAG"
+                " 'provision'"
+            )
+        time.sleep(_WAIT["Delay"])
+    raise EndpointError(f"the endpoint {name} is still not in service; run the DAG 'provision' again")
+
+
+def _remove_others(sagemaker: SageMakerClient, wanted: Iterable[str]) -> list[str]:
+    pages = sagemaker.get_paginator("list_endpoints").paginate(NameContains=_PREFIX)
+    found = [each["EndpointName"] for page in pages for each in page["Endpoints"]]
+    others = [name for name in found if name.startswith(_PREFIX) and name not in set(wanted)]
+    for name in others:
+        _remove(sagemaker, name)
+    return others
+
+
+def _remove(sagemaker: SageMakerClient, name: str) -> None:
+    sagemaker.delete_endpoint(EndpointName=name)
+    sagemaker.delete_endpoint_config(EndpointConfigName=name)
+    log.info("removed endpoint name=%s", name)
