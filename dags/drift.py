@@ -13,8 +13,9 @@ the mix changes, the correction no longer fits.
 The measure is the population stability index. A warning appears on the pages and is sent once for each audit
 and dimension; the answer is a new audit. Without an audit nothing is compared.
 
-**Every task can be cleared at any time**: a run measures the day of its schedule, and objects replace
-themselves.
+A scheduled run compares up to the day before, a run by hand up to its own day.
+
+**Every task can be cleared at any time**: its days stay the same, and objects replace themselves.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     audit_twice: float = Field(0.2, ge=0, le=1)
     """The share of the drawn tweets that two people judge, to measure how far people agree."""
     drift_days: int = Field(7, ge=1, le=28)
-    """How many days before today `drift` compares with those that people audited."""
+    """How many recent days `drift` compares with those that people audited."""
     drift_tolerated: float = Field(0.25, gt=0)
     """The population stability index above which the tweets no longer are what people audited: by convention
     0.1 is a small change and 0.25 a large one."""

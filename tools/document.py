@@ -342,7 +342,7 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
     _audit(s3, settings, topics)
     aggregate.refresh(database, s3, settings, topics.names, HOUR.date)
     mix.refresh(database, s3, settings, topics.names, HOUR.date)
-    mix.measure(s3, settings, topics.names, HOUR.start.date() + timedelta(days=1))
+    mix.measure(s3, settings, topics.names, HOUR.start.date())
     samples = {}
     for layer in view_layers():
         # Monthly records have the month's first day.

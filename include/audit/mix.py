@@ -1,7 +1,7 @@
 """What each day's tweets are made of, and how far the recent days have drifted from the audited ones.
 
 A day's mix is one object, selected on Athena and replaced whole where the day's objects have changed; labeled
-rows expire, mixes stay. A check of drift is one object by its day.
+rows expire, mixes stay. A check of drift is one object by the last of its recent days.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Audit:
     days: tuple[str, ...]
 
 
-def audits(s3: S3Client, bucket: str, today: date) -> dict[str, Audit]:
-    """The newest audit of each topic that has one, of the month of ``today`` or before.
+def audits(s3: S3Client, bucket: str, last: date) -> dict[str, Audit]:
+    """The newest audit of each topic that has one, of the month of the day ``last`` or before.
 
     A wave's days count where at least one of the topic's drawn tweets has a judgment.
     """
     found: dict[str, Audit] = {}
     for wave in reversed(records.drawn_waves(s3, bucket)):
-        if wave.first > today:
+        if wave.first > last:
             continue
         judged = set(records.read_judged(s3, bucket, wave)["tweet_id"].to_pylist())
         if not judged:
@@ -64,15 +64,15 @@ def audits(s3: S3Client, bucket: str, today: date) -> dict[str, Audit]:
     return found
 
 
-def recent_days(settings: Settings, today: date) -> list[str]:
-    """The days before ``today`` that are compared with the audited ones, in order."""
-    return [(today - timedelta(days=back)).isoformat() for back in range(settings.drift_days, 0, -1)]
+def recent_days(settings: Settings, last: date) -> list[str]:
+    """The days up to ``last`` that are compared with the audited ones, in order."""
+    return [(last - timedelta(days=back)).isoformat() for back in reversed(range(settings.drift_days))]
 
 
-def outdated_days(s3: S3Client, settings: Settings, topics: Sequence[str], today: date) -> list[str]:
+def outdated_days(s3: S3Client, settings: Settings, topics: Sequence[str], last: date) -> list[str]:
     """The recent and the audited days whose mix is not made from the day's current objects, in order."""
-    audited = {day for audit in audits(s3, settings.bucket, today).values() for day in audit.days}
-    days = sorted(audited.union(recent_days(settings, today)))
+    audited = {day for audit in audits(s3, settings.bucket, last).values() for day in audit.days}
+    days = sorted(audited.union(recent_days(settings, last)))
     return [
         day
         for day in days
@@ -103,15 +103,15 @@ def refresh(athena: Athena, s3: S3Client, settings: Settings, topics: Sequence[s
     return tweets
 
 
-def measure(s3: S3Client, settings: Settings, topics: Sequence[str], today: date) -> list[dict[str, Any]]:
-    """Compares the recent days with the audited ones, and replaces the day's object of the table `drift`.
+def measure(s3: S3Client, settings: Settings, topics: Sequence[str], last: date) -> list[dict[str, Any]]:
+    """Compares the days up to ``last`` with the audited ones, and replaces that day's object of `drift`.
 
     Returns its rows: none without an audit, or where either period has no tweets.
     """
-    recent = recent_days(settings, today)
+    recent = recent_days(settings, last)
     now = {day: rows for day in recent if (rows := read(s3, settings.bucket, day))}
     found: list[dict[str, Any]] = []
-    standing = audits(s3, settings.bucket, today)
+    standing = audits(s3, settings.bucket, last)
     for topic in topics:
         audit = standing.get(topic)
         if audit is None:
@@ -129,7 +129,7 @@ def measure(s3: S3Client, settings: Settings, topics: Sequence[str], today: date
             for drift in compare(topic, then, _all(now.values()))
         ]
     content = _parquet(pa.Table.from_pylist(found, schema=DRIFT))
-    storage.overwrite(s3, settings.bucket, layout.drift_key(today.isoformat()), content)
+    storage.overwrite(s3, settings.bucket, layout.drift_key(last.isoformat()), content)
     return found
 
 
@@ -143,7 +143,7 @@ def read(s3: S3Client, bucket: str, day: str) -> list[MixRow]:
 
 
 def read_drift(s3: S3Client, bucket: str, day: str) -> pa.Table:
-    """The drift as it was measured on a day; without rows where it was not."""
+    """The drift of the days up to ``day``; without rows where it was not measured."""
     try:
         content = storage.read(s3, bucket, layout.drift_key(day))
     except storage.ObjectMissingError:

@@ -176,7 +176,7 @@ MIX_PREFIX = "aggregates/mix/"
 """The table `mix`: one object per day."""
 
 DRIFT_PREFIX = "aggregates/drift/"
-"""The table `drift`: one object per day of checking."""
+"""The table `drift`: one object per day up to which it was measured."""
 
 
 def mix_key(date: str) -> str:
@@ -185,7 +185,7 @@ def mix_key(date: str) -> str:
 
 
 def drift_key(date: str) -> str:
-    """The drift as it was measured on one day."""
+    """The drift of the recent days up to one day."""
     return f"{DRIFT_PREFIX}dt={date}/drift.parquet"
 
 

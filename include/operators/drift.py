@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from airflow.sdk import task
@@ -19,7 +19,7 @@ def outdated(dag_run: Any = None) -> list[str]:
     """The days whose mix is selected: recent and audited ones whose objects have changed since."""
     from include.audit.mix import outdated_days
 
-    return outdated_days(client("s3"), settings(), topics().names, _day(dag_run))
+    return outdated_days(client("s3"), settings(), topics().names, _last(dag_run))
 
 
 @task
@@ -35,7 +35,7 @@ def measure(dag_run: Any = None) -> list[dict[str, Any]]:
     """Compares the recent days with the audited ones; returns the rows of the table `drift`."""
     from include.audit.mix import measure
 
-    return measure(client("s3"), settings(), topics().names, _day(dag_run))
+    return measure(client("s3"), settings(), topics().names, _last(dag_run))
 
 
 @task
@@ -43,7 +43,7 @@ def check(measured: list[dict[str, Any]], ti: Any = None, dag_run: Any = None) -
     """The suite ``drift``. What has drifted warns, and is notified once for each audit and dimension."""
     from include.quality.checks import check_drift
 
-    day = _day(dag_run).isoformat()
+    day = _last(dag_run).isoformat()
     with checking(ti, "drift", day):
         result = check_drift(client("s3"), settings(), day)
     drifted = [each for each in measured if each["drifted"]]
@@ -53,7 +53,10 @@ def check(measured: list[dict[str, Any]], ti: Any = None, dag_run: Any = None) -
     return {name: value for name, value in result.to_json().items() if name != "failures"}
 
 
-def _day(dag_run: Any) -> date:
-    """The day that a run measures: that of its schedule, also where it is cleared later."""
+def _last(dag_run: Any) -> date:
+    """The last day that a run compares: the day before its schedule's, or by hand the day itself.
+
+    It stays the same where the run is cleared later.
+    """
     found: date = dag_run.run_after.date()
-    return found
+    return found - timedelta(days=1) if dag_run.run_type == "scheduled" else found

@@ -107,14 +107,14 @@ class Lake:
         return {suite: sorted(periods) for suite, periods in found.items()}
 
     def drift(self, today: date) -> list[dict[str, Any]]:
-        """What has drifted by the newest check of today or yesterday; see the table `drift`.
+        """What has drifted by the newest check of the last three days; see the table `drift`.
 
         Raises `LakeError` if S3 fails.
         """
         with lake_errors():
-            for day in (today, today - timedelta(days=1)):
+            for day in (today - timedelta(days=back) for back in range(3)):
                 if rows := read_drift(client("s3"), settings().bucket, day.isoformat()).to_pylist():
-                    return [{"measured_on": day.isoformat(), **row} for row in rows if row["drifted"]]
+                    return [{"last_day": day.isoformat(), **row} for row in rows if row["drifted"]]
         return []
 
     def select(self, statements: Mapping[str, str]) -> dict[str, pa.Table]:

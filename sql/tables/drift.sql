@@ -1,5 +1,5 @@
--- How far the last days have moved away from those that people audited: one row a topic and dimension, one object
--- a day of checking. Topics without an audit have no row.
+-- How far the recent days have moved away from those that people audited: one row a topic and dimension, one
+-- object by the last of the recent days. Topics without an audit have no row.
 CREATE EXTERNAL TABLE IF NOT EXISTS `drift` (
   `topic` string COMMENT 'The topic',
   `dimension` string COMMENT 'engine, language, country, source, negative, positive or agreement',
@@ -13,9 +13,9 @@ CREATE EXTERNAL TABLE IF NOT EXISTS `drift` (
   `recent_days` bigint COMMENT 'Recent days that have tweets',
   `recent_tweets` bigint COMMENT 'Tweets with a sentiment in these days'
 )
-COMMENT 'Drift of the tweets away from their audit, by day of checking (UTC)'
+COMMENT 'Drift of the tweets away from their audit, by the last of the recent days (UTC)'
 PARTITIONED BY (
-  `dt` string COMMENT 'Day of checking, UTC, yyyy-MM-dd'
+  `dt` string COMMENT 'Last of the recent days, UTC, yyyy-MM-dd'
 )
 STORED AS PARQUET
 LOCATION ${location}

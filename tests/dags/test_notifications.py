@@ -255,7 +255,7 @@ def test_people_are_told_once_of_a_drift_away_from_the_same_audit(
     told: Any, aws: LocalAws, hook: Webhook
 ) -> None:
     told("webhook:hook")
-    run = SimpleNamespace(run_after=datetime(2026, 11, 29, 5, 30, tzinfo=UTC))
+    run = SimpleNamespace(run_after=datetime(2026, 11, 30, 5, 30, tzinfo=UTC), run_type="scheduled")
     row = {
         "topic": "ukraine",
         "dimension": "language",

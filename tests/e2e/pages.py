@@ -32,6 +32,40 @@ def check_pages(run: Run) -> None:
         page.context.close()
 
 
+def judge_by_keyboard(run: Run, count: int) -> None:
+    """Judges so many drawn tweets on the page Audit as a person does, and sees each in the lake."""
+    with browser() as chromium:
+        page = _log_in(chromium, run)
+        frame = _open(page, run, "audit")
+        frame.locator("#tweet").click()
+        for number in range(count):
+            with page.expect_response("**/data/audit/judgments") as answer:
+                page.keyboard.press("123"[number % 3])
+            assert answer.value.ok
+            expect(frame.locator("#said")).to_contain_text("Last judged: ")
+        page.context.close()
+    statement = "SELECT count(DISTINCT tweet_id) AS judged FROM audit_judged"
+    assert _select(run, statement) == [{"judged": count}]
+
+
+def check_rectified(run: Run) -> None:
+    """Fails unless the dashboard's shares are rectified: each value lies in an interval that says 95 %."""
+    with browser() as chromium:
+        page = _log_in(chromium, run)
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            frame = _open(page, run, "opinion-over-time")
+            tiles = {
+                topic: frame.locator(f".tile[data-id='net_sentiment-{topic}']") for topic in run.world.topics
+            }
+            told = {topic: tile.locator(".interval").inner_text() for topic, tile in tiles.items()}
+            if all("95 %" in text for text in told.values()):
+                break
+            assert time.monotonic() < deadline, told
+            page.wait_for_timeout(5_000)
+        page.context.close()
+
+
 def _log_in(chromium: Browser, run: Run) -> Page:
     page = chromium.new_context(viewport={"width": 1440, "height": 900}).new_page()
     page.set_default_timeout(60_000)

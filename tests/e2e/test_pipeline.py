@@ -3,6 +3,7 @@
 The tests run in the file's order on one lake; each leaves it whole.
 """
 
+import csv
 import gzip
 import json
 import os
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -24,10 +26,11 @@ from include.lake import layout
 from include.window import Window
 from include.x.search import SEARCH_DELAY
 from include.x.snowflake import lowest_id, moment
+from local import audit
 from local.dag_runs import window_of
 from local.processes import answers
 from local.run import Run
-from tests.e2e.pages import check_pages
+from tests.e2e.pages import check_pages, check_rectified, judge_by_keyboard
 
 pytestmark = pytest.mark.scheduler
 
@@ -172,6 +175,39 @@ def test_the_student_predicts_every_tweet_that_has_a_sentiment(lake: Lake, hours
 
 def test_the_pages_show_what_athena_says(pipeline: Run) -> None:
     check_pages(pipeline)
+
+
+def test_an_audit_that_people_have_judged_rectifies_what_the_pages_show(
+    pipeline: Run, lake: Lake, hours: list[Window], tmp_path: Path
+) -> None:
+    """Ten tweets are judged by keyboard, the rest by a file; of every five labels people confirm four."""
+    period = {"first_day": hours[0].date, "last_day": hours[-1].date, "tweets": 60}
+    lake.run.dag_runs.run("audit", "tweets drawn", period)
+    drawn = [
+        row for key in lake.keys("audit/drawn/") for row in pq.read_table(BytesIO(lake.read(key))).to_pylist()
+    ]
+    assert {row["tweet_id"] for row in drawn} <= {row["tweet_id"] for row in lake.rows(hours)}
+    judge_by_keyboard(pipeline, 10)
+    labels = tmp_path / "labels.csv"
+    with labels.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("tweet_id", "judgment"))
+        for number, row in enumerate(drawn):
+            writer.writerow((row["tweet_id"], row["sentiment"] if number % 5 else "Neutral"))
+    assert f"{len(drawn)} of {len(drawn)} drawn tweets judged" in audit.run(
+        pipeline.world.folder, labels, "file"
+    )
+    check_rectified(pipeline)
+    lake.run.dag_runs.run("drift", "drift measured")
+    measured = [
+        row
+        for key in lake.keys("aggregates/drift/")
+        for row in pq.read_table(BytesIO(lake.read(key))).to_pylist()
+    ]
+    assert {row["topic"] for row in measured} == set(lake.run.world.topics)
+    assert {row["dimension"] for row in measured} >= {"engine", "language", "source", "negative", "positive"}
+    # All that the pipeline has are the audited days.
+    assert not any(row["drifted"] for row in measured)
 
 
 def test_training_and_insights_cleared_whole_change_nothing(lake: Lake) -> None:

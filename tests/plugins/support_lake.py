@@ -235,7 +235,7 @@ class RecordedLake(Lake):
     def drift(self, today: date) -> list[dict[str, Any]]:
         return [
             {
-                "measured_on": today.isoformat(),
+                "last_day": today.isoformat(),
                 "topic": "ukraine",
                 "dimension": "language",
                 "stability_index": 0.412,

@@ -31,7 +31,7 @@ from tests.unit.support_hour import lake
 TOPICS = ("ukraine", "russia")
 SETTINGS = Settings(bucket="lake")
 AUDITED = Wave.of(date(2026, 11, 20))
-TODAY = date(2026, 11, 29)
+LAST = date(2026, 11, 29)
 NOW = datetime(2026, 11, 24, 5, tzinfo=UTC)
 
 
@@ -178,7 +178,7 @@ def audited(s3: S3Client, topic: str | None = "ukraine") -> None:
 
 def test_the_audited_days_are_those_of_the_newest_month_that_people_have_judged(s3: S3Client) -> None:
     audited(s3)
-    assert mix.audits(s3, "lake", TODAY) == {
+    assert mix.audits(s3, "lake", LAST) == {
         "ukraine": mix.Audit("2026-11-01", tuple(day.isoformat() for day in AUDITED.days))
     }
     assert mix.audits(s3, "lake", AUDITED.first - timedelta(days=1)) == {}
@@ -186,16 +186,16 @@ def test_the_audited_days_are_those_of_the_newest_month_that_people_have_judged(
 
 def test_tweets_that_were_drawn_and_judged_by_nobody_are_no_audit(s3: S3Client) -> None:
     audited(s3, None)
-    assert mix.audits(s3, "lake", TODAY) == {}
+    assert mix.audits(s3, "lake", LAST) == {}
 
 
 def test_a_change_of_languages_is_written_down_and_warns(s3: S3Client) -> None:
     audited(s3)
     for day in AUDITED.days:
         put_mix(s3, day, {"en": 900, "uk": 100})
-    for recent in mix.recent_days(SETTINGS, TODAY):
+    for recent in mix.recent_days(SETTINGS, LAST):
         put_mix(s3, date.fromisoformat(recent), {"en": 100, "uk": 900})
-    found = mix.measure(s3, SETTINGS, TOPICS, TODAY)
+    found = mix.measure(s3, SETTINGS, TOPICS, LAST)
     assert {(row["topic"], row["dimension"]): row["drifted"] for row in found} == {
         ("ukraine", "engine"): 0,
         ("ukraine", "language"): 1,
@@ -213,17 +213,17 @@ def test_a_change_of_languages_is_written_down_and_warns(s3: S3Client) -> None:
 def test_measured_twice_the_object_is_the_same_byte_for_byte(s3: S3Client) -> None:
     audited(s3)
     put_mix(s3, AUDITED.days[0], {"en": 900, "uk": 100})
-    put_mix(s3, TODAY - timedelta(days=1), {"en": 900, "uk": 100})
+    put_mix(s3, LAST, {"en": 900, "uk": 100})
     bodies = []
     for _ in range(2):
-        mix.measure(s3, SETTINGS, TOPICS, TODAY)
+        mix.measure(s3, SETTINGS, TOPICS, LAST)
         bodies.append(s3.get_object(Bucket="lake", Key=layout.drift_key("2026-11-29"))["Body"].read())
     assert bodies[0] == bodies[1]
 
 
 def test_without_an_audit_nothing_has_drifted_and_the_check_passes(s3: S3Client) -> None:
-    put_mix(s3, TODAY - timedelta(days=1), {"en": 900})
-    assert mix.measure(s3, SETTINGS, TOPICS, TODAY) == []
+    put_mix(s3, LAST, {"en": 900})
+    assert mix.measure(s3, SETTINGS, TOPICS, LAST) == []
     result = check_drift(s3, SETTINGS, "2026-11-29")
     assert (result.failed, result.rows) == (0, 0)
 
@@ -232,8 +232,8 @@ def test_chance_alone_does_not_fail_the_check(s3: S3Client) -> None:
     """The suite asks for what is beyond chance: five tweets can have any index."""
     audited(s3)
     put_mix(s3, AUDITED.days[0], {"en": 3, "uk": 2})
-    put_mix(s3, TODAY - timedelta(days=1), {"uk": 5})
-    found = {row["dimension"]: row for row in mix.measure(s3, SETTINGS, TOPICS, TODAY)}
+    put_mix(s3, LAST, {"uk": 5})
+    found = {row["dimension"]: row for row in mix.measure(s3, SETTINGS, TOPICS, LAST)}
     assert found["language"]["stability_index"] > 0.25
     frame = frames.drift_frames(s3, SETTINGS, "2026-11-29")["rows"]
     assert frame["beyond_noise"].max() == 0
@@ -252,28 +252,28 @@ class Answers:
 
 
 def test_a_days_mix_is_selected_once_until_its_objects_change(s3: S3Client) -> None:
-    athena, day = Answers(), TODAY - timedelta(days=1)
+    athena, day = Answers(), LAST
     label(s3, day)
 
     def refresh() -> int:
         return mix.refresh(athena, s3, SETTINGS, TOPICS, day.isoformat())  # type: ignore[arg-type]
 
-    assert mix.outdated_days(s3, SETTINGS, TOPICS, TODAY) == [day.isoformat()]
+    assert mix.outdated_days(s3, SETTINGS, TOPICS, LAST) == [day.isoformat()]
     assert [refresh(), refresh()] == [40, 40]
     assert athena.asked == 1
-    assert mix.outdated_days(s3, SETTINGS, TOPICS, TODAY) == []
+    assert mix.outdated_days(s3, SETTINGS, TOPICS, LAST) == []
     label(s3, day, tweets=41)
-    assert mix.outdated_days(s3, SETTINGS, TOPICS, TODAY) == [day.isoformat()]
+    assert mix.outdated_days(s3, SETTINGS, TOPICS, LAST) == [day.isoformat()]
     refresh()
     assert athena.asked == 2
 
 
 def test_a_mix_outlasts_the_tweets_that_it_was_made_from(s3: S3Client) -> None:
-    athena, day = Answers(), TODAY - timedelta(days=1)
+    athena, day = Answers(), LAST
     label(s3, day)
     mix.refresh(athena, s3, SETTINGS, TOPICS, day.isoformat())  # type: ignore[arg-type]
     s3.delete_object(Bucket="lake", Key=layout.labeled_key("russia", Window.parse(f"{day}T05")))
-    assert mix.outdated_days(s3, SETTINGS, TOPICS, TODAY) == []
+    assert mix.outdated_days(s3, SETTINGS, TOPICS, LAST) == []
     assert mix.refresh(athena, s3, SETTINGS, TOPICS, day.isoformat()) == 40  # type: ignore[arg-type]
     assert athena.asked == 1
 
