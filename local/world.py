@@ -153,11 +153,12 @@ class World:
             file.unlink(missing_ok=True)
 
     def tell_login(self) -> None:
-        """Tells people how to log in."""
+        """Tells people how to log in. A log, such as a container's, keeps what it is told: no password."""
         login = self.endpoints.login
+        password = f", password [bold]{login['password']}[/]" if self.console.is_terminal else ""
         self.console.print(
-            f"Log in to Airflow, MLflow and the stand-ins' pages as [bold]{login['username']}[/], password"
-            f" [bold]{login['password']}[/]. {self.options.run_dir / 'endpoints.json'} has every credential."
+            f"Log in to Airflow, MLflow and the stand-ins' pages as [bold]{login['username']}[/]{password}."
+            f" {self.options.run_dir / 'endpoints.json'} has every credential."
         )
 
     def wait_for_ever(self) -> None:

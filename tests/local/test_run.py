@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 import requests
+from rich.console import Console
 
 from include.settings import Settings
 from local import airflow_server, dag_runs
@@ -23,9 +25,6 @@ from local.processes import ProcessError
 from local.run import Run
 from local.summary import Summary, SummaryError
 from local.world import RunError, RunOptions, World, prepared
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 NOW = datetime(2026, 11, 26, 12, 30, tzinfo=UTC)
 
@@ -236,6 +235,16 @@ def test_what_holds_credentials_is_read_by_its_owner_alone(tmp_path: Path) -> No
             }
             assert {path.stat().st_mode & 0o777 for path in holding} == {0o600}
         assert run_dir.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_password_is_shown_on_a_terminal_and_in_no_log(tmp_path: Path, terminal: bool) -> None:
+    shown = io.StringIO()
+    with prepared(RunOptions(run_dir=tmp_path), []) as this:
+        console = Console(file=shown, force_terminal=terminal, color_system=None, soft_wrap=True)
+        replace(this, console=console).tell_login()
+        assert (this.endpoints.credentials.password in shown.getvalue()) == terminal
+        assert "endpoints.json" in shown.getvalue()
 
 
 def test_a_group_may_read_what_is_handed_over_in_its_folder(tmp_path: Path) -> None:
