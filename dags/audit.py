@@ -1,7 +1,7 @@
 """### Audit: a random sample of labeled tweets for people to judge
 
-Runs every Monday for the week before, and by hand. The judgments show how far the models' labels can be
-trusted.
+Runs every Monday for the week before, ahead of `train`, and by hand. The judgments show how far the models'
+labels can be trusted.
 
 | Step | What it does |
 |---|---|
@@ -34,7 +34,7 @@ with DAG(
     dag_id="audit",
     description="Draws the tweets that people judge",
     doc_md=__doc__,
-    schedule=CronTriggerTimetable("0 5 * * 1", timezone="UTC"),
+    schedule=CronTriggerTimetable("0 3 * * 1", timezone="UTC"),
     catchup=False,
     max_active_runs=1,
     on_failure_callback=Notify(run_failed),

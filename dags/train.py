@@ -6,11 +6,12 @@ Runs every Monday, and by hand. It is a Databricks workflow on one job cluster:
 |---|---|
 | `sync` | copies labeled Parquet into the Delta table: only hours that are new, changed or removed |
 | `train` | reads texts with Spark NLP, scores n-grams, searches XGBoost's parameters, registers the best |
-| `gate` | compares it with the champion on one hold-out; promotes it if it is better by a margin |
+| `gate` | compares it with the champion on one hold-out; people's judgments decide, else a margin |
 | `predict` | writes the champion's predictions for changed hours, or for all hours if it is new |
 
 Around the workflow, `stage_wheel` uploads the code of `include/training`, `check` compares predictions with
-labels, and `report` shows the outcome and updates the asset `predicted`.
+labels, `report` shows the outcome and updates the asset `predicted`, and `compare_with_people` notes what the
+champion says of the tweets that people judge.
 
 **With too few tweets, or tweets of only one sentiment, no model is trained**: `train` and `gate` are skipped,
 the log of `train` has the reason, and the current champion keeps predicting. Without a champion nothing is
@@ -84,5 +85,6 @@ with DAG(
     checked: Any = tasks.check()
     reported: Any = tasks.report.override(outlets=[PREDICTED_ASSET])(predicted, gated, checked)
     predict >> checked
+    tasks.compare_with_people(predicted)
     give(QualityLink(), checked)
     give(tasks.ModelLink(), reported)

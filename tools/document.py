@@ -113,6 +113,7 @@ _WRITERS = {
     "quarantine": "the streamer through Firehose, and `transform`",
     "labeled": "`transform`",
     "audit_drawn": "`audit`",
+    "audit_predicted": "`train`",
     "audit_judged": "the person who judges, on the page Audit or by `python -m local audit`",
     "coverage": "`coverage`",
     "predictions": "`train`",
@@ -340,6 +341,7 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
     measured = measure(database, s3, settings, topics, [HOUR], (), NOW)
     ledger.write(s3, settings.bucket, measured.rows)
     _audit(s3, settings, topics)
+    records.predict(s3, settings.bucket, "v1")
     aggregate.refresh(database, s3, settings, topics.names, HOUR.date)
     mix.refresh(database, s3, settings, topics.names, HOUR.date)
     mix.measure(s3, settings, topics.names, HOUR.start.date())

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from include.audit.draw import Drawn, DrawPlan, Urn
 from include.audit.wave import Wave
 from include.lake import cards, layout, quality, storage
-from include.lake.schemas import AUDIT_DRAWN, AUDIT_JUDGED, JUDGMENTS
+from include.lake.schemas import AUDIT_DRAWN, AUDIT_JUDGED, AUDIT_PREDICTED, JUDGMENTS, PREDICTIONS
 from include.settings import Settings
 from include.window import Window
 from include.x.snowflake import moment
@@ -163,6 +163,34 @@ def read_judged(s3: S3Client, bucket: str, wave: Wave) -> pa.Table:
     return pa.concat_tables([AUDIT_JUDGED.empty_table(), *tables])
 
 
+def predict(s3: S3Client, bucket: str, model: str) -> int:
+    """Notes what the champion (``v3``) has predicted of every drawn tweet; how many tweets that are.
+
+    A wave whose predictions have expired keeps what was noted of it.
+    """
+    noted = 0
+    for wave in drawn_waves(s3, bucket):
+        hours: dict[tuple[str, Window], list[int]] = defaultdict(list)
+        for row in read_drawn(s3, bucket, wave).select(["tweet_id", "topic"]).to_pylist():
+            hours[row["topic"], Window.containing(moment(row["tweet_id"]))].append(row["tweet_id"])
+        found = [_predictions(s3, bucket, model, topic, hour, ids) for (topic, hour), ids in hours.items()]
+        table = pa.concat_tables([AUDIT_PREDICTED.empty_table(), *found])
+        noted += table.num_rows
+        if table.num_rows:
+            storage.overwrite(s3, bucket, layout.audit_predicted_key(wave.label), _parquet(table))
+    return noted
+
+
+def _predictions(
+    s3: S3Client, bucket: str, model: str, topic: str, hour: Window, ids: Sequence[int]
+) -> pa.Table:
+    """The rows of `AUDIT_PREDICTED` of one hour's tweets."""
+    table = _read(s3, bucket, layout.predictions_key(model, topic, hour), PREDICTIONS)
+    table = table.filter(pc.is_in(table["tweet_id"], value_set=pa.array(ids, pa.int64())))
+    columns = [table["tweet_id"], pa.array([model] * table.num_rows, pa.string()), table["sentiment"]]
+    return pa.table(columns, schema=AUDIT_PREDICTED)
+
+
 def judge(
     s3: S3Client, bucket: str, person: str, judgments: Mapping[int, str | None], at: datetime
 ) -> dict[str, int]:
@@ -234,6 +262,7 @@ def remove(s3: S3Client, bucket: str, waves: Iterable[Wave], is_gone: Callable[[
         keys = [found.key for found in storage.list_objects(s3, bucket, prefix).objects]
         for key, schema in [
             (layout.audit_drawn_key(wave.label), AUDIT_DRAWN),
+            (layout.audit_predicted_key(wave.label), AUDIT_PREDICTED),
             *((key, AUDIT_JUDGED) for key in keys),
         ]:
             removed += _without(s3, bucket, key, schema, is_gone)

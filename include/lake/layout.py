@@ -299,6 +299,9 @@ AUDIT_PREFIX = "audit/"
 AUDIT_DRAWN_PREFIX = "audit/drawn/"
 """The table `audit_drawn`: one object per wave."""
 
+AUDIT_PREDICTED_PREFIX = "audit/predicted/"
+"""The table `audit_predicted`: one object per wave."""
+
 AUDIT_JUDGED_PREFIX = "audit/judged/"
 """The table `audit_judged`: one object per wave and person."""
 
@@ -306,6 +309,11 @@ AUDIT_JUDGED_PREFIX = "audit/judged/"
 def audit_drawn_key(wave: str) -> str:
     """The tweets drawn for the audit of a wave, named by its first day (``2026-11-16``)."""
     return f"{AUDIT_DRAWN_PREFIX}year={wave[:4]}/{wave}.parquet"
+
+
+def audit_predicted_key(wave: str) -> str:
+    """The champion's labels of the tweets drawn for the audit of a wave."""
+    return f"{AUDIT_PREDICTED_PREFIX}year={wave[:4]}/{wave}.parquet"
 
 
 def audit_judged_key(wave: str, person: str) -> str:

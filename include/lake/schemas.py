@@ -95,6 +95,15 @@ AUDIT_DRAWN = pa.schema(
 )
 """One row per tweet that was drawn for the audit, sorted by id: no text, no author."""
 
+AUDIT_PREDICTED = pa.schema(
+    [
+        ("tweet_id", pa.int64()),
+        ("model", pa.string()),
+        ("sentiment", pa.string()),
+    ]
+)
+"""One row per drawn tweet that the champion has predicted, sorted by id."""
+
 AUDIT_JUDGED = pa.schema(
     [
         ("tweet_id", pa.int64()),

@@ -119,6 +119,14 @@ def check(ti: Any = None) -> dict[str, Any]:
     return {name: value for name, value in result.to_json().items() if name != "failures"}
 
 
+@task
+def compare_with_people(predicted: dict[str, Any]) -> int:
+    """Notes the champion's labels of the tweets drawn for people to judge; how many tweets that are."""
+    from include.audit.records import predict
+
+    return predict(client("s3"), settings().bucket, f"v{predicted['version']}")
+
+
 class ModelLink(BaseOperatorLink):
     """Links the report to the version in use, in MLflow's registry."""
 

@@ -20,6 +20,7 @@ from include.lake.layout import (
     ATHENA_RESULTS,
     AUDIT_DRAWN_PREFIX,
     AUDIT_JUDGED_PREFIX,
+    AUDIT_PREDICTED_PREFIX,
     DRIFT_PREFIX,
     MIX_PREFIX,
     NO_TOPIC,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _PREFIXES = {
     "audit_drawn": AUDIT_DRAWN_PREFIX,
     "audit_judged": AUDIT_JUDGED_PREFIX,
+    "audit_predicted": AUDIT_PREDICTED_PREFIX,
     "drift": DRIFT_PREFIX,
     "mix": MIX_PREFIX,
     "opinion_hourly": AGGREGATES,

@@ -1,4 +1,6 @@
-"""The step gate: the candidate becomes champion only if it is better on the same hold-out.
+"""The step gate: the candidate becomes champion only if it is better, by people or on the same hold-out.
+
+Where people have judged enough tweets to tell both models apart, they decide (`include.training.people`).
 
 The hold-out is a fixed tenth of all texts by a hash of their content, so neither model was trained on it, and
 both are evaluated on its current rows. Tags on the version say why it was promoted or not.
@@ -13,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame, SparkSession, functions
 
-from include.training import data, hours
-from include.training.decision import decide_promotion
+from include.training import data, hours, people
+from include.training.decision import NO_JUDGMENTS, decide_promotion
 from include.training.errors import TrainingRefusedError
 from include.training.metrics import scores
 from include.training.parameters import Parameters
@@ -65,7 +67,11 @@ def gate(spark: SparkSession, s3: S3Client, parameters: Parameters) -> GateResul
     else:
         ours = _judge(registry, candidate, holdout)
     holdout.unpersist()
-    decision = decide_promotion(ours, theirs, parameters.margin)
+    paired = (
+        people.compare(spark, s3, parameters, registry, candidate, champion) if champion else NO_JUDGMENTS
+    )
+    ours |= paired.scores()
+    decision = decide_promotion(ours, theirs, parameters.margin, paired)
     alias = CHAMPION if decision.promoted else CHALLENGER
     registry.tag(
         candidate,
@@ -97,4 +103,6 @@ def _kept(version: ModelVersion) -> dict[str, float]:
         (name.removeprefix("gate_"), value) for name, value in version.tags.items() if name != "gate_reason"
     )
     names = {"rows", "accuracy", "macro_f1"}
-    return {name: float(value) for name, value in tags if name in names or name.startswith("f1_")}
+    return {
+        name: float(value) for name, value in tags if name in names or name.startswith(("f1_", "people_"))
+    }

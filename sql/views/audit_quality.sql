@@ -1,11 +1,11 @@
--- How far the model that labeled agrees with people, and people with each other, by month, model and language, over
--- all topics. Tweets count by 100 / sample / chance; of tweets that two people judged both judgments count by half.
+-- How far each model agrees with people, and people with each other, by month, model and language, over all topics.
+-- Models are those that labeled and, where it has predicted the drawn tweets, the student. Tweets count by 100 / sample / chance; of tweets that two people judged both judgments count by half.
 -- Agreement between people is Krippendorff's alpha for ordered categories (K. Krippendorff, Computing
 -- Krippendorff's Alpha-Reliability, 2011): 1 is perfect, 0 what chance gives.
 --
 -- Columns:
 --   dt varchar: First day of the month, UTC, yyyy-MM-dd
---   engine varchar: The model that labeled
+--   engine varchar: The model that labeled, or the student with its version, such as student v3
 --   lang varchar: The language that X names
 --   measured integer: 1 if the model was measured on this language, else 0
 --   audited bigint: Tweets that people judged
@@ -33,13 +33,20 @@ WITH people AS (
   WHERE judgment IN ('Negative', 'Neutral', 'Positive')
   GROUP BY tweet_id
 ),
+labels AS (
+  SELECT tweet_id, engine, sentiment
+  FROM audit_drawn
+  UNION ALL
+  SELECT tweet_id, concat('student ', model) AS engine, sentiment
+  FROM audit_predicted
+),
 judged AS (
   SELECT
     drawn.dt,
-    drawn.engine,
+    labels.engine,
     drawn.lang,
     drawn.measured,
-    drawn.sentiment,
+    labels.sentiment,
     people.judges,
     people.negative,
     people.neutral,
@@ -47,6 +54,7 @@ judged AS (
     1e2 / drawn.sample / drawn.chance / people.judges AS weight
   FROM audit_drawn AS drawn
   JOIN people ON people.tweet_id = drawn.tweet_id
+  JOIN labels ON labels.tweet_id = drawn.tweet_id
 ),
 cells AS (
   SELECT

@@ -33,6 +33,7 @@ from include.lake.schemas import (
     AGGREGATE_KEYS,
     AUDIT_DRAWN,
     AUDIT_JUDGED,
+    AUDIT_PREDICTED,
     DRIFT,
     LABELED,
     PREDICTIONS,
@@ -884,6 +885,18 @@ def test_the_models_quality_is_what_people_say_of_its_labels(lake: Lake) -> None
     assert row["macro_f1"] == pytest.approx(0.7016454380494336)
     cells = [f"{one.lower()}_as_{other.lower()}" for one in SENTIMENTS for other in SENTIMENTS]
     assert sum(row[cell] for cell in cells) == pytest.approx(1)
+
+
+def test_the_student_is_judged_by_the_same_people_as_its_teacher(lake: Lake) -> None:
+    people = ("Negative", "Positive")
+    audit(lake, "ukraine", [{"sentiment": "Negative", "people": [judgment]} for judgment in people])
+    row = {"tweet_id": lowest_id(TEN.start) + 1, "model": "v3", "sentiment": "Positive"}
+    lake.put(layout.audit_predicted_key(f"{DAY[:8]}16"), pa.Table.from_pylist([row], schema=AUDIT_PREDICTED))
+    found = {row["engine"]: row for row in lake.view("audit_quality", f"dt = '{DAY[:8]}01'")}
+    assert {engine: (row["audited"], row["accuracy"]) for engine, row in found.items()} == {
+        "ngram-1": (2, 0.5),
+        "student v3": (1, 1.0),
+    }
 
 
 def test_fewer_than_thirty_audited_tweets_rectify_nothing(lake: Lake) -> None:

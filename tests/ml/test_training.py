@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.lake import layout, quality, storage
-from include.lake.schemas import LABELED, PREDICTIONS, SENTIMENTS
+from include.lake.schemas import AUDIT_JUDGED, LABELED, PREDICTIONS, SENTIMENTS
 from include.quality.checks import check_predictions
 from include.settings import Settings
 from include.training import hours
@@ -274,6 +274,26 @@ def test_a_changed_hour_is_merged_compared_with_the_champion_and_predicted_alone
     replaced = {key for key in after if after[key].etag != before[key].etag}
     assert replaced == {layout.predictions_key("v1", "ukraine", FIRST)}
     assert before.keys() - after.keys() == {layout.predictions_key("v1", "russia", SECOND)}
+
+
+def test_people_who_can_tell_the_models_apart_decide_at_the_gate(
+    lake: Lake, first: dict[str, dict[str, Any]]
+) -> None:
+    """People say of every tweet what the champion says: where the candidate differs, it alone is wrong."""
+    said = [row for key in lake.predictions() for row in lake.table(key).to_pylist()]
+    judged = [{"tweet_id": row["tweet_id"], "person": "anna", "judgment": row["sentiment"]} for row in said]
+    unclear = [{"tweet_id": said[0]["tweet_id"], "person": "ben", "judgment": "Cannot tell"}]
+    body = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([*judged, *unclear], schema=AUDIT_JUDGED), body)
+    lake.s3.put_object(Bucket=BUCKET, Key=layout.audit_judged_key("2026-11-16", "anna"), Body=body.getvalue())
+    gated = lake.step("gate", margin=-2)
+    assert not gated["promoted"]
+    assert "people agree with the champion" in gated["reason"]
+    assert gated["metrics"]["people_rows"] == len(said)
+    assert gated["metrics"]["people_accuracy_champion"] == 1
+    assert gated["metrics"]["people_accuracy"] < 1
+    assert lake.step("gate", margin=-2) == gated
+    lake.s3.delete_object(Bucket=BUCKET, Key=layout.audit_judged_key("2026-11-16", "anna"))
 
 
 def test_the_same_data_gives_the_same_model(lake: Lake, first: dict[str, dict[str, Any]]) -> None:

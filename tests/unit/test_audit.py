@@ -27,7 +27,7 @@ from include.audit.records import JudgmentError
 from include.audit.rectify import Audited, Rectifier, rectifier
 from include.audit.wave import PeriodError, Wave, requested
 from include.lake import cards, layout, quality
-from include.lake.schemas import LABELED
+from include.lake.schemas import LABELED, PREDICTIONS
 from include.settings import Settings
 from include.window import Window
 from include.x.snowflake import lowest_id
@@ -325,16 +325,50 @@ def test_of_bad_judgments_each_is_named_and_none_taken(s3: S3Client) -> None:
     assert judged(s3) == {}
 
 
+def predict(s3: S3Client, model: str = "v3", sentiment: str = "Positive") -> None:
+    """The model's predictions of the hour's drawn tweets, and of one that was not drawn."""
+    ids = [*(row["tweet_id"] for row in rows(s3)), lowest_id(HOUR.end) - 1]
+    found = [{"tweet_id": tweet_id, "sentiment": sentiment} for tweet_id in ids]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(found, schema=PREDICTIONS), sink)
+    s3.put_object(Bucket="lake", Key=layout.predictions_key(model, "ukraine", HOUR), Body=sink.getvalue())
+
+
+def predicted(s3: S3Client) -> list[dict[str, Any]]:
+    content = s3.get_object(Bucket="lake", Key=layout.audit_predicted_key(WAVE.label))["Body"].read()
+    found: list[dict[str, Any]] = pq.read_table(io.BytesIO(content)).to_pylist()
+    return found
+
+
+def test_what_the_champion_says_of_drawn_tweets_is_noted_until_another_is_crowned(s3: S3Client) -> None:
+    label(s3)
+    draw(s3)
+    assert records.predict(s3, "lake", "v3") == 0
+    predict(s3)
+    assert records.predict(s3, "lake", "v3") == len(rows(s3))
+    assert {row["tweet_id"] for row in predicted(s3)} == {row["tweet_id"] for row in rows(s3)}
+    assert {(row["model"], row["sentiment"]) for row in predicted(s3)} == {("v3", "Positive")}
+    before = predicted(s3)
+    assert records.predict(s3, "lake", "v4") == 0, "its predictions are not there, or have expired"
+    assert predicted(s3) == before
+    predict(s3, "v4", "Negative")
+    records.predict(s3, "lake", "v4")
+    assert {(row["model"], row["sentiment"]) for row in predicted(s3)} == {("v4", "Negative")}
+
+
 def test_a_removed_tweet_leaves_what_was_drawn_and_what_was_judged(s3: S3Client) -> None:
     label(s3)
     draw(s3)
     one, two = (row["tweet_id"] for row in rows(s3)[:2])
     for person in ("ann", "bob"):
         records.judge(s3, "lake", person, {one: "Positive", two: "Neutral"}, NOW)
+    predict(s3)
+    assert records.predict(s3, "lake", "v3") == len(rows(s3))
     gone = {one, lowest_id(HOUR.start) + 5}
     waves = [Wave.of_tweet(one)]
-    assert records.remove(s3, "lake", waves, gone.__contains__) >= 3
+    assert records.remove(s3, "lake", waves, gone.__contains__) >= 4
     assert one not in {row["tweet_id"] for row in rows(s3)}
+    assert one not in {row["tweet_id"] for row in predicted(s3)}
     assert set(judged(s3)) == {(two, "ann"), (two, "bob")}
     assert records.remove(s3, "lake", waves, gone.__contains__) == 0
 

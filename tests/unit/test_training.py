@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 
 from include.lake import layout
 from include.training import hours, linear, wheel
-from include.training.decision import decide_promotion
+from include.training.decision import NO_JUDGMENTS, Paired, decide_promotion
 from include.training.errors import StateError
 from include.training.metrics import scores
 from include.training.parameters import ParameterError, Parameters
@@ -197,7 +197,7 @@ class TestLinearScores:
 
 class TestGate:
     def test_without_a_champion_the_first_becomes_it(self) -> None:
-        decision = decide_promotion({"macro_f1": 0.1, "rows": 100.0}, None, 0.01)
+        decision = decide_promotion({"macro_f1": 0.1, "rows": 100.0}, None, 0.01, NO_JUDGMENTS)
         assert decision.promoted
         assert "first champion" in decision.reason
 
@@ -215,10 +215,39 @@ class TestGate:
         self, candidate: float, champion: float, margin: float, promoted: bool
     ) -> None:
         decision = decide_promotion(
-            {"macro_f1": candidate, "rows": 9.0}, {"macro_f1": champion, "rows": 9.0}, margin
+            {"macro_f1": candidate, "rows": 9.0}, {"macro_f1": champion, "rows": 9.0}, margin, NO_JUDGMENTS
         )
         assert decision.promoted == promoted
         assert f"{champion:.4f}" in decision.reason
+
+    @pytest.mark.parametrize(("candidate_only", "champion_only"), [(0, 0), (5, 0), (9, 3), (30, 20)])
+    def test_where_people_cannot_tell_the_models_apart_the_teacher_decides(
+        self, candidate_only: int, champion_only: int
+    ) -> None:
+        people = Paired(200, 100, candidate_only, champion_only)
+        better, worse = {"macro_f1": 0.62, "rows": 9.0}, {"macro_f1": 0.60, "rows": 9.0}
+        assert decide_promotion(better, worse, 0.01, people).promoted
+        assert not decide_promotion(worse, better, 0.01, people).promoted
+
+    @pytest.mark.parametrize(("candidate_only", "champion_only"), [(6, 0), (30, 10)])
+    def test_where_people_can_they_decide_whatever_the_teacher_says(
+        self, candidate_only: int, champion_only: int
+    ) -> None:
+        better, worse = {"macro_f1": 0.62, "rows": 9.0}, {"macro_f1": 0.60, "rows": 9.0}
+        chosen = decide_promotion(worse, better, 0.01, Paired(200, 100, candidate_only, champion_only))
+        assert chosen.promoted
+        assert f"alone is right about {candidate_only}" in chosen.reason
+        refused = decide_promotion(better, worse, 0.01, Paired(200, 100, champion_only, candidate_only))
+        assert not refused.promoted
+        assert "people agree with the champion" in refused.reason
+
+    def test_the_scores_say_how_often_each_model_agrees_with_people(self) -> None:
+        assert Paired(200, 100, 30, 10).scores() == {
+            "people_rows": 200.0,
+            "people_accuracy": 0.65,
+            "people_accuracy_champion": 0.55,
+        }
+        assert NO_JUDGMENTS.scores() == {"people_rows": 0.0}
 
 
 class TestWheel:
