@@ -86,10 +86,10 @@ check: setup ## Lint, types and DAG policy; changes nothing
 mwaa: setup ## Build dist/mwaa/: DAGs, plugins.zip and requirements.txt for Amazon MWAA
 	@$(PYTHON) -m tools.mwaa
 
-docs: setup ## Write docs/data-dictionary.md and docs/dags.md anew from the code
+docs: setup ## Write docs/data-dictionary.md and docs/dags.md from the code
 	@$(PYTHON) -m tools.document
 
-lock: setup ## Resolve the dependencies anew and rewrite the locks
+lock: setup ## Resolve the dependencies and rewrite the locks
 	@$(PYTHON) -m tools.lock
 
 clean: ## Remove what runs have left (.run/); the environment stays

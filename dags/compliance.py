@@ -20,7 +20,7 @@ hour and topic, and no tweet is touched. `request` is the name of one request; a
 confirms it. Without a name the run asks X, and carries out all confirmed requests, as the schedule does. An
 id is never a parameter: a run's parameters are kept for good.
 
-**Every task can be cleared at any time**, and runs beside each other do no harm: an object from which nothing
+**Every task can be cleared at any time**, and parallel runs do no harm: an object from which nothing
 must go stays as it is, X is not asked twice a day about the same ids, and a request stays open until every
 layer is done. Aggregates stay: they name nobody. A tombstone, a keyed hash, keeps a removed tweet from coming
 back by a late object, a recovery or a rerun.

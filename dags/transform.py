@@ -8,7 +8,7 @@ publishes one Parquet object for each topic.
 **Every task can be cleared at any time, and an hour can be run again as often as you like.** The outputs are
 whole objects that are replaced, and each tweet costs each model one call: answers are kept among the work
 files, by model and question, and a SageMaker job that is running or has ended is found again. Another model
-is asked about all tweets anew. An object made from newer raw data is never replaced by one made from older
+is asked about all tweets again. An object made from newer raw data is never replaced by one made from older
 data. If the work files have expired, clear from `prepare` on. An hour whose raw tweets have expired
 (`OPINION_RETENTION_DAYS`) is skipped, and its labels stay. Killing a task stops its job.
 

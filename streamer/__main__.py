@@ -211,15 +211,15 @@ def _drain(options: argparse.Namespace) -> int:
 def _check() -> int:
     topics, configured = load(settings().topics_file), settings()
     ledger = PostsLedger(aws.client("s3"), configured.bucket)
-    ill = []
+    failed = []
     for finding in findings(configured, topics, _token(), firehose_client(), ledger):
         print(f"{'ok' if finding.well else 'FAILED':6} {finding.name:9} {finding.found}")
         if not finding.well:
             print(f"{'':16} {finding.advice}")
-            ill.append(finding.name)
-    if "token" in ill:
+            failed.append(finding.name)
+    if "token" in failed:
         return REFUSED
-    return FAILED if ill else STOPPED
+    return FAILED if failed else STOPPED
 
 
 def _token() -> str:

@@ -41,7 +41,7 @@ class Watched:
     """The sources: numbers, texts and counts by name; why it is not alive; why it is not ready."""
 
     status: Callable[[], Mapping[str, Any]]
-    ill: Callable[[], str | None]
+    unhealthy: Callable[[], str | None]
     unready: Callable[[], str | None]
 
 
@@ -61,7 +61,7 @@ class HealthServer:
                 if objection:
                     self._answer(403, "text/plain", f"{objection}\n")
                 elif self.path == "/healthz":
-                    self._judged(watched.ill())
+                    self._judged(watched.unhealthy())
                 elif self.path == "/readyz":
                     self._judged(watched.unready())
                 elif self.path == "/metrics":

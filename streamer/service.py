@@ -126,7 +126,7 @@ class Streamer:
             health = HealthServer(
                 self._options.http_host,
                 self._options.http_port,
-                Watched(self._status.numbers, self._status.ill, self._status.unready),
+                Watched(self._status.numbers, self._status.unhealthy, self._status.unready),
                 self._options.http_names,
             )
         except OSError as error:

@@ -102,7 +102,7 @@ class Status:
         obstacle = self.spool.obstacle()
         return [*([obstacle] if obstacle else []), *(name for name, there in found.items() if there)]
 
-    def ill(self) -> str | None:
+    def unhealthy(self) -> str | None:
         """Why the process should be restarted; None if it is alive."""
         if not self.delivery.alive:
             return "delivery has ended"
@@ -110,9 +110,9 @@ class Status:
 
     def unready(self) -> str | None:
         """Why tweets do not get from X to Firehose at the moment; None if they do."""
-        ill = self.ill()
-        if ill or not self.collector.intake.connected:
-            return ill or f"not receiving: {self.collector.state}"
+        unhealthy = self.unhealthy()
+        if unhealthy or not self.collector.intake.connected:
+            return unhealthy or f"not receiving: {self.collector.state}"
         now = to_milliseconds(datetime.now(UTC))
         if self.delivery.failing:
             return f"not delivering: {self.delivery.failing}"

@@ -269,7 +269,7 @@ def _check_readable(done: Iterable[Purged]) -> None:
     if unreadable:
         raise RemovalIncompleteError(
             f"{len(unreadable)} objects cannot be read, so nobody can tell what they hold: delete them (what "
-            f"writes them makes them anew), then remove again: {', '.join(unreadable)}"
+            f"writes them makes them again), then remove again: {', '.join(unreadable)}"
         )
 
 

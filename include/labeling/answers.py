@@ -2,7 +2,7 @@
 
 A question is a line of a model's input; its digest covers the id and the text that the model is asked about.
 Answers are kept under the model's name, which is a digest of all that decides them: another model, or another
-translation of the same tweet, is asked anew. They lie among the hour's work files, so they expire with them
+translation of the same tweet, is asked again. They lie among the hour's work files, so they expire with them
 and removals reach them (`include/compliance`).
 
 What is sent is recorded before: a batch job whose answers nobody has kept, because its task was killed or is
@@ -194,7 +194,7 @@ class KeptAnswers:
 
     def _merge(self, part: int, added: Mapping[_Key, bytes]) -> None:
         def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
-            # The first answer stays: two runs that have asked beside each other publish the same.
+            # The first answer stays: two parallel runs publish the same.
             merged = {**added, **(self._part_lines(part) if found else {})}
             body = b"".join(merged[key] + b"\n" for key in sorted(merged))
             return storage.Content(gzip.compress(body, mtime=0))

@@ -199,7 +199,7 @@ def labeled(window: Window, topics: Sequence[str]) -> Suite:
                     max_value=0,
                 ),
                 _warns(
-                    "a model that leaves more than a few tweets unanswered is ill",
+                    "a model that leaves more than a few tweets unanswered is faulty",
                     "ExpectColumnValuesToBeBetween",
                     column="unanswered",
                     max_value=0,

@@ -77,5 +77,5 @@ class RateLimits:
         return headers
 
     def forget(self) -> None:
-        """Begins all windows anew, as though their time were over."""
+        """Starts all windows again, as if their time were over."""
         self._windows.clear()

@@ -108,7 +108,7 @@ def _router(cache: Cache) -> APIRouter:
         days: Annotated[int, Query(ge=1, le=31)] = 7,
         revision: Annotated[str, Query(max_length=300)] = "",
     ) -> Response:
-        """Who knows that the ledger has changed names a new ``revision``, for which it is read anew."""
+        """Who knows that the ledger has changed names a new ``revision``, for which it is read again."""
         first = possible_day(first, now) if first else None
         start, end = period(datetime.combine(first, time(), UTC) if first else None, days, now)
 

@@ -118,7 +118,7 @@ class Lake:
         return []
 
     def select(self, statements: Mapping[str, str]) -> dict[str, pa.Table]:
-        """Runs statements beside each other; returns each one's rows as a table under its name.
+        """Runs statements in parallel; returns each one's rows as a table under its name.
 
         Where an object was replaced under a query, it is run again. Raises `NotThereError` before the views
         exist and `LakeError` if Athena fails or takes longer than `LONGEST_QUERY_SECONDS`.

@@ -26,14 +26,16 @@ STATUS = {
 
 
 class Told:
-    ill: str | None = None
+    unhealthy: str | None = None
     unready: str | None = None
 
 
 @pytest.fixture
 def served() -> Iterator[tuple[str, Told]]:
     told = Told()
-    server = HealthServer("127.0.0.1", 0, Watched(lambda: STATUS, lambda: told.ill, lambda: told.unready))
+    server = HealthServer(
+        "127.0.0.1", 0, Watched(lambda: STATUS, lambda: told.unhealthy, lambda: told.unready)
+    )
     yield f"http://127.0.0.1:{server.port}", told
     server.close()
 
@@ -49,7 +51,7 @@ def test_alive_and_ready_are_two_things_and_tell_their_reason(served: tuple[str,
     told.unready = "not receiving: spool_full"
     assert asked("/healthz") == (200, "ok\n")
     assert asked("/readyz") == (503, "not receiving: spool_full\n")
-    told.ill = "delivery has ended"
+    told.unhealthy = "delivery has ended"
     assert asked("/healthz") == (503, "delivery has ended\n")
     assert asked("/other")[0] == 404
     assert json.loads(asked("/status")[1]) == STATUS

@@ -268,14 +268,15 @@ def test_check_tries_everything_and_says_what_to_do(clouds: Clouds) -> None:
     assert [line.split()[:2] for line in well.stdout.splitlines()] == [
         ["ok", name] for name in ("token", "clock", "rules", "firehose", "ledger")
     ]
-    ill = clouds.run("streamer", "check", X_BEARER_TOKEN="wrong", OPINION_DELIVERY_STREAM="absent")
-    assert ill.returncode == 3
-    assert "FAILED token     http 401" in ill.stdout
+    failed = clouds.run("streamer", "check", X_BEARER_TOKEN="wrong", OPINION_DELIVERY_STREAM="absent")
+    assert failed.returncode == 3
+    assert "FAILED token     http 401" in failed.stdout
     assert (
-        "put a valid bearer token of an app with filtered stream into x-opinion/x-bearer-token" in ill.stdout
+        "put a valid bearer token of an app with filtered stream into x-opinion/x-bearer-token"
+        in failed.stdout
     )
-    assert "infra/delivery_stream.yaml makes it" in ill.stdout
-    assert TOKEN not in well.stdout + well.stderr + ill.stdout
+    assert "infra/delivery_stream.yaml makes it" in failed.stdout
+    assert TOKEN not in well.stdout + well.stderr + failed.stdout
     clocks = f"http://127.0.0.1:{clouds.x_port}/_local/faults"
     requests.post(
         clocks, json={"kind": "clock-skew", "offset": 300, "seconds": 60}, headers=CONTROL, timeout=5

@@ -52,7 +52,7 @@ async function give() {
   page.last = found.last;
 }
 
-/** Reads the progress anew; what is judged meanwhile has it read once more. */
+/** Reads the progress again; a judgment in the meantime has it read once more. */
 async function refresh() {
   if (page.refreshing) {
     page.stale = true;

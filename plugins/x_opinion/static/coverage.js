@@ -1,4 +1,4 @@
-// The page Coverage: hours of a topic as a grid, a day a row; a range of them can be planned and run anew.
+// The page Coverage: hours of a topic as a grid, a day a row; a range of them can be planned and run again.
 import { airflowLink, airflowUrl, clearNotice, notice, openInAirflow, request } from "./airflow.js";
 import { PLAN, isActive, isOver, isPlan, mayRun, plan, progress, recent, run, runOfPlan, snapshot, standing } from "./backfill.js";
 import { byId, element } from "./dom.js";
@@ -354,7 +354,7 @@ async function watch(id) {
   }
   const step = page.found && !isPlan(page.found.run) && `${id}-${over ? "over" : page.found.run.state}`;
   if (step && before && step !== page.revision && !isActive(page.found.run)) {
-    // The ledger has changed: the grid is read anew, past what the server has kept.
+    // The ledger has changed: the grid is read again, past what the server has kept.
     page.revision = step;
     await load();
     drawHistory();

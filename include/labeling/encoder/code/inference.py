@@ -5,7 +5,7 @@ artifact holds `model.onnx`, `tokenizer.json` and `encoder.json`, which says how
 a text: what stands for handles and links, what goes before it, and how many tokens it reads.
 
 Texts go through the model in batches of like length, so that little is computed for padding, several batches
-beside each other on the container's CPUs. An int8 model's activations are quantized over a whole batch, so
+in parallel on the container's CPUs. An int8 model's activations are quantized over a whole batch, so
 an answer may differ in its second decimal with what else was asked; the same request gives the same answer.
 """
 
@@ -103,7 +103,7 @@ def model_fn(model_dir: str) -> Model:
     if sorted(settings["labels"]) != sorted(CLASSES):
         raise ModelFormatError(f"the labels are {', '.join(CLASSES)}, not {settings['labels']}")
     options = onnxruntime.SessionOptions()
-    # Batches run beside each other instead: that needs no waiting for the slowest part of each operator.
+    # Batches run in parallel instead: that needs no waiting for the slowest part of each operator.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     # Batches differ in shape: memory planned for one is no good for the next, and would pile up.
     options.enable_mem_pattern = options.enable_cpu_mem_arena = False
