@@ -1,8 +1,9 @@
 """### Provision: what the other DAGs need
 
 Creates or updates the Glue database, its tables (`sql/tables/`) and views, the Athena workgroup, the
-SageMaker models, and QuickSight's data source, data sets and dashboards (`include/insights/dashboards.yaml`;
-skipped while no principals are configured). Run it by hand once at first, and whenever topics, tables, models
+SageMaker models with their real-time endpoints (removed unless `OPINION_LIVE_ENDPOINTS` is set), and
+QuickSight's data source, data sets and dashboards (`include/insights/dashboards.yaml`; skipped while no
+principals are configured). Run it by hand once at first, and whenever topics, tables, models
 or dashboards change. **Running it twice changes nothing**; the task `report` returns what was changed.
 
 Tables are external, so replacing one whose definition has changed does not touch the data.

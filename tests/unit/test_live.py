@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from types_boto3_s3 import S3Client
 
+from include.insights import aggregate
 from include.labeling import prepare as preparing
 from include.labeling.answers import KeptAnswers
 from include.labeling.model_io import compose_sentiment_input
 from include.labeling.prepared import Prepared
 from include.labeling.publish import Published, publish
 from include.lake import layout, storage
+from include.lake.schemas import OPINION_HOURLY
+from include.quality.frames import opinion_frames
 from include.window import Window
 from tests.unit import support_hour as hour
 from tests.unit.support_hour import BUCKET, KEY, SETTINGS, TOPICS, WINDOW, line, tweet, tweet_id
@@ -131,6 +137,66 @@ def test_a_run_in_flight_never_replaces_what_the_scheduled_run_has_written(s3: S
     assert label(s3, in_flight).superseded
     assert storage.current(s3, BUCKET, key) == standing
     assert hour.parquet(s3, key).num_rows == 2
+
+
+class Athena:
+    """Sums up the aggregate as it stands; meanwhile the open hour is labeled and aggregated again."""
+
+    def __init__(self, s3: S3Client, meanwhile: Callable[[], None]) -> None:
+        self._s3 = s3
+        self._meanwhile = meanwhile
+
+    def run(self, _statement: str) -> list[dict[str, Any]]:
+        counts = ("tweets", "judged", "negative", "neutral", "positive")
+        rows = aggregate.read(self._s3, BUCKET, WINDOW.date).to_pylist()
+        self._meanwhile()
+        sums = {name: sum(row[name] for row in rows) for name in counts}
+        return [{"dt": WINDOW.date, "topic": "ukraine", **sums}]
+
+
+def aggregated(s3: S3Client, tweets: int) -> None:
+    """The day's aggregate of the lake as it is now: so many tweets of one topic."""
+    now = aggregate.inputs(s3, SETTINGS, TOPICS, WINDOW.date)[WINDOW.date]
+    row: dict[str, Any] = {
+        field.name: 0 if pa.types.is_integer(field.type) else None for field in OPINION_HOURLY
+    }
+    row |= {"topic": "ukraine", "tweets": tweets, "judged": tweets, "neutral": tweets}
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([row], OPINION_HOURLY), sink)
+    content = storage.Content(sink.getvalue(), now.metadata())
+    storage.overwrite(s3, BUCKET, layout.aggregate_key(WINDOW.date), content)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_day_that_is_aggregated_again_while_it_is_checked_is_not_blamed(
+    s3: S3Client, replaced: bool
+) -> None:
+    hour.put_raw(s3, "ukraine", [line(tweet(tweet_id(1)))])
+    label(s3, prepare(s3))
+    aggregated(s3, 1)
+
+    def meanwhile() -> None:
+        if replaced:
+            hour.put_raw(s3, "ukraine", [line(tweet(tweet_id(2)))], "stream-1.gz")
+            label(s3, prepare(s3))
+        aggregated(s3, 2)
+
+    athena: Any = Athena(s3, meanwhile)
+    found = opinion_frames(athena, s3, SETTINGS, TOPICS, [WINDOW.date])[WINDOW.date]["topics"]
+    assert found["tweets_lost"].tolist() == [0, 0]
+
+
+def test_a_day_whose_aggregate_lacks_tweets_of_the_lake_is(s3: S3Client) -> None:
+    hour.put_raw(s3, "ukraine", [line(tweet(tweet_id(1)))])
+    label(s3, prepare(s3))
+    aggregated(s3, 1)
+    athena: Any = Athena(s3, lambda: None)
+    athena.run = lambda _: [
+        {"dt": WINDOW.date, "topic": "ukraine", "tweets": 3, "judged": 3}
+        | dict.fromkeys(("negative", "neutral", "positive"), 0)
+    ]
+    found = opinion_frames(athena, s3, SETTINGS, TOPICS, [WINDOW.date])[WINDOW.date]["topics"]
+    assert found["tweets_lost"].tolist() == [2, 0]
 
 
 def test_an_hour_in_which_nothing_has_landed_has_no_news(s3: S3Client) -> None:
