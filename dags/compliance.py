@@ -16,9 +16,9 @@ Runs every day, and by hand. X's terms give 24 hours from a request; `coverage` 
 | `record` | ends the requests in the table `removals`, or says why they stay open |
 
 **By hand** it is a dry run unless you switch `dry_run` off: `record` returns what would be removed, by layer,
-hour and topic, and no tweet is touched. `request` is the name of one request; a run for it that is not dry
-confirms it. Without a name the run asks X, and carries out all confirmed requests, as the schedule does. An
-id is never a parameter: a run's parameters are kept for good.
+hour and topic, and no tweet is touched. `request` is the name of one request of the page **Removals**; a run
+for it that is not dry confirms it. Without a name the run asks X, and carries out all confirmed requests, as
+the schedule does. An id is never a parameter: a run's parameters are kept for good.
 
 **Every task can be cleared at any time**, and parallel runs do no harm: an object from which nothing
 must go stays as it is, X is not asked twice a day about the same ids, and a request stays open until every

@@ -27,7 +27,7 @@ from include.coverage.measure import collection_start
 from include.settings import settings
 from include.window import FIRST_DAY, Window, WindowError, possible_day
 from include.x.topics import load
-from x_opinion import audit
+from x_opinion import audit, removals
 from x_opinion.access import may_start, reads
 from x_opinion.cache import Cache
 from x_opinion.coverage import grid, period
@@ -41,12 +41,14 @@ PAGES = {
     "opinion-across-the-world": ("Opinion across the world", "opinion"),
     "coverage": ("Coverage", "coverage"),
     "audit": ("Audit", "audit"),
+    "removals": ("Removals", "removals"),
 }
 """The title and the script of each page; a dashboard's page has its id."""
 DAGS = {
     "opinion": "insights",
     "coverage": "coverage",
     "audit": audit.DAG,
+    "removals": removals.REMOVING_DAG,
     "quality": "transform",
     "drift": "insights",
 }
@@ -136,6 +138,7 @@ def _router(cache: Cache) -> APIRouter:
         return _data(orjson.dumps({"backfill": may_start(DAGS["coverage"], request, user)}))
 
     router.include_router(audit.router(cache))
+    router.include_router(removals.router(cache))
 
     @router.get("/data/{name}", dependencies=[reads(DAGS["opinion"])])
     async def opinion_data(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends
 
 from include.audit.desk import Desk
+from include.lake.pseudonyms import Pseudonyms
 from include.operators.inputs import client, secret
 from include.settings import settings
 from x_opinion.lake import Lake, lake_errors
@@ -25,6 +27,22 @@ def get_desk() -> Desk:
         return Desk(client("s3"), settings().bucket, key, settings().retention_days)
 
 
+@dataclass(frozen=True)
+class Removals:
+    """Where requests to remove something are kept, and what hashes their ids."""
+
+    s3: Any
+    bucket: str
+    pseudonyms: Pseudonyms
+
+
+def get_removals() -> Removals:
+    """The requests of the lake that the settings name; raises `LakeError`."""
+    with lake_errors():
+        key = secret(settings().pseudonym_secret).encode()
+        return Removals(client("s3"), settings().bucket, Pseudonyms(key))
+
+
 def get_now() -> datetime:
     """The present, UTC."""
     return datetime.now(UTC)
@@ -32,4 +50,5 @@ def get_now() -> datetime:
 
 LakeDependency = Annotated[Lake, Depends(get_lake)]
 DeskDependency = Annotated[Desk, Depends(get_desk)]
+RemovalsDependency = Annotated[Removals, Depends(get_removals)]
 NowDependency = Annotated[datetime, Depends(get_now)]

@@ -12,13 +12,16 @@ INSIGHTS = [*(address for page in OPINION for address in (f"/{page}", f"/data/{p
 COVERAGE = ["/coverage", "/data/coverage", "/data/rights"]
 QUALITY = ["/quality/", "/quality/raw/2026-11-20T05"]
 AUDIT = ["/audit", "/data/audit", "/data/audit/results"]
-READING = [*ANYONES, *INSIGHTS, *COVERAGE, *AUDIT, *QUALITY]
+REMOVALS = ["/removals", "/data/removals", "/data/removals/done"]
+READING = [*ANYONES, *INSIGHTS, *COVERAGE, *AUDIT, *REMOVALS, *QUALITY]
 """What whoever may read the DAGs can read."""
 CHANGING = [
     ("GET", "/data/audit/tweets"),
     ("GET", "/data/audit/tweets.csv"),
     ("POST", "/data/audit/judgments"),
     ("POST", "/data/audit/tweets.csv"),
+    ("POST", "/data/removals"),
+    ("DELETE", "/data/removals/a-request"),
 ]
 """Methods and addresses that change something, and those that give texts to who may."""
 PROBE = ("POST", "/probe")

@@ -15,12 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlglot
 from types_boto3_s3 import S3Client
+from x_opinion.inputs import Removals
 from x_opinion.lake import Lake, LakeError, NotThereError
 
 from include.audit import records
 from include.audit.desk import Desk
 from include.audit.wave import Wave
 from include.lake.layout import labeled_key
+from include.lake.pseudonyms import Pseudonyms
 from include.lake.schemas import LABELED
 from include.quality.runner import QualityResult, document
 from include.settings import Settings
@@ -136,6 +138,30 @@ def audit_rows() -> list[dict[str, Any]]:
     ]
 
 
+def removal_rows() -> list[dict[str, Any]]:
+    """Rows of the table `removals`: one request that is done."""
+    return [
+        {
+            "request": "x-yesterday",
+            "reason": "X <b>reports</b> it",
+            "hour": f"{NOW - timedelta(hours=30):%Y-%m-%dT%H}" if layer == "raw" else None,
+            "topic": "ukraine",
+            "layer": layer,
+            "action": "delete",
+            "removed": removed,
+            "requested_at": f"{NOW - timedelta(hours=9):%Y-%m-%d %H}:00:00.000",
+            "done_at": f"{NOW - timedelta(hours=2):%Y-%m-%d %H}:00:00.000",
+            "dt": f"{NOW - timedelta(hours=9):%Y-%m-%d}",
+        }
+        for layer, removed in (("raw", 12), ("delta", 11))
+    ]
+
+
+def removals(s3: S3Client, bucket: str) -> Removals:
+    """Where requests to remove something are kept, none yet."""
+    return Removals(s3, bucket, Pseudonyms(b"a key"))
+
+
 DRAWN = 40
 """So many tweets of each topic are drawn for people to judge."""
 AUDIT_TEXTS = {
@@ -213,6 +239,7 @@ class RecordedLake(Lake):
             ("opinion", opinion_rows()),
             ("coverage_by_hour", coverage_rows()),
             ("audit_quality", audit_rows()),
+            ("removals", removal_rows()),
         ):
             columns = ", ".join(rows[0])
             self._views.execute(f"CREATE TABLE {view} ({columns})")

@@ -143,10 +143,10 @@ def main() -> None:
     ]
     from x_opinion.access import starts
     from x_opinion.app import DAGS
-    from x_opinion.inputs import get_desk, get_lake, get_now
+    from x_opinion.inputs import get_desk, get_lake, get_now, get_removals
 
     from tests.plugins.support_addresses import PROBE
-    from tests.plugins.support_lake import NOW, RecordedLake, desk
+    from tests.plugins.support_lake import NOW, RecordedLake, desk, removals
     from tests.unit.support_hour import BUCKET, lake
 
     recorded = RecordedLake()
@@ -163,6 +163,8 @@ def main() -> None:
     with lake() as s3:
         drawn = desk(s3, BUCKET)
         plugin.dependency_overrides[get_desk] = lambda: drawn
+        asked = removals(s3, BUCKET)
+        plugin.dependency_overrides[get_removals] = lambda: asked
         uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
 
 

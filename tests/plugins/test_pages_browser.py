@@ -905,3 +905,27 @@ def test_another_sites_page_judges_nothing(visit: Any, server: Server) -> None:
         visitor.page.wait_for_function("() => document.title.startsWith('over')")
         assert visitor.page.title() == "over fulfilled,fulfilled,rejected"
     assert judged_by(server, "admin")["last"] is None
+
+
+def test_a_request_to_remove_is_made_and_taken_back(visit: Any) -> None:
+    page = visit().open("removals")
+    expect(page.locator("#done tbody tr")).to_have_count(2)
+    page.get_by_label("Ids of tweets").fill("1990000000000000000, 1990000000000000001")
+    page.get_by_label("Reason").fill("the <b>author</b> asks")
+    page.get_by_role("button", name="Make the request").click()
+    expect(page.locator("#said")).to_contain_text("The request is kept")
+    row = page.locator("#open tbody tr").filter(has_text="the <b>author</b> asks")
+    expect(row).to_contain_text("2 tweets, 0 users")
+    expect(row).to_contain_text("not confirmed")
+    row.get_by_role("button", name="Take back").click()
+    expect(page.locator("#open")).to_contain_text("No request is open.")
+    page.get_by_label("Ids of users").fill("@somebody")
+    page.get_by_label("Reason").fill("why")
+    page.get_by_role("button", name="Make the request").click()
+    expect(page.locator("#said")).to_contain_text("1 of the ids are no ids of X")
+
+
+def test_a_reader_sees_what_was_removed_and_no_form(visit: Any) -> None:
+    page = visit("reader").open("removals")
+    expect(page.locator("#done")).to_contain_text("X <b>reports</b> it")
+    expect(page.locator("form textarea")).to_have_count(0)

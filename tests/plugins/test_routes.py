@@ -22,13 +22,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from x_opinion.app import PAGES, STATIC, create_app, version
 from x_opinion.coverage import NOT_JUDGED, grid
-from x_opinion.inputs import get_desk, get_lake, get_now
+from x_opinion.inputs import get_desk, get_lake, get_now, get_removals
 from x_opinion.lake import Lake, LakeError
 
 from include.audit.desk import Desk
+from include.compliance import requests as removal_requests
 from include.lake import storage
 from include.lake.athena import AthenaError, AthenaTimeoutError
-from include.lake.layout import AUDIT_JUDGED_PREFIX
+from include.lake.layout import AUDIT_JUDGED_PREFIX, request_key
 from include.settings import Settings
 from tests.plugins import support_lake
 from tests.plugins.support_lake import (
@@ -82,6 +83,7 @@ def client(lake: RecordedLake, desk: Desk, metadata_database: None) -> TestClien
     app.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="admin", role="admin")
     app.dependency_overrides[get_lake] = lambda: lake
     app.dependency_overrides[get_desk] = lambda: desk
+    app.dependency_overrides[get_removals] = lambda: support_lake.removals(desk.s3, desk.bucket)
     app.dependency_overrides[get_now] = lambda: NOW
     return TestClient(app)
 
@@ -670,6 +672,81 @@ def test_two_people_are_not_given_what_one_has_judged_unless_two_shall(server: S
     for tweet_id in first | second:
         for session in (one, other):
             session.post(addresses[1], json={"tweet_id": tweet_id, "judgment": None})
+
+
+TWEET, AUTHOR = "1990000000000000000", "829647236"
+
+
+def asked_removal(client: TestClient, **changes: Any) -> httpx.Response:
+    given = {"reason": "the author asks", "tweets": [TWEET], "users": [AUTHOR]} | changes
+    return client.post("/data/removals", json=given)
+
+
+def test_a_request_to_remove_is_kept_without_its_ids_and_can_be_taken_back(
+    client: TestClient, desk: Desk
+) -> None:
+    made = asked_removal(client)
+    assert made.status_code == 200
+    found = client.get("/data/removals").json()
+    assert found == {"asks": True, "open": [made.json()]}
+    shown = made.json()
+    assert (shown["confirmed"], shown["tweets"], shown["users"], shown["overdue"]) == (False, 1, 1, False)
+    kept = storage.read(desk.s3, desk.bucket, request_key(shown["name"])).decode()
+    for text in (kept, made.text):
+        assert TWEET not in text
+        assert AUTHOR not in text
+    json_only = {"Content-Type": "application/json"}
+    assert client.delete(f"/data/removals/{shown['name']}").status_code == 415
+    taken = client.delete(f"/data/removals/{shown['name']}", headers=json_only)
+    assert taken.status_code == 200
+    assert client.get("/data/removals").json()["open"] == []
+    assert client.delete(f"/data/removals/{shown['name']}", headers=json_only).status_code == 404
+
+
+def test_a_confirmed_request_cannot_be_taken_back(client: TestClient, desk: Desk) -> None:
+    name = asked_removal(client).json()["name"]
+    removal_requests.confirm(desk.s3, desk.bucket, name)
+    headers = {"Content-Type": "application/json"}
+    assert client.delete(f"/data/removals/{name}", headers=headers).status_code == 409
+    removal_requests.drop(desk.s3, desk.bucket, name)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tweets": [], "users": []},
+        {"tweets": ["@somebody"]},
+        {"users": ["1" * 31]},
+        {"reason": ""},
+        {"tweets": [TWEET] * 1001},
+        {"more": 1},
+    ],
+)
+def test_what_is_no_request_to_remove_is_refused(client: TestClient, changes: dict[str, Any]) -> None:
+    assert asked_removal(client, **changes).status_code == 422
+    assert client.get("/data/removals").json()["open"] == []
+
+
+def test_what_another_site_can_send_asks_to_remove_nothing(client: TestClient) -> None:
+    body = json.dumps({"reason": "r", "tweets": [TWEET]})
+    answer = client.post("/data/removals", content=body, headers={"Content-Type": "text/plain"})
+    assert answer.status_code == 415
+    assert client.get("/data/removals").json()["open"] == []
+
+
+def test_the_ledger_says_what_was_removed_by_layer_and_when(client: TestClient) -> None:
+    rows = client.get("/data/removals/done").json()["rows"]
+    assert [(row["layer"], row["removed"], row["hours"]) for row in rows] == [
+        ("delta", 11, 0),
+        ("raw", 12, 1),
+    ]
+    assert {row["reason"] for row in rows} == {"X <b>reports</b> it"}
+    assert all(row["done_at"] > row["requested_at"] for row in rows)
+
+
+def test_who_may_not_start_runs_is_not_offered_the_form(server: Server) -> None:
+    assert server.session("reader").get(f"{PLUGIN}/data/removals").json()["asks"] is False
+    assert server.session("editor").get(f"{PLUGIN}/data/removals").json()["asks"] is True
 
 
 def test_a_lake_without_its_secret_is_told(client: TestClient) -> None:

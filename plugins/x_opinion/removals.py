@@ -1,0 +1,118 @@
+"""The page Removals: what is to be removed, what was, and the form by which a person asks for it.
+
+An id is given to the server once, and nothing keeps it: a request holds keyed hashes.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import orjson
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import APIRouter, HTTPException, Request
+from fastapi import Path as PathParameter
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from include.compliance import requests
+from include.compliance.requests import OVERDUE, RemovalRequest, RequestError
+from include.lake.sql import render
+from x_opinion.access import may_start, reads, sent_as, starts
+from x_opinion.cache import Cache
+from x_opinion.inputs import LakeDependency, NowDependency, RemovalsDependency
+from x_opinion.lake import NotThereError, lake_errors
+
+REMOVING_DAG = "compliance"
+_MOST_IDS = 1_000
+_SHOWN_DAYS = 92
+"""So many days of the ledger are shown."""
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_Ids = Annotated[list[Annotated[str, Field(max_length=30)]], Field(max_length=_MOST_IDS)]
+
+
+class AskedRemoval(BaseModel):
+    """What a person asks to remove, and why: without names, as the ledger keeps the reason."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[str, Field(min_length=1, max_length=200)]
+    tweets: _Ids = Field(default_factory=list)
+    users: _Ids = Field(default_factory=list)
+
+
+def router(cache: Cache) -> APIRouter:
+    """The page's routes, apart from the page itself."""
+    made = APIRouter()
+
+    @made.get("/data/removals", dependencies=[reads(REMOVING_DAG)])
+    def waiting(
+        request: Request, user: GetUserDep, removals: RemovalsDependency, now: NowDependency
+    ) -> Response:
+        """The open requests, and whether the user may make one."""
+        with lake_errors():
+            found = requests.pending(removals.s3, removals.bucket)
+        return _data(
+            {"asks": may_start(REMOVING_DAG, request, user), "open": [_shown(each, now) for each in found]}
+        )
+
+    @made.get("/data/removals/done", dependencies=[reads(REMOVING_DAG)])
+    async def done(lake: LakeDependency, now: NowDependency) -> Response:
+        """The ledger of the last days: counts by request and layer."""
+
+        def read() -> bytes:
+            last = now.date()
+            first = last - timedelta(days=_SHOWN_DAYS)
+            query = render("pages/removals", first_day=first.isoformat(), last_day=last.isoformat())
+            try:
+                rows = lake.select({"removals": query})["removals"].to_pylist()
+            except NotThereError:
+                rows = []
+            return orjson.dumps({"rows": rows})
+
+        return Response(await cache.get(("removals",), read), media_type="application/json", headers=_HEADERS)
+
+    @made.post("/data/removals", dependencies=[starts(REMOVING_DAG), sent_as("application/json")])
+    def ask(removals: RemovalsDependency, now: NowDependency, asked: AskedRemoval) -> Response:
+        """Keeps a request, which nobody has confirmed yet; its name is what a run of the DAG is given."""
+        try:
+            request = requests.asked_for(removals.pseudonyms, asked.reason, now, asked.tweets, asked.users)
+        except RequestError as error:
+            raise HTTPException(422, str(error)) from error
+        with lake_errors():
+            requests.add(removals.s3, removals.bucket, request)
+        return _data(_shown(request, now))
+
+    @made.delete("/data/removals/{name}", dependencies=[starts(REMOVING_DAG), sent_as("application/json")])
+    def take_back(
+        removals: RemovalsDependency,
+        name: Annotated[str, PathParameter(pattern="^[a-z0-9][a-z0-9-]{0,63}$")],
+    ) -> Response:
+        """Forgets a request that nobody has confirmed."""
+        with lake_errors():
+            try:
+                found = requests.find(removals.s3, removals.bucket, name)
+            except RequestError as error:
+                raise HTTPException(404, str(error)) from error
+            if found.confirmed:
+                raise HTTPException(409, "this request is confirmed: it is being carried out")
+            requests.drop(removals.s3, removals.bucket, name)
+        return _data({"name": name})
+
+    return made
+
+
+def _shown(request: RemovalRequest, now: datetime) -> dict[str, object]:
+    return {
+        "name": request.name,
+        "reason": request.reason,
+        "requested_at": request.requested_at.astimezone(UTC).isoformat(timespec="seconds"),
+        "confirmed": request.confirmed,
+        "tweets": request.tweets_count,
+        "users": len(request.users),
+        "overdue": request.requested_at < now - OVERDUE,
+    }
+
+
+def _data(content: object) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json", headers=_HEADERS)
