@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     delivery_stream: str = "x-opinion"
 
     x_api_url: str = "https://api.x.com"
+    events_file: Path | None = None
+    """A CSV file, `date,title,link`, of events that the pages draw on the charts over time."""
     pages_refresh_seconds: int = Field(60, ge=0)
     """How often a page that is looked at refreshes its figures; 0: never by itself."""
     source_notice: str = ""

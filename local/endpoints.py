@@ -123,13 +123,13 @@ def write_containers_environment(
     """Writes what Airflow and the streamer in containers need.
 
     ``endpoints`` name this machine as containers do, ``environment`` is a run's own. Values are in single
-    quotes, so that a shell reads them as compose does. The path of the topics file is left out: containers
-    have another.
+    quotes, so that a shell reads them as compose does. The paths of the topics' and the events' files are
+    left out: containers have others.
     """
     opinion = {
         name: value
         for name, value in environment.items()
-        if name.startswith("OPINION_") and name != "OPINION_TOPICS_FILE"
+        if name.startswith("OPINION_") and name not in ("OPINION_TOPICS_FILE", "OPINION_EVENTS_FILE")
     }
     connections = {
         f"AIRFLOW_CONN_{name.upper()}": json.dumps(connection)

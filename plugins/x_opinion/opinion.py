@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from include.insights import page
+from include.insights import events, page
 from include.insights.definition import FILTER_COLUMNS, MEASURED, Dashboard, load
 from include.settings import settings
 from include.x.topics import load as load_topics
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from x_opinion.lake import Lake
+
+log = logging.getLogger(__name__)
 
 type Tables = Mapping[str, pa.Table]
 
@@ -85,7 +88,24 @@ def figures(name: str, read: Tables, filters: Filters, now: datetime) -> dict[st
         "description": page.describe(chosen, load_topics(settings().topics_file)),
         "languages": _languages(read[chosen.data_sets[0].name]),
         "engines": _engines(read[chosen.data_sets[0].name]),
+        **_events(filters),
         **found,
+    }
+
+
+def _events(filters: Filters) -> dict[str, Any]:
+    """The period's events; a file that is refused takes no chart from a reader, and is told."""
+    try:
+        found = events.load(settings().events_file)
+    except events.EventsError as error:
+        log.warning("events are not shown: %s", error)
+        return {"events": [], "events_problem": f"The events are not shown: {error}"}
+    shown = [event for event in found if filters.first <= event.day <= filters.last]
+    return {
+        "events": [
+            {"day": event.day.isoformat(), "title": event.title, "link": event.link} for event in shown
+        ],
+        "events_problem": "",
     }
 
 

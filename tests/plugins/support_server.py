@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -58,6 +58,10 @@ class Server:
         passwords = Path(env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
         passwords.write_text(json.dumps({name: name for name in USERS}))
         env["AIRFLOW__CORE__AUTH_MANAGER"] = auth_manager
+        events = home / "events.csv"
+        day = datetime.now(UTC) - timedelta(days=1)
+        events.write_text(f"date,title,link\n{day:%Y-%m-%d},A <b>summit</b>,https://example.org/\n")
+        env["OPINION_EVENTS_FILE"] = str(events)
         env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] = ",".join(":".join(user) for user in USERS.items())
         with Processes(home / "logs", home / "processes.json") as processes:
             command = [sys.executable, "-m", "tests.plugins.support_server", str(endpoints.port("airflow"))]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import http.server
+import io
 import re
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, quote, urlparse
 
@@ -291,6 +293,40 @@ def test_a_page_that_is_looked_at_is_read_again_every_minute(visit: Any, name: s
         assert page.locator("#visual-share_positive .scroll").evaluate("(place) => place.scrollTop") == 100
 
 
+def test_every_table_and_chart_is_saved_with_what_it_rests_on(visit: Any) -> None:
+    visitor = visit()
+    frame = visitor.open_framed("opinion-over-time")
+
+    def saved(title: str) -> tuple[str, bytes]:
+        with visitor.page.expect_download() as loading:
+            frame.get_by_role("button", name=title, exact=True).click()
+        return loading.value.suggested_filename, loading.value.path().read_bytes()
+
+    name, content = saved("Net sentiment as CSV")
+    assert re.fullmatch(r"net_sentiment-\d{4}-\d\d-\d\d-\d{4}-\d\d-\d\d\.csv", name)
+    rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+    assert {row["topic"] for row in rows} == {"ukraine", "russia"}
+    assert {row["interval"] for row in rows} == {"95 %", "sampling error only"}
+    assert all(float(row["low"]) <= float(row["value"]) <= float(row["high"]) for row in rows)
+    assert all(int(row["n"]) > 0 and datetime.fromisoformat(row["read_at"]) for row in rows)
+    assert saved("Student against teacher as CSV")[1].startswith(b"model,topic,lang,agreement,")
+    name, content = saved("Net sentiment as PNG")
+    assert name.endswith(".png")
+    assert content.startswith(b"\x89PNG")
+    told = frame.locator("main").evaluate(
+        """async () => { const { caption } = await import(document.querySelector("script[type=module]").src
+          .replace("opinion.js", "files.js"));
+          const columns = ["series", "low", "audit", "n"].map((role) => ({ role }));
+          return caption({ columns, rows: [["a", 0.1, 0, 5], ["a", 0.1, 1, 6]] },
+            { from: "2026-11-01", to: "2026-11-02", read_at: "2026-11-02T05:00:00Z", engines: ["m"] },
+            { a: "A" }); }"""
+    )
+    assert told[0] == "2026-11-01 to 2026-11-02, UTC · read Mon 2 Nov, 05:00 UTC · labeled by m"
+    assert told[1] == "n: A 11"
+    assert told[2].endswith("sampling error only; 95 %")
+    assert told[3] == "Sentiment of tweets that name a topic is not support for it."
+
+
 CHART = """async (id) => {
   const scripts = document.querySelector("script[type=module]").src;
   const { chartOf } = await import(scripts.replace("opinion.js", "charts.js"));
@@ -314,10 +350,11 @@ def test_ratios_stand_on_a_logarithmic_axis_with_a_line_at_one(visit: Any) -> No
     assert ratio["lines"][0] == "1 : 1"
     net = page.evaluate(CHART, "net_sentiment")
     assert -1 <= net["y"]["min"] < net["y"]["max"] <= 1
-    assert set(net["lines"]) == {"rules", "sample"}
+    assert set(net["lines"]) == {"rules", "sample", "A <b>summit</b>"}
+    expect(page.locator("#events a")).to_have_text("A <b>summit</b>")
     assert net["areas"] == 3, "a gap for each reason, and an hour that search alone brought"
     key, first = page.locator("#key").bounding_box(), page.locator("#visual-net_sentiment").bounding_box()
-    assert key["y"] + key["height"] <= first["y"] <= key["y"] + key["height"] + 20
+    assert key["y"] + key["height"] <= first["y"] <= key["y"] + key["height"] + 80
     expect(page.locator("#key")).to_contain_text(
         "Sentiment of tweets that name a topic is not support for it"
     )

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -107,6 +108,23 @@ def test_a_banner_says_what_the_settings_say_of_the_source(
     for page in PAGES:
         text = client.get(f"/{page}").text
         assert 'role="note">&lt;b&gt;invented&lt;/b&gt; &amp; $page</p>' in text
+
+
+def test_the_periods_events_are_told_and_so_is_a_file_that_is_refused(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "events.csv"
+    configured = Settings(events_file=file)
+    monkeypatch.setattr("x_opinion.opinion.settings", lambda: configured)
+    old = NOW - timedelta(days=40)
+    file.write_text(f"date,title,link\n{NOW:%Y-%m-%d},A vote,\n{old:%Y-%m-%d},Long ago,\n")
+    found = shown(client)
+    assert found["events"] == [{"day": f"{NOW:%Y-%m-%d}", "title": "A vote", "link": ""}]
+    file.write_text("date,title,link\nyesterday,A vote,\n")
+    found = shown(client, topic="russia")
+    assert found["events"] == []
+    assert "line 2: 'yesterday' is not a day" in found["events_problem"]
+    assert found["tiles"], "the charts are shown all the same"
 
 
 RUNS = "/api/v2/dags/coverage/dagRuns"

@@ -24,11 +24,14 @@ export function openInAirflow(url, newTab = false) {
   link.remove();
 }
 
-/** Downloads a file below Airflow's address; through its window, as the frame's sandbox allows no downloads. */
-export function download(path, name) {
+/** Downloads a file below Airflow's address. */
+export const download = (path, name) => save(airflowUrl(path), name);
+
+/** Saves what is at an address, through Airflow's window: the frame's sandbox allows no downloads. */
+export function save(address, name) {
   const outer = window.parent.document;
   const link = outer.createElement("a");
-  link.href = airflowUrl(path);
+  link.href = address;
   link.download = name;
   outer.body.append(link);
   link.click();

@@ -149,7 +149,7 @@ function broken(points) {
 }
 
 /** A line a series over time, its interval as a band, gaps shaded, changes of method as dashed lines. */
-function line(visual, titles) {
+function line(visual, titles, events) {
   const place = roles(visual);
   const colors = COLORS[theme()];
   const axis = scale(visual, place);
@@ -186,8 +186,7 @@ function line(visual, titles) {
       data: spaced.map(([at, row]) => [at, row && (row[place.value] === null ? null : axis.to(row[place.value]))]),
     });
   });
-  drawn.push(marked(visual.marks, axis));
-  const step = visual.hours * HOUR;
+  drawn.push(marked(visual.marks, axis, events));
   return {
     ...base(),
     grid: { left: 8, right: 16, top: 34, bottom: 6, containLabel: true },
@@ -204,8 +203,7 @@ function line(visual, titles) {
         return element("div", {},
           element("div", { class: "tip-head" }, `${dayTime(new Date(at))} UTC`),
           (byTime.get(at) ?? []).map(({ row, name, color }) => figures(row, place, name, color)),
-          marksAt(visual, at).map((mark) => element("div", { class: "tip-mark" }, told(mark, titles))),
-          element("div", { class: "tip-mark" }, `A click shows ${step > HOUR ? "this day" : "this hour"} below the chart.`));
+          marksAt(visual, at).map((mark) => element("div", { class: "tip-mark" }, told(mark, titles))));
       },
     },
     series: drawn,
@@ -229,7 +227,7 @@ const valueAxis = (axis) => ({
 });
 
 /** Stretches with a gap or by another method in one of the topics as areas, changes as lines; a line at 1. */
-function marked(marks, axis) {
+function marked(marks, axis, events) {
   const areas = new Map();
   const changes = new Map();
   const hours = new Set();
@@ -252,7 +250,7 @@ function marked(marks, axis) {
       silent: true, symbol: "none", lineStyle: { color: token("--fg-muted"), type: [4, 4], width: 1 },
       label: { color: token("--fg-muted"), fontSize: 11, position: "insideEndTop", formatter: ({ name }) => name },
       labelLayout: { hideOverlap: true },
-      data: [...one, ...[...changes].map(([from, what]) => ({ name: [...what].join(", "), xAxis: moment(from).getTime() }))],
+      data: [...one, ...events.map(({ day, title }) => ({ name: title, xAxis: moment(day).getTime(), lineStyle: { type: "solid", color: token("--accent"), width: 1.5 }, label: { color: token("--accent") } })), ...[...changes].map(([from, what]) => ({ name: [...what].join(", "), xAxis: moment(from).getTime() }))],
     },
   };
 }
@@ -380,9 +378,9 @@ export function height(visual) {
 }
 
 /** Draws a visual into a place, or redraws it there; `titles` are the topics' by their names. */
-export function draw(place, visual, titles) {
+export function draw(place, visual, titles, events) {
   const chart = echarts.getInstanceByDom(place) ?? echarts.init(place, null, { renderer: "canvas" });
-  chart.setOption(KINDS[visual.kind](visual, titles), { notMerge: true });
+  chart.setOption(KINDS[visual.kind](visual, titles, events), { notMerge: true });
   chart.resize();
 }
 

@@ -1,10 +1,11 @@
 // The pages Opinion over time and Opinion across the world, drawn from what `data/<page>` describes.
 import { readAddress, writeAddress } from "./address.js";
-import { airflowLink, clearNotice, notice, request } from "./airflow.js";
+import { airflowLink, clearNotice, notice, openInAirflow, request } from "./airflow.js";
 import { FEW, dispose, draw, height, loadWorld, named, resize } from "./charts.js";
 import { byId, element } from "./dom.js";
 import { readDrift, warnOfDrift } from "./drift.js";
-import { certainty, dayTime, figure, isoDay, language, MARKS, moment, short, whole } from "./format.js";
+import { saveCsv, savePng } from "./files.js";
+import { certainty, day as dayOf, dayTime, figure, isoDay, language, MARKS, moment, short, whole } from "./format.js";
 import { keepFresh } from "./refresh.js";
 
 const NAME = document.querySelector("main").dataset.page;
@@ -231,9 +232,10 @@ function drawContent() {
     clearContent();
     byId("as-of").textContent = upTo();
     content.dataset.ids = ids;
-    content.append(tiles, key(), element("div", { class: "visuals" }, shown.visuals.map(card)));
+    content.append(tiles, key(), eventList(), element("div", { class: "visuals" }, shown.visuals.map(card)));
   } else {
     content.firstChild.replaceWith(tiles);
+    byId("events").replaceWith(eventList());
   }
   content.removeAttribute("aria-busy");
   const focused = document.activeElement?.id;
@@ -259,7 +261,29 @@ function card(visual) {
       ? element("div", { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": `title-${visual.id}` })
       : [element("div", { class: "chart", role: "img", "aria-labelledby": `title-${visual.id}` }),
         element("details", { class: "figures", ontoggle: (event) => { if (event.target.open) fillFigures(visual.id); } },
-          element("summary", {}, "Figures"), element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${visual.title}: figures` }))]);
+          element("summary", {}, "Figures"), element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${visual.title}: figures` }))],
+    files(visual));
+}
+
+/** Buttons that save a visual; what is shown when one is pressed is saved. */
+function files(visual) {
+  const current = () => shown.visuals.find((found) => found.id === visual.id);
+  const chart = () => byId(`visual-${visual.id}`).querySelector(".chart");
+  const button = (title, save) => element("button", { type: "button", "aria-label": `${visual.title} as ${title}`, onclick: save }, title);
+  return element("p", { class: "files" },
+    button("CSV", () => saveCsv(current(), shown)),
+    visual.kind === "table" ? null : button("PNG", () => savePng(current(), chart(), shown, titles())));
+}
+
+/** The period's events, which the charts over time show as lines. */
+function eventList() {
+  if (shown.events_problem) return element("p", { class: "hint error", id: "events", role: "alert" }, shown.events_problem);
+  const over = shown.visuals.some((visual) => visual.kind === "line");
+  if (!shown.events.length || !over) return element("p", { id: "events", hidden: true });
+  return element("p", { class: "muted hint", id: "events" }, "Events: ", shown.events.map(({ day, title, link }, index) => [
+    index ? " · " : "", `${dayOf(moment(day))} `,
+    link ? element("a", { href: link, rel: "noreferrer", onclick: (event) => { event.preventDefault(); openInAirflow(link, true); } }, title) : title,
+  ]));
 }
 
 function drawVisual(visual) {
@@ -273,7 +297,7 @@ function drawVisual(visual) {
   const chart = place.querySelector(".chart");
   const tall = height(visual);
   if (tall !== null) chart.style.height = `${tall}px`;
-  draw(chart, visual, titles());
+  draw(chart, visual, titles(), shown.events);
   if (place.querySelector("details").open) fillFigures(visual.id);
 }
 
