@@ -327,6 +327,27 @@ def test_every_table_and_chart_is_saved_with_what_it_rests_on(visit: Any) -> Non
     assert told[3] == "Sentiment of tweets that name a topic is not support for it."
 
 
+def test_a_point_and_a_gap_lead_to_their_hour(visit: Any) -> None:
+    visitor = visit()
+    frame = visitor.open_framed("opinion-over-time")
+    chart = frame.locator("#visual-net_sentiment .chart")
+    gap = NOW - timedelta(hours=OUTAGE)
+    x = chart.evaluate(
+        """async (place, at) => {
+          const scripts = document.querySelector("script[type=module]").src;
+          const { chartOf } = await import(scripts.replace("opinion.js", "charts.js"));
+          return chartOf(place).convertToPixel({ xAxisIndex: 0 }, at); }""",
+        gap.timestamp() * 1000,
+    )
+    chart.click(position={"x": x, "y": 150})
+    point = frame.locator("#visual-net_sentiment .point")
+    expect(point).to_contain_text(f"{gap:%H}:00 UTC")
+    expect(point).to_contain_text("outage: The stream was away for a minute or more")
+    point.get_by_role("link").click()
+    visitor.page.wait_for_url(f"**/plugin/coverage?hour={gap:%Y-%m-%dT%H}**")
+    expect(hour_cell(visitor.page.frame_locator("iframe"), OUTAGE, "russia")).to_be_focused()
+
+
 CHART = """async (id) => {
   const scripts = document.querySelector("script[type=module]").src;
   const { chartOf } = await import(scripts.replace("opinion.js", "charts.js"));

@@ -203,7 +203,8 @@ function line(visual, titles, events) {
         return element("div", {},
           element("div", { class: "tip-head" }, `${dayTime(new Date(at))} UTC`),
           (byTime.get(at) ?? []).map(({ row, name, color }) => figures(row, place, name, color)),
-          marksAt(visual, at).map((mark) => element("div", { class: "tip-mark" }, told(mark, titles))));
+          marksAt(visual, at).map((mark) => element("div", { class: "tip-mark" }, told(mark, titles))),
+          element("div", { class: "tip-mark" }, "A click leads to its coverage and runs."));
       },
     },
     series: drawn,
@@ -377,11 +378,27 @@ export function height(visual) {
   return Math.max(160, 70 + categories * (10 + 15 * each));
 }
 
+/** Calls `pick` with the time of the point, or the hour of a gap, next to where a chart over time is clicked. */
+function pickable(chart, visual, pick) {
+  const hours = visual.marks.filter((mark) => mark.kind !== "change").flatMap((mark) => {
+    const [from, to] = [moment(mark.from).getTime(), moment(mark.to).getTime()];
+    return Array.from({ length: (to - from) / HOUR }, (_, hour) => from + hour * HOUR);
+  });
+  const times = [...visual.rows.map((row) => moment(row[0]).getTime()), ...hours];
+  chart.getZr().off("click");
+  chart.getZr().on("click", ({ offsetX, offsetY }) => {
+    if (!times.length || !chart.containPixel("grid", [offsetX, offsetY])) return;
+    const at = chart.convertFromPixel({ xAxisIndex: 0 }, offsetX);
+    pick(times.reduce((best, time) => (Math.abs(time - at) < Math.abs(best - at) ? time : best)));
+  });
+}
+
 /** Draws a visual into a place, or redraws it there; `titles` are the topics' by their names. */
-export function draw(place, visual, titles, events) {
+export function draw(place, visual, titles, events, pick) {
   const chart = echarts.getInstanceByDom(place) ?? echarts.init(place, null, { renderer: "canvas" });
   chart.setOption(KINDS[visual.kind](visual, titles, events), { notMerge: true });
   chart.resize();
+  if (visual.kind === "line") pickable(chart, visual, pick);
 }
 
 /** The chart in a place; undefined where none is drawn. */

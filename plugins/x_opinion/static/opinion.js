@@ -1,11 +1,11 @@
 // The pages Opinion over time and Opinion across the world, drawn from what `data/<page>` describes.
 import { readAddress, writeAddress } from "./address.js";
 import { airflowLink, clearNotice, notice, openInAirflow, request } from "./airflow.js";
-import { FEW, dispose, draw, height, loadWorld, named, resize } from "./charts.js";
+import { FEW, dispose, draw, height, loadWorld, marksAt, named, resize, told } from "./charts.js";
 import { byId, element } from "./dom.js";
 import { readDrift, warnOfDrift } from "./drift.js";
 import { saveCsv, savePng } from "./files.js";
-import { certainty, day as dayOf, dayTime, figure, isoDay, language, MARKS, moment, short, whole } from "./format.js";
+import { certainty, day as dayOf, dayTime, figure, hourLabel, isoDay, language, MARKS, moment, short, whole } from "./format.js";
 import { keepFresh } from "./refresh.js";
 
 const NAME = document.querySelector("main").dataset.page;
@@ -86,6 +86,7 @@ async function load() {
   const query = asked();
   toAddress();
   byId("content").setAttribute("aria-busy", "true");
+  for (const point of document.querySelectorAll(".point")) point.replaceChildren();
   byId("as-of").textContent = "Reading …";
   try {
     // Together, so that the warning does not push drawn charts down.
@@ -260,9 +261,26 @@ function card(visual) {
     visual.kind === "table"
       ? element("div", { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": `title-${visual.id}` })
       : [element("div", { class: "chart", role: "img", "aria-labelledby": `title-${visual.id}` }),
+        element("div", { class: "point", role: "status" }),
         element("details", { class: "figures", ontoggle: (event) => { if (event.target.open) fillFigures(visual.id); } },
           element("summary", {}, "Figures"), element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${visual.title}: figures` }))],
     files(visual));
+}
+
+/** A link to an hour on Coverage, which leads to its runs. */
+function hourLink(at, topic, ...words) {
+  const query = new URLSearchParams({ hour: hourLabel(at), ...(topic && { topic }) });
+  return airflowLink(`plugin/coverage?${query}`, ...words);
+}
+
+/** Below a chart what concerns the point that was clicked, with the way to its hour. */
+function showPoint(id, at) {
+  const visual = shown.visuals.find((found) => found.id === id);
+  const marks = marksAt(visual, at);
+  const hour = new Date(at);
+  byId(`visual-${id}`).querySelector(".point").replaceChildren(
+    element("b", {}, `${dayTime(hour)} UTC`), " · ", hourLink(hour, marks[0]?.topic, "its coverage and runs"),
+    element("ul", {}, marks.map((mark) => element("li", {}, told(mark, titles())))));
 }
 
 /** Buttons that save a visual; what is shown when one is pressed is saved. */
@@ -297,7 +315,7 @@ function drawVisual(visual) {
   const chart = place.querySelector(".chart");
   const tall = height(visual);
   if (tall !== null) chart.style.height = `${tall}px`;
-  draw(chart, visual, titles(), shown.events);
+  draw(chart, visual, titles(), shown.events, (at) => showPoint(visual.id, at));
   if (place.querySelector("details").open) fillFigures(visual.id);
 }
 
@@ -364,7 +382,8 @@ function table(visual) {
         measure.n !== undefined && head(measure.n, "n", { class: "number" }),
       ]).flat())),
     element("tbody", {}, rows.map((row) => element("tr", n !== undefined && row[n] !== null && row[n] < FEW ? { class: "few", title: `fewer than ${FEW} tweets` } : {},
-      dimensions.map((column, place) => element(place ? "td" : "th", place ? {} : { scope: "row" }, named(column.name, row[column.index], titles()))),
+      dimensions.map((column, place) => element(place ? "td" : "th", place ? {} : { scope: "row" },
+        column.name === "hour" ? hourLink(moment(row[column.index]), null, named("hour", row[column.index])) : named(column.name, row[column.index], titles()))),
       measures.map((measure) => [
         element("td", { class: "number" }, figure(row[measure.index], measure.format)),
         measure.low !== undefined && element("td", { class: "number muted", title: row[measure.low] === null ? "" : certainty(row[measure.audit]) }, row[measure.low] === null ? "–"
