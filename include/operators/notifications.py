@@ -222,7 +222,7 @@ def run_link(dag_id: str, run_id: str, task_id: str | None = None) -> str:
 
 _ACTIONS: Mapping[str, str] = {
     "transform": "read the task's log, fix the cause, and clear the failed task; no model is paid twice.",
-    "live": "read the task's log and fix the cause; the next run begins anew.",
+    "live": "read the task's log and fix the cause; the next run starts afresh.",
     "train": "read the task's log, fix the cause, clear the failed task; finished steps do not run again.",
     "insights": "read the task's log, fix the cause, and clear the failed task.",
     "provision": "read the task's log, fix the cause, start the DAG again; it changes only what differs.",
