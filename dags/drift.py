@@ -27,7 +27,9 @@ import pendulum
 from airflow.sdk import DAG, CronTriggerTimetable
 
 from include.operators import drift as tasks
+from include.operators.links import give
 from include.operators.notifications import Notify, run_failed
+from include.operators.quality import QualityLink
 
 with DAG(
     dag_id="drift",
@@ -51,4 +53,6 @@ with DAG(
     mixes = tasks.mix.expand(day=days)
     measured: Any = tasks.measure()
     mixes >> measured
-    tasks.check(measured)
+    checked = tasks.check(measured)
+
+    give(QualityLink(), checked)

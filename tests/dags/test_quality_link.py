@@ -72,4 +72,4 @@ def test_every_check_has_it_where_the_server_reads_it() -> None:
                     checks.add(f"{dag.dag_id}.{found['task_id']}")
                     assert QualityLink.name in found["_operator_extra_links"], found["task_id"]
     labeling = {f"{dag}.check_{layer}" for dag in ("transform", "live") for layer in ("raw", "labeled")}
-    assert checks == {*labeling, "live.check", "insights.check", "train.check"}
+    assert checks == {*labeling, "live.check", "insights.check", "drift.check", "train.check"}
