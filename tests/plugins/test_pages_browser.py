@@ -242,7 +242,7 @@ def test_what_is_shown_lives_in_the_address_and_survives_a_reload(visit: Any) ->
     frame.get_by_text("30 days", exact=True).click()
     frame.get_by_text("Russia", exact=True).first.click()
     expect(frame.locator("#visual-map-ukraine")).to_have_count(0)
-    frame.locator("#visual-by_country").get_by_role("button", name="Country").click()
+    frame.locator("#visual-by_country").get_by_role("button", name="Country", exact=True).click()
     address = visitor.page.url
     assert parse_qs(urlparse(address).query) == {
         "days": ["30"],
