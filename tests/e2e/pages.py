@@ -39,6 +39,8 @@ def judge_by_keyboard(run: Run, count: int) -> None:
         frame = _open(page, run, "audit")
         frame.locator("#tweet").click()
         for number in range(count):
+            # The next tweets may have to be fetched first; keys that come meanwhile are no judgment.
+            expect(frame.locator("#desk:not([aria-busy]) blockquote").first).to_be_visible(timeout=60_000)
             with page.expect_response("**/data/audit/judgments") as answer:
                 page.keyboard.press("123"[number % 3])
             assert answer.value.ok
