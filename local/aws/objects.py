@@ -62,6 +62,9 @@ class ObjectStore:
         )
         self._dirty: set[tuple[str, str]] = set()
         self._trash: list[tuple[float, Path]] = []
+        self._closed = threading.Event()
+        self._sweeper = threading.Thread(target=self._sweep, name="s3-trash", daemon=True)
+        self._sweeper.start()
 
     def write(self, value: Buffer) -> Path:
         """Stores a value under a new name; no object refers to the file until `commit`."""
@@ -70,7 +73,7 @@ class ObjectStore:
         return path
 
     def discard(self, path: Path) -> None:
-        """Deletes a value's file some time after the next commit."""
+        """Deletes a value's file in a minute, also if nothing changes meanwhile: what is deleted is gone."""
         self._trash.append((time.monotonic() + _TRASH_SECONDS, path))
 
     def touch(self, bucket: str, name: str) -> None:
@@ -78,7 +81,7 @@ class ObjectStore:
         self._dirty.add((bucket, name))
 
     def commit(self) -> None:
-        """Writes what was touched in one transaction, then deletes old values whose time has come."""
+        """Writes what was touched in one transaction."""
         with self.lock:
             if self._dirty:
                 rows = [(bucket, name, self._versions(bucket, name)) for bucket, name in self._dirty]
@@ -93,9 +96,13 @@ class ObjectStore:
                     )
                     cursor.execute("COMMIT")
                 self._dirty.clear()
-            now = time.monotonic()
-            while self._trash and self._trash[0][0] <= now:
-                self._trash.pop(0)[1].unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        while not self._closed.wait(_TRASH_SECONDS / 10):
+            with self.lock:
+                now = time.monotonic()
+                while self._trash and self._trash[0][0] <= now:
+                    self._trash.pop(0)[1].unlink(missing_ok=True)
 
     def _versions(self, bucket: str, name: str) -> bytes | None:
         found = find_bucket(bucket)
@@ -121,6 +128,8 @@ class ObjectStore:
 
     def close(self) -> None:
         """Commits and closes the database."""
+        self._closed.set()
+        self._sweeper.join()
         with self.lock:
             self.commit()
             self._database.close()

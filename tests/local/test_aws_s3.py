@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from local.aws import objects
 from tests.local.support_aws import LocalAws
 
 
@@ -324,3 +326,18 @@ def test_a_checksum_that_does_not_belong_to_the_content_is_refused(aws: LocalAws
     with pytest.raises(ClientError, match="BadDigest"):
         put(ChecksumSHA256=base64.b64encode(hashlib.sha256(b"other").digest()).decode())
     put(ChecksumSHA256=true)
+
+
+def test_what_was_replaced_is_gone_soon_also_while_nothing_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deletion must reach the disk: what nobody can read any more would else stay until the next change."""
+    monkeypatch.setattr(objects, "_TRASH_SECONDS", 0.2)
+    store = objects.ObjectStore(tmp_path)
+    replaced = store.write(b"a tweet")
+    store.discard(replaced)
+    deadline = time.monotonic() + 30
+    while replaced.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    store.close()
