@@ -3,14 +3,19 @@
 The tests run in the file's order on one lake; each leaves it whole.
 """
 
+import contextlib
 import csv
 import gzip
 import json
 import os
+import re
 import signal
 import time
+import zlib
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -546,3 +551,139 @@ def output_fn(prediction, accept):
         row["p_negative"], row["p_positive"] = row["p_positive"], row["p_negative"]
     return "".join(json.dumps(row) + "\\n" for row in rows)
 """
+
+
+# --- Deletions
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """What is deleted at X: tweets, and a user with all tweets; with the words that name each of them."""
+
+    tweets: list[str]
+    user: str
+    lines: dict[tuple[str, Window], list[bytes]]
+    words: list[str]
+
+    @classmethod
+    def chosen(cls, lake: Lake, hours: list[Window], number: int) -> "Deleted":
+        """Tweets whose texts are in no other tweet's text, and that no other tweet refers to.
+
+        The streamer must have been stopped: what is collected after the choice may say the same.
+
+        What refers to a tweet is its own author's content, and keeps the id.
+        """
+        found: dict[str, tuple[Row, bytes, tuple[str, Window]]] = {}
+        referred: set[str] = set()
+        for window in hours:
+            for topic in lake.run.world.topics:
+                for line in lake.lines(layout.raw_prefix(topic, window)):
+                    with contextlib.suppress(ValueError, KeyError, TypeError):
+                        data = json.loads(line)["data"]
+                        found[data["id"]] = (data, line, (topic, window))
+                        referred |= {each["id"] for each in data.get("referenced_tweets", ())}
+                        referred |= set(data["edit_history_tweet_ids"]) - {data["id"]}
+        texts = [str(data.get("text")) for data, *_ in found.values()]
+        authors = Counter(data["author_id"] for data, *_ in found.values())
+        free = [
+            own
+            for own, (data, *_) in found.items()
+            if own not in referred and sum(str(data.get("text")) in other for other in texts) == 1
+        ]
+        user = next(
+            author
+            for author, count in authors.most_common()
+            if count > 1
+            and all(own in free for own, (data, *_) in found.items() if data["author_id"] == author)
+        )
+        theirs = [own for own in free if found[own][0]["author_id"] == user]
+        others = [own for own in free if own not in theirs]
+        tweets = others[:: max(1, len(others) // number)][:number]
+        gone = [*tweets, *theirs]
+        alone = {found[own][0]["author_id"] for own in gone} - {
+            data["author_id"] for own, (data, *_) in found.items() if own not in gone
+        }
+        words = {*gone, *alone, *(found[own][0]["text"] for own in gone)}
+        lines: dict[tuple[str, Window], list[bytes]] = defaultdict(list)
+        for own in gone:
+            lines[found[own][2]].append(found[own][1])
+        return cls(tweets, user, dict(lines), sorted(words))
+
+
+def holding(folder: Path, words: list[str]) -> dict[str, set[str]]:
+    """Every file below a folder that names one of the words, and which: a scan of everything.
+
+    Gzip is unpacked and Parquet is read; X's own state is X's.
+    """
+    sought = {each for word in words for each in (word, json.dumps(word)[1:-1])}
+    pattern = re.compile(b"|".join(re.escape(each.encode()) for each in sought))
+    found: dict[str, set[str]] = {}
+    for path in folder.rglob("*"):
+        if not path.is_file() or "x_api" in path.relative_to(folder).parts or path.suffix == ".jar":
+            continue
+        try:
+            body = path.read_bytes()
+        except FileNotFoundError:
+            continue
+        if told := {each.decode() for each in pattern.findall(_unpacked(body))}:
+            found[str(path.relative_to(folder))] = told
+    return found
+
+
+def _unpacked(body: bytes) -> bytes:
+    """What a file says: its own bytes, and what is packed in them."""
+    if body[:2] == b"\x1f\x8b":
+        with contextlib.suppress(zlib.error):
+            return body + zlib.decompressobj(wbits=47).decompress(body)
+    if body[:4] == body[-4:] == b"PAR1":
+        rows = pq.read_table(BytesIO(body)).to_pylist()
+        return body + "\n".join(str(value) for row in rows for value in row.values()).encode()
+    return body
+
+
+def nothing_holds(folder: Path, words: list[str]) -> None:
+    """Waits for a scan that finds nothing: the local S3 keeps a replaced object's file for a minute."""
+    deadline = time.monotonic() + 180
+    while found := holding(folder, words):
+        assert time.monotonic() < deadline, found
+        time.sleep(5)
+
+
+def test_what_is_deleted_at_x_is_in_nothing_that_the_run_has_written(
+    pipeline: Run, lake: Lake, hours: list[Window]
+) -> None:
+    world, airflow = pipeline.world, pipeline.airflow
+    streamer = next(process for process in world.processes.running if process.name == "streamer")
+    world.processes.stop(streamer)
+    collected = list(Window.between(hours[0].start, datetime.now(UTC)))
+    deleted = Deleted.chosen(lake, collected, 20)
+    assert len(deleted.tweets) == 20
+    assert holding(world.folder, deleted.words)
+    control = {"Authorization": f"Bearer {world.endpoints.describe()['x_api']['control_token']}"}
+    gone = {"tweets": dict.fromkeys(deleted.tweets, "deleted"), "users": {deleted.user: "suspended"}}
+    redacted = requests.post(
+        f"{world.endpoints.url('x_api')}/_local/redactions", json=gone, headers=control, timeout=30
+    )
+    assert redacted.status_code == 201
+
+    pipeline.dag_runs.run("compliance", "what X reports removed", {"dry_run": False})
+    nothing_holds(world.folder, deleted.words)
+    conserved(lake, hours)
+    ledger = [
+        row
+        for key in lake.keys(layout.REMOVALS_PREFIX)
+        for row in pq.read_table(BytesIO(lake.read(key))).to_pylist()
+    ]
+    assert all(row["done_at"] for row in ledger)
+    assert sum(row["removed"] for row in ledger if row["layer"] == "labeled") >= len(deleted.tweets)
+
+    # It stays gone: late objects bring it once more, and the hours are run again.
+    again = {place: lines for place, lines in deleted.lines.items() if place[1] in hours}
+    for (topic, window), lines in again.items():
+        lake.put_lines(f"{layout.raw_prefix(topic, window)}late.gz", lines)
+    for window in sorted({window for _, window in again}):
+        lake.clear(lake.scheduled_run(window))
+    lake.cover(*hours)
+    nothing_holds(world.folder, deleted.words)
+    conserved(lake, hours)
+    assert airflow.runs("compliance", state=["queued", "running"]) == []
