@@ -200,7 +200,7 @@ def test_an_audit_that_people_have_judged_rectifies_what_the_pages_show(
         for number, row in enumerate(drawn):
             writer.writerow((row["tweet_id"], row["sentiment"] if number % 5 else "Neutral"))
     assert f"{len(drawn)} of {len(drawn)} drawn tweets judged" in audit.run(
-        pipeline.world.folder, labels, "file"
+        pipeline.world.options.run_dir, labels, "file"
     )
     check_rectified(pipeline)
     lake.run.dag_runs.run("drift", "drift measured")
