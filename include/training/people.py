@@ -54,7 +54,8 @@ def compare(
     judged = judgments(s3, parameters.bucket)
     if not judged:
         return NO_JUDGMENTS
-    truth = spark.createDataFrame(list(judged.items()), "tweet_id long, truth double")
+    labels = [(tweet_id, float(label)) for tweet_id, label in judged.items()]
+    truth = spark.createDataFrame(labels, "tweet_id long, truth double")
     texts = (
         spark.read.format("delta")
         .load(location(parameters.bucket))

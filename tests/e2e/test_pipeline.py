@@ -217,13 +217,13 @@ def test_an_audit_that_people_have_judged_rectifies_what_the_pages_show(
 
 
 def test_training_and_insights_cleared_whole_change_nothing(lake: Lake) -> None:
-    """From here on insights is paused: no other test is about it, and it would run after each.
+    """From here on insights and live are paused: no other test is about them, and they would run after each.
 
     So is coverage, but for the runs that a test asks for; transform only meanwhile: an hour may end.
     """
-    layers = ("predictions/", "aggregates/", "training/champion")
+    layers = ("predictions/", "aggregates/opinion/", "training/champion")
     airflow = lake.run.airflow
-    for dag in ("coverage", "transform", "insights"):
+    for dag in ("live", "coverage", "transform", "insights"):
         lake.run.dag_runs.rest(dag)
     airflow.pause("insights", False)
     (trained,) = airflow.runs("train")
