@@ -40,7 +40,7 @@ def test_every_parameter_is_put_in_as_a_literal_and_comments_go() -> None:
         (
             "coverage/nothing",
             {},
-            "there is no statement 'coverage/nothing'; there are compliance",
+            "there is no statement 'coverage/nothing'; there are audit",
         ),
         ("coverage/heartbeats", {**BOUNDS, "days": ["2026' OR '1'='1"]}, "holds a quote"),
     ],
