@@ -41,6 +41,9 @@ EXAMPLES: dict[str, sql.Value] = {
     "hours": ["2026-11-19T23", "2026-11-20T00"],
     "authors": ["-5", "7"],
     "unreadable": ["s3://tables-lake/raw/a.gz"],
+    "shard": 0,
+    "shards": 4,
+    "kind": "tweets",
 }
 """A value for every parameter of every statement that is no table's."""
 
@@ -79,7 +82,7 @@ def test_the_engine_takes_the_statement(database: Athena, name: str) -> None:
 @pytest.mark.parametrize("name", [name.split("/")[1] for name in sql.names("tables")])
 def test_the_table_can_be_read_with_every_column(database: Athena, name: str, topics: Topics) -> None:
     model = "AND model = 'v3'" if name == "predictions" else ""
-    period = "year = 2026" if name == "audit_judged" else "dt = '2026-11-20'"
+    period = "year = 2026" if name in ("audit_judged", "audit_predicted") else "dt = '2026-11-20'"
     assert database.run(f"SELECT * FROM {name} WHERE {period} {model}") == []
     statement, _ = definitions(SETTINGS, topics)[name]
     commented = statement.count("COMMENT")
