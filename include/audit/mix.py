@@ -7,7 +7,6 @@ rows expire, mixes stay. A check of drift is one object by the last of its recen
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,11 +15,10 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from include.audit import records
 from include.audit.drift import MixRow, compare
-from include.lake import layout, sql, storage
+from include.lake import layout, sql, storage, tables
 from include.lake.athena import Athena
 from include.lake.schemas import DRIFT, MIX
 from include.settings import Settings
@@ -94,7 +92,7 @@ def refresh(athena: Athena, s3: S3Client, settings: Settings, topics: Sequence[s
         if not _outdates(now, found):
             return None
         table = athena.table(s3, now.statement).cast(MIX)
-        return storage.Content(_parquet(table.sort_by(_ORDER)), now.metadata())
+        return storage.Content(tables.encode(table.sort_by(_ORDER)), now.metadata())
 
     swap = storage.compare_and_swap(s3, settings.bucket, layout.mix_key(day), decide)
     rows = read(s3, settings.bucket, day)
@@ -128,27 +126,19 @@ def measure(s3: S3Client, settings: Settings, topics: Sequence[str], last: date)
             }
             for drift in compare(topic, then, _all(now.values()))
         ]
-    content = _parquet(pa.Table.from_pylist(found, schema=DRIFT))
+    content = tables.encode(pa.Table.from_pylist(found, schema=DRIFT))
     storage.overwrite(s3, settings.bucket, layout.drift_key(last.isoformat()), content)
     return found
 
 
 def read(s3: S3Client, bucket: str, day: str) -> list[MixRow]:
     """The mix of a day; empty where there is none."""
-    try:
-        content = storage.read(s3, bucket, layout.mix_key(day))
-    except storage.ObjectMissingError:
-        return []
-    return [MixRow(**row) for row in pq.read_table(io.BytesIO(content), schema=MIX).to_pylist()]
+    return [MixRow(**row) for row in tables.read(s3, bucket, layout.mix_key(day), MIX).to_pylist()]
 
 
 def read_drift(s3: S3Client, bucket: str, day: str) -> pa.Table:
     """The drift of the days up to ``day``; without rows where it was not measured."""
-    try:
-        content = storage.read(s3, bucket, layout.drift_key(day))
-    except storage.ObjectMissingError:
-        return DRIFT.empty_table()
-    return pq.read_table(io.BytesIO(content), schema=DRIFT)
+    return tables.read(s3, bucket, layout.drift_key(day), DRIFT)
 
 
 @dataclass(frozen=True)
@@ -187,9 +177,3 @@ def _outdates(now: _Inputs, found: storage.ObjectVersion | None) -> bool:
 def _all(days: Iterable[Sequence[MixRow]]) -> Iterator[MixRow]:
     for rows in days:
         yield from rows
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table.combine_chunks(), sink, compression="zstd")
-    return sink.getvalue()

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from include.audit.draw import Drawn, DrawPlan, Urn
 from include.audit.wave import Wave
-from include.lake import cards, layout, quality, storage
+from include.lake import cards, layout, quality, storage, tables
 from include.lake.schemas import AUDIT_DRAWN, AUDIT_JUDGED, AUDIT_PREDICTED, JUDGMENTS, PREDICTIONS
 from include.settings import Settings
 from include.window import Window
@@ -152,15 +152,15 @@ def draw(
 
 def read_drawn(s3: S3Client, bucket: str, wave: Wave) -> pa.Table:
     """What was drawn of a wave; without rows where nothing was."""
-    return _read(s3, bucket, layout.audit_drawn_key(wave.label), AUDIT_DRAWN)
+    return tables.read(s3, bucket, layout.audit_drawn_key(wave.label), AUDIT_DRAWN)
 
 
 def read_judged(s3: S3Client, bucket: str, wave: Wave) -> pa.Table:
     """What all people have judged of a wave."""
     prefix = layout.audit_judged_key(wave.label, "").removesuffix(".parquet")
     found = storage.list_objects(s3, bucket, prefix).objects
-    tables = [_read(s3, bucket, each.key, AUDIT_JUDGED) for each in found]
-    return pa.concat_tables([AUDIT_JUDGED.empty_table(), *tables])
+    judged = (tables.read(s3, bucket, each.key, AUDIT_JUDGED) for each in found)
+    return pa.concat_tables([AUDIT_JUDGED.empty_table(), *judged])
 
 
 def predict(s3: S3Client, bucket: str, model: str) -> int:
@@ -185,7 +185,7 @@ def _predictions(
     s3: S3Client, bucket: str, model: str, topic: str, hour: Window, ids: Sequence[int]
 ) -> pa.Table:
     """The rows of `AUDIT_PREDICTED` of one hour's tweets."""
-    table = _read(s3, bucket, layout.predictions_key(model, topic, hour), PREDICTIONS)
+    table = tables.read(s3, bucket, layout.predictions_key(model, topic, hour), PREDICTIONS)
     table = table.filter(pc.is_in(table["tweet_id"], value_set=pa.array(ids, pa.int64())))
     columns = [table["tweet_id"], pa.array([model] * table.num_rows, pa.string()), table["sentiment"]]
     return pa.table(columns, schema=AUDIT_PREDICTED)
@@ -277,7 +277,7 @@ def _without(s3: S3Client, bucket: str, key: str, schema: pa.Schema, is_gone: Ca
         removed = 0
         if found is None:
             return None
-        table = _read(s3, bucket, key, schema)
+        table = tables.read(s3, bucket, key, schema)
         kept = table.filter(pa.array([not is_gone(own) for own in table["tweet_id"].to_pylist()], pa.bool_()))
         removed = table.num_rows - kept.num_rows
         return storage.Content(_parquet(kept), found.metadata) if removed else None
@@ -293,7 +293,7 @@ def _replace(
     judged_at = at.astimezone(UTC).replace(tzinfo=None)
 
     def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
-        table = _read(s3, bucket, key, AUDIT_JUDGED)
+        table = tables.read(s3, bucket, key, AUDIT_JUDGED)
         rows = {row["tweet_id"]: row for row in table.to_pylist()}
         for tweet_id, judgment in given.items():
             if judgment is None:
@@ -404,16 +404,5 @@ def _judged(s3: S3Client, bucket: str, hour: storage.Object, columns: Sequence[s
     return table.set_column(table.schema.get_field_index("lang"), "lang", language)
 
 
-def _read(s3: S3Client, bucket: str, key: str, schema: pa.Schema) -> pa.Table:
-    """The rows of an object as it stands now; a swap that was decided on an older one looks again."""
-    try:
-        content = storage.read(s3, bucket, key)
-    except storage.ObjectMissingError:
-        return schema.empty_table()
-    return pq.read_table(io.BytesIO(content), schema=schema)
-
-
 def _parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table.sort_by("tweet_id").combine_chunks(), sink, compression="zstd")
-    return sink.getvalue()
+    return tables.encode(table.sort_by("tweet_id"))

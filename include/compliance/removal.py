@@ -26,7 +26,7 @@ from include.compliance.purge import Purge, Purged, predictions_by_hour
 from include.compliance.queries import forgetting
 from include.compliance.requests import RemovalRequest
 from include.compliance.tombstones import Tombstones
-from include.lake import layout, sql, storage
+from include.lake import layout, sql, storage, tables
 from include.lake.layout import ALL_TOPICS
 from include.lake.pseudonyms import Pseudonyms
 from include.lake.schemas import REMOVALS
@@ -395,9 +395,7 @@ def _record(
                 totals.items(), key=lambda item: tuple(map(str, item[0]))
             )
         ]
-        sink = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows, schema=REMOVALS), sink, compression="zstd")
-        return storage.Content(sink.getvalue())
+        return storage.Content(tables.encode(pa.Table.from_pylist(rows, schema=REMOVALS)))
 
     storage.compare_and_swap(s3, bucket, key, decide)
 

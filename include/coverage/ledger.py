@@ -6,20 +6,19 @@ changes nothing.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from include.coverage.evidence import HourInputs, Key
 from include.coverage.judge import Evidence, Gap, GapState, Judgment, Measures
 from include.coverage.stretch import Stretch
+from include.lake import tables
 from include.lake.layout import coverage_key
-from include.lake.storage import Content, ObjectMissingError, ObjectVersion, compare_and_swap, read
+from include.lake.storage import Content, ObjectVersion, compare_and_swap
 from include.lake.verdict import Verdict
 from include.window import Window
 
@@ -185,11 +184,7 @@ def merge(former: Mapping[Key, CoverageRow], new: Iterable[CoverageRow]) -> dict
 
 def read_day(s3: S3Client, bucket: str, date: str) -> dict[Key, CoverageRow]:
     """The rows of a day (``2026-11-20``); none where there is no ledger yet."""
-    try:
-        content = read(s3, bucket, coverage_key(date))
-    except ObjectMissingError:
-        return {}
-    table = pq.read_table(io.BytesIO(content), schema=LEDGER_SCHEMA)
+    table = tables.read(s3, bucket, coverage_key(date), LEDGER_SCHEMA)
     rows = (_from_record(record) for record in table.to_pylist())
     return {found.key: found for found in rows}
 
@@ -231,10 +226,7 @@ def change(s3: S3Client, bucket: str, key: Key, change: Callable[[CoverageRow], 
 
 def _parquet(rows: Mapping[Key, CoverageRow]) -> bytes:
     ordered = sorted(rows.values(), key=lambda found: (found.window, found.topic))
-    table = pa.Table.from_pylist([_to_record(found) for found in ordered], schema=LEDGER_SCHEMA)
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
+    return tables.encode(pa.Table.from_pylist([_to_record(found) for found in ordered], schema=LEDGER_SCHEMA))
 
 
 def _naive(moment: datetime | None) -> datetime | None:

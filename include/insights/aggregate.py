@@ -11,7 +11,6 @@ its aggregate.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import re
@@ -22,9 +21,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from include.lake import cards, layout, quality, sql, storage
+from include.lake import cards, layout, quality, sql, storage, tables
 from include.lake.athena import Athena
 from include.lake.schemas import AGGREGATE_KEYS, OPINION_HOURLY
 from include.settings import Settings
@@ -205,11 +203,7 @@ def refresh(athena: Athena, s3: S3Client, settings: Settings, topics: Sequence[s
 
 def read(s3: S3Client, bucket: str, day: str) -> pa.Table:
     """A day's aggregate; without rows if there is none."""
-    try:
-        content = storage.read(s3, bucket, layout.aggregate_key(day))
-    except storage.ObjectMissingError:
-        return OPINION_HOURLY.empty_table()
-    return pq.read_table(io.BytesIO(content), schema=OPINION_HOURLY)
+    return tables.read(s3, bucket, layout.aggregate_key(day), OPINION_HOURLY)
 
 
 def _by_day(s3: S3Client, bucket: str, prefixes: Sequence[str]) -> Mapping[str, list[storage.Object]]:
@@ -222,7 +216,4 @@ def _by_day(s3: S3Client, bucket: str, prefixes: Sequence[str]) -> Mapping[str, 
 
 
 def _parquet(table: pa.Table) -> bytes:
-    ordered = table.sort_by([(name, "ascending") for name in AGGREGATE_KEYS]).combine_chunks()
-    sink = io.BytesIO()
-    pq.write_table(ordered, sink, compression="zstd")
-    return sink.getvalue()
+    return tables.encode(table.sort_by([(name, "ascending") for name in AGGREGATE_KEYS]))

@@ -20,7 +20,7 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.sql import SparkSession, functions
 
 from include import aws
-from include.lake import layout, storage
+from include.lake import layout, storage, tables
 from include.lake.schemas import PREDICTIONS, SENTIMENTS
 from include.training import hours
 from include.training.errors import TrainingRefusedError
@@ -116,13 +116,11 @@ def _writer(bucket: str, keys: Mapping[str, str]) -> Callable[[tuple[str, str], 
     schema, sentiments, options = PREDICTIONS, SENTIMENTS, dict(aws.OPTIONS)
 
     def write(key: tuple[str, str], frame: pd.DataFrame) -> pd.DataFrame:
-        import io
 
         import boto3
         import numpy as np
         import pandas as pd
         import pyarrow as pa
-        import pyarrow.parquet as pq
         from botocore.config import Config
 
         frame = frame.sort_values("tweet_id")
@@ -144,6 +142,4 @@ def _writer(bucket: str, keys: Mapping[str, str]) -> Callable[[tuple[str, str], 
 
 def _write_empty(s3: S3Client, bucket: str, key: str) -> None:
     """An hour without a labeled tweet has its object too, which proves that the hour was processed."""
-    body = io.BytesIO()
-    pq.write_table(PREDICTIONS.empty_table(), body, compression="zstd")
-    storage.put(s3, bucket, key, body.getvalue())
+    storage.put(s3, bucket, key, tables.encode(PREDICTIONS.empty_table()))
