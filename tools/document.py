@@ -341,7 +341,7 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
     measured = measure(database, s3, settings, topics, [HOUR], (), NOW)
     ledger.write(s3, settings.bucket, measured.rows)
     _audit(s3, settings, topics)
-    records.predict(s3, settings.bucket, "v1")
+    records.predict(s3, settings, "v1", NOW.date())
     aggregate.refresh(database, s3, settings, topics.names, HOUR.date)
     mix.refresh(database, s3, settings, topics.names, HOUR.date)
     mix.measure(s3, settings, topics.names, HOUR.start.date())

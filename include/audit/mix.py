@@ -39,7 +39,7 @@ class Audit:
     days: tuple[str, ...]
 
 
-def audits(s3: S3Client, bucket: str, last: date) -> dict[str, Audit]:
+def audits(s3: S3Client, bucket: str, topics: Sequence[str], last: date) -> dict[str, Audit]:
     """The newest audit of each topic that has one, of the month of the day ``last`` or before.
 
     A wave's days count where at least one of the topic's drawn tweets has a judgment.
@@ -48,6 +48,8 @@ def audits(s3: S3Client, bucket: str, last: date) -> dict[str, Audit]:
     for wave in reversed(records.drawn_waves(s3, bucket)):
         if wave.first > last:
             continue
+        if found.keys() >= set(topics) and wave.month < min(audit.month for audit in found.values()):
+            break  # older waves are those of older months
         judged = set(records.read_judged(s3, bucket, wave)["tweet_id"].to_pylist())
         if not judged:
             continue
@@ -69,7 +71,7 @@ def recent_days(settings: Settings, last: date) -> list[str]:
 
 def outdated_days(s3: S3Client, settings: Settings, topics: Sequence[str], last: date) -> list[str]:
     """The recent and the audited days whose mix is not made from the day's current objects, in order."""
-    audited = {day for audit in audits(s3, settings.bucket, last).values() for day in audit.days}
+    audited = {day for audit in audits(s3, settings.bucket, topics, last).values() for day in audit.days}
     days = sorted(audited.union(recent_days(settings, last)))
     return [
         day
@@ -109,7 +111,7 @@ def measure(s3: S3Client, settings: Settings, topics: Sequence[str], last: date)
     recent = recent_days(settings, last)
     now = {day: rows for day in recent if (rows := read(s3, settings.bucket, day))}
     found: list[dict[str, Any]] = []
-    standing = audits(s3, settings.bucket, last)
+    standing = audits(s3, settings.bucket, topics, last)
     for topic in topics:
         audit = standing.get(topic)
         if audit is None:

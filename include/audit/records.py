@@ -13,7 +13,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -163,13 +163,16 @@ def read_judged(s3: S3Client, bucket: str, wave: Wave) -> pa.Table:
     return pa.concat_tables([AUDIT_JUDGED.empty_table(), *judged])
 
 
-def predict(s3: S3Client, bucket: str, model: str) -> int:
+def predict(s3: S3Client, settings: Settings, model: str, today: date) -> int:
     """Notes what the champion (``v3``) has predicted of every drawn tweet; how many tweets that are.
 
-    A wave whose predictions have expired keeps what was noted of it.
+    A wave whose predictions have expired, at the latest after the retention, keeps what was noted of it.
     """
+    bucket, oldest = settings.bucket, today - timedelta(days=settings.retention_days)
     noted = 0
     for wave in drawn_waves(s3, bucket):
+        if wave.last < oldest:
+            continue
         hours: dict[tuple[str, Window], list[int]] = defaultdict(list)
         for row in read_drawn(s3, bucket, wave).select(["tweet_id", "topic"]).to_pylist():
             hours[row["topic"], Window.containing(moment(row["tweet_id"]))].append(row["tweet_id"])

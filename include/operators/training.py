@@ -124,7 +124,7 @@ def compare_with_people(predicted: dict[str, Any]) -> int:
     """Notes the champion's labels of the tweets drawn for people to judge; how many tweets that are."""
     from include.audit.records import predict
 
-    return predict(client("s3"), settings().bucket, f"v{predicted['version']}")
+    return predict(client("s3"), settings(), f"v{predicted['version']}", now().date())
 
 
 class ModelLink(BaseOperatorLink):

@@ -343,16 +343,21 @@ def predicted(s3: S3Client) -> list[dict[str, Any]]:
 def test_what_the_champion_says_of_drawn_tweets_is_noted_until_another_is_crowned(s3: S3Client) -> None:
     label(s3)
     draw(s3)
-    assert records.predict(s3, "lake", "v3") == 0
+    assert records.predict(s3, SETTINGS, "v3", NOW.date()) == 0
     predict(s3)
-    assert records.predict(s3, "lake", "v3") == len(rows(s3))
+    assert records.predict(s3, SETTINGS, "v3", NOW.date()) == len(rows(s3))
     assert {row["tweet_id"] for row in predicted(s3)} == {row["tweet_id"] for row in rows(s3)}
     assert {(row["model"], row["sentiment"]) for row in predicted(s3)} == {("v3", "Positive")}
     before = predicted(s3)
-    assert records.predict(s3, "lake", "v4") == 0, "its predictions are not there, or have expired"
+    assert records.predict(s3, SETTINGS, "v4", NOW.date()) == 0, (
+        "its predictions are not there, or have expired"
+    )
     assert predicted(s3) == before
     predict(s3, "v4", "Negative")
-    records.predict(s3, "lake", "v4")
+    later = NOW.date() + timedelta(days=SETTINGS.retention_days + 8)
+    assert records.predict(s3, SETTINGS, "v4", later) == 0
+    assert predicted(s3) == before
+    records.predict(s3, SETTINGS, "v4", NOW.date())
     assert {(row["model"], row["sentiment"]) for row in predicted(s3)} == {("v4", "Negative")}
 
 
@@ -363,7 +368,7 @@ def test_a_removed_tweet_leaves_what_was_drawn_and_what_was_judged(s3: S3Client)
     for person in ("ann", "bob"):
         records.judge(s3, "lake", person, {one: "Positive", two: "Neutral"}, NOW)
     predict(s3)
-    assert records.predict(s3, "lake", "v3") == len(rows(s3))
+    assert records.predict(s3, SETTINGS, "v3", NOW.date()) == len(rows(s3))
     gone = {one, lowest_id(HOUR.start) + 5}
     waves = [Wave.of_tweet(one)]
     assert records.remove(s3, "lake", waves, gone.__contains__) >= 4

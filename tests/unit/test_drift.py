@@ -178,15 +178,26 @@ def audited(s3: S3Client, topic: str | None = "ukraine") -> None:
 
 def test_the_audited_days_are_those_of_the_newest_month_that_people_have_judged(s3: S3Client) -> None:
     audited(s3)
-    assert mix.audits(s3, "lake", LAST) == {
+    assert mix.audits(s3, "lake", TOPICS, LAST) == {
         "ukraine": mix.Audit("2026-11-01", tuple(day.isoformat() for day in AUDITED.days))
     }
-    assert mix.audits(s3, "lake", AUDITED.first - timedelta(days=1)) == {}
+    assert mix.audits(s3, "lake", TOPICS, AUDITED.first - timedelta(days=1)) == {}
+
+
+def test_audits_of_older_months_are_not_read(s3: S3Client) -> None:
+    """They are kept for good, so that reading all of them would take longer every week."""
+    for topic in TOPICS:
+        audited(s3, topic)
+    for key in (layout.audit_drawn_key("2026-10-26"), layout.audit_judged_key("2026-10-26", "anna")):
+        s3.put_object(Bucket="lake", Key=key, Body=b"whoever reads this fails")
+    assert set(mix.audits(s3, "lake", TOPICS, LAST)) == set(TOPICS)
+    with pytest.raises(pa.ArrowInvalid):
+        mix.audits(s3, "lake", (*TOPICS, "poland"), LAST)
 
 
 def test_tweets_that_were_drawn_and_judged_by_nobody_are_no_audit(s3: S3Client) -> None:
     audited(s3, None)
-    assert mix.audits(s3, "lake", LAST) == {}
+    assert mix.audits(s3, "lake", TOPICS, LAST) == {}
 
 
 def test_a_change_of_languages_is_written_down_and_warns(s3: S3Client) -> None:
