@@ -116,7 +116,6 @@ def _writer(bucket: str, keys: Mapping[str, str]) -> Callable[[tuple[str, str], 
     schema, sentiments, options = PREDICTIONS, SENTIMENTS, dict(aws.OPTIONS)
 
     def write(key: tuple[str, str], frame: pd.DataFrame) -> pd.DataFrame:
-
         import boto3
         import numpy as np
         import pandas as pd

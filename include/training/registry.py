@@ -38,6 +38,7 @@ class Registry:
         self.client = MlflowClient()
         found = mlflow.set_experiment(experiment)
         self.experiment_id = found.experiment_id
+        self._loaded: dict[int, PipelineModel] = {}
 
     def aliased(self, alias: str) -> ModelVersion | None:
         """The version with an alias; None if there is none."""
@@ -91,10 +92,12 @@ class Registry:
         return dict(self.client.get_run(version.run_id).data.metrics)
 
     def load(self, version: ModelVersion) -> PipelineModel:
-        """The version's pipeline."""
+        """The version's pipeline, fetched once: the gate evaluates it on the hold-out and on judgments."""
         import mlflow.spark
 
-        return mlflow.spark.load_model(f"models:/{self.model}/{version.number}")
+        if version.number not in self._loaded:
+            self._loaded[version.number] = mlflow.spark.load_model(f"models:/{self.model}/{version.number}")
+        return self._loaded[version.number]
 
     def trial(
         self, parent: str, name: str, parameters: Mapping[str, object], metrics: Mapping[str, float]

@@ -39,6 +39,7 @@ _SHARED = (
     "lake/quality.py",
     "lake/schemas.py",
     "lake/storage.py",
+    "lake/tables.py",
 )
 _AT = (1980, 1, 1, 0, 0, 0)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,18 +20,6 @@ from tests.unit.support_hour import BUCKET, KEY, WINDOW, tweet_id
 
 INPUT = "work/questions/input/"
 EARLY, LATE = tweet_id(1), tweet_id(3599)
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[S3Client]:
-    with hour.lake() as client:
-        yield client
-
-
-@pytest.fixture
-def s3(service: S3Client) -> S3Client:
-    hour.empty(service)
-    return service
 
 
 @pytest.fixture

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-
-import boto3
-import pytest
-from moto import mock_aws
 
 from include.coverage import approvals
 from include.coverage.plan import Recovery
@@ -25,17 +21,6 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
 STRETCH = Stretch(WINDOW.start, WINDOW.start + timedelta(minutes=20))
 ONE = Recovery("ukraine", WINDOW, STRETCH, 100, 10, "it begins before the reach")
 OTHER = replace(ONE, topic="russia")
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        client = boto3.client("s3", region_name="us-east-1")
-        client.create_bucket(Bucket=BUCKET)
-        yield client
 
 
 def ask(

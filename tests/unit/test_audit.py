@@ -7,18 +7,20 @@ import io
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from types_boto3_s3 import S3Client
+from types_boto3_secretsmanager import SecretsManagerClient
 
 from include.audit import judgments, records
 from include.audit.desk import Desk, Standing
@@ -32,7 +34,6 @@ from include.settings import Settings
 from include.window import Window
 from include.x.snowflake import lowest_id
 from local import audit
-from tests.unit.support_hour import lake
 
 KEY = b"a key of the tests"
 PLAN = DrawPlan(tweets=100, language_tweets=20, language_share=0.02, twice=0.2)
@@ -155,12 +156,6 @@ def test_every_tweet_is_as_likely_as_any_other() -> None:
 
 
 # --- In the lake
-
-
-@pytest.fixture
-def s3() -> Iterator[S3Client]:
-    with lake() as client:
-        yield client
 
 
 def label(
@@ -430,12 +425,17 @@ def test_every_bad_row_is_named() -> None:
     ]
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".ndjson", ".parquet"])
-def test_a_file_of_labels_judges_by_texts(s3: S3Client, tmp_path: Path, suffix: str) -> None:
-    import boto3
+@pytest.fixture(scope="module")
+def secrets(service: S3Client) -> SecretsManagerClient:
+    client = boto3.client("secretsmanager")
+    client.create_secret(Name=SETTINGS.pseudonym_secret, SecretString="a key")
+    return client
 
-    secrets = boto3.client("secretsmanager")
-    secrets.create_secret(Name=SETTINGS.pseudonym_secret, SecretString="a key")
+
+@pytest.mark.parametrize("suffix", [".csv", ".ndjson", ".parquet"])
+def test_a_file_of_labels_judges_by_texts(
+    s3: S3Client, secrets: SecretsManagerClient, tmp_path: Path, suffix: str
+) -> None:
     label(s3, count=50)
     draw(s3)
     file = tmp_path / f"labels{suffix}"

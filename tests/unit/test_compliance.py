@@ -73,18 +73,6 @@ class FakeAthena:
         yield {"ResultSet": {"ResultSetMetadata": {"ColumnInfo": columns}, "Rows": rows}}
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[S3Client]:
-    with hour.lake() as client:
-        yield client
-
-
-@pytest.fixture
-def s3(service: S3Client) -> S3Client:
-    hour.empty(service)
-    return service
-
-
 def text_of(identifier: int) -> str:
     return f"text of {identifier}"
 

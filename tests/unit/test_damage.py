@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 from types_boto3_s3 import S3Client
 
 from include.coverage import damage
@@ -25,16 +23,10 @@ CUT = PACKED[: len(PACKED) // 2]
 
 
 @pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        client = boto3.client("s3", region_name="us-east-1")
-        client.create_bucket(Bucket=BUCKET)
-        client.put_object(Bucket=BUCKET, Key=f"{PREFIX}cut.gz", Body=CUT)
-        client.put_object(Bucket=BUCKET, Key=f"{PREFIX}whole.gz", Body=PACKED)
-        yield client
+def s3(s3: S3Client) -> S3Client:
+    s3.put_object(Bucket=BUCKET, Key=f"{PREFIX}cut.gz", Body=CUT)
+    s3.put_object(Bucket=BUCKET, Key=f"{PREFIX}whole.gz", Body=PACKED)
+    return s3
 
 
 class Engine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -26,7 +26,6 @@ from include.quality.checks import check_drift
 from include.settings import Settings
 from include.window import Window
 from include.x.snowflake import lowest_id
-from tests.unit.support_hour import lake
 
 TOPICS = ("ukraine", "russia")
 SETTINGS = Settings(bucket="lake")
@@ -125,12 +124,6 @@ def test_topics_are_apart_and_what_one_period_lacks_is_not_compared() -> None:
 
 
 # --- In the lake
-
-
-@pytest.fixture
-def s3() -> Iterator[S3Client]:
-    with lake() as found:
-        yield found
 
 
 def put_mix(s3: S3Client, day: date, languages: Mapping[str, int]) -> None:

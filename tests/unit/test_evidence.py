@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 from types_boto3_s3 import S3Client
 
 from include.compliance import tombstones
@@ -83,17 +81,6 @@ def test_heartbeats_are_read_from_an_hour_before_up_to_now() -> None:
     found = statements([TEN], NOW, SETTINGS)
     assert "IN ('2026-11-20T10')" in found["measures"]
     assert "IN ('2026-11-20T09', '2026-11-20T10', '2026-11-20T11', '2026-11-20T12')" in found["stretches"]
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        client = boto3.client("s3", region_name="us-east-1")
-        client.create_bucket(Bucket=SETTINGS.bucket)
-        yield client
 
 
 def put(s3: S3Client, key: str, body: bytes = b"x") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -27,18 +27,6 @@ from tests.unit import support_hour as hour
 from tests.unit.support_hour import BUCKET, KEY, SETTINGS, TOPICS, WINDOW, line, tweet, tweet_id
 
 HOURS = (WINDOW, WINDOW.next)
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[S3Client]:
-    with hour.lake() as client:
-        yield client
-
-
-@pytest.fixture
-def s3(service: S3Client) -> S3Client:
-    hour.empty(service)
-    return service
 
 
 def prepare(s3: S3Client, window: Window = WINDOW) -> Prepared:

@@ -8,7 +8,6 @@ import hmac
 import itertools
 import json
 import tempfile
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -30,18 +29,6 @@ from tests.unit.support_hour import BUCKET, KEY, SETTINGS, TOPICS, WINDOW, line,
 
 def translated(text: str, entry: dict[str, Any]) -> dict[str, Any]:
     return {"id": entry["id"], "translated_text": text}
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[S3Client]:
-    with hour.lake() as client:
-        yield client
-
-
-@pytest.fixture
-def s3(service: S3Client) -> S3Client:
-    hour.empty(service)
-    return service
 
 
 def quarantined(s3: S3Client, prepared: Prepared, topic: str = "ukraine") -> list[dict[str, Any]]:

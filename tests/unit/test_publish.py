@@ -6,7 +6,6 @@ import gzip
 import itertools
 import json
 import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -29,18 +28,6 @@ from include.window import Window
 from include.x import snowflake
 from tests.unit import support_hour as hour
 from tests.unit.support_hour import BUCKET, KEY, SETTINGS, TOPICS, WINDOW, line, tweet, tweet_id
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[S3Client]:
-    with hour.lake() as client:
-        yield client
-
-
-@pytest.fixture
-def s3(service: S3Client) -> S3Client:
-    hour.empty(service)
-    return service
 
 
 def positive(entry: dict[str, Any]) -> dict[str, Any]:

@@ -26,12 +26,6 @@ ONE, TWO = tweet_id(10), tweet_id(20)
 USER = "829647236"
 
 
-@pytest.fixture
-def s3() -> Iterator[Any]:
-    with hour.lake() as client:
-        yield client
-
-
 def of(
     tweets: dict[int, ComplianceAction] | None = None,
     users: dict[str, ComplianceAction] | None = None,
