@@ -45,8 +45,6 @@ SECONDS = 8.0
 CAUGHT_UP_SECONDS = 2.0
 """A streamer that is at most this far behind has recovered."""
 _OFTEN = 10_000
-_RECOVERY_RATE = 12_000
-"""Synthetic posts an hour where a stretch is recovered: some pages of search."""
 _STEADY_POSTS = 50
 _RECOVERS_SECONDS = 300.0
 _POLL_SECONDS = 0.1
@@ -429,7 +427,7 @@ def main() -> int:
 
     try:
         rows = matrix(cases, folder, given.first_port, given.rate, given.lanes, tell)
-        with bench(folder / "search", given.first_port, _RECOVERY_RATE) as this:
+        with bench(folder / "search", given.first_port, recovery_matrix.RATE) as this:
             recovered = list(recovery_matrix.rows(this, searches))
     except BenchError as error:
         print(f"fault matrix: {error}", file=sys.stderr)

@@ -32,6 +32,8 @@ from local.proof.report import table
 
 ATTEMPTS = 3
 """A task and its two retries."""
+RATE = 60_000
+"""Synthetic posts an hour, all subjects: several pages of search for a stretch at every time of the day."""
 _STRETCH = timedelta(minutes=10)
 _FAILURES = (RequestRefusedError, PatienceError, tweepy.TweepyException, requests.RequestException)
 

@@ -20,6 +20,6 @@ def test_under_a_fault_the_streamer_recovers_and_owes_nothing_that_it_did_not_de
 
 
 def test_under_a_fault_of_search_a_stretch_is_filled_and_every_post_bought_once(tmp_path: Path) -> None:
-    with bench(tmp_path, free_ports(3), rate=12_000) as this:
+    with bench(tmp_path, free_ports(3), rate=recovery_matrix.RATE) as this:
         rows = list(recovery_matrix.rows(this, recovery_matrix.CASES))
     assert {row.fault: row.wrong for row in rows} == {case.name: [] for case in recovery_matrix.CASES}
