@@ -1,5 +1,6 @@
 """`make run` refuses what it cannot do in one sentence, and ends without leaving anything behind."""
 
+import contextlib
 import gzip
 import json
 import os
@@ -121,8 +122,7 @@ def test_ctrl_c_ends_everything_and_a_second_run_is_refused_meanwhile(tmp_path: 
         assert not [child for child in children if child.is_running() and child.status() != "zombie"]
         assert_nothing_is_left()
     finally:
-        first.kill()
-        first.wait()
+        end(first)
 
 
 def test_ctrl_c_before_anything_is_started_says_nothing(tmp_path: Path) -> None:
@@ -137,8 +137,7 @@ def test_ctrl_c_before_anything_is_started_says_nothing(tmp_path: Path) -> None:
         assert b"Traceback" not in output
         assert_nothing_is_left()
     finally:
-        first.kill()
-        first.wait()
+        end(first)
 
 
 def test_what_a_killed_run_has_left_is_ended_by_the_next(tmp_path: Path) -> None:
@@ -158,6 +157,15 @@ def test_a_process_id_that_was_given_to_another_program_is_left_alone(tmp_path: 
         holder.bind(("127.0.0.1", PORT))
         holder.listen()
         assert run(tmp_path).returncode == 1
+
+
+def end(first: "subprocess.Popen[bytes]") -> None:
+    """Whatever a failed test has left, services too: they would fail the tests after it."""
+    if first.poll() is None:
+        for process in [*psutil.Process(first.pid).children(recursive=True), psutil.Process(first.pid)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+    first.wait()
 
 
 def assert_nothing_is_left() -> None:
