@@ -28,9 +28,8 @@ class Settings(BaseSettings):
     """Overrides the topics file's `collection.start`."""
     monthly_posts: int | None = Field(None, ge=1)
     """Overrides the topics file's `collection.monthly_posts`."""
-    price_per_post: float = Field(0.005, ge=0)
-    """US dollars that X charges for each post that is read. Source: X's price list for pay-per-use, $0.005 a
-    post (https://docs.x.com/x-api/getting-started/pricing, as of November 2026); it may change."""
+    prices_file: Path = _INCLUDE / "prices.yaml"
+    """The price list by which costs are computed; its head says how to write another."""
 
     aws_conn_id: str = "aws_default"
     bucket: str = "x-opinion-lake"

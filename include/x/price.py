@@ -1,13 +1,14 @@
-"""The price of posts in US dollars, by the settings."""
+"""The price of posts in US dollars, by the price list."""
 
 from __future__ import annotations
 
+from include import prices
 from include.settings import settings
 
 
 def cost(posts: float) -> float:
-    """US dollars that X bills for ``posts``, to the cent."""
-    return round(posts * settings().price_per_post, 2)
+    """US dollars that X bills for ``posts``, to the cent; raises `prices.PricesError`."""
+    return round(posts * prices.load(settings().prices_file).of("x", "post").usd, 2)
 
 
 def dollars(posts: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -30,8 +31,12 @@ def test_posts_cost_what_x_bills_by_default() -> None:
     assert (cost(12_000), dollars(300_000), priced(2)) == (60.0, "$1,500.00", "2 posts ($0.01)")
 
 
-def test_the_price_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPINION_PRICE_PER_POST", "0.01")
+def test_the_price_is_that_of_the_list_which_the_settings_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ours = tmp_path / "prices.yaml"
+    ours.write_text(Settings().prices_file.read_text().replace("usd: 0.005", "usd: 0.01", 1))
+    monkeypatch.setenv("OPINION_PRICES_FILE", str(ours))
     assert priced(12_000) == "12,000 posts ($120.00)"
 
 
