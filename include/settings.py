@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _INCLUDE = Path(__file__).parent
 
+_EMBED = r"^$|^https://[\w.:-]+/[^\s'\"{}]*\{tweet_id\}[^\s'\"{}]*$"
 _CHANNEL = r"^(sns:arn:[^:]+:sns:[^:]+:\d{12}:.+|(slack|webhook):[\w.-]+|mailto:[^@\s]+@[^@\s]+)$"
 
 
@@ -47,6 +48,11 @@ class Settings(BaseSettings):
     source_notice: str = ""
     """What readers must know about the source of the tweets, such as that they are invented: a banner on
     every page; if empty, there is none."""
+    tweet_embed_url: str = Field(
+        "https://platform.twitter.com/embed/Tweet.html?id={tweet_id}&dnt=true", pattern=_EMBED
+    )
+    """The address at which X shows a post in a page of others, by which the pages show the tweets behind a
+    point of a chart; if empty, they show the lake's text."""
     x_token_secret: str = "x-opinion/x-bearer-token"  # noqa: S105 - a name, no secret
     """The name of X's bearer token in Secrets Manager."""
     pseudonym_secret: str = "x-opinion/pseudonym-key"  # noqa: S105 - a name, no secret

@@ -276,6 +276,8 @@ def _environment(options: RunOptions, world: Path, endpoints: Endpoints, topics_
         "OPINION_TOPICS_FILE": str(topics_file.resolve()),
         "OPINION_X_API_URL": endpoints.url("x_api"),
         "OPINION_SOURCE_NOTICE": REPLAYED if options.archive else SYNTHETIC,
+        # X does not know the stand-in's ids.
+        "OPINION_TWEET_EMBED_URL": "",
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
         **{name: value for name, value in os.environ.items() if name.startswith("OPINION_")},

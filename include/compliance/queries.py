@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def forgetting(s3: S3Client, client: AthenaClient, settings: Settings) -> Iterator[Athena]:
+def forgetting(
+    s3: S3Client, client: AthenaClient, settings: Settings, limit_seconds: float = math.inf
+) -> Iterator[Athena]:
     """Athena, whose results are deleted at the end of the block, also where it fails."""
     executions: set[str] = set()
     try:
-        yield Athena(client, settings, executions.add)
+        yield Athena(client, settings, executions.add, limit_seconds)
     finally:
         for execution in executions:
             for name in (f"{execution}.csv", f"{execution}.csv.metadata"):

@@ -27,8 +27,9 @@ from include.coverage.measure import collection_start
 from include.settings import settings
 from include.window import FIRST_DAY, Window, WindowError, possible_day
 from include.x.topics import load
-from x_opinion import audit, removals
+from x_opinion import audit, examples, removals
 from x_opinion.access import may_start, reads
+from x_opinion.answers import HEADERS, data
 from x_opinion.cache import Cache
 from x_opinion.coverage import grid, period
 from x_opinion.inputs import LakeDependency, NowDependency
@@ -45,7 +46,7 @@ PAGES = {
 }
 """The title and the script of each page; a dashboard's page has its id."""
 DAGS = {
-    "opinion": "insights",
+    "opinion": examples.POINT_DAG,
     "coverage": "coverage",
     "audit": audit.DAG,
     "removals": removals.REMOVING_DAG,
@@ -56,14 +57,6 @@ DAGS = {
 CACHE_SECONDS = 60.0
 LONGEST_DAYS = 92
 DEFAULT_DAYS = 7
-_PAGE_HEADERS = {
-    # Nothing is loaded from elsewhere, and no other site may put the pages into a frame of its own.
-    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
-    " frame-ancestors 'self'; base-uri 'none'; form-action 'self'",
-    "Cache-Control": "no-cache",
-    "X-Content-Type-Options": "nosniff",
-}
-_DATA_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 @cache
@@ -81,9 +74,20 @@ def topics() -> list[dict[str, str]]:
     return [{"name": topic.name, "title": topic.title} for topic in load(settings().topics_file).topics]
 
 
-def _data(content: bytes) -> Response:
-    """JSON that is kept as it is sent: writing it takes about as long as computing it."""
-    return Response(content, media_type="application/json", headers=_DATA_HEADERS)
+def _page(content: str) -> HTMLResponse:
+    # Nothing is loaded from elsewhere but the posts that X shows in frames of its own, and no other site may
+    # put the pages into a frame of its own.
+    frames = "/".join(settings().tweet_embed_url.split("/")[:3]) or "'none'"
+    policy = (
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
+        f" frame-src {frames}; frame-ancestors 'self'; base-uri 'none'; form-action 'self'"
+    )
+    headers = {
+        "Content-Security-Policy": policy,
+        "Cache-Control": "no-cache",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return HTMLResponse(content, headers=headers)
 
 
 def _shows(template: Template, **parts: str) -> Callable[[], Awaitable[HTMLResponse]]:
@@ -92,7 +96,7 @@ def _shows(template: Template, **parts: str) -> Callable[[], Awaitable[HTMLRespo
         banner = f'<p id="source" class="banner" role="note">{escape(notice)}</p>' if notice else ""
         refresh = settings().pages_refresh_seconds
         text = template.substitute(parts, banner=banner, refresh=refresh)
-        return HTMLResponse(text, headers=_PAGE_HEADERS)
+        return _page(text)
 
     return show
 
@@ -119,7 +123,7 @@ def _router(cache: Cache) -> APIRouter:
             collected_from = collection_start(settings(), load(settings().topics_file))
             return orjson.dumps(grid(rows, topics(), start, end, now, collected_from))
 
-        return _data(await cache.get(("coverage", start, end, revision), read))
+        return data(await cache.get(("coverage", start, end, revision), read))
 
     @router.get("/data/drift", dependencies=[reads(DAGS["drift"])])
     async def drift_data(lake: LakeDependency, now: NowDependency) -> Response:
@@ -130,15 +134,21 @@ def _router(cache: Cache) -> APIRouter:
                 [{**row, "changed": DIMENSIONS[row["dimension"]]} for row in lake.drift(now.date())]
             )
 
-        return _data(await cache.get(("drift", now.date()), read))
+        return data(await cache.get(("drift", now.date()), read))
 
-    @router.get("/data/rights", dependencies=[reads(DAGS["coverage"])])
+    @router.get("/data/rights")
     def rights(request: Request, user: GetUserDep) -> Response:
         """What the pages need not offer to those who may not do it; Airflow's API decides in any case."""
-        return _data(orjson.dumps({"backfill": may_start(DAGS["coverage"], request, user)}))
+        return data(
+            {
+                "backfill": may_start(DAGS["coverage"], request, user),
+                "texts": may_start(DAGS["audit"], request, user),
+            }
+        )
 
     router.include_router(audit.router(cache))
     router.include_router(removals.router(cache))
+    router.include_router(examples.router())
 
     @router.get("/data/{name}", dependencies=[reads(DAGS["opinion"])])
     async def opinion_data(
@@ -167,7 +177,7 @@ def _router(cache: Cache) -> APIRouter:
         def evaluate() -> bytes:
             return orjson.dumps(figures(name, read[0], filters, read[1]))
 
-        return _data(await cache.get((name, filters, read[1]), evaluate))
+        return data(await cache.get((name, filters, read[1]), evaluate))
 
     @router.get("/static/{digest}/{name:path}")
     async def static_file(request: Request, digest: str, name: str) -> Response:
@@ -189,7 +199,7 @@ def _router(cache: Cache) -> APIRouter:
 
             return index(lake.quality_results())
 
-        return HTMLResponse(await cache.get(("quality",), read), headers=_PAGE_HEADERS)
+        return _page(await cache.get(("quality",), read))
 
     @router.get("/quality/{suite}/{label}", dependencies=[reads(DAGS["quality"])])
     async def quality(
@@ -206,7 +216,7 @@ def _router(cache: Cache) -> APIRouter:
             content = lake.quality(suite, label)
             return render(content, Neighbors.of(label, lake.quality_results().get(suite, [])))
 
-        return HTMLResponse(await cache.get(("quality", suite, label), read), headers=_PAGE_HEADERS)
+        return _page(await cache.get(("quality", suite, label), read))
 
     for page, (title, script) in PAGES.items():
         show = _shows(template, page=page, title=title, script=script, static=f"static/{version()}")
@@ -228,16 +238,16 @@ def create_app() -> FastAPI:
     @app.exception_handler(WindowError)
     async def no_such_day(_: Request, error: WindowError) -> JSONResponse:
         return JSONResponse(
-            {"title": "This period cannot be shown", "detail": str(error)}, 422, headers=_DATA_HEADERS
+            {"title": "This period cannot be shown", "detail": str(error)}, 422, headers=HEADERS
         )
 
     @app.exception_handler(NotThereError)
     async def not_there(_: Request, error: NotThereError) -> JSONResponse:
-        return JSONResponse({"title": "No data yet", "detail": str(error)}, 404, headers=_DATA_HEADERS)
+        return JSONResponse({"title": "No data yet", "detail": str(error)}, 404, headers=HEADERS)
 
     @app.exception_handler(LakeError)
     async def lake_failed(_: Request, error: LakeError) -> JSONResponse:
         problem = {"title": "The lake does not answer", "detail": str(error)}
-        return JSONResponse(problem, 502, headers=_DATA_HEADERS)
+        return JSONResponse(problem, 502, headers=HEADERS)
 
     return app

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import orjson
 from airflow.api_fastapi.core_api.security import GetUserDep
@@ -22,6 +22,7 @@ from include.lake.sql import render
 from include.settings import settings
 from include.x.topics import load
 from x_opinion.access import may_start, reads, sent_as, starts
+from x_opinion.answers import HEADERS, data
 from x_opinion.cache import Cache
 from x_opinion.inputs import DeskDependency, LakeDependency, NowDependency
 from x_opinion.lake import lake_errors
@@ -33,7 +34,6 @@ LARGEST_CSV = 4 << 20
 SHOWN_PROBLEMS = 50
 SHOWN_DAYS = 731
 """Months whose first day is at most this long ago have their results shown."""
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class GivenJudgment(BaseModel):
@@ -61,7 +61,7 @@ def router(cache: Cache) -> APIRouter:
         with lake_errors():
             found = desk.progress(desk.person(user.get_id()) if judges else None, now)
         titles = {topic.name: topic.title for topic in load(settings().topics_file).topics}
-        return _data({"judges": judges, "topics": titles, "progress": [asdict(each) for each in found]})
+        return data({"judges": judges, "topics": titles, "progress": [asdict(each) for each in found]})
 
     @made.get("/data/audit/results", dependencies=[reads(DAG)])
     async def results(lake: LakeDependency, now: NowDependency) -> Response:
@@ -74,7 +74,7 @@ def router(cache: Cache) -> APIRouter:
             rows = lake.select({"audit": query})["audit"].to_pylist()
             return orjson.dumps({"read_at": _time(now), "rows": rows})
 
-        return Response(await cache.get(("audit",), read), media_type="application/json", headers=_HEADERS)
+        return data(await cache.get(("audit",), read))
 
     @made.get("/data/audit/tweets", dependencies=[starts(DAG)])
     def tweets(
@@ -89,7 +89,7 @@ def router(cache: Cache) -> APIRouter:
             person = desk.person(user.get_id())
             given = desk.given(person, now, AT_A_TIME, tuple(topic or ()), tuple(language or ()))
             last = desk.last(person, now)
-        return _data(
+        return data(
             {
                 "tweets": [tweet.to_json() for tweet in given],
                 "last": {**last[0].to_json(), "judgment": last[1]} if last else None,
@@ -110,7 +110,7 @@ def router(cache: Cache) -> APIRouter:
             except JudgmentError as error:
                 # X has deleted it, or its id was made up.
                 raise HTTPException(409, "; ".join(error.problems)) from error
-        return _data(given.model_dump())
+        return data(given.model_dump())
 
     @made.get("/data/audit/tweets.csv", dependencies=[starts(DAG)])
     def written(
@@ -122,7 +122,7 @@ def router(cache: Cache) -> APIRouter:
         with lake_errors():
             content = desk.written(desk.person(user.get_id()), now)
         disposition = {"Content-Disposition": f'attachment; filename="audit-{now:%Y-%m-%d}.csv"'}
-        return Response(content, media_type="text/csv; charset=utf-8", headers=_HEADERS | disposition)
+        return Response(content, media_type="text/csv; charset=utf-8", headers=HEADERS | disposition)
 
     @made.post("/data/audit/tweets.csv", dependencies=[starts(DAG), sent_as("text/csv")])
     def take(
@@ -141,7 +141,7 @@ def router(cache: Cache) -> APIRouter:
                 counts = desk.take(desk.person(user.get_id()), text, now)
             except JudgmentError as error:
                 raise HTTPException(422, _told(error.problems)) from error
-        return _data({"taken": counts})
+        return data({"taken": counts})
 
     return made
 
@@ -153,7 +153,3 @@ def _told(problems: Sequence[str]) -> str:
 
 def _time(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="seconds")
-
-
-def _data(content: Any) -> Response:
-    return Response(orjson.dumps(content), media_type="application/json", headers=_HEADERS)

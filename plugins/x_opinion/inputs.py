@@ -28,19 +28,19 @@ def get_desk() -> Desk:
 
 
 @dataclass(frozen=True)
-class Removals:
-    """Where requests to remove something are kept, and what hashes their ids."""
+class Objects:
+    """The lake's objects, and what hashes ids there."""
 
     s3: Any
     bucket: str
     pseudonyms: Pseudonyms
 
 
-def get_removals() -> Removals:
-    """The requests of the lake that the settings name; raises `LakeError`."""
+def get_objects() -> Objects:
+    """The objects of the lake that the settings name; raises `LakeError`."""
     with lake_errors():
         key = secret(settings().pseudonym_secret).encode()
-        return Removals(client("s3"), settings().bucket, Pseudonyms(key))
+        return Objects(client("s3"), settings().bucket, Pseudonyms(key))
 
 
 def get_now() -> datetime:
@@ -50,5 +50,5 @@ def get_now() -> datetime:
 
 LakeDependency = Annotated[Lake, Depends(get_lake)]
 DeskDependency = Annotated[Desk, Depends(get_desk)]
-RemovalsDependency = Annotated[Removals, Depends(get_removals)]
+ObjectsDependency = Annotated[Objects, Depends(get_objects)]
 NowDependency = Annotated[datetime, Depends(get_now)]

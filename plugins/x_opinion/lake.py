@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from include.audit.mix import read_drift
+from include.compliance.queries import forgetting
 from include.lake.athena import Athena, AthenaError, AthenaTimeoutError, ResultRow
 from include.lake.layout import QUALITY, quality_key, quality_result
 from include.lake.sql import render
@@ -117,16 +118,17 @@ class Lake:
                     return [{"last_day": day.isoformat(), **row} for row in rows if row["drifted"]]
         return []
 
-    def select(self, statements: Mapping[str, str]) -> dict[str, pa.Table]:
+    def select(self, statements: Mapping[str, str], *, forget: bool = False) -> dict[str, pa.Table]:
         """Runs statements in parallel; returns each one's rows as a table under its name.
 
+        ``forget``: what Athena keeps of the results is deleted once they are read, as they hold ids.
         Where an object was replaced under a query, it is run again. Raises `NotThereError` before the views
         exist and `LakeError` if Athena fails or takes longer than `LONGEST_QUERY_SECONDS`.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            return self._selected(statements)
+            return self._selected(statements, forget)
         except AthenaTimeoutError as error:
             raise _failed(f"The query took longer than {LONGEST_QUERY_SECONDS:g} seconds", error) from error
         except (AthenaError, BotoCoreError, ClientError) as error:
@@ -138,14 +140,16 @@ class Lake:
                 ) from error
             raise _failed("The query failed", error) from error
 
-    def _selected(self, statements: Mapping[str, str]) -> dict[str, pa.Table]:
-        athena = Athena(client("athena"), settings(), limit_seconds=LONGEST_QUERY_SECONDS)
-        for attempt in range(1, _ATTEMPTS):
-            try:
-                return athena.tables(client("s3"), statements)
-            except AthenaError as error:
-                if not _REPLACED.search(str(error)):
-                    raise
-                log.warning("attempt %d of %d failed: %s", attempt, _ATTEMPTS, error)
-                time.sleep(_BETWEEN_ATTEMPTS_SECONDS)
-        return athena.tables(client("s3"), statements)
+    def _selected(self, statements: Mapping[str, str], forget: bool) -> dict[str, pa.Table]:
+        s3, limit = client("s3"), LONGEST_QUERY_SECONDS
+        kept = contextlib.nullcontext(Athena(client("athena"), settings(), limit_seconds=limit))
+        with forgetting(s3, client("athena"), settings(), limit) if forget else kept as athena:
+            for attempt in range(1, _ATTEMPTS):
+                try:
+                    return athena.tables(s3, statements)
+                except AthenaError as error:
+                    if not _REPLACED.search(str(error)):
+                        raise
+                    log.warning("attempt %d of %d failed: %s", attempt, _ATTEMPTS, error)
+                    time.sleep(_BETWEEN_ATTEMPTS_SECONDS)
+            return athena.tables(s3, statements)

@@ -19,15 +19,15 @@ from include.compliance import requests
 from include.compliance.requests import OVERDUE, RemovalRequest, RequestError
 from include.lake.sql import render
 from x_opinion.access import may_start, reads, sent_as, starts
+from x_opinion.answers import data
 from x_opinion.cache import Cache
-from x_opinion.inputs import LakeDependency, NowDependency, RemovalsDependency
+from x_opinion.inputs import LakeDependency, NowDependency, ObjectsDependency
 from x_opinion.lake import NotThereError, lake_errors
 
 REMOVING_DAG = "compliance"
 _MOST_IDS = 1_000
 _SHOWN_DAYS = 92
 """So many days of the ledger are shown."""
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _Ids = Annotated[list[Annotated[str, Field(max_length=30)]], Field(max_length=_MOST_IDS)]
 
 
@@ -47,12 +47,12 @@ def router(cache: Cache) -> APIRouter:
 
     @made.get("/data/removals", dependencies=[reads(REMOVING_DAG)])
     def waiting(
-        request: Request, user: GetUserDep, removals: RemovalsDependency, now: NowDependency
+        request: Request, user: GetUserDep, objects: ObjectsDependency, now: NowDependency
     ) -> Response:
         """The open requests, and whether the user may make one."""
         with lake_errors():
-            found = requests.pending(removals.s3, removals.bucket)
-        return _data(
+            found = requests.pending(objects.s3, objects.bucket)
+        return data(
             {"asks": may_start(REMOVING_DAG, request, user), "open": [_shown(each, now) for each in found]}
         )
 
@@ -70,34 +70,34 @@ def router(cache: Cache) -> APIRouter:
                 rows = []
             return orjson.dumps({"rows": rows})
 
-        return Response(await cache.get(("removals",), read), media_type="application/json", headers=_HEADERS)
+        return data(await cache.get(("removals",), read))
 
     @made.post("/data/removals", dependencies=[starts(REMOVING_DAG), sent_as("application/json")])
-    def ask(removals: RemovalsDependency, now: NowDependency, asked: AskedRemoval) -> Response:
+    def ask(objects: ObjectsDependency, now: NowDependency, asked: AskedRemoval) -> Response:
         """Keeps a request, which nobody has confirmed yet; its name is what a run of the DAG is given."""
         try:
-            request = requests.asked_for(removals.pseudonyms, asked.reason, now, asked.tweets, asked.users)
+            request = requests.asked_for(objects.pseudonyms, asked.reason, now, asked.tweets, asked.users)
         except RequestError as error:
             raise HTTPException(422, str(error)) from error
         with lake_errors():
-            requests.add(removals.s3, removals.bucket, request)
-        return _data(_shown(request, now))
+            requests.add(objects.s3, objects.bucket, request)
+        return data(_shown(request, now))
 
     @made.delete("/data/removals/{name}", dependencies=[starts(REMOVING_DAG), sent_as("application/json")])
     def take_back(
-        removals: RemovalsDependency,
+        objects: ObjectsDependency,
         name: Annotated[str, PathParameter(pattern="^[a-z0-9][a-z0-9-]{0,63}$")],
     ) -> Response:
         """Forgets a request that nobody has confirmed."""
         with lake_errors():
             try:
-                found = requests.find(removals.s3, removals.bucket, name)
+                found = requests.find(objects.s3, objects.bucket, name)
             except RequestError as error:
                 raise HTTPException(404, str(error)) from error
             if found.confirmed:
                 raise HTTPException(409, "this request is confirmed: it is being carried out")
-            requests.drop(removals.s3, removals.bucket, name)
-        return _data({"name": name})
+            requests.drop(objects.s3, objects.bucket, name)
+        return data({"name": name})
 
     return made
 
@@ -112,7 +112,3 @@ def _shown(request: RemovalRequest, now: datetime) -> dict[str, object]:
         "users": len(request.users),
         "overdue": request.requested_at < now - OVERDUE,
     }
-
-
-def _data(content: object) -> Response:
-    return Response(orjson.dumps(content), media_type="application/json", headers=_HEADERS)

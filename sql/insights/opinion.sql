@@ -8,13 +8,7 @@ SELECT
   labeled.topic,
   coalesce(nullif(labeled.lang, ''), 'und') AS lang,
   coalesce(nullif(labeled.country_code, ''), '--') AS country_code,
-  CASE
-    WHEN coalesce(labeled.translation_engine, 'none') = 'none'
-      AND concat(labeled.sentiment_engine, ' ', labeled.lang) IN (${measured}) THEN 1
-    WHEN concat(labeled.translation_engine, ' ', labeled.lang) IN (${measured_translations})
-      AND concat(labeled.sentiment_engine, ' en') IN (${measured}) THEN 1
-    ELSE 0
-  END AS measured,
+  ${fragments/measured_language} AS measured,
   -- A row that came without a usable sample stands for itself only.
   CASE WHEN labeled.sample BETWEEN 1 AND 100 THEN labeled.sample ELSE 100 END AS sample,
   coalesce(labeled.rule_hash, '') AS rule_hash,

@@ -39,6 +39,7 @@ from include.lake.schemas import (
     PREDICTIONS,
     SENTIMENTS,
 )
+from include.lake.sql import render
 from include.lake.verdict import Verdict
 from include.lake.views import create_views, queries
 from include.provision.lake import ensure_database, ensure_tables, ensure_workgroup
@@ -945,6 +946,41 @@ def test_coverage_is_told_by_hour_with_what_is_predicted_and_what_is_missing(lak
         "measured_at": end.replace(tzinfo=None),
     }
     assert (quiet["topic"], quiet["judged"], quiet["predicted"], quiet["gap_s"]) == ("russia", None, 0, 0)
+
+
+def test_examples_are_drawn_as_the_figures_weigh_them(lake: Lake) -> None:
+    lake.label("ukraine", NINE, [tweet()] * 4)
+    rare = [tweet(sample=1, author_id=7)] * 20
+    lake.label("ukraine", TEN, [*rare, *[tweet(sample=100)] * 200, tweet(None), tweet(lang="uk")])
+    lake.label("russia", TEN, [tweet()] * 10)
+    asked: dict[str, Any] = {
+        "topic": "ukraine",
+        "first_day": DAY,
+        "last_day": DAY,
+        "start": TEN.start,
+        "end": TEN.end,
+        "every_language": 1,
+        "languages": ["none"],
+        "unmeasured": 0,
+        "measured": ["ngram-1 en"],
+        "measured_translations": ["none"],
+    }
+
+    def drawn(count: int, **changes: Any) -> list[dict[str, Any]]:
+        query = render("pages/examples", **asked | changes, count=count)
+        rows: list[dict[str, Any]] = lake.athena.table(lake.s3, query).to_pylist()
+        return rows
+
+    first = lowest_id(TEN.start)
+    everything = drawn(500)
+    assert sorted(row["tweet_id"] for row in everything) == [first + number for number in range(220)]
+    assert len(drawn(500, unmeasured=1)) == 221
+    assert [row["lang"] for row in drawn(500, unmeasured=1, every_language=0, languages=["uk"])] == ["uk"]
+    # Twenty tweets that stand for a hundred each, among two hundred that stand for themselves: about
+    # 2000 / 2200 of the first ones.
+    firsts = [drawn(1)[0]["author_id"] == 7 for _ in range(15)]
+    assert sum(firsts) >= 9
+    assert drawn(25) != drawn(25)
 
 
 def test_who_asks_for_a_day_reads_that_and_the_one_before_only(lake: Lake) -> None:

@@ -6,10 +6,10 @@ from fastapi.routing import APIRoute
 from x_opinion.app import PAGES, create_app, version
 
 OPINION = [page for page, (_, script) in PAGES.items() if script == "opinion"]
-ANYONES = [f"/static/{version()}/style.css", "/icons/coverage-light.svg"]
-"""What is part of every page."""
+ANYONES = [f"/static/{version()}/style.css", "/icons/coverage-light.svg", "/data/rights"]
+"""What is part of every page, and what one may do oneself."""
 INSIGHTS = [*(address for page in OPINION for address in (f"/{page}", f"/data/{page}")), "/data/drift"]
-COVERAGE = ["/coverage", "/data/coverage", "/data/rights"]
+COVERAGE = ["/coverage", "/data/coverage"]
 QUALITY = ["/quality/", "/quality/raw/2026-11-20T05"]
 AUDIT = ["/audit", "/data/audit", "/data/audit/results"]
 REMOVALS = ["/removals", "/data/removals", "/data/removals/done"]
@@ -18,6 +18,7 @@ READING = [*ANYONES, *INSIGHTS, *COVERAGE, *AUDIT, *REMOVALS, *QUALITY]
 CHANGING = [
     ("GET", "/data/audit/tweets"),
     ("GET", "/data/audit/tweets.csv"),
+    ("GET", "/data/examples"),
     ("POST", "/data/audit/judgments"),
     ("POST", "/data/audit/tweets.csv"),
     ("POST", "/data/removals"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import sqlite3
 import threading
 import time
@@ -15,12 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlglot
 from types_boto3_s3 import S3Client
-from x_opinion.inputs import Removals
+from x_opinion.inputs import Objects
 from x_opinion.lake import Lake, LakeError, NotThereError
 
 from include.audit import records
 from include.audit.desk import Desk
 from include.audit.wave import Wave
+from include.lake import cards
 from include.lake.layout import labeled_key
 from include.lake.pseudonyms import Pseudonyms
 from include.lake.schemas import LABELED
@@ -157,13 +159,15 @@ def removal_rows() -> list[dict[str, Any]]:
     ]
 
 
-def removals(s3: S3Client, bucket: str) -> Removals:
-    """Where requests to remove something are kept, none yet."""
-    return Removals(s3, bucket, Pseudonyms(b"a key"))
+def objects(s3: S3Client, bucket: str) -> Objects:
+    """The lake's objects, and what hashes ids there."""
+    return Objects(s3, bucket, Pseudonyms(b"a key"))
 
 
 DRAWN = 40
 """So many tweets of each topic are drawn for people to judge."""
+AUTHOR = 7_000
+"""The pseudonym of the first tweet's author; each tweet has its own."""
 AUDIT_TEXTS = {
     "en": "<img src=x onerror=\"document.title='owned'\"> 100 % good &amp; <b>bold</b>\nhttps://t.co/x",
     "de": "Sehr " * 50 + "schön!",
@@ -171,31 +175,42 @@ AUDIT_TEXTS = {
 }
 
 
+LABELED_HOUR = Window.containing(NOW - timedelta(hours=2))
+"""The hour of which there are tweets."""
+
+
+def labeled_rows(topic: str) -> list[dict[str, Any]]:
+    """A topic's tweets of `LABELED_HOUR`."""
+    languages = list(LANGUAGES)
+    return [
+        {
+            "ts": LABELED_HOUR.start.replace(tzinfo=None),
+            "tweet_id": lowest_id(LABELED_HOUR.start) + TOPICS.index(topic) * 1_000 + each,
+            "author_id": AUTHOR + each,
+            # No two texts are the same: the tests tell by it that another tweet is shown.
+            "text": f"{topic} {each}: {AUDIT_TEXTS[languages[each % 3]]}",
+            "translated_text": f"{each}: Good <i>translated</i>" if languages[each % 3] != "en" else None,
+            "lang": languages[each % 3],
+            "sentiment": "Negative",
+            "sentiment_engine": "secret-model",
+            "p_negative": 0.7,
+            "p_neutral": 0.2,
+            "p_positive": 0.1,
+            "sample": 100,
+        }
+        for each in range(DRAWN)
+    ]
+
+
 def desk(s3: S3Client, bucket: str) -> Desk:
     """A desk over tweets that were drawn in an otherwise empty bucket."""
-    hour = Window.containing(NOW - timedelta(hours=2))
-    languages = list(LANGUAGES)
-    for number, topic in enumerate(TOPICS):
-        rows = [
-            {
-                "tweet_id": lowest_id(hour.start) + number * 1_000 + each,
-                # No two texts are the same: the tests tell by it that another tweet is shown.
-                "text": f"{topic} {each}: {AUDIT_TEXTS[languages[each % 3]]}",
-                "translated_text": f"{each}: Good <i>translated</i>" if languages[each % 3] != "en" else None,
-                "lang": languages[each % 3],
-                "sentiment": "Negative",
-                "sentiment_engine": "secret-model",
-                "p_negative": 0.7,
-                "p_neutral": 0.2,
-                "p_positive": 0.1,
-                "sample": 100,
-            }
-            for each in range(DRAWN)
-        ]
+    languages: dict[str, Any] = {name: {} for name, measured in LANGUAGES.items() if measured}
+    cards.keep(s3, bucket, "sentiment", "secret-model", {"measured": languages})
+    for topic in TOPICS:
         sink = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows, schema=LABELED), sink)
-        s3.put_object(Bucket=bucket, Key=labeled_key(topic, hour), Body=sink.getvalue())
-    wave = Wave.of(hour.start.date())
+        pq.write_table(pa.Table.from_pylist(labeled_rows(topic), schema=LABELED), sink)
+        s3.put_object(Bucket=bucket, Key=labeled_key(topic, LABELED_HOUR), Body=sink.getvalue())
+    wave = Wave.of(LABELED_HOUR.start.date())
     records.draw(s3, Settings(bucket=bucket), TOPICS, wave, b"a key", NOW, DRAWN)
     return Desk(s3, bucket, b"a key", 30)
 
@@ -227,19 +242,38 @@ def coverage_rows() -> list[dict[str, Any]]:
     ]
 
 
+def _selectable(topic: str) -> list[dict[str, Any]]:
+    """The labeled rows with what Athena adds to them, and without their texts, which no statement reads."""
+    hidden = ("text", "translated_text")
+    return [
+        {
+            **{name: value for name, value in row.items() if name not in hidden},
+            "ts": f"{row['ts']:%Y-%m-%d %H:%M:%S}.000",
+            "dt": LABELED_HOUR.date,
+            "topic": topic,
+            "translation_engine": None,
+        }
+        for row in labeled_rows(topic)
+    ]
+
+
 class RecordedLake(Lake):
     """Answers the pages' own statements; counts how often it was asked; takes ``seconds`` for an answer."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
         self.asked = 0
+        self.forgot = 0
         self._lock = threading.Lock()
         self._views = sqlite3.connect(":memory:", check_same_thread=False)
+        # Trino's random is of [0, 1).
+        self._views.create_function("RANDOM", 0, random.random)
         for view, rows in (
             ("opinion", opinion_rows()),
             ("coverage_by_hour", coverage_rows()),
             ("audit_quality", audit_rows()),
             ("removals", removal_rows()),
+            ("labeled", [row for topic in TOPICS for row in _selectable(topic)]),
         ):
             columns = ", ".join(rows[0])
             self._views.execute(f"CREATE TABLE {view} ({columns})")
@@ -280,9 +314,10 @@ class RecordedLake(Lake):
     def quality_results(self) -> dict[str, list[str]]:
         return {"raw": ["2026-11-19T23", "2026-11-20T05", "2026-11-20T08"], "opinion": ["2026-11-19"]}
 
-    def select(self, statements: Mapping[str, str]) -> dict[str, pa.Table]:
+    def select(self, statements: Mapping[str, str], *, forget: bool = False) -> dict[str, pa.Table]:
         with self._lock:
             self.asked += 1
+            self.forgot += forget
             time.sleep(self.seconds)
             return {name: self._table(statement) for name, statement in statements.items()}
 

@@ -62,6 +62,7 @@ class Server:
         day = datetime.now(UTC) - timedelta(days=1)
         events.write_text(f"date,title,link\n{day:%Y-%m-%d},A <b>summit</b>,https://example.org/\n")
         env["OPINION_EVENTS_FILE"] = str(events)
+        env["OPINION_TWEET_EMBED_URL"] = ""
         env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] = ",".join(":".join(user) for user in USERS.items())
         with Processes(home / "logs", home / "processes.json") as processes:
             command = [sys.executable, "-m", "tests.plugins.support_server", str(endpoints.port("airflow"))]
@@ -147,10 +148,10 @@ def main() -> None:
     ]
     from x_opinion.access import starts
     from x_opinion.app import DAGS
-    from x_opinion.inputs import get_desk, get_lake, get_now, get_removals
+    from x_opinion.inputs import get_desk, get_lake, get_now, get_objects
 
     from tests.plugins.support_addresses import PROBE
-    from tests.plugins.support_lake import NOW, RecordedLake, desk, removals
+    from tests.plugins.support_lake import NOW, RecordedLake, desk, objects
     from tests.unit.support_hour import BUCKET, lake
 
     recorded = RecordedLake()
@@ -167,8 +168,8 @@ def main() -> None:
     with lake() as s3:
         drawn = desk(s3, BUCKET)
         plugin.dependency_overrides[get_desk] = lambda: drawn
-        asked = removals(s3, BUCKET)
-        plugin.dependency_overrides[get_removals] = lambda: asked
+        found = objects(s3, BUCKET)
+        plugin.dependency_overrides[get_objects] = lambda: found
         uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
 
 

@@ -80,7 +80,7 @@ def test_a_backfill_is_offered_to_those_whom_airflow_lets_start_one(
     if user is None:
         assert (rights.status_code, started.status_code) == (401, 401)
     else:
-        assert rights.json() == {"backfill": user in EDITORS}
+        assert rights.json() == {"backfill": user in EDITORS, "texts": user in EDITORS}
         assert started.status_code == (200 if user in EDITORS else 403), started.text
 
 

@@ -18,7 +18,16 @@ from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, exp
 from x_opinion.app import PAGES
 
 from tests.browser import browser
-from tests.plugins.support_lake import ALARM, BROKEN, EMPTY, NEVER_MADE, NOW, OUTAGE, UNLABELED
+from tests.plugins.support_lake import (
+    ALARM,
+    BROKEN,
+    EMPTY,
+    LABELED_HOUR,
+    NEVER_MADE,
+    NOW,
+    OUTAGE,
+    UNLABELED,
+)
 from tests.plugins.support_server import Server
 
 CONTRAST = """() => {
@@ -330,22 +339,60 @@ def test_every_table_and_chart_is_saved_with_what_it_rests_on(visit: Any) -> Non
 def test_a_point_and_a_gap_lead_to_their_hour(visit: Any) -> None:
     visitor = visit()
     frame = visitor.open_framed("opinion-over-time")
-    chart = frame.locator("#visual-net_sentiment .chart")
     gap = NOW - timedelta(hours=OUTAGE)
-    x = chart.evaluate(
-        """async (place, at) => {
-          const scripts = document.querySelector("script[type=module]").src;
-          const { chartOf } = await import(scripts.replace("opinion.js", "charts.js"));
-          return chartOf(place).convertToPixel({ xAxisIndex: 0 }, at); }""",
-        gap.timestamp() * 1000,
-    )
-    chart.click(position={"x": x, "y": 150})
-    point = frame.locator("#visual-net_sentiment .point")
+    point = choose_point(visitor, frame, "net_sentiment", gap)
     expect(point).to_contain_text(f"{gap:%H}:00 UTC")
     expect(point).to_contain_text("outage: The stream was away for a minute or more")
     point.get_by_role("link").click()
     visitor.page.wait_for_url(f"**/plugin/coverage?hour={gap:%Y-%m-%dT%H}**")
     expect(hour_cell(visitor.page.frame_locator("iframe"), OUTAGE, "russia")).to_be_focused()
+
+
+def choose_point(visitor: Visitor, frame: Page | FrameLocator, name: str, at: datetime) -> Any:
+    """What stands below a chart over time after a click on that time."""
+    chart = frame.locator(f"#visual-{name} .chart")
+    x = chart.evaluate(
+        """async (place, at) => {
+          const scripts = document.querySelector("script[type=module]").src;
+          const { chartOf } = await import(scripts.replace("opinion.js", "charts.js"));
+          return chartOf(place).convertToPixel({ xAxisIndex: 0 }, at); }""",
+        at.timestamp() * 1000,
+    )
+    chart.click(position={"x": x, "y": 150})
+    return frame.locator(f"#visual-{name} .point")
+
+
+def test_the_tweets_behind_a_point_are_asked_for_by_a_click_and_are_text(visit: Any) -> None:
+    visitor = visit()
+    asked: list[str] = []
+    visitor.page.on("request", lambda request: asked.append(request.url))
+    page = visitor.open("opinion-over-time")
+    point = choose_point(visitor, page, "net_sentiment", LABELED_HOUR.start)
+    button = point.get_by_role("button", name="Some tweets: Ukraine")
+    expect(button).to_be_visible()
+    assert not [url for url in asked if "data/examples" in url]
+    assert "Sehr Sehr" not in page.content()
+    assert "100 % good" not in page.content()
+    found = ""
+    while "<img" not in found:
+        with page.expect_response(lambda answer: "data/examples" in answer.url):
+            button.click()
+        expect(point.locator(".examples article")).to_have_count(5)
+        found = " ".join(point.locator("blockquote").all_inner_texts())
+    assert point.locator("blockquote img, blockquote b, blockquote i").count() == 0
+    assert page.title() == "Opinion over time", "a tweet's markup is text"
+    assert page.evaluate(CONTRAST) == []
+
+
+def test_who_may_not_read_texts_is_offered_none(visit: Any) -> None:
+    visitor = visit("reader")
+    page = visitor.open("opinion-over-time")
+    with page.expect_response(lambda answer: "data/rights" in answer.url):
+        page.reload()
+    visitor._drawn(page)
+    point = choose_point(visitor, page, "net_sentiment", LABELED_HOUR.start)
+    expect(point).to_contain_text("its coverage and runs")
+    expect(point.get_by_role("button")).to_have_count(0)
 
 
 CHART = """async (id) => {

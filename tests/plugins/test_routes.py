@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
 import pytest
@@ -23,15 +23,17 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from x_opinion.app import PAGES, STATIC, create_app, version
 from x_opinion.coverage import NOT_JUDGED, grid
-from x_opinion.inputs import get_desk, get_lake, get_now, get_removals
+from x_opinion.inputs import get_desk, get_lake, get_now, get_objects
 from x_opinion.lake import Lake, LakeError
 
 from include.audit.desk import Desk
 from include.compliance import requests as removal_requests
+from include.compliance import tombstones
 from include.lake import storage
 from include.lake.athena import AthenaError, AthenaTimeoutError
-from include.lake.layout import AUDIT_JUDGED_PREFIX, request_key
+from include.lake.layout import AUDIT_JUDGED_PREFIX, TOMBSTONES_OF_USERS, request_key, tombstones_key
 from include.settings import Settings
+from include.x.compliance import ComplianceAction
 from tests.plugins import support_lake
 from tests.plugins.support_lake import (
     ALARM,
@@ -39,6 +41,7 @@ from tests.plugins.support_lake import (
     EMPTY,
     HALF_PREDICTED,
     HOURS,
+    LABELED_HOUR,
     NEVER_MADE,
     NOW,
     TOPICS,
@@ -84,7 +87,7 @@ def client(lake: RecordedLake, desk: Desk, metadata_database: None) -> TestClien
     app.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="admin", role="admin")
     app.dependency_overrides[get_lake] = lambda: lake
     app.dependency_overrides[get_desk] = lambda: desk
-    app.dependency_overrides[get_removals] = lambda: support_lake.removals(desk.s3, desk.bucket)
+    app.dependency_overrides[get_objects] = lambda: support_lake.objects(desk.s3, desk.bucket)
     app.dependency_overrides[get_now] = lambda: NOW
     return TestClient(app)
 
@@ -148,7 +151,7 @@ def test_who_may_start_a_backfill_is_who_is_offered_one(
     if user is None:
         assert rights.status_code == 401
     else:
-        assert rights.json() == {"backfill": status == 200}
+        assert rights.json()["backfill"] == (status == 200)
     assert admin.get(RUNS).json()["total_entries"] == before + (status == 200)
     if status == 200:
         assert answer.json()["conf"] == BACKFILL["conf"]
@@ -564,6 +567,124 @@ def test_ten_people_cost_one_query(metadata_database: None) -> None:
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.content for answer in answers}) == 1
     assert slow.asked == 1
+
+
+# --- Examples: the tweets behind a point
+
+
+POINT = {"topic": "ukraine", "hour": LABELED_HOUR.label}
+
+
+@pytest.fixture
+def lakes_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """X cannot be reached: the lake's text is shown."""
+    monkeypatch.setattr("x_opinion.examples.settings", lambda: Settings(tweet_embed_url=""))
+
+
+def examples(client: TestClient, **query: Any) -> list[dict[str, Any]]:
+    answer = client.get("/data/examples", params=POINT | query)
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()["tweets"]
+    return found
+
+
+@pytest.mark.usefixtures("lakes_texts")
+def test_examples_are_random_tweets_of_the_point_as_the_filters_narrow_it(client: TestClient) -> None:
+    several = [tweet for _ in range(20) for tweet in examples(client)]
+    assert len(several) == 20 * 5
+    assert {tweet["text"].split()[0] for tweet in several} == {"ukraine"}
+    assert {tweet["lang"] for tweet in several} == {"en", "de"}, "of measured languages alone"
+    assert len({tweet["text"] for tweet in several}) > 15, "each time others"
+    assert {tweet["lang"] for tweet in examples(client, language="de", topic="russia")} == {"de"}
+    assert {tweet["lang"] for tweet in examples(client, language="uk", unmeasured="true")} == {"uk"}
+    assert examples(client, language="uk") == []
+    assert examples(client, hour=LABELED_HOUR.previous.label) == []
+    assert len(examples(client, hour=f"{LABELED_HOUR.date}T00", hours="24")) == 5
+
+
+@pytest.mark.usefixtures("lakes_texts")
+def test_an_example_is_told_without_its_id_author_and_labels(client: TestClient, lake: RecordedLake) -> None:
+    answer = client.get("/data/examples", params=POINT)
+    for tweet in answer.json()["tweets"]:
+        assert set(tweet) == {"lang", "written_at", "text", "translation"}
+    assert not re.search(f"secret-model|Negative|{support_lake.AUTHOR // 100}\\d\\d", answer.text)
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert lake.forgot == lake.asked, "what Athena keeps of the ids is deleted"
+
+
+@pytest.mark.usefixtures("lakes_texts")
+@pytest.mark.parametrize("of", ["the tweet", "its author"])
+def test_what_was_removed_is_no_example_also_while_it_still_lies_in_the_lake(
+    client: TestClient, desk: Desk, of: str
+) -> None:
+    pseudonyms = support_lake.objects(desk.s3, desk.bucket).pseudonyms
+    rows = support_lake.labeled_rows("ukraine")
+    left, gone = rows[0], rows[1:]
+    if of == "the tweet":
+        stones = dict.fromkeys((row["tweet_id"] for row in gone), ComplianceAction.DELETE)
+        tombstones.bury(desk.s3, desk.bucket, pseudonyms, LABELED_HOUR, stones)
+    else:
+        until = {ComplianceAction.DELETE: rows[-1]["tweet_id"] + 1}
+        tombstones.bury_users(desk.s3, desk.bucket, {row["author_id"]: until for row in gone})
+    try:
+        for _ in range(5):
+            assert {tweet["text"] for tweet in examples(client, unmeasured="true")} <= {left["text"]}
+    finally:
+        storage.delete(desk.s3, desk.bucket, tombstones_key(LABELED_HOUR))
+        storage.delete(desk.s3, desk.bucket, TOMBSTONES_OF_USERS)
+    assert len(examples(client)) == 5
+
+
+def test_where_x_can_be_reached_x_shows_the_posts_and_the_lake_no_text(client: TestClient) -> None:
+    ids = {str(row["tweet_id"]) for row in support_lake.labeled_rows("ukraine")}
+    found = examples(client)
+    assert {set(tweet) == {"lang", "written_at", "embed"} for tweet in found} == {True}
+    for tweet in found:
+        address = urlsplit(tweet["embed"])
+        assert address.hostname == "platform.twitter.com"
+        assert parse_qs(address.query)["id"][0] in ids
+
+
+def test_a_page_lets_no_frame_in_but_that_of_the_embed(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def frames() -> str:
+        policy = client.get("/opinion-over-time").headers["Content-Security-Policy"]
+        return dict(part.strip().split(" ", 1) for part in policy.split(";"))["frame-src"]
+
+    assert frames() == "https://platform.twitter.com"
+    monkeypatch.setattr("x_opinion.app.settings", lambda: Settings(tweet_embed_url=""))
+    assert frames() == "'none'"
+
+
+@pytest.mark.usefixtures("lakes_texts")
+def test_no_text_gets_into_the_log(
+    client: TestClient, desk: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with caplog.at_level("DEBUG", logger="x_opinion"), caplog.at_level("DEBUG", logger="include"):
+        assert examples(client)
+
+        def fails(*_: Any) -> None:
+            raise storage.StorageError("S3 says no")
+
+        monkeypatch.setattr("x_opinion.examples.tombstones.read", fails)
+        assert client.get("/data/examples", params=POINT).status_code == 502
+    assert "S3 says no" in caplog.text
+    assert not any(row["text"] in caplog.text for row in support_lake.labeled_rows("ukraine"))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"topic": "nothing"},
+        {"hour": "2026-11-20"},
+        {"hour": "9999-12-31T00"},
+        {"hours": "5"},
+        {"language": "de' OR 1=1"},
+    ],
+)
+def test_a_point_that_makes_no_sense_is_refused(client: TestClient, query: dict[str, str]) -> None:
+    assert client.get("/data/examples", params=POINT | query).status_code == 422
 
 
 # --- The audit

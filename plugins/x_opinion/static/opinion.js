@@ -4,6 +4,7 @@ import { airflowLink, clearNotice, notice, openInAirflow, request } from "./airf
 import { FEW, dispose, draw, height, loadWorld, marksAt, named, resize, told } from "./charts.js";
 import { byId, element } from "./dom.js";
 import { readDrift, warnOfDrift } from "./drift.js";
+import { showExamples } from "./examples.js";
 import { saveCsv, savePng } from "./files.js";
 import { certainty, day as dayOf, dayTime, figure, hourLabel, isoDay, language, MARKS, moment, short, whole } from "./format.js";
 import { keepFresh } from "./refresh.js";
@@ -18,6 +19,8 @@ const sorts = new Map();
 let shown = null;
 let running = null;
 let drifted = null;
+/** Whether the user may read texts; asked once. */
+const rights = request("data/rights").catch(() => ({ texts: false }));
 
 /** The filters and orders that an address names. */
 function fromAddress() {
@@ -273,14 +276,36 @@ function hourLink(at, topic, ...words) {
   return airflowLink(`plugin/coverage?${query}`, ...words);
 }
 
-/** Below a chart what concerns the point that was clicked, with the way to its hour. */
-function showPoint(id, at) {
+/** Below a chart what concerns the point that was chosen, with the way to its hour and to its tweets. */
+async function showPoint(id, at) {
   const visual = shown.visuals.find((found) => found.id === id);
   const marks = marksAt(visual, at);
   const hour = new Date(at);
-  byId(`visual-${id}`).querySelector(".point").replaceChildren(
+  const place = byId(`visual-${id}`).querySelector(".point");
+  const chosen = element("span", { class: "group" });
+  place.replaceChildren(
     element("b", {}, `${dayTime(hour)} UTC`), " · ", hourLink(hour, marks[0]?.topic, "its coverage and runs"),
-    element("ul", {}, marks.map((mark) => element("li", {}, told(mark, titles())))));
+    element("ul", {}, marks.map((mark) => element("li", {}, told(mark, titles())))), chosen);
+  if ((await rights).texts) chosen.append(...topicsAt(visual, at).map((topic) => exampleButton(place, visual, hour, topic)));
+}
+
+/** The topics whose tweets are behind a point; a measure of two topics rests on both. */
+function topicsAt(visual, at) {
+  const column = (name) => visual.columns.findIndex((one) => one.name === name);
+  const rows = visual.rows.filter((row) => moment(row[0]).getTime() === at && row[column("value")] !== null);
+  if (column("topic") >= 0) return [...new Set(rows.map((row) => row[column("topic")]))];
+  return rows.length ? [...(filters.topics.size ? filters.topics : Object.keys(titles()))] : [];
+}
+
+/** A button that asks for some of a topic's tweets behind a point: no text is on the page before. */
+function exampleButton(place, visual, hour, topic) {
+  const query = asked();
+  for (const name of ["from", "to", "topic"]) query.delete(name);
+  query.set("topic", topic);
+  query.set("hour", hourLabel(hour));
+  query.set("hours", visual.hours);
+  return element("button", { type: "button", onclick: () => showExamples(place, query, titles()[topic] ?? topic) },
+    `Some tweets: ${titles()[topic] ?? topic}`);
 }
 
 /** Buttons that save a visual; what is shown when one is pressed is saved. */
