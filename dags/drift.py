@@ -8,10 +8,14 @@ the mix changes, the correction no longer fits.
 | `outdated` | lists the recent and the audited days whose objects have changed |
 | `mix` | one mapped task for each day: counts its tweets by language, country, probability and more |
 | `measure` | compares the last `OPINION_DRIFT_DAYS` days with the newest audit; writes the table `drift` |
+| `shifts` | compares the day's rectified net sentiment with the `OPINION_SHIFT_DAYS` days before it |
 | `check` | warns where a change is larger than `OPINION_DRIFT_TOLERATED` and than chance can make it |
 
 The measure is the population stability index. A warning appears on the pages and is sent once for each audit
 and dimension; the answer is a new audit. Without an audit nothing is compared.
+
+A shift is sent once for each topic and day: the net sentiment has left what sampling, the audit's error and
+the days' own changes let expect; an ordinary day does so with the probability `OPINION_SHIFT_CHANCE`.
 
 A scheduled run compares up to the day before, a run by hand up to its own day.
 
@@ -54,5 +58,6 @@ with DAG(
     measured: Any = tasks.measure()
     mixes >> measured
     checked = tasks.check(measured)
+    tasks.shifts()
 
     give(QualityLink(), checked)

@@ -92,6 +92,11 @@ class Settings(BaseSettings):
     drift_tolerated: float = Field(0.25, gt=0)
     """The population stability index above which the tweets no longer are what people audited: by convention
     0.1 is a small change and 0.25 a large one."""
+    shift_days: int = Field(28, ge=14, le=60)
+    """How many days `drift` compares a day's rectified net sentiment with."""
+    shift_chance: float = Field(0.002, gt=0, le=0.1)
+    """The probability with which a day like those before it is notified as a shift all the same: 0.002 is one
+    false notification of a topic in 500 days."""
     gather_seconds: int = Field(300, ge=0)
     """How long insights waits for further changes of the lake after the first one."""
 

@@ -1,4 +1,4 @@
-"""The tasks of `drift`: the mixes of the days in question, their comparison, its check and its message."""
+"""The tasks of `drift`: the mixes of the days in question, their comparison, its check, and the messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow.sdk import task
 
 from include.operators.inputs import client, topics
 from include.operators.links import athena
-from include.operators.notifications import drift_found, run_link, try_once
+from include.operators.notifications import drift_found, run_link, shift_found, try_once
 from include.operators.quality import checking
 from include.settings import settings
 
@@ -51,6 +51,17 @@ def check(measured: list[dict[str, Any]], ti: Any = None, dag_run: Any = None) -
         known = sorted((each["topic"], each["audit_month"], each["dimension"]) for each in drifted)
         try_once(drift_found(drifted, run_link(ti.dag_id, ti.run_id, ti.task_id)), f"drift {known}")
     return {name: value for name, value in result.to_json().items() if name != "failures"}
+
+
+@task
+def shifts(ti: Any = None, dag_run: Any = None) -> list[dict[str, Any]]:
+    """Compares the day's net sentiment with the days before; each topic's shift is notified once."""
+    from include.insights.shifts import find
+
+    found = find(athena(ti), client("s3"), settings(), topics(), _last(dag_run))
+    for shift in found:
+        try_once(shift_found(shift), f"shift {shift.topic} {shift.day.isoformat()}")
+    return [shift.to_json() for shift in found]
 
 
 def _last(dag_run: Any) -> date:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from airflow.sdk import BaseNotifier
 from airflow.sdk.definitions.callback import AsyncCallback
@@ -26,6 +26,8 @@ from include.settings import settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from include.insights.shifts import Shift
 
 _SECONDS = 10
 """How long one channel may take."""
@@ -323,6 +325,21 @@ def drift_found(drifted: Sequence[dict[str, Any]], link: str) -> Message:
         action="start the DAG audit by hand for the last days and judge the drawn tweets.",
         section="the-tweets-have-drifted",
         link=link,
+    )
+
+
+def shift_found(shift: Shift) -> Message:
+    """A topic's net sentiment has left what the days before it let expect."""
+    day = shift.day.isoformat()
+    query = urlencode({"from": (shift.day - timedelta(days=shift.days)).isoformat(), "to": day})
+    return Message(
+        subject=f"shift: {shift.topic} is not what it was, on {day}",
+        happened=f"The rectified net sentiment of {shift.topic} was {shift.net:+.1%} on {day}; the"
+        f" {shift.days} days before it let {shift.low:+.1%} to {shift.high:+.1%} be expected.",
+        action="see on the page behind the link whether rules, sample or models changed, or a gap lies there;"
+        " then read some of the day's tweets.",
+        section="a-days-sentiment-has-shifted",
+        link=f"{_base_url()}/plugin/opinion-over-time?{query}",
     )
 
 

@@ -7,7 +7,8 @@ import io
 import json
 import logging
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from email.message import Message as Mail
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from include.insights.shifts import Shift
 from include.lake.layout import drift_key
 from include.lake.schemas import DRIFT
 from include.operators import coverage, drift, notifications
@@ -289,6 +291,34 @@ def test_people_are_told_once_of_a_drift_away_from_the_same_audit(
     assert "source" not in content["happened"]
     assert content["link"].endswith("/dags/drift/runs/run/tasks/check")
     check({**row, "audit_month": "2026-11-01"}, steady)
+    assert len(hook.received) == 2
+
+
+def test_people_are_told_once_of_a_topics_shift_on_a_day(
+    told: Any, aws: LocalAws, hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told("webhook:hook")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", CREDENTIALS["region_name"])
+    run = SimpleNamespace(run_after=datetime(2026, 11, 30, 5, 30, tzinfo=UTC), run_type="scheduled")
+    day = date(2026, 11, 29)
+    one = Shift("ukraine", day, -0.123, -0.051, 0.032, 28)
+
+    def look(*shifts: Shift) -> Any:
+        def found(*given: Any) -> list[Shift]:
+            assert given[-1] == day, "the day before the schedule's, also where the run is cleared later"
+            return list(shifts)
+
+        monkeypatch.setattr("include.insights.shifts.find", found)
+        return drift.shifts.function(ti=TaskInstance(), dag_run=run)
+
+    assert look() == []
+    assert hook.received == []
+    expected = [{**vars(one), "day": "2026-11-29"}]
+    assert [look(one), look(one)] == [expected, expected]
+    ((_, content),) = hook.received
+    assert "-12.3% on 2026-11-29; the 28 days before it let -5.1% to +3.2%" in content["happened"]
+    assert content["link"].endswith("/plugin/opinion-over-time?from=2026-11-01&to=2026-11-29")
+    look(one, replace(one, topic="russia"))
     assert len(hook.received) == 2
 
 

@@ -9,7 +9,7 @@ import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from unittest.mock import Mock
 
@@ -25,7 +25,7 @@ from include.audit.rectify import Audited, Rectifier, rectifier
 from include.coverage import ledger
 from include.coverage.judge import Gap, GapState, Measures
 from include.coverage.stretch import Stretch
-from include.insights import aggregate
+from include.insights import aggregate, page, shifts
 from include.insights.definition import load as load_dashboards
 from include.lake import cards, layout, quality, storage
 from include.lake.athena import Athena, AthenaError
@@ -865,6 +865,36 @@ def test_a_language_with_few_audited_tweets_borrows_the_topics_audit(lake: Lake)
     assert rows["en"]["language_rectified_negative"] != rows["en"]["rectified_negative"]
     # Its model was never measured on it, and nobody has judged it.
     assert (rows["xx"]["audited"], rows["xx"]["language_audited"]) == (0, 0)
+
+
+def test_shifts_are_looked_for_in_the_figures_that_the_dashboards_show(lake: Lake) -> None:
+    choose = random.Random(9)
+    audit(lake, "ukraine", [drawn(choose) for _ in range(60)])
+    for hour in (NINE, TEN):
+        sentiments = [tweet(choose.choice(SENTIMENTS), sample=choose.choice((50, 100))) for _ in range(80)]
+        lake.label("ukraine", hour, [*sentiments, tweet(lang="uk")])
+        lake.judge("ukraine", hour, Verdict.COMPLETE)
+    lake.label("russia", TEN, [tweet()] * 40)
+    lake.judge("russia", TEN, Verdict.COMPLETE)
+    lake.refresh_all()
+    topics = load(lake.settings.topics_file)
+    data_set = load_dashboards(topics).data_sets["opinion"]
+    query = shifts.statement(data_set, date.fromisoformat(BEFORE), date.fromisoformat(DAY))
+    rows = {row["topic"]: row for row in lake.athena.table(lake.s3, query).to_pylist()}
+    assert {topic: (row["dt"], row["hours"], row["engines"]) for topic, row in rows.items()} == {
+        "ukraine": (DAY, 2, "ngram-1"),
+        "russia": (DAY, 1, "ngram-1"),
+    }
+    assert (rows["ukraine"]["audit_part"], rows["russia"]["audit_part"]) == (pytest.approx(1), 0)
+    dashboard = load_dashboards(topics).dashboards["opinion-over-time"]
+    columns = page.table(data_set, lake.athena.table(lake.s3, data_set.statement()))
+    tiles = page.evaluate(dashboard, {"opinion": columns})["tiles"]
+    (found,) = (tile for tile in tiles if tile["id"] == "net_sentiment-ukraine")
+    row = rows["ukraine"]
+    assert row["net"] == pytest.approx(found["value"])
+    error = math.hypot(row["sampling_error"], row["audit_error"])
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.959963984540054 * error)
+    assert shifts.find(lake.athena, lake.s3, lake.settings, topics, date.fromisoformat(DAY)) == []
 
 
 def test_the_models_quality_is_what_people_say_of_its_labels(lake: Lake) -> None:
