@@ -1,7 +1,7 @@
-"""The translator and the encoder through their handlers, and what converting and packing them takes.
+"""The translator and the cascade through their handlers, and what converting and packing them takes.
 
-The encoder is e5, whose weights come with the pack environment. The translator has opus-mt's architecture and
-size with random weights (`benchmarks.marian`): a real one comes from the hub alone.
+The cascade's encoder is e5, whose weights come with the pack environment. The translator has opus-mt's
+architecture and size with random weights (`benchmarks.marian`): a real one comes from the hub alone.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def measure(quick: bool = False) -> list[Row]:
         )
     share = 10 if quick else 1
     subjects = (
-        _Subject("encoder (e5)", "e5", _tweets(1_000 // share), 200 // share, "the real weights"),
+        _Subject("cascade (e5)", "e5", _tweets(1_000 // share), 200 // share, "the real weights"),
         _Subject(
             "translator (opus-mt)",
             "opus-mt",

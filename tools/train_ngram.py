@@ -279,12 +279,13 @@ def save(folder: Path, weights: Floats, columns: Integers, bias: Floats, metadat
 def serve(folder: Path, data: pd.DataFrame) -> Floats:
     """Rows x 3 probabilities, as the artifact itself answers."""
     handler = _serving("inference")
+    names = [f"p_{name}" for name in _serving("serving").CLASSES]
     records = [
         {"id": str(number), "text": text, "lang": lang}
         for number, (text, lang) in enumerate(zip(data["text"], data["lang"], strict=True))
     ]
     answers = handler.predict_fn(records, handler.model_fn(str(folder)))
-    return np.array([[answer[name] for name in handler.CLASSES] for answer in answers])
+    return np.array([[answer[name] for name in names] for answer in answers])
 
 
 def _serving(module: str) -> Any:

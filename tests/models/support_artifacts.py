@@ -56,8 +56,8 @@ def encoder(target: Path, hub: Path, **changes: Any) -> Path:
 
 def handler(folder: Path) -> ModuleType:
     """An artifact's handlers, imported as a container does it: by their bare names."""
-    for name in ("inference", "serving"):
-        sys.modules.pop(name, None)
+    for module in (folder / "code").glob("*.py"):
+        sys.modules.pop(module.stem, None)
     sys.path.insert(0, str(folder / "code"))
     try:
         return importlib.import_module("inference")

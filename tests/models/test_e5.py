@@ -45,6 +45,7 @@ def test_what_was_trained_is_written_and_read_as_it_is(tmp_path: Path) -> None:
     assert again.layers == trained.layers
     np.testing.assert_array_equal(again.kept, trained.kept)
     np.testing.assert_array_equal(again.head.weight, trained.head.weight)
+    assert again.mixture == trained.mixture
 
 
 def test_the_shipped_scores_are_of_languages_that_the_recipe_reads() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -66,7 +67,7 @@ def test_logits_in_another_order_are_read_by_the_labels_that_the_artifact_names(
 
 def test_labels_of_another_kind_are_refused(tmp_path: Path, hub: Path, inference: ModuleType) -> None:
     folder = encoder(tmp_path / "artifact", hub, labels=["LABEL_0", "LABEL_1", "LABEL_2"])
-    with pytest.raises(inference.ModelFormatError, match="negative, neutral, positive"):
+    with pytest.raises(sys.modules["encoder_model"].ModelFormatError, match="negative, neutral, positive"):
         inference.model_fn(str(folder))
 
 
@@ -112,7 +113,7 @@ def test_a_worker_uses_its_share_of_the_containers_cpus(
         monkeypatch.delenv("SAGEMAKER_MODEL_SERVER_WORKERS", raising=False)
         if workers:
             monkeypatch.setenv("SAGEMAKER_MODEL_SERVER_WORKERS", workers)
-        assert inference.threads() == share
+        assert sys.modules["serving"].threads() == share
     monkeypatch.setenv("SAGEMAKER_MODEL_SERVER_WORKERS", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert inference.model_fn(str(artifact)).pool._max_workers == 3

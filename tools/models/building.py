@@ -22,7 +22,7 @@ _LICENSES = ("LICENSE", "NOTICE")
 
 def build(recipe: Recipe, fetched: Mapping[str, Fetched], target: Path, *, quantized: bool) -> None:
     """Writes the unpacked artifact, without its card; raises `PackError`. ``target`` must not exist."""
-    handler = HANDLERS / ("translator" if recipe.task == TRANSLATION else "encoder") / "code"
+    handler = HANDLERS / _handler(recipe) / "code"
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
     # The handlers link to the module that they share; an archive holds the file.
     shutil.copytree(handler, target / "code", symlinks=False, ignore=ignored)
@@ -37,6 +37,12 @@ def build(recipe: Recipe, fetched: Mapping[str, Fetched], target: Path, *, quant
         roberta.convert(only.folder, target / "model.onnx", quantized=quantized)
         tokenizer.convert(only.folder, target / "tokenizer.json")
         _encoder(recipe, target)
+
+
+def _handler(recipe: Recipe) -> str:
+    if recipe.task == TRANSLATION:
+        return "translator"
+    return "encoder" if recipe.package is None else "cascade"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -87,5 +93,7 @@ def _from_package(recipe: Recipe, target: Path, *, quantized: bool) -> None:
     source = e5.Source.read(e5.find(), recipe.package.sha256)
     encoder = source.encoder(trained.layers, trained.kept)
     graph.write(encoder, graph.Mean(trained.head), target / "model.onnx", quantized=quantized)
+    shutil.copyfile(HANDLERS / "ngram" / "weights.npz", target / "weights.npz")
+    write_json(target / "cascade.json", asdict(trained.mixture))
     pieces = source.tokenizer(trained.kept)
     (target / "tokenizer.json").write_text(pieces.to_str(), encoding="utf-8")

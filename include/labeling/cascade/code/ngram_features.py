@@ -1,0 +1,1 @@
+../../handler/ngram_features.py

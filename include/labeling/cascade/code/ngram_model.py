@@ -1,0 +1,1 @@
+../../handler/ngram_model.py
