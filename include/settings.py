@@ -113,6 +113,9 @@ class Settings(BaseSettings):
     late_minutes: int = Field(90, ge=1)
     """How long after its run was queued an hour may stay unlabeled before a notification is sent."""
 
+    monthly_cost_limit: float | None = Field(None, gt=0)
+    """US dollars a month: people are notified if the month's costs, by list prices, are projected above."""
+
     quicksight_principals: tuple[str, ...] = ()
     """ARNs of the QuickSight users and groups that see the dashboards, a JSON list; if empty, QuickSight is
     not used."""
@@ -123,6 +126,11 @@ class Settings(BaseSettings):
     for an hourly run that comes a little early."""
     quicksight_ingestions_per_day: int = Field(32, ge=1)
     """QuickSight's limit on manual ingestions of a data set in 24 hours; 8 in its Standard edition."""
+
+    quicksight_authors: int = Field(0, ge=0)
+    """How many authors the QuickSight account pays for, as costs count them."""
+    quicksight_readers: int = Field(0, ge=0)
+    """How many readers, likewise."""
 
     sagemaker_role_arn: str = "arn:aws:iam::123456789012:role/x-opinion-sagemaker"
     sagemaker_image: str | None = None

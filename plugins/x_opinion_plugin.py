@@ -1,4 +1,4 @@
-"""Adds the pages on opinion, Coverage, Audit and Removals to Airflow's own frame."""
+"""Adds the pages on opinion, Coverage, Audit, Removals and Costs to Airflow's own frame."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _view(name: str, page: str) -> dict[str, Any]:
 
 
 class XOpinionPlugin(AirflowPlugin):
-    """Five pages and the Data Docs, each behind Airflow's login."""
+    """Six pages and the Data Docs, each behind Airflow's login."""
 
     name = "x_opinion"
     external_views = [  # noqa: RUF012 - declared so by Airflow
@@ -38,6 +38,7 @@ class XOpinionPlugin(AirflowPlugin):
         _view("Coverage", "coverage"),
         _view("Audit", "audit"),
         _view("Removals", "removals"),
+        _view("Costs", "costs"),
     ]
 
     @property

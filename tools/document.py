@@ -1,4 +1,4 @@
-"""Writes ``docs/data-dictionary.md`` and ``docs/dags.md`` from the code itself: ``python -m tools.document``.
+"""Writes the generated documents of ``docs/`` from the code itself: ``python -m tools.document``.
 
 Columns come from ``sql/tables`` and ``sql/views`` (``sql/README.md`` says how they are explained there), DAGs
 from Airflow. The sample objects are made by the pipeline's own code: synthetic tweets go through the
@@ -30,10 +30,13 @@ import pyarrow.parquet as pq
 import sqlglot
 from sqlglot import exp
 
+from include import prices
 from include.audit import mix, records
 from include.audit.wave import Wave
 from include.compliance import removal
 from include.compliance.requests import RemovalRequest
+from include.costs import measure as measured_costs
+from include.costs import modes, usage
 from include.coverage import ledger
 from include.coverage.measure import measure
 from include.insights import aggregate
@@ -121,6 +124,7 @@ _WRITERS = {
     "mix": "`drift`",
     "drift": "`drift`",
     "removals": "`compliance`",
+    "usage": "`costs`",
 }
 
 _X = {
@@ -157,6 +161,7 @@ _UNITS = (
     (r"^sample$", "%"),
     (r"^p_|^score$|_low$|_high$|^low$|^high$|share|ratio|agreement|0 to 1", "0 to 1"),
     (r"^(ts|hour|.*_at|.*_ts|judged_until)$", "UTC"),
+    (r"^usd$|^dollars$", "US dollars"),
     (r"\b[Ff]ollowers\b", "followers"),
     (r"\b[Ll]ines?\b", "lines"),
     (r"\b[Tt]weets?\b|\b[Pp]osts?\b|\b[Rr]ows\b", "tweets"),
@@ -345,6 +350,7 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
     aggregate.refresh(database, s3, settings, topics.names, HOUR.date)
     mix.refresh(database, s3, settings, topics.names, HOUR.date)
     mix.measure(s3, settings, topics.names, HOUR.start.date())
+    _use(s3, settings, posts)
     samples = {}
     for layer in view_layers():
         # Monthly records have the month's first day.
@@ -358,6 +364,13 @@ def fill(client: ClientOf, settings: Settings, topics: Topics) -> dict[str, Samp
         samples[layer.name] = Sample(row[0])
     _remove(client, settings, topics)
     return samples
+
+
+def _use(s3: Any, settings: Settings, posts: int) -> None:
+    """Keeps that the day's posts were bought."""
+    bought = usage.Usage("collect", "x", "post", "post", posts, usage.MEASURED, "posts ledger")
+    listed = prices.load(settings.prices_file)
+    usage.write(s3, settings.bucket, HOUR.start.date(), "x", [bought], listed)
 
 
 def _remove(client: ClientOf, settings: Settings, topics: Topics) -> None:
@@ -665,6 +678,7 @@ _OWN_CONTENT = {
     "training/": "which hours are in Delta and predicted",
     "tombstones/": "keyed hashes of what was removed",
     "removals/": "counts and times of removals",
+    "usage/": "what was used of what costs money",
     "requests/": "keyed hashes of what is to be removed",
 }
 """What it holds beside that."""
@@ -725,6 +739,117 @@ done
 """
 
 
+def costs() -> str:
+    """The text of ``docs/costs.md``: from the price list and the model of `include/costs/modes.py`."""
+    settings = Settings()
+    listed = prices.load(settings.prices_file)
+    instance = settings.sagemaker_instance_type
+    rows = [
+        "| Way to label | Tweets a month | Instance hours | $ a month | $ a million tweets |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for tweets in modes.VOLUMES:
+        for mode in modes.modes(tweets):
+            dollars = mode.hours * listed.of("sagemaker", f"{mode.kind} {instance}").usd
+            cells = (
+                mode.name,
+                f"{tweets:,}",
+                f"{mode.hours:,.0f}",
+                f"{dollars:,.2f}",
+                f"{dollars / tweets * 1e6:,.2f}",
+            )
+            rows.append(f"| {' | '.join(cells)} |")
+    rest = [
+        "| Tweets a month | Posts of X | Firehose, at most | Sum, batch only | Sum, real-time |",
+        "|--:|--:|--:|--:|--:|",
+    ]
+    for tweets in modes.VOLUMES:
+        posts = tweets * listed.of("x", "post").usd
+        gigabytes = tweets * measured_costs.BILLED_RECORD_BYTES / usage.GB
+        firehose = gigabytes * sum(
+            listed.of("firehose", item).usd for item in ("ingestion", "dynamic partitioning")
+        )
+        labeling = {
+            mode.name: mode.hours * listed.of("sagemaker", f"{mode.kind} {instance}").usd
+            for mode in modes.modes(tweets)
+        }
+        sums = (posts + firehose + labeling[name] for name in ("batch only", "real-time"))
+        rest.append(
+            f"| {tweets:,} | {posts:,.2f} | {' | '.join(f'{each:,.2f}' for each in (firehose, *sums))} |"
+        )
+    meanings = "\n".join(f"- **{mode.name}**: {mode.meaning}." for mode in modes.modes(modes.VOLUMES[0]))
+    lines = [
+        "| Service | Item | $ | Unit | Region | Date | Confirmed by | Note |",
+        "|---|---|--:|---|---|---|---|---|",
+    ]
+    for price in listed.prices:
+        source = f"[{price.service}]({price.source})"
+        lines.append(
+            f"| {source} | {price.item} | {price.usd:g} | {price.unit} | {price.region} | {price.date} |"
+            f" {_cell(price.confirmed) or '**nothing**'} | {_cell(price.note)} |"
+        )
+    dbus = "\n".join(
+        f"An hour of `{each.item}` counts {each.dbus:g} DBU ({each.date}, [source]({each.source}))."
+        f" {each.confirmed or each.note}"
+        for each in listed.dbus_an_hour
+    )
+    return _COSTS.format(
+        meanings=meanings,
+        rows="\n".join(rows),
+        rest="\n".join(rest),
+        lines="\n".join(lines),
+        dbus=dbus,
+        instance=instance,
+        seconds=modes.SECONDS_A_TWEET,
+        job=modes.JOB_SECONDS,
+        waking=modes.WAKING_SECONDS,
+        idle=modes.IDLE_SECONDS,
+        hours=modes.MONTH_HOURS,
+    )
+
+
+_COSTS = """\
+# What it costs
+
+Generated by `make docs` from `include/prices.yaml` and `include/costs/modes.py`; a test fails if it is stale.
+Every amount is in US dollars, modeled from list prices, and no bill: discounts, free tiers and taxes are not
+in it. What your pipeline uses is measured every day by the DAG `costs`; the page **Costs**, the table `usage`
+and the view `costs` show it at the same prices.
+
+## Ways to label
+
+{meanings}
+
+The original's design is *real-time* with one call a tweet: two endpoints, always up. Endpoints cost the same
+however many tweets are in a call, as long as one instance keeps up.
+
+{rows}
+
+Modeled for a translator and a classifier on `{instance}`, of {hours} hours a month. A tweet takes each model
+{seconds:g} s on one core (a translator of `opus-mt`'s size: 500 tweets in some 25 s; the classifier is
+faster, and counts as much). Assumed, not measured on AWS: a job is billed {job} s beside its work; an
+asynchronous endpoint {waking} s to come up, and {idle} s before it goes down. Without a translator all of it
+halves.
+
+## With what is bought before
+
+{rest}
+
+Firehose counts each record as a multiple of 5 KB; here each tweet is a record. Not in it: S3, Athena,
+Databricks and QuickSight, which the page **Costs** counts; and Airflow itself, the streamer's machine,
+network, logs and keys, which nothing here counts.
+
+## The price list
+
+{lines}
+
+{dbus}
+
+Another region or your own contract: copy `include/prices.yaml`, and name the copy in `OPINION_PRICES_FILE`. A
+line without its date or source, or an item that is listed twice, is refused.
+"""
+
+
 def sample_settings(suffix: str = "") -> Settings:
     """The settings of the samples: a bucket, database and workgroup of their own."""
     name = f"documentation{suffix}"
@@ -741,6 +866,7 @@ def main(arguments: list[str] | None = None) -> int:
             texts = {"data-dictionary.md": dictionary(client, settings, load(settings.topics_file))}
         texts["dags.md"] = dags()
         texts["retention.md"] = retention()
+        texts["costs.md"] = costs()
     except DocumentError as error:
         print(f"make docs stopped: {error}", file=sys.stderr)
         return 1

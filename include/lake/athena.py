@@ -6,7 +6,8 @@ import io
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from include.lake import storage
@@ -47,6 +48,27 @@ class AthenaError(RuntimeError):
 
 class AthenaTimeoutError(AthenaError):
     """A statement took longer than it may; it was stopped."""
+
+
+def billed_queries(client: AthenaClient, workgroup: str, start: datetime, end: datetime) -> Iterator[int]:
+    """The bytes that each query of ``workgroup`` has scanned, of those that were begun in ``[start, end)``.
+
+    DDL is left out, as Athena does not bill it. Athena keeps queries for 45 days, and lists the latest first.
+    """
+    for page in client.get_paginator("list_query_executions").paginate(WorkGroup=workgroup):
+        if not page["QueryExecutionIds"]:
+            continue
+        found = client.batch_get_query_execution(QueryExecutionIds=page["QueryExecutionIds"])
+        begun = []
+        for each in found["QueryExecutions"]:
+            begun.append(each["Status"]["SubmissionDateTime"])
+            # A failed query costs nothing, a stopped one what it has scanned.
+            if each["Status"]["State"] == "FAILED" or each.get("StatementType") != "DML":
+                continue
+            if start <= begun[-1] < end:
+                yield each.get("Statistics", {}).get("DataScannedInBytes", 0)
+        if begun and max(begun) < start:
+            return
 
 
 class Athena:

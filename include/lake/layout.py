@@ -273,6 +273,11 @@ def removals_key(date: str, request: str) -> str:
     return f"{REMOVALS_PREFIX}dt={date}/{request}.parquet"
 
 
+def usage_key(date: str, service: str) -> str:
+    """The table `usage`: what a service was used for on a day (``2026-11-20``)."""
+    return f"usage/dt={date}/{service}.parquet"
+
+
 REQUESTS_PREFIX = "requests/"
 """What is to be removed and is not yet, by keyed hashes: one object a request, gone when it is done."""
 

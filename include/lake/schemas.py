@@ -158,6 +158,22 @@ REMOVALS = pa.schema(
 )
 """One row a request, hour, topic, layer and action: counts alone."""
 
+USAGE = pa.schema(
+    [
+        ("stage", pa.string()),
+        ("service", pa.string()),
+        ("item", pa.string()),
+        ("unit", pa.string()),
+        ("quantity", pa.float64()),
+        ("basis", pa.string()),
+        ("origin", pa.string()),
+        ("usd", pa.float64()),
+        ("price_date", pa.string()),
+        ("confirmed", pa.int32()),
+    ]
+)
+"""One row per stage and item of a service on a day, sorted by these."""
+
 SENTIMENTS = ("Negative", "Neutral", "Positive")
 """The values of `sentiment`, in the order of the model's probabilities."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
 from typing import Any
 
 from airflow.sdk import task
 
-from include.operators.inputs import client, topics
+from include.operators.inputs import client, day_of, topics
 from include.operators.links import athena
 from include.operators.notifications import drift_found, run_link, shift_found, try_once
 from include.operators.quality import checking
@@ -19,7 +18,7 @@ def outdated(dag_run: Any = None) -> list[str]:
     """The days whose mix is selected: recent and audited ones whose objects have changed since."""
     from include.audit.mix import outdated_days
 
-    return outdated_days(client("s3"), settings(), topics().names, _last(dag_run))
+    return outdated_days(client("s3"), settings(), topics().names, day_of(dag_run))
 
 
 @task
@@ -35,7 +34,7 @@ def measure(dag_run: Any = None) -> list[dict[str, Any]]:
     """Compares the recent days with the audited ones; returns the rows of the table `drift`."""
     from include.audit.mix import measure
 
-    return measure(client("s3"), settings(), topics().names, _last(dag_run))
+    return measure(client("s3"), settings(), topics().names, day_of(dag_run))
 
 
 @task
@@ -43,7 +42,7 @@ def check(measured: list[dict[str, Any]], ti: Any = None, dag_run: Any = None) -
     """The suite ``drift``. What has drifted warns, and is notified once for each audit and dimension."""
     from include.quality.checks import check_drift
 
-    day = _last(dag_run).isoformat()
+    day = day_of(dag_run).isoformat()
     with checking(ti, "drift", day):
         result = check_drift(client("s3"), settings(), day)
     drifted = [each for each in measured if each["drifted"]]
@@ -58,16 +57,7 @@ def shifts(ti: Any = None, dag_run: Any = None) -> list[dict[str, Any]]:
     """Compares the day's net sentiment with the days before; each topic's shift is notified once."""
     from include.insights.shifts import find
 
-    found = find(athena(ti), client("s3"), settings(), topics(), _last(dag_run))
+    found = find(athena(ti), client("s3"), settings(), topics(), day_of(dag_run))
     for shift in found:
         try_once(shift_found(shift), f"shift {shift.topic} {shift.day.isoformat()}")
     return [shift.to_json() for shift in found]
-
-
-def _last(dag_run: Any) -> date:
-    """The last day that a run compares: the day before its schedule's, or by hand the day itself.
-
-    It stays the same where the run is cleared later.
-    """
-    found: date = dag_run.run_after.date()
-    return found - timedelta(days=1) if dag_run.run_type == "scheduled" else found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from include.settings import settings
@@ -65,6 +65,15 @@ def pulled(ti: Any, task_id: str) -> list[Any]:
     returned something. Asked for a list of tasks, it always gives a list.
     """
     return [each for each in ti.xcom_pull(task_ids=[task_id]) if each is not None]
+
+
+def day_of(dag_run: Any) -> date:
+    """The day that a daily run is about: the day before its schedule's, or by hand the day itself.
+
+    It stays the same where the run is cleared later.
+    """
+    found: date = dag_run.run_after.date()
+    return found - timedelta(days=1) if dag_run.run_type == "scheduled" else found
 
 
 def now() -> datetime:

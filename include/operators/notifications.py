@@ -310,6 +310,18 @@ def budget_exceeded(month: str, projected: int, budget: int, price: str) -> Mess
     )
 
 
+def cost_exceeded(month: str, dollars: float, projected: float, limit: float, link: str) -> Message:
+    """The month's costs are projected above the limit; all in US dollars by list prices."""
+    return Message(
+        subject=f"costs: ${projected:,.0f} projected in {month}, ${limit:,.0f} allowed",
+        happened=f"By list prices ${dollars:,.2f} were used in {month} so far, and it would be"
+        f" ${projected:,.2f} at this rate; the limit is ${limit:,.2f}. This is modeled, and no bill.",
+        action="see on the page Costs what costs most; lower the budget of posts, or raise the limit.",
+        section="the-costs-are-projected-above-the-limit",
+        link=link,
+    )
+
+
 def drift_found(drifted: Sequence[dict[str, Any]], link: str) -> Message:
     """The tweets have drifted away from their audit: rows of the table `drift`."""
     from include.audit.drift import DIMENSIONS

@@ -12,6 +12,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ _LONGEST_USAGE_DAYS = 90
 _FIRST_PROJECTION = timedelta(days=1)
 """The first day is too short to project a month from."""
 _ATTEMPTS = 6
+_SOURCES = ("stream", "search")
 _WRITER = re.compile(r"(stream|search)-[A-Za-z0-9_.:-]+")
 
 
@@ -38,6 +40,15 @@ class PostsLedgerError(RuntimeError):
 
 class BudgetError(RuntimeError):
     """No more posts may be bought."""
+
+
+@dataclass(frozen=True)
+class Bought:
+    """The posts that one writer has bought in a month, and when it said so last."""
+
+    source: str
+    posts: int
+    written: datetime
 
 
 def monthly_posts(settings: Settings, topics: Topics) -> int:
@@ -120,17 +131,24 @@ class PostsLedger:
 
     def by_source(self, month: str) -> dict[str, int]:
         """Posts bought in ``month``: ``{"stream": n, "search": n}``."""
+        counts: Counter[str] = Counter(dict.fromkeys(_SOURCES, 0))
+        for found in self.entries(month):
+            counts[found.source] += found.posts
+        return dict(counts)
+
+    def entries(self, month: str) -> list[Bought]:
+        """What each writer has bought in ``month``, by its name."""
         prefix = layout.posts_prefix(month)
-        counts: Counter[str] = Counter(stream=0, search=0)
+        entries = []
         try:
             for found in storage.objects(self._s3, self._bucket, prefix):
                 source = found.key.removeprefix(prefix).partition("-")[0]
-                if source not in counts:
+                if source not in _SOURCES:
                     raise PostsLedgerError(f"{found.key} is not an entry of the posts ledger")
-                counts[source] += self._posts(found)
+                entries.append(Bought(source, self._posts(found), found.last_modified))
         except (ClientError, BotoCoreError, storage.StorageError) as error:
             raise PostsLedgerError(f"the posts ledger of {month} cannot be read: {error}") from error
-        return dict(counts)
+        return entries
 
     def _posts(self, found: storage.Object) -> int:
         known = self._known.get(found.key)

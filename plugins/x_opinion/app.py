@@ -27,7 +27,7 @@ from include.coverage.measure import collection_start
 from include.settings import settings
 from include.window import FIRST_DAY, Window, WindowError, possible_day
 from include.x.topics import load
-from x_opinion import audit, examples, removals
+from x_opinion import audit, costs, examples, removals
 from x_opinion.access import may_start, reads
 from x_opinion.answers import HEADERS, data
 from x_opinion.cache import Cache
@@ -43,6 +43,7 @@ PAGES = {
     "coverage": ("Coverage", "coverage"),
     "audit": ("Audit", "audit"),
     "removals": ("Removals", "removals"),
+    "costs": ("Costs", "costs"),
 }
 """The title and the script of each page; a dashboard's page has its id."""
 DAGS = {
@@ -50,6 +51,7 @@ DAGS = {
     "coverage": "coverage",
     "audit": audit.DAG,
     "removals": removals.REMOVING_DAG,
+    "costs": costs.MEASURING_DAG,
     "quality": "transform",
     "drift": "insights",
 }
@@ -149,6 +151,7 @@ def _router(cache: Cache) -> APIRouter:
     router.include_router(audit.router(cache))
     router.include_router(removals.router(cache))
     router.include_router(examples.router())
+    router.include_router(costs.router(cache))
 
     @router.get("/data/{name}", dependencies=[reads(DAGS["opinion"])])
     async def opinion_data(

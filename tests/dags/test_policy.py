@@ -270,10 +270,11 @@ LAYERS: dict[str, set[str]] = {
     "labeling": {"compliance", "lake", "x"},
     "coverage": {"compliance", "lake", "x"},
     "insights": {"lake", "x"},
+    "costs": {"coverage", "labeling", "lake", "x"},
     "provision": {"insights", "lake", "x"},
     "quality": {"audit", "compliance", "insights", "labeling", "lake", "training", "x"},
     "operators": {
-        *("audit", "compliance", "coverage", "insights", "labeling", "lake"),
+        *("audit", "compliance", "costs", "coverage", "insights", "labeling", "lake"),
         *("provision", "quality", "training", "x"),
     },
 }

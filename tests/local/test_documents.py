@@ -35,6 +35,10 @@ def test_what_is_said_of_retention_is_fresh() -> None:
     assert (ROOT / "docs" / "retention.md").read_text() == document.retention(), STALE
 
 
+def test_what_is_said_of_costs_is_fresh() -> None:
+    assert (ROOT / "docs" / "costs.md").read_text() == document.costs(), STALE
+
+
 def test_every_prefix_of_the_lake_says_how_long_it_is_kept() -> None:
     source = (ROOT / "include" / "lake" / "layout.py").read_text()
     named = set(re.findall(r"""(?<![a-z`/])f?"([a-z-]+)/""", source))
@@ -68,6 +72,7 @@ def test_every_section_of_the_dictionary_shows_a_sample() -> None:
         ("audit_drawn", schemas.AUDIT_DRAWN),
         ("audit_judged", schemas.AUDIT_JUDGED),
         ("removals", schemas.REMOVALS),
+        ("usage", schemas.USAGE),
     ],
 )
 def test_the_tables_have_the_columns_that_are_written(table: str, schema: object) -> None:

@@ -20,8 +20,11 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
+from include import prices
 from include.audit import mix
 from include.audit.rectify import Audited, Rectifier, rectifier
+from include.costs import month, usage
+from include.costs.measure import firehose
 from include.coverage import ledger
 from include.coverage.judge import Gap, GapState, Measures
 from include.coverage.stretch import Stretch
@@ -1111,3 +1114,49 @@ def test_the_tasks_lead_from_the_lake_to_quicksight_and_cleared_they_change_and_
     aggregated, again = run()
     assert aggregated == []
     assert again == [{**each, "reused": True} for each in read]
+
+
+def test_what_firehose_has_delivered_is_told_from_what_others_wrote(lake: Lake) -> None:
+    def put(key: str, *lines: bytes) -> None:
+        body = gzip.compress(b"".join(line + b"\n" for line in lines))
+        lake.s3.put_object(Bucket=lake.settings.bucket, Key=key, Body=body)
+
+    put(f"{layout.raw_prefix('ukraine', TEN)}x-opinion-1-2026-11-20-10-00-00-a.gz", b"a" * 99, b"b" * 5_120)
+    put(f"{layout.heartbeats_prefix(TEN)}x-opinion-1-2026-11-20-10-00-00-b.gz", b"c" * 199)
+    put(layout.recovered_key("ukraine", TEN, TEN.start, TEN.end), b"d" * 500)
+    put(layout.quarantine_key("ukraine", TEN, "transform"), b"e" * 500)
+    put(f"{layout.raw_prefix('ukraine', LATE)}x-opinion-1-2026-11-19-22-00-00-c.gz", b"f" * 500)
+    asked: Any = Mock(statements=lake.athena, settings=lake.settings)
+    day = TEN.start.date()
+    found = {each.item: each.quantity for each in firehose(asked, day)[day]}
+    assert found == {
+        "ingestion": 4 * 5_120 / 1e9,
+        "dynamic partitioning": (100 + 5_121 + 200) / 1e9,
+        "partitioned objects": 2 / 1000,
+    }
+    lake.clear()
+    assert firehose(asked, day) == {day: []}
+
+
+def test_costs_are_usage_times_list_price_and_a_month_is_read_back(lake: Lake) -> None:
+    listed = prices.load(lake.settings.prices_file)
+    for day, posts in ((BEFORE, 3_000), (DAY, 1_000)):
+        used = [
+            usage.Usage("collect", "x", "post", "post", posts, usage.MEASURED, "posts ledger"),
+            usage.Usage("recover", "x", "post", "post", 100, usage.MEASURED, "posts ledger"),
+        ]
+        usage.write(lake.s3, lake.settings.bucket, date.fromisoformat(day), "x", used, listed)
+    odd = usage.Usage("sentiment", "sagemaker", "batch ml.huge", "hour", 1.5, usage.MODELED, "a guess")
+    usage.write(lake.s3, lake.settings.bucket, date.fromisoformat(DAY), "sagemaker", [odd], listed)
+    lake.label("ukraine", TEN, [tweet(), tweet()])
+    lake.refresh_all()
+    rows = {(row["service"], row["stage"]): row for row in lake.view("costs")}
+    assert rows["x", "collect"]["dollars"] == 5.0
+    assert rows["x", "collect"]["confirmed"] == 1
+    assert rows["sagemaker", "sentiment"]["dollars"] is None
+    found = month.read(lake.athena, lake.s3, lake.settings, listed, date.fromisoformat(DAY))
+    assert (found.dollars, found.days, found.tweets) == (21.0, 2, 2)
+    assert found.unpriced == ["sagemaker batch ml.huge"]
+    assert found.per_million(found.dollars) == pytest.approx(10_500_000)
+    modeled = {(row["service"], row["stage"]): row["modeled"] for row in found.rows}
+    assert modeled == {("x", "collect"): 0, ("x", "recover"): 0, ("sagemaker", "sentiment"): 1}

@@ -13,7 +13,8 @@ COVERAGE = ["/coverage", "/data/coverage"]
 QUALITY = ["/quality/", "/quality/raw/2026-11-20T05"]
 AUDIT = ["/audit", "/data/audit", "/data/audit/results"]
 REMOVALS = ["/removals", "/data/removals", "/data/removals/done"]
-READING = [*ANYONES, *INSIGHTS, *COVERAGE, *AUDIT, *REMOVALS, *QUALITY]
+COSTS = ["/costs", "/data/costs"]
+READING = [*ANYONES, *INSIGHTS, *COVERAGE, *AUDIT, *REMOVALS, *COSTS, *QUALITY]
 """What whoever may read the DAGs can read."""
 CHANGING = [
     ("GET", "/data/audit/tweets"),

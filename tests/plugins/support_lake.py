@@ -164,6 +164,25 @@ def objects(s3: S3Client, bucket: str) -> Objects:
     return Objects(s3, bucket, Pseudonyms(b"a key"))
 
 
+def cost_rows() -> list[dict[str, Any]]:
+    """Rows of the view `costs`: one day's posts, labeling, and what has no price."""
+    known = {"price_date": "2026-11-01", "confirmed": 1}
+    day = f"{NOW:%Y-%m-%d}"
+    return [
+        {"dt": day, "origin": "<b>known</b>", "basis": "measured", **known, **row}
+        for row in (
+            {"stage": "collect", "service": "x", "item": "post", "unit": "post", "quantity": 1_000.0}
+            | {"usd": 0.005, "dollars": 5.0},
+            {"stage": "recover", "service": "x", "item": "post", "unit": "post", "quantity": 200.0}
+            | {"usd": 0.005, "dollars": 1.0},
+            {"stage": "sentiment", "service": "sagemaker", "item": "batch ml.c6i.xlarge", "unit": "hour"}
+            | {"quantity": 2.0, "usd": 0.204, "dollars": 0.408, "confirmed": 0},
+            {"stage": "train", "service": "ec2", "item": "m9.huge", "unit": "hour", "quantity": 0.5}
+            | {"usd": None, "dollars": None, "price_date": None, "confirmed": None, "basis": "modeled"},
+        )
+    ]
+
+
 DRAWN = 40
 """So many tweets of each topic are drawn for people to judge."""
 AUTHOR = 7_000
@@ -274,6 +293,8 @@ class RecordedLake(Lake):
             ("audit_quality", audit_rows()),
             ("removals", removal_rows()),
             ("labeled", [row for topic in TOPICS for row in _selectable(topic)]),
+            ("costs", cost_rows()),
+            ("opinion_hourly", [{"dt": f"{NOW:%Y-%m-%d}", "tweets": 2_000}]),
         ):
             columns = ", ".join(rows[0])
             self._views.execute(f"CREATE TABLE {view} ({columns})")

@@ -1034,3 +1034,38 @@ def test_a_reader_sees_what_was_removed_and_no_form(visit: Any) -> None:
     page = visit("reader").open("removals")
     expect(page.locator("#done")).to_contain_text("X <b>reports</b> it")
     expect(page.locator("form textarea")).to_have_count(0)
+
+
+def test_costs_say_that_they_are_modeled_and_what_has_no_price(visit: Any) -> None:
+    page = visit().open("costs")
+    expect(page.locator("#modeled")).to_contain_text("Every amount is modeled")
+    expect(page.locator("#unpriced")).to_contain_text("no price of ec2 m9.huge")
+    expect(page.locator("#so-far .value")).to_have_text("$6.41")
+    expect(page.locator("#per-million .value")).to_have_text("$3,204.00")
+    expect(page.locator("#comparison tbody tr")).to_contain_text(["$0.41", "$9.79"])
+    rows = page.locator("#usage tbody tr")
+    expect(rows).to_contain_text(["collect", "recover", "not confirmed", "no price"])
+    expect(rows.nth(0)).to_contain_text("<b>known</b>")
+    expect(page.locator("#prices tbody")).to_contain_text("docs.x.com")
+
+
+def test_costs_are_sorted_by_a_column_s_head(visit: Any) -> None:
+    page = visit().open("costs")
+    rows = page.locator("#usage tbody tr")
+    page.get_by_role("button", name="Dollars, modeled").click()
+    expect(rows).to_contain_text(["sentiment", "recover", "collect", "train"])
+    expect(page.locator("#usage th[aria-sort=ascending]")).to_contain_text("Dollars, modeled")
+    page.locator("#usage").get_by_role("button", name="Service").click()
+    expect(rows).to_contain_text(["ec2", "sagemaker", "x", "x"])
+
+
+def test_costs_of_a_month_before_are_one_step_away_and_in_the_address(visit: Any) -> None:
+    visitor = visit()
+    page = visitor.open("costs")
+    page.get_by_role("button", name="Month before").click()
+    expect(page.locator("#nothing")).to_contain_text("Nothing was measured")
+    before = NOW.replace(day=1) - timedelta(days=1)
+    assert f"month={before:%Y-%m}" in visitor.page.url
+    page.get_by_role("button", name="Month after").click()
+    expect(page.locator("#so-far .value")).to_have_text("$6.41")
+    expect(page.get_by_role("button", name="Month after")).to_be_disabled()

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import re
+from calendar import monthrange
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -900,3 +901,23 @@ def test_a_lake_without_its_secret_is_told(client: TestClient) -> None:
     answer = client.get("/data/audit")
     assert answer.status_code == 502
     assert answer.json()["title"] == "The lake does not answer"
+
+
+def test_a_month_s_costs_are_those_of_the_view_and_the_list(client: TestClient) -> None:
+    found = client.get("/data/costs").json()
+    assert found["dollars"] == pytest.approx(6.408)
+    assert (found["days"], found["tweets"], found["unpriced"]) == (1, 2_000, ["ec2 m9.huge"])
+    assert found["projected"] == pytest.approx(6.408 * monthrange(NOW.year, NOW.month)[1])
+    assert found["per_million"] == pytest.approx(3_204)
+    assert found["original"] == pytest.approx(2 * 24 * 0.204)
+    modeled = {(row["service"], row["stage"]): row["modeled"] for row in found["rows"]}
+    assert modeled["x", "collect"] == 0
+    assert modeled["ec2", "train"] == 1
+    assert all(line["date"] and line["source"] for line in found["prices"])
+
+
+def test_another_month_has_its_own_costs_and_none_is_refused(client: TestClient) -> None:
+    assert client.get("/data/costs", params={"month": "2026-01"}).json()["rows"] == []
+    assert client.get("/data/costs", params={"month": "2026-13"}).status_code == 422
+    assert client.get("/data/costs", params={"month": "9999-01"}).status_code == 422
+    assert client.get("/data/costs", params={"month": f"{NEVER_MADE}-01"}).status_code == 404

@@ -61,7 +61,7 @@ def parts(arn: str) -> list[str]:
 
 WITHOUT_RESOURCES = {
     "airflow.ExecutionRole.Account": {"cloudwatch:PutMetricData", "s3:GetAccountPublicAccessBlock"},
-    "lake.PipelinePolicy.ListEndpoints": {"sagemaker:ListEndpoints"},
+    "lake.PipelinePolicy.ListModels": {"sagemaker:ListEndpoints", "sagemaker:ListTransformJobs"},
 }
 """Statements whose actions IAM knows no resources for (Service Authorization Reference)."""
 
