@@ -56,6 +56,8 @@ _COMPARE = {
 _HOUR = timedelta(hours=1)
 _MARKING = ("hour", "topic", "verdict", "gap", "searched", "change")
 """The columns that marks are made from."""
+_METHODS = ("engine", "sample", "tweets", "change", "searched")
+"""The columns that tell of methods."""
 SEARCHED = "brought by search alone, another method: no quoted texts, and the sample is taken by a hash"
 """What the mark of an hour says that search alone brought."""
 
@@ -177,6 +179,22 @@ def evaluate(
             and visual.data_set.name in rows
             and (not chosen or visual.topic in (None, *chosen))
         ],
+    }
+
+
+def methods(dashboard: Dashboard, found: pa.Table, filters: Filters) -> dict[str, tuple[str, ...]]:
+    """By what a period's figures came about: models, samples, changes of either or of rules, search alone.
+
+    ``found`` are rows of the dashboard's first data set.
+    """
+    rows = _filtered(dashboard, found, {**filters, "languages": None, "unmeasured": True})
+    rows = rows.filter(pc.greater(rows["tweets"], 0))
+    changes = {part for change in pc.unique(rows["change"]).to_pylist() for part in change.split(",") if part}
+    return {
+        "models": tuple(sorted(set(rows["engine"].to_pylist()) - {"none"})),
+        "sample": tuple(sorted({str(sample) for sample in pc.unique(rows["sample"]).to_pylist()})),
+        "changes": tuple(sorted(changes)),
+        "search": ("search alone",) if pc.any(pc.equal(rows["searched"], 1)).as_py() else (),
     }
 
 
@@ -330,7 +348,7 @@ def _filtered(dashboard: Dashboard, found: pa.Table, wanted: Filters) -> pa.Tabl
 def _read(dashboard: Dashboard) -> set[str]:
     """The columns that any tile, visual or mark reads."""
     measures = [tile.measure for tile in dashboard.tiles]
-    found = set(_MARKING)
+    found = {*_MARKING, *_METHODS}
     for visual in dashboard.visuals:
         measures += visual.measures
         found |= {*visual.by, *(condition.column for condition in visual.where)}

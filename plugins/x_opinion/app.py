@@ -6,6 +6,7 @@ guarded by `access.starts` of the DAG that it concerns.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, time, timedelta
@@ -13,7 +14,7 @@ from functools import cache
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from airflow.api_fastapi.core_api.security import GetUserDep
@@ -163,6 +164,7 @@ def _router(cache: Cache) -> APIRouter:
         topic: Annotated[list[str] | None, Query()] = None,
         language: Annotated[list[str] | None, Query()] = None,
         unmeasured: bool = False,
+        compare: bool = False,
     ) -> Response:
         if name not in PAGES:
             raise HTTPException(404, f"there is no dashboard {name!r}")
@@ -171,16 +173,25 @@ def _router(cache: Cache) -> APIRouter:
         if (end - start).days >= LONGEST_DAYS:
             raise HTTPException(422, f"at most {LONGEST_DAYS} days can be shown at a time")
         try:
-            filters = Filters(start, end, tuple(topic or ()), tuple(language or ()), unmeasured)
+            filters = Filters(start, end, tuple(topic or ()), tuple(language or ()), unmeasured, compare)
         except UnknownFilterError as error:
             raise HTTPException(422, str(error)) from error
-        rows = ("tables", name, start, end)
-        read = await cache.get(rows, lambda: (tables(lake, name, start, end), now))
+        if compare:
+            possible_day(filters.before.first, now)
+
+        async def rows(of: Filters) -> Any:
+            key = ("tables", name, of.first, of.last)
+            return await cache.get(key, lambda: (tables(lake, name, of.first, of.last), now))
+
+        reading = asyncio.gather(*(rows(of) for of in ((filters, filters.before) if compare else (filters,))))
+        read, *before = await reading
 
         def evaluate() -> bytes:
-            return orjson.dumps(figures(name, read[0], filters, read[1]))
+            found = figures(name, read[0], filters, read[1], before[0][0] if before else None)
+            return orjson.dumps(found)
 
-        return data(await cache.get((name, filters, read[1]), evaluate))
+        key = (name, filters, read[1], *(each[1] for each in before))
+        return data(await cache.get(key, evaluate))
 
     @router.get("/static/{digest}/{name:path}")
     async def static_file(request: Request, digest: str, name: str) -> Response:

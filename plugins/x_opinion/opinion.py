@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from include.insights import events, page
+from include.insights.comparison import compared
 from include.insights.definition import FILTER_COLUMNS, MEASURED, Dashboard, load
 from include.settings import settings
+from include.window import Window
 from include.x.topics import load as load_topics
 
 if TYPE_CHECKING:
@@ -38,6 +40,28 @@ class Filters:
     topics: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
     unmeasured: bool = False
+    compare: bool = False
+
+    @property
+    def days(self) -> int:
+        """How many days it has."""
+        return (self.last - self.first).days + 1
+
+    @property
+    def before(self) -> Filters:
+        """The same of as many days directly before."""
+        length = timedelta(days=self.days)
+        return replace(self, first=self.first - length, last=self.last - length, compare=False)
+
+    def of_page(self) -> dict[str, Any]:
+        """As `page.evaluate` takes them."""
+        return {
+            "from": self.first.isoformat(),
+            "to": self.last.isoformat(),
+            "topics": self.topics,
+            "languages": self.languages,
+            "unmeasured": self.unmeasured,
+        }
 
     def __post_init__(self) -> None:
         unknown = set(self.topics) - set(load_topics(settings().topics_file).names)
@@ -62,23 +86,18 @@ def tables(lake: Lake, name: str, first: date, last: date) -> Tables:
     return {one.name: page.table(one, found[one.name]) for one in sets}
 
 
-def figures(name: str, read: Tables, filters: Filters, now: datetime) -> dict[str, Any]:
+def figures(
+    name: str, read: Tables, filters: Filters, now: datetime, before: Tables | None = None
+) -> dict[str, Any]:
     """The page's JSON: its description and figures, the languages to choose from, the models that labeled.
 
-    Also when it was read.
+    Also when it was read and, given the rows of the period ``before``, what has changed since.
     """
     chosen = dashboard(name)
     period = {"from": filters.first.isoformat(), "to": filters.last.isoformat()}
-    found = page.evaluate(
-        chosen,
-        read,
-        {
-            **period,
-            "topics": filters.topics,
-            "languages": filters.languages,
-            "unmeasured": filters.unmeasured,
-        },
-    )
+    found = page.evaluate(chosen, read, filters.of_page())
+    if before is not None:
+        found["before"] = _compared(chosen, read, before, filters, now, found["tiles"])
     # An open hour has no tweets of its remaining time.
     present = f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     found["as_of"] = {topic: min(end, present) for topic, end in found["as_of"].items()}
@@ -90,6 +109,29 @@ def figures(name: str, read: Tables, filters: Filters, now: datetime) -> dict[st
         "engines": _engines(read[chosen.data_sets[0].name]),
         **_events(filters),
         **found,
+    }
+
+
+def _compared(
+    chosen: Dashboard, read: Tables, before: Tables, filters: Filters, now: datetime, tiles: list[Any]
+) -> dict[str, Any]:
+    """The tiles of the period before with what has changed since, and which methods differ.
+
+    A period that is not over is compared with the same hours of the days before.
+    """
+    wanted = filters.before.of_page()
+    if filters.first <= now.date() <= filters.last:
+        wanted["to"] = (Window.containing(now).end - timedelta(days=filters.days)).isoformat()
+    former = {tile["id"]: tile for tile in page.evaluate(chosen, before, wanted)["tiles"]}
+    first_set = chosen.data_sets[0].name
+    one = page.methods(chosen, read[first_set], filters.of_page())
+    other = page.methods(chosen, before[first_set], wanted)
+    differs = {kind for kind in ("models", "sample", "search") if one[kind] != other[kind]}
+    return {
+        "from": filters.before.first.isoformat(),
+        "to": wanted["to"],
+        "tiles": {tile["id"]: compared(tile, former[tile["id"]]) for tile in tiles if tile["id"] in former},
+        "differs": sorted(differs.union(one["changes"], other["changes"])),
     }
 
 

@@ -204,6 +204,27 @@ def test_tiles_show_the_figures_with_interval_and_n(visit: Any, server: Server) 
             expect(shown.locator(".n")).to_have_text(f"n = {tile['n']:,}")
 
 
+def test_tiles_are_compared_with_the_period_before_where_a_reader_wants_it(visit: Any) -> None:
+    visitor = visit(width=390)
+    page = visitor.open("opinion-over-time")
+    expect(page.locator(".tile .before")).to_have_count(0)
+    page.get_by_label("Compare with the period before").check()
+    expect(page.locator("#compared")).to_contain_text("Compared with")
+    assert parse_qs(urlparse(page.url).query)["compare"] == ["true"]
+    page.get_by_text("Today", exact=True).click()
+    net = page.locator(".tile[data-id='net_sentiment-ukraine'] .before")
+    expect(net).to_contain_text(
+        re.compile(r"^[+-]?\d+\.\d points \(95 %: .* points to .* points\) from .*%$")
+    )
+    ratio = page.locator(".tile[data-id='positive_to_negative-russia'] .before")
+    expect(ratio).to_contain_text(re.compile(r"^× \d\.\d\d \(sampling error only: × .* to × .*\) from \d"))
+    expect(page.locator("#compared")).to_contain_text("The periods were not measured alike")
+    assert page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth") <= 0
+    assert page.evaluate(CONTRAST) == []
+    page.get_by_text("30 days", exact=True).click()
+    expect(net).to_have_text("nothing to compare with")
+
+
 def test_hovering_a_line_tells_its_exact_figures_and_what_changed(visit: Any) -> None:
     visitor = visit()
     frame = visitor.open("opinion-over-time")

@@ -45,6 +45,9 @@ from tests.plugins.support_lake import (
     LABELED_HOUR,
     NEVER_MADE,
     NOW,
+    RULES_CHANGED,
+    SAMPLE_CHANGED,
+    SEARCHED,
     TOPICS,
     UNLABELED,
     RecordedLake,
@@ -271,6 +274,51 @@ def test_nothing_is_said_to_be_of_the_future(client: TestClient) -> None:
     found = shown(client)
     now = found["read_at"].replace("+00:00", "Z")
     assert found["as_of"] == dict.fromkeys(TOPICS, now), "the open hour has tweets until now"
+
+
+def test_a_period_is_compared_with_as_many_days_directly_before(
+    client: TestClient, lake: RecordedLake
+) -> None:
+    today, yesterday, day_before = (f"{NOW - timedelta(days=ago):%Y-%m-%d}" for ago in range(3))
+    plain = shown(client, **{"from": yesterday, "to": yesterday})
+    assert "before" not in plain
+    former = shown(client, **{"from": day_before, "to": day_before})
+    asked = lake.asked
+    found = shown(client, compare="true", **{"from": yesterday, "to": yesterday})
+    assert lake.asked == asked, "both were read a moment ago"
+    assert found["tiles"] == plain["tiles"]
+    assert (found["before"]["from"], found["before"]["to"]) == (former["from"], former["to"])
+    for tile, own in zip(former["tiles"], found["tiles"], strict=True):
+        told = found["before"]["tiles"][tile["id"]]
+        assert {name: told[name] for name in ("value", "low", "high", "n")} == {
+            name: tile[name] for name in ("value", "low", "high", "n")
+        }
+        if tile["format"] == "percent":
+            assert told["change"] == pytest.approx(own["value"] - tile["value"])
+            assert told["change_low"] < told["change"] < told["change_high"]
+    assert found["before"]["tiles"]["net_sentiment-russia"]["audit"] == 0
+
+    found = shown(client, compare="true", **{"from": today, "to": today})
+    assert found["before"]["to"] == (NOW + timedelta(hours=1) - timedelta(days=1)).isoformat(), (
+        "the same hours"
+    )
+
+
+@pytest.mark.parametrize(
+    ("ago", "kind"),
+    [(RULES_CHANGED, "rules"), (SAMPLE_CHANGED, "sample"), (SEARCHED, "search"), (None, None)],
+)
+def test_what_else_than_opinion_has_changed_between_the_periods_is_told(
+    client: TestClient, ago: int | None, kind: str | None
+) -> None:
+    day = "2007-01-03" if ago is None else f"{NOW - timedelta(hours=ago):%Y-%m-%d}"
+    found = shown(client, compare="true", **{"from": day, "to": day})
+    assert kind in found["before"]["differs"] if kind else found["before"]["differs"] == []
+
+
+def test_a_period_that_nothing_can_be_before_is_compared_with_nothing(client: TestClient) -> None:
+    asked = {"compare": "true", "from": "2006-03-22", "to": "2006-03-24"}
+    assert client.get("/data/opinion-over-time", params=asked).status_code == 422
 
 
 def test_filters_narrow_what_is_shown(client: TestClient, lake: RecordedLake) -> None:

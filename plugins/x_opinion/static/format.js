@@ -57,7 +57,13 @@ const SIGN = { signDisplay: "negative" };
 const RATIO = new Intl.NumberFormat("en-GB", { ...SIGN, minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const PERCENT = new Intl.NumberFormat("en-GB", { ...SIGN, style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const PERCENT0 = new Intl.NumberFormat("en-GB", { ...SIGN, style: "percent", maximumFractionDigits: 0 });
-const FORMATS = { ratio: RATIO, percent: PERCENT, percent0: PERCENT0, number: WHOLE };
+const POINTS = new Intl.NumberFormat("en-GB", { signDisplay: "exceptZero", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const SIGNED = new Intl.NumberFormat("en-GB", { signDisplay: "exceptZero", maximumFractionDigits: 0 });
+/** Changes: of shares in percentage points, of ratios by their quotient, of numbers with a sign. */
+const CHANGES = {
+  points: { format: (value) => `${POINTS.format(value * 100)} points` }, times: { format: (value) => `× ${RATIO.format(value)}` }, signed: SIGNED,
+};
+const FORMATS = { ratio: RATIO, percent: PERCENT, percent0: PERCENT0, number: WHOLE, ...CHANGES };
 const MONEY = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD" });
 
 /** US dollars, such as `$1,234.50`. */

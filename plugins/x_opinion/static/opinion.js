@@ -13,7 +13,7 @@ const NAME = document.querySelector("main").dataset.page;
 const DAY = 86400e3;
 const PERIODS = [[1, "Today"], [7, "7 days"], [30, "30 days"], [90, "90 days"]];
 /** The period is the last so many days, or from one day to another; none: as the server chooses. */
-const filters = { days: null, from: null, to: null, topics: new Set(), languages: new Set(), unmeasured: false };
+const filters = { days: null, from: null, to: null, topics: new Set(), languages: new Set(), unmeasured: false, compare: false };
 /** The tables' orders that were chosen: a column's name and its direction, by the visual's id. */
 const sorts = new Map();
 let shown = null;
@@ -30,7 +30,7 @@ function fromAddress() {
   else for (const bound of ["from", "to"]) filters[bound] = query.get(bound);
   filters.topics = new Set(query.getAll("topic"));
   filters.languages = new Set(query.getAll("language"));
-  filters.unmeasured = query.get("unmeasured") === "true";
+  for (const name of ["unmeasured", "compare"]) filters[name] = query.get(name) === "true";
   for (const each of query.getAll("sort")) {
     const [id, column, direction] = each.split(":");
     sorts.set(id, { column, descending: direction === "desc" });
@@ -49,7 +49,7 @@ function asked() {
   if (filters.to) query.set("to", filters.to);
   for (const topic of filters.topics) query.append("topic", topic);
   for (const code of filters.languages) query.append("language", code);
-  if (filters.unmeasured) query.set("unmeasured", "true");
+  for (const name of ["unmeasured", "compare"]) if (filters[name]) query.set(name, "true");
   return query;
 }
 
@@ -152,15 +152,18 @@ function drawFilters() {
       has("period") && periodFilter(),
       has("topic") && topicFilter(),
       has("language") && languageFilter(open),
-      has("unmeasured") && element("label", { class: "check", title: "Languages on which the labeling model was never measured" },
-        element("input", { type: "checkbox", id: "unmeasured", checked: filters.unmeasured, onchange: (event) => {
-          filters.unmeasured = event.target.checked;
-          load();
-        } }), "Include unmeasured languages"),
+      has("unmeasured") && check("unmeasured", "Include unmeasured languages", "Languages on which the labeling model was never measured"),
+      has("period") && check("compare", "Compare with the period before", "As many days directly before; of a day that is not over the same hours"),
     ].filter(Boolean),
   );
   if (focused) byId(focused)?.focus();
 }
+
+const check = (name, text, title) => element("label", { class: "check", title },
+  element("input", { type: "checkbox", id: name, checked: filters[name], onchange: (event) => {
+    filters[name] = event.target.checked;
+    load();
+  } }), text);
 
 function periodFilter() {
   const today = new Date();
@@ -236,9 +239,10 @@ function drawContent() {
     clearContent();
     byId("as-of").textContent = upTo();
     content.dataset.ids = ids;
-    content.append(tiles, key(), eventList(), element("div", { class: "visuals" }, shown.visuals.map(card)));
+    content.append(tiles, comparison(), key(), eventList(), element("div", { class: "visuals" }, shown.visuals.map(card)));
   } else {
     content.firstChild.replaceWith(tiles);
+    byId("compared").replaceWith(comparison());
     byId("events").replaceWith(eventList());
   }
   content.removeAttribute("aria-busy");
@@ -253,7 +257,30 @@ function drawTile(tile, described) {
     element("h2", {}, tile.title),
     element("p", { class: "value", "data-value": tile.value }, figure(tile.value, tile.format)),
     element("p", { class: "muted interval" }, interval ?? " "),
-    element("p", { class: "muted n" }, tile.n === null ? " " : `n = ${whole(tile.n)}`));
+    element("p", { class: "muted n" }, tile.n === null ? " " : `n = ${whole(tile.n)}`),
+    shown.before && element("p", { class: "before" }, changed(shown.before.tiles[tile.id])));
+}
+
+/** What a tile's figure has changed by since the period before. */
+function changed(before) {
+  if (!before || before.change === null) return "nothing to compare with";
+  const change = (value) => figure(value, before.format === "percent" ? "points" : before.format === "ratio" ? "times" : "signed");
+  const known = before.change_low !== null || before.change_high !== null;
+  return [element("b", {}, change(before.change)), known &&
+    ` (${certainty(before.audit)}: ${before.change_low === null ? "no bound" : change(before.change_low)} to ${before.change_high === null ? "no bound" : change(before.change_high)})`,
+  element("span", { class: "muted" }, ` from ${figure(before.value, before.format)}`)];
+}
+
+const DIFFERENCES = { models: "other models labeled", sample: "X delivered another sample", rules: "the rules changed", search: "search alone brought hours of one of them" };
+
+/** With what the tiles are compared, and what else than opinion may have changed. */
+function comparison() {
+  const { before } = shown;
+  if (!before) return element("p", { id: "compared", hidden: true });
+  const end = before.to.length > 10 ? `${dayTime(moment(before.to))} UTC` : dayOf(moment(before.to));
+  return element("p", { id: "compared", class: "hint" }, element("span", { class: "muted" }, `Compared with ${dayOf(moment(before.from))} to ${end}. `),
+    before.differs.length > 0 && element("strong", { class: "error" },
+      `The periods were not measured alike: ${before.differs.map((kind) => DIFFERENCES[kind]).join("; ")}. A change may be one of method.`));
 }
 
 function card(visual) {
