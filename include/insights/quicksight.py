@@ -347,6 +347,16 @@ def _shown_fields(visual: Visual) -> list[Json]:
     return [{"FieldTooltipItem": {"FieldId": field, "Visibility": "VISIBLE"}} for field in fields]
 
 
+_DOUBLINGS: Json = {"DataOptions": {"NumericAxisOptions": {"Scale": {"Logarithmic": {"Base": 2}}}}}
+"""An axis on which 2 : 1 is as far from 1 : 1 as 1 : 2, as on the pages."""
+_AT_ONE: Json = {"ReferenceLines": [{"DataConfiguration": {"StaticConfiguration": {"Value": 1}}}]}
+"""A line where there is as much of the one as of the other."""
+
+
+def _is_ratio(visual: Visual) -> bool:
+    return all(measure.format == "ratio" for measure in visual.measures)
+
+
 def _visual(visual: Visual) -> Json:
     head = {"VisualId": visual.id, "Title": _title(visual.title)}
     single = visual.measures[0] if len(visual.measures) == 1 else None
@@ -369,6 +379,8 @@ def _visual(visual: Visual) -> Json:
             chart: Json = {"FieldWells": {"LineChartAggregatedFieldWells": wells}, "Type": "LINE"}
             if single:
                 chart |= _tooltip(visual, "n", "audit")
+            if _is_ratio(visual):
+                chart |= {"PrimaryYAxisDisplayOptions": {"AxisOptions": _DOUBLINGS}, **_AT_ONE}
             return {"LineChartVisual": {**head, "ChartConfiguration": chart}}
         case "bar" | "marks":
             wells = {"Category": [axis], "Values": values, "Colors": series}
@@ -381,6 +393,8 @@ def _visual(visual: Visual) -> Json:
                 chart |= _tooltip(visual, *ROLES[1:])
                 if visual.top:
                     chart["SortConfiguration"] = _most_rows(visual, single, visual.top)
+            if _is_ratio(visual):
+                chart |= {"ValueAxis": _DOUBLINGS, **_AT_ONE}
             return {"BarChartVisual": {**head, "ChartConfiguration": chart}}
         case "map":
             wells = {"Geospatial": [axis], "Values": values}

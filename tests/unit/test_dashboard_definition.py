@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from include.insights.definition import FILE, DefinitionError, load
-from include.insights.quicksight import calculated_fields
+from include.insights.quicksight import calculated_fields, definition_of
 from tests.unit.support_dashboards import topics
 
 SMALL = """\
@@ -161,3 +161,28 @@ def test_the_dashboards_that_are_shipped_hold_for_any_topics() -> None:
                     else set()
                 )
                 assert tile.measure.formulas.keys() == wanted, tile.measure.name
+
+
+def test_quicksight_shows_ratios_on_a_logarithmic_axis_with_a_line_at_one() -> None:
+    dashboards = load(topics("football", "music"), FILE).dashboards
+    scales = {}
+    for dashboard in dashboards.values():
+        (sheet,) = definition_of(dashboard)["Sheets"]
+        for visual in sheet["Visuals"]:
+            [(kind, found)] = visual.items()
+            chart = found.get("ChartConfiguration", {})
+            axis = chart.get("PrimaryYAxisDisplayOptions", {}).get("AxisOptions") or chart.get("ValueAxis")
+            if kind in ("LineChartVisual", "BarChartVisual"):
+                scale = axis and axis["DataOptions"]["NumericAxisOptions"]["Scale"]
+                lines = [
+                    line["DataConfiguration"]["StaticConfiguration"]["Value"]
+                    for line in chart.get("ReferenceLines", [])
+                ]
+                scales[found["VisualId"]] = (scale, lines)
+    doublings = ({"Logarithmic": {"Base": 2}}, [1])
+    assert {name for name, found in scales.items() if found == doublings} == {
+        "positive_to_negative",
+        "topic_to_topic",
+        "language_ratio",
+    }
+    assert scales["net_sentiment"] == (None, [])
