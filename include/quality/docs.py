@@ -16,6 +16,7 @@ from include.quality.suites import BLOCKS
 _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
 body { margin: 2rem auto; max-width: 70rem; padding: 0 1rem }
+a { color: light-dark(#0b57a4, #8ab4f8) }
 table { border-collapse: collapse; width: 100% }
 caption { font-weight: 600; padding: 1rem 0 .3rem; text-align: left }
 th, td { border-bottom: 1px solid #8886; padding: .35rem .6rem; text-align: left; vertical-align: top }
@@ -23,6 +24,7 @@ td.number { text-align: right; font-variant-numeric: tabular-nums }
 tr.blocks td:first-child { border-left: .4rem solid light-dark(#b3261e, #ff8a80); font-weight: 600 }
 tr.warns td:first-child { border-left: .4rem solid light-dark(#8a5a00, #ffcc66); font-weight: 600 }
 nav { display: flex; flex-wrap: wrap; gap: .3rem 1.5rem }
+.banner { border: 1px solid light-dark(#5f4300, #ffeeb8); border-radius: 8px; padding: .5rem .9rem }
 .scroll { overflow-x: auto }
 ul.periods { columns: 9rem; list-style: none; padding: 0 }
 tr.holds td:first-child { border-left: .4rem solid light-dark(#1b6e3c, #7bd88f) }
@@ -50,8 +52,8 @@ class Neighbors:
         return cls(max(before, default=None), min(after, default=None))
 
 
-def index(found: Mapping[str, Sequence[str]]) -> str:
-    """The HTML page that leads to every result; ``found`` has each suite's periods.
+def index(found: Mapping[str, Sequence[str]], notice: str = "") -> str:
+    """The HTML page that leads to every result; ``found`` has each suite's periods, ``notice`` stands above.
 
     It lies at ``quality/`` below the plugin's address, a result at ``quality/<suite>/<period>``.
     """
@@ -75,10 +77,10 @@ def index(found: Mapping[str, Sequence[str]]) -> str:
     body = "".join(parts) or (
         "<p>Nothing was checked yet. The DAG transform checks every hour, insights every day.</p>"
     )
-    return _html("Quality results", '<nav><a href="../coverage">Coverage</a></nav>', body)
+    return _html("Quality results", '<nav><a href="../coverage">Coverage</a></nav>', body, notice)
 
 
-def render(content: bytes, neighbors: Neighbors | None = None) -> str:
+def render(content: bytes, neighbors: Neighbors | None = None, notice: str = "") -> str:
     """The HTML page of a result as `runner.document` has written it, with links to its ``neighbors``."""
     result: dict[str, Any] = json.loads(content)
     title = f"Suite {result['suite']} of {result['window']}"
@@ -98,14 +100,16 @@ def render(content: bytes, neighbors: Neighbors | None = None) -> str:
         ("../../coverage", "Coverage"),
     ]
     navigation = "".join(f'<a href="{address}">{text}</a>' for address, text in links if address)
-    return _html(title, f'<nav aria-label="Results">{navigation}</nav>', f"<p>{escape(summary)}</p>{tables}")
+    above = f'<nav aria-label="Results">{navigation}</nav>'
+    return _html(title, above, f"<p>{escape(summary)}</p>{tables}", notice)
 
 
-def _html(title: str, navigation: str, body: str) -> str:
+def _html(title: str, navigation: str, body: str, notice: str) -> str:
+    banner = f'<p class="banner" role="note">{escape(notice)}</p>' if notice else ""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
-        f"<body>{navigation}<h1>{escape(title)}</h1>{body}</body></html>"
+        f"<body>{navigation}<main>{banner}<h1>{escape(title)}</h1>{body}</main></body></html>"
     )
 
 

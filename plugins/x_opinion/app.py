@@ -211,7 +211,7 @@ def _router(cache: Cache) -> APIRouter:
         def read() -> str:
             from include.quality.docs import index
 
-            return index(lake.quality_results())
+            return index(lake.quality_results(), settings().source_notice)
 
         return _page(await cache.get(("quality",), read))
 
@@ -228,7 +228,8 @@ def _router(cache: Cache) -> APIRouter:
             from include.quality.docs import Neighbors, render
 
             content = lake.quality(suite, label)
-            return render(content, Neighbors.of(label, lake.quality_results().get(suite, [])))
+            neighbors = Neighbors.of(label, lake.quality_results().get(suite, []))
+            return render(content, neighbors, settings().source_notice)
 
         return _page(await cache.get(("quality", suite, label), read))
 
