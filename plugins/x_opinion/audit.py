@@ -61,7 +61,8 @@ def router(cache: Cache) -> APIRouter:
         with lake_errors():
             found = desk.progress(desk.person(user.get_id()) if judges else None, now)
         titles = {topic.name: topic.title for topic in load(settings().topics_file).topics}
-        return data({"judges": judges, "topics": titles, "progress": [asdict(each) for each in found]})
+        standing = [asdict(each) for each in found]
+        return data({"read_at": _time(now), "judges": judges, "topics": titles, "progress": standing})
 
     @made.get("/data/audit/results", dependencies=[reads(DAG)])
     async def results(lake: LakeDependency, now: NowDependency) -> Response:

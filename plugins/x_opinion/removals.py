@@ -53,7 +53,11 @@ def router(cache: Cache) -> APIRouter:
         with lake_errors():
             found = requests.pending(objects.s3, objects.bucket)
         return data(
-            {"asks": may_start(REMOVING_DAG, request, user), "open": [_shown(each, now) for each in found]}
+            {
+                "read_at": now.astimezone(UTC).isoformat(timespec="seconds"),
+                "asks": may_start(REMOVING_DAG, request, user),
+                "open": [_shown(each, now) for each in found],
+            }
         )
 
     @made.get("/data/removals/done", dependencies=[reads(REMOVING_DAG)])
@@ -68,7 +72,7 @@ def router(cache: Cache) -> APIRouter:
                 rows = lake.select({"removals": query})["removals"].to_pylist()
             except NotThereError:
                 rows = []
-            return orjson.dumps({"rows": rows})
+            return orjson.dumps({"read_at": now.astimezone(UTC).isoformat(timespec="seconds"), "rows": rows})
 
         return data(await cache.get(("removals",), read))
 

@@ -28,6 +28,7 @@ from tests.plugins.support_lake import (
     OUTAGE,
     UNLABELED,
 )
+from tests.plugins.support_lake import HOURS as HOURS_SHOWN
 from tests.plugins.support_server import Server
 
 CONTRAST = """() => {
@@ -357,6 +358,28 @@ def test_every_table_and_chart_is_saved_with_what_it_rests_on(visit: Any) -> Non
     assert told[3] == "Sentiment of tweets that name a topic is not support for it."
 
 
+@pytest.mark.parametrize(
+    ("page", "title", "columns"),
+    [
+        ("coverage", "Ukraine", "topic,hour,raw_state,labeled_state,predicted_state,raw,"),
+        ("audit", "What is left", "topic,lang,drawn,judged,open,waiting,read_at,source"),
+        ("audit", "How far the models agree with people", "month,engine,lang,measured,n,accuracy,macro_f1,"),
+        ("removals", "What was removed", "request,requested_at,reason,layer,action,removed,hours,done_at,"),
+    ],
+)
+def test_the_tables_of_the_other_pages_are_saved_too(visit: Any, page: str, title: str, columns: str) -> None:
+    visitor = visit()
+    frame = visitor.open_framed(page)
+    with visitor.page.expect_download() as loading:
+        frame.get_by_role("button", name=f"{title} as CSV", exact=True).click()
+    assert re.fullmatch(rf"{page}-[\w-]+\.csv", loading.value.suggested_filename)
+    text = loading.value.path().read_text("utf-8")
+    assert text.startswith(columns)
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert rows
+    assert all(datetime.fromisoformat(row["read_at"]) for row in rows)
+
+
 def test_a_point_and_a_gap_lead_to_their_hour(visit: Any) -> None:
     visitor = visit()
     frame = visitor.open_framed("opinion-over-time")
@@ -366,7 +389,9 @@ def test_a_point_and_a_gap_lead_to_their_hour(visit: Any) -> None:
     expect(point).to_contain_text("outage: The stream was away for a minute or more")
     point.get_by_role("link").click()
     visitor.page.wait_for_url(f"**/plugin/coverage?hour={gap:%Y-%m-%dT%H}**")
-    expect(hour_cell(visitor.page.frame_locator("iframe"), OUTAGE, "russia")).to_be_focused()
+    coverage = visitor.page.frame_locator("iframe")
+    visitor._drawn(coverage)
+    expect(hour_cell(coverage, OUTAGE, "russia")).to_be_focused()
 
 
 def choose_point(visitor: Visitor, frame: Page | FrameLocator, name: str, at: datetime) -> Any:
@@ -414,6 +439,58 @@ def test_who_may_not_read_texts_is_offered_none(visit: Any) -> None:
     point = choose_point(visitor, page, "net_sentiment", LABELED_HOUR.start)
     expect(point).to_contain_text("its coverage and runs")
     expect(point.get_by_role("button")).to_have_count(0)
+
+
+def test_a_gap_leads_to_its_hour_by_keyboard_alone(visit: Any) -> None:
+    visitor = visit()
+    frame = visitor.open_framed("opinion-over-time")
+    slider = frame.get_by_role("slider", name="Net sentiment: point in time")
+    slider.focus()
+    point = frame.locator("#visual-net_sentiment .point")
+    for _ in range(HOURS_SHOWN):
+        visitor.page.keyboard.press("ArrowLeft")
+        if "Gap" in point.inner_text():
+            break
+    gap = NOW - timedelta(hours=OUTAGE)
+    expect(slider).to_have_attribute("aria-valuetext", re.compile(f"{gap:%H}:00 UTC"))
+    expect(point).to_contain_text("outage: The stream was away for a minute or more")
+    visitor.page.keyboard.press("Tab")
+    expect(point.get_by_role("link")).to_be_focused()
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_url(f"**/plugin/coverage?hour={gap:%Y-%m-%dT%H}**")
+
+
+def test_a_refresh_keeps_the_focus_the_chosen_point_and_what_is_open(visit: Any) -> None:
+    visitor = visit()
+    visitor.page.clock.install()
+    changed = {"now": False}
+
+    def answer(route: Any) -> None:
+        found = route.fetch().json()
+        if changed["now"]:
+            found["tiles"][0]["value"] = 0.123
+            found["visuals"][0]["rows"][0][2] = 0.123
+        route.fulfill(json=found)
+
+    visitor.page.route("**/data/opinion-over-time?*", answer)
+    visitor.page.route(
+        "**/data/drift", lambda route: route.fulfill(json=[] if changed["now"] else route.fetch().json())
+    )
+    page = visitor.open("opinion-over-time")
+    expect(page.locator("#drift")).to_be_visible()
+    point = choose_point(visitor, page, "net_sentiment", LABELED_HOUR.start)
+    page.locator("#visual-share_positive").get_by_text("Figures", exact=True).click()
+    link = page.locator("#visual-share_positive tbody a").nth(7)
+    link.focus()
+    page.mouse.move(0, 0)
+    changed["now"] = True
+    page.clock.fast_forward(61_000)
+    expect(page.locator(".tile .value").first).to_have_attribute("data-value", "0.123")
+    expect(page.locator("#drift")).to_have_count(0)
+    expect(page.locator("#visual-share_positive tbody a").nth(7)).to_be_focused()
+    expect(point).to_contain_text(f"{LABELED_HOUR.start:%H}:00 UTC")
+    times = page.locator("#steps-net_sentiment")
+    expect(times).to_have_attribute("aria-valuetext", re.compile(f"{LABELED_HOUR.start:%H}:00 UTC"))
 
 
 CHART = """async (id) => {

@@ -36,6 +36,7 @@ from include.lake.layout import AUDIT_JUDGED_PREFIX, TOMBSTONES_OF_USERS, reques
 from include.settings import Settings
 from include.x.compliance import ComplianceAction
 from tests.plugins import support_lake
+from tests.plugins.support_addresses import QUALITY
 from tests.plugins.support_lake import (
     ALARM,
     BROKEN,
@@ -112,7 +113,7 @@ def test_a_banner_says_what_the_settings_say_of_the_source(
     for page in PAGES:
         assert 'class="banner"' not in client.get(f"/{page}").text
     monkeypatch.setattr("x_opinion.app.settings", lambda: Settings(source_notice="<b>invented</b> & $page"))
-    for page in PAGES:
+    for page in (*PAGES, *(address.removeprefix("/") for address in QUALITY)):
         text = client.get(f"/{page}").text
         assert 'role="note">&lt;b&gt;invented&lt;/b&gt; &amp; $page</p>' in text
 

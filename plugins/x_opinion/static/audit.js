@@ -1,7 +1,9 @@
 // The page Audit: one drawn tweet at a time for people to judge, what is left, and how far the models agree.
 import { airflowLink, clearNotice, download, notice, request } from "./airflow.js";
 import { byId, element } from "./dom.js";
+import { saveTable } from "./files.js";
 import { dayTime, figure, language, moment, whole } from "./format.js";
+import { csvButton, failed, head, scroll } from "./tables.js";
 
 const CHOICES = [["1", "Negative"], ["2", "Neutral"], ["3", "Positive"], ["0", "Cannot tell"]];
 const FEW = 30;
@@ -14,7 +16,6 @@ const page = {
   results: null, chosen: 0, topic: "", language: "", busy: false, stale: false,
 };
 const title = (topic) => page.data.topics[topic] ?? topic;
-const failed = (problem) => `${problem.title}: ${problem.message}`;
 
 async function load() {
   try {
@@ -189,12 +190,22 @@ function drawProgress() {
         head(["Topic", "Language"], columns.map(([, name]) => name)),
         element("tbody", {}, rows.map((row) => element("tr", {}, element("th", { scope: "row" }, title(row.topic)), element("td", {}, language(row.lang)),
           columns.map(([name]) => element("td", { class: "number" }, whole(row[name]))))))))
-      : element("p", {}, "Nothing was drawn yet. ", airflowLink("dags/audit", "The DAG audit"), " draws every Monday for the week before, and by hand."));
+      : element("p", {}, "Nothing was drawn yet. ", airflowLink("dags/audit", "The DAG audit"), " draws every Monday for the week before, and by hand."),
+    ...(rows.length ? [csvButton("What is left", () => saveTable(fileName("left", page.data.read_at), ["topic", "lang", ...columns.map(([name]) => name)],
+      rows.map((row) => [row.topic, row.lang, ...columns.map(([name]) => row[name])]), page.data.read_at))] : []));
 }
 
-const head = (names, numbers) => element("thead", {}, element("tr", {},
-  names.map((name) => element("th", { scope: "col" }, name)), numbers.map((name) => element("th", { scope: "col", class: "number" }, name))));
-const scroll = (label, ...content) => element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, ...content);
+const fileName = (name, readAt) => `audit-${name}-${readAt.slice(0, 10)}.csv`;
+
+/** The results as CSV, with the confusion of each: shares of all tweets that both have judged. */
+function saveResults() {
+  const { rows, read_at: at } = page.results;
+  const known = ["dt", "engine", "lang", "measured", "audited", "accuracy", "macro_f1", "judged_twice", "alpha"];
+  const shares = Object.keys(rows[0]).filter((name) => name.includes("_as_"));
+  const heads = [...known, ...shares].map((name) => (name === "audited" ? "n" : name === "dt" ? "month" : name));
+  const method = "against people, weighted by the chance of being drawn; no interval";
+  saveTable(fileName("results", at), [...heads, "method"], rows.map((row) => [...known, ...shares].map((name) => row[name]).concat(method)), at);
+}
 
 /** A model, a month and a language on each line; the confusion of the chosen one. */
 function drawResults() {
@@ -224,7 +235,7 @@ function drawResults() {
       element("tbody", {}, rows.map(line)))),
     element("p", { class: "muted hint" }, `* of fewer than ${FEW} tweets: it may be chance. `,
       "Tweets count by the inverse of their chance of being drawn. α is Krippendorff's, ordinal, between people: 1 is perfect, 0 what chance gives."),
-    confusion(rows[page.chosen]));
+    confusion(rows[page.chosen]), csvButton("How far the models agree with people", saveResults));
 }
 
 function confusion(row) {

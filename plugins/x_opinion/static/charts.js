@@ -204,7 +204,7 @@ function line(visual, titles, events) {
           element("div", { class: "tip-head" }, `${dayTime(new Date(at))} UTC`),
           (byTime.get(at) ?? []).map(({ row, name, color }) => figures(row, place, name, color)),
           marksAt(visual, at).map((mark) => element("div", { class: "tip-mark" }, told(mark, titles))),
-          element("div", { class: "tip-mark" }, "A click leads to its coverage and runs."));
+          element("div", { class: "tip-mark" }, "A click, or the arrow keys, lead to its coverage and runs."));
       },
     },
     series: drawn,
@@ -378,13 +378,25 @@ export function height(visual) {
   return Math.max(160, 70 + categories * (10 + 15 * each));
 }
 
-/** Calls `pick` with the time of the point, or the hour of a gap, next to where a chart over time is clicked. */
-function pickable(chart, visual, pick) {
+/** The times of a chart over time that can be chosen, in order: its points, and the hours of gaps. */
+export function timesOf(visual) {
   const hours = visual.marks.filter((mark) => mark.kind !== "change").flatMap((mark) => {
     const [from, to] = [moment(mark.from).getTime(), moment(mark.to).getTime()];
     return Array.from({ length: (to - from) / HOUR }, (_, hour) => from + hour * HOUR);
   });
-  const times = [...visual.rows.map((row) => moment(row[0]).getTime()), ...hours];
+  return [...new Set([...visual.rows.map((row) => moment(row[0]).getTime()), ...hours])].sort((one, other) => one - other);
+}
+
+/** Shows the tooltip of a time. */
+export function pointAt(place, at) {
+  const chart = chartOf(place);
+  const [x, y] = [chart.convertToPixel({ xAxisIndex: 0 }, at), chart.getHeight() / 2];
+  chart.dispatchAction({ type: "showTip", x, y });
+}
+
+/** Calls `pick` with the time of the point, or the hour of a gap, next to where a chart over time is clicked. */
+function pickable(chart, visual, pick) {
+  const times = timesOf(visual);
   chart.getZr().off("click");
   chart.getZr().on("click", ({ offsetX, offsetY }) => {
     if (!times.length || !chart.containPixel("grid", [offsetX, offsetY])) return;

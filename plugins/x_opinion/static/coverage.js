@@ -4,7 +4,9 @@ import { PLAN, isActive, isOver, isPlan, mayRun, plan, progress, recent, run, ru
 import { byId, element } from "./dom.js";
 import { readAddress, writeAddress } from "./address.js";
 import { day, dayTime, duration, hourLabel, isoDay, moment, short, whole } from "./format.js";
+import { saveTable } from "./files.js";
 import { keepFresh } from "./refresh.js";
+import { csvButton } from "./tables.js";
 import { badge, panel, posts, span, total } from "./panel.js";
 
 const HOUR = 3600e3;
@@ -61,19 +63,12 @@ async function refresh() {
   // Meanwhile another period was read, or a selection was begun.
   if (page.data !== before || selected() || page.dragging) return;
   const same = (one) => JSON.stringify({ ...one, as_of: null });
-  const focused = document.activeElement?.closest?.("[role=gridcell]");
   page.data = found;
   page.from = found.hours[0].slice(0, 10);
   byId("as-of").textContent = measured();
   if (same(found) === same(before)) return;
   drawFilters();
   drawGrids();
-  const cell = focused && cellOf(focused.dataset.topic, indexOf(focused));
-  if (cell) {
-    for (const other of cells()) other.tabIndex = -1;
-    cell.tabIndex = 0;
-    cell.focus({ preventScroll: true });
-  }
 }
 
 async function load() {
@@ -90,9 +85,13 @@ async function load() {
     notice(problem.title, problem.message, retry, " ", airflowLink("dags", "The DAGs"));
     return;
   }
-  page.from ??= page.data.hours[0].slice(0, 10);
-  clearSelection();
-  page.cursor = page.anchor = null;
+  page.from = page.data.hours[0].slice(0, 10);
+  if (page.from !== page.drawn) {
+    // What was selected is of another period.
+    clearSelection();
+    page.cursor = page.anchor = null;
+    page.drawn = page.from;
+  }
   clearNotice();
   if (page.data.empty) {
     notice(
@@ -169,7 +168,9 @@ function legend() {
   );
 }
 
+/** Draws the grids; the hour that was focused stays so. */
 function drawGrids() {
+  const place = document.activeElement?.closest?.("[role=gridcell]");
   byId("legend").replaceWith(legend());
   hideTip();
   byId("grids").replaceChildren(
@@ -180,8 +181,10 @@ function drawGrids() {
   );
   drawSelection();
   drawProgress();
-  const start = cells().findLast((cell) => cell.dataset.state) ?? cells()[0];
+  const focused = place && cellOf(place.dataset.topic, indexOf(place));
+  const start = focused ?? cells().findLast((cell) => cell.dataset.state) ?? cells()[0];
   if (start) start.tabIndex = 0;
+  focused?.focus({ preventScroll: true });
 }
 
 function grid(topic, position) {
@@ -220,9 +223,22 @@ function grid(topic, position) {
           ? `${good} of ${known.length} hours ${page.layer === "predicted" ? "predicted or quiet" : "complete or quiet"} · ${whole(tweets)} tweets`
           : "not measured in this period"),
     ),
-    element("div", { class: "wide" },
+    element("div", { class: "wide", ...(window.matchMedia("(max-width: 900px)").matches && { tabindex: "0", role: "region", "aria-label": `${topic.title}: hours` }) },
       element("div", { role: "grid", class: "grid", "aria-labelledby": heading, "aria-multiselectable": "true" }, head, rows)),
+    csvButton(topic.title, () => saveHours(topic)),
   );
+}
+
+/** A topic's hours as CSV: every layer's state and count, and what the verdict rests on. */
+function saveHours(topic) {
+  const layers = Object.keys(page.data.layers);
+  const counts = ["raw", "labeled", "quarantined", "missing", "predicted", "recovered", "alive_s", "gap_s"];
+  const rows = topic.cells.flatMap((cell, index) => (cell ? [[
+    topic.name, page.data.hours[index], ...layers.map((layer) => cell.states[layer]), ...counts.map((name) => cell[name]),
+    cell.evidence, cell.alarm, cell.measured_at ?? "",
+  ]] : []));
+  const heads = ["topic", "hour", ...layers.map((layer) => `${layer}_state`), ...counts, "evidence", "alarm", "measured_at"];
+  saveTable(`coverage-${topic.name}-${page.data.hours[0].slice(0, 10)}-${page.data.hours.at(-1).slice(0, 10)}.csv`, heads, rows, page.data.as_of);
 }
 
 function gridCell(topic, cell, index) {

@@ -14,3 +14,16 @@ export function element(name, attributes = {}, ...children) {
 
 /** The element of that id. */
 export const byId = (id) => document.getElementById(id);
+
+const FOCUSABLE = "a[href], button, input, select, summary, textarea, [tabindex]";
+
+/** Redraws, and puts the focus back on what stands where it was: in the nearest element that has an id. */
+export function keepingFocus(redraw) {
+  const focused = document.activeElement;
+  const place = focused?.closest?.("[id]");
+  const at = place ? [...place.querySelectorAll(FOCUSABLE)].indexOf(focused) : -1;
+  redraw();
+  if (!place || focused.isConnected) return;
+  const again = byId(place.id);
+  (at < 0 ? again : again?.querySelectorAll(FOCUSABLE)[at])?.focus({ preventScroll: true });
+}

@@ -23,6 +23,14 @@ function cell(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
+/** Rows as CSV, each with when they were read and what there is to know of the source. */
+export function saveTable(file, heads, rows, readAt) {
+  const source = document.getElementById("source")?.textContent ?? "";
+  const lines = [[...heads, "read_at", "source"], ...rows.map((row) => [...row, readAt, source])];
+  const text = lines.map((line) => `${line.map(cell).join(",")}\r\n`).join("");
+  keep(new Blob([text], { type: "text/csv;charset=utf-8" }), file);
+}
+
 /** A visual's rows as CSV: figures as they were computed, and for each interval what it knows. */
 export function saveCsv(visual, shown) {
   const { columns } = visual;
@@ -31,14 +39,10 @@ export function saveCsv(visual, shown) {
     const low = columns.slice(0, at).findLastIndex((column) => column.role === "low");
     return low < 0 || row[low] === null ? "" : certainty(row[at]);
   };
-  const source = document.getElementById("source")?.textContent ?? "";
   const rows = visual.rows.map((row) => [
-    ...row.map((value, at) => (columns[at].role === "audit" ? method(row, at) : value)),
-    shown.from, shown.to, shown.engines.join(" "), shown.read_at, source,
+    ...row.map((value, at) => (columns[at].role === "audit" ? method(row, at) : value)), shown.from, shown.to, shown.engines.join(" "),
   ]);
-  const lines = [[...heads, "period_from", "period_to", "labeled_by", "read_at", "source"], ...rows];
-  const text = lines.map((line) => `${line.map(cell).join(",")}\r\n`).join("");
-  keep(new Blob([text], { type: "text/csv;charset=utf-8" }), named(visual, shown, "csv"));
+  saveTable(named(visual, shown, "csv"), [...heads, "period_from", "period_to", "labeled_by"], rows, shown.read_at);
 }
 
 /** What a picture has to say below itself. */

@@ -1,8 +1,8 @@
 // The pages Opinion over time and Opinion across the world, drawn from what `data/<page>` describes.
 import { readAddress, writeAddress } from "./address.js";
 import { airflowLink, clearNotice, notice, openInAirflow, request } from "./airflow.js";
-import { FEW, dispose, draw, height, loadWorld, marksAt, named, resize, told } from "./charts.js";
-import { byId, element } from "./dom.js";
+import { FEW, dispose, draw, height, loadWorld, marksAt, named, pointAt, resize, timesOf, told } from "./charts.js";
+import { byId, element, keepingFocus } from "./dom.js";
 import { readDrift, warnOfDrift } from "./drift.js";
 import { showExamples } from "./examples.js";
 import { saveCsv, savePng } from "./files.js";
@@ -68,17 +68,18 @@ function toAddress() {
 /** Reads anew what is shown, and draws it where something has changed. */
 async function refresh() {
   const signal = running.signal;
-  let found;
+  let found, drift;
   try {
-    found = await request(`data/${NAME}?${asked()}`, { signal });
+    [found, drift] = await Promise.all([request(`data/${NAME}?${asked()}`, { signal }), readDrift({ signal })]);
   } catch (problem) {
     if (problem.name !== "AbortError" && shown && hasTweets()) byId("as-of").textContent = `${upTo()} · could not be refreshed: ${problem.title}`;
     return;
   }
   if (signal.aborted) return;
   const same = (one) => JSON.stringify({ ...one, read_at: null, as_of: null });
-  const changed = !shown || same(found) !== same(shown);
+  const changed = !shown || same(found) !== same(shown) || JSON.stringify(drift ?? drifted) !== JSON.stringify(drifted);
   shown = found;
+  drifted = drift ?? drifted;
   if (changed) await show();
   else if (hasTweets()) byId("as-of").textContent = upTo();
 }
@@ -145,9 +146,9 @@ const titles = () => {
 function drawFilters() {
   const form = byId("filters");
   const open = form.querySelector("details")?.open ?? false;
-  const focused = document.activeElement?.id;
+  const scrolled = form.querySelector("details > div")?.scrollTop ?? 0;
   const has = (id) => shown.description.filters.some((filter) => filter.id === id);
-  form.replaceChildren(
+  keepingFocus(() => form.replaceChildren(
     ...[
       has("period") && periodFilter(),
       has("topic") && topicFilter(),
@@ -155,8 +156,9 @@ function drawFilters() {
       has("unmeasured") && check("unmeasured", "Include unmeasured languages", "Languages on which the labeling model was never measured"),
       has("period") && check("compare", "Compare with the period before", "As many days directly before; of a day that is not over the same hours"),
     ].filter(Boolean),
-  );
-  if (focused) byId(focused)?.focus();
+  ));
+  const list = form.querySelector("details > div");
+  if (list) list.scrollTop = scrolled;
 }
 
 const check = (name, text, title) => element("label", { class: "check", title },
@@ -246,9 +248,7 @@ function drawContent() {
     byId("events").replaceWith(eventList());
   }
   content.removeAttribute("aria-busy");
-  const focused = document.activeElement?.id;
-  for (const visual of shown.visuals) drawVisual(visual);
-  if (focused && document.activeElement?.id !== focused) byId(focused)?.focus({ preventScroll: true });
+  for (const visual of shown.visuals) keepingFocus(() => drawVisual(visual));
 }
 
 function drawTile(tile, described) {
@@ -291,10 +291,38 @@ function card(visual) {
     visual.kind === "table"
       ? element("div", { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": `title-${visual.id}` })
       : [element("div", { class: "chart", role: "img", "aria-labelledby": `title-${visual.id}` }),
+        visual.kind === "line" && steps(visual),
         element("div", { class: "point", role: "status" }),
         element("details", { class: "figures", ontoggle: (event) => { if (event.target.open) fillFigures(visual.id); } },
           element("summary", {}, "Figures"), element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${visual.title}: figures` }))],
     files(visual));
+}
+
+/** What leads from point to point of a chart over time by keyboard, gaps included; it is seen when it has the focus. */
+function steps(visual) {
+  return element("input", { type: "range", class: "steps", id: `steps-${visual.id}`, min: 0, "aria-label": `${visual.title}: point in time`,
+    oninput: ({ target }) => choosePoint(visual.id, timesOf(shown.visuals.find((found) => found.id === visual.id))[target.value]) });
+}
+
+function choosePoint(id, at) {
+  const slider = byId(`steps-${id}`);
+  const times = timesOf(shown.visuals.find((found) => found.id === id));
+  slider.value = times.indexOf(at);
+  slider.dataset.at = at;
+  slider.setAttribute("aria-valuetext", `${dayTime(new Date(at))} UTC`);
+  pointAt(byId(`visual-${id}`).querySelector(".chart"), at);
+  showPoint(id, at);
+}
+
+/** As many steps as there are points; the chosen one stays chosen. */
+function stepsOf(visual) {
+  const slider = byId(`steps-${visual.id}`);
+  const times = timesOf(visual);
+  const chosen = slider.dataset.at ? times.indexOf(Number(slider.dataset.at)) : -1;
+  slider.max = Math.max(0, times.length - 1);
+  slider.value = chosen < 0 ? slider.max : chosen;
+  slider.disabled = !times.length;
+  if (times.length) slider.setAttribute("aria-valuetext", `${dayTime(new Date(times[slider.value]))} UTC`);
 }
 
 /** A link to an hour on Coverage, which leads to its runs. */
@@ -367,7 +395,8 @@ function drawVisual(visual) {
   const chart = place.querySelector(".chart");
   const tall = height(visual);
   if (tall !== null) chart.style.height = `${tall}px`;
-  draw(chart, visual, titles(), shown.events, (at) => showPoint(visual.id, at));
+  draw(chart, visual, titles(), shown.events, (at) => choosePoint(visual.id, at));
+  if (visual.kind === "line") stepsOf(visual);
   if (place.querySelector("details").open) fillFigures(visual.id);
 }
 

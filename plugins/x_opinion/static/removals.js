@@ -1,11 +1,12 @@
 // The page Removals: open requests, the form that makes one, and the ledger of what was removed.
 import { airflowLink, airflowUrl, clearNotice, notice, request } from "./airflow.js";
 import { byId, element } from "./dom.js";
+import { saveTable } from "./files.js";
 import { dayTime, moment, whole } from "./format.js";
+import { csvButton, failed, head, scroll } from "./tables.js";
 
 const DAG = "compliance";
 const page = { open: [], asks: false, rows: [], problem: null, said: "", isError: false };
-const failed = (problem) => `${problem.title}: ${problem.message}`;
 const counted = (count, one) => `${whole(count)} ${one}${count === 1 ? "" : "s"}`;
 
 async function load() {
@@ -14,7 +15,9 @@ async function load() {
       request("data/removals"),
       request("data/removals/done").catch((problem) => ({ rows: [], problem })),
     ]);
-    Object.assign(page, { open: waiting.open, asks: waiting.asks, rows: done.rows, problem: done.problem ?? null });
+    Object.assign(page, {
+      open: waiting.open, openReadAt: waiting.read_at, asks: waiting.asks, rows: done.rows, readAt: done.read_at, problem: done.problem ?? null,
+    });
   } catch (problem) {
     notice(problem.title, problem.message, element("button", { type: "button", class: "primary", onclick: load }, "Try again"),
       " ", airflowLink(`dags/${DAG}`, "The DAG compliance"));
@@ -41,15 +44,16 @@ function say(text, isError = false) {
   draw();
 }
 
-function table(heads, rows) {
-  return element("div", { class: "scroll" }, element("table", {},
-    element("thead", {}, element("tr", {}, heads.map((head) => element("th", { scope: "col" }, head)))),
-    element("tbody", {}, rows.map((row) => element("tr", {}, row.map((cell) => element("td", {}, cell)))))));
-}
+const table = (label, heads, rows) => scroll(label, element("table", {}, head(heads),
+  element("tbody", {}, rows.map((row) => element("tr", {}, row.map((cell) => element("td", {}, cell)))))));
+
+/** A button that saves these columns of rows. */
+const saved = (label, name, columns, rows, readAt) => csvButton(label, () => saveTable(`removals-${name}-${readAt.slice(0, 10)}.csv`, columns,
+  rows.map((row) => columns.map((column) => (typeof row[column] === "boolean" ? String(row[column]) : row[column]))), readAt));
 
 function waiting() {
   if (!page.open.length) return element("p", { class: "muted" }, "No request is open.");
-  return table(["Asked for (UTC)", "Why", "What", "State", ""], page.open.map((one) => [
+  return [table("Open requests", ["Asked for (UTC)", "Why", "What", "State", "Actions"], page.open.map((one) => [
     dayTime(moment(one.requested_at)), one.reason, `${counted(one.tweets, "tweet")}, ${counted(one.users, "user")}`,
     one.overdue ? element("b", { class: "error" }, "overdue") : one.confirmed ? "confirmed: the next run carries it out" : "not confirmed",
     page.asks && [
@@ -57,7 +61,7 @@ function waiting() {
       element("button", { type: "button", class: "primary", onclick: () => start(one, false) }, "Remove"), " ",
       !one.confirmed && element("button", { type: "button", onclick: () => takeBack(one) }, "Take back"),
     ],
-  ]));
+  ])), saved("Open requests", "open", ["name", "requested_at", "reason", "tweets", "users", "confirmed", "overdue"], page.open, page.openReadAt)];
 }
 
 /** Starts a run for a request by Airflow's own API, so that the user's rights decide. */
@@ -113,10 +117,10 @@ async function ask(event) {
 function ledger() {
   if (page.problem) return element("p", { class: "error" }, failed(page.problem));
   if (!page.rows.length) return element("p", { class: "muted" }, "Nothing was removed yet.");
-  return table(["Asked for (UTC)", "Why", "Layer", "Action", "Removed", "Hours", "Done (UTC)"], page.rows.map((row) => [
+  return [table("What was removed", ["Asked for (UTC)", "Why", "Layer", "Action", "Removed", "Hours", "Done (UTC)"], page.rows.map((row) => [
     dayTime(moment(row.requested_at)), row.reason, row.layer, row.action, whole(row.removed), whole(row.hours),
     row.done_at ? dayTime(moment(row.done_at)) : "under way",
-  ]));
+  ])), saved("What was removed", "done", ["request", "requested_at", "reason", "layer", "action", "removed", "hours", "done_at"], page.rows, page.readAt)];
 }
 
 load();
