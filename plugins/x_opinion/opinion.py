@@ -127,11 +127,13 @@ def _compared(
     one = page.methods(chosen, read[first_set], filters.of_page())
     other = page.methods(chosen, before[first_set], wanted)
     differs = {kind for kind in ("models", "sample", "search") if one[kind] != other[kind]}
+    # Without tweets there is nothing that was measured in another way.
+    empty = not other["sample"]
     return {
         "from": filters.before.first.isoformat(),
         "to": wanted["to"],
-        "tiles": {tile["id"]: compared(tile, former[tile["id"]]) for tile in tiles if tile["id"] in former},
-        "differs": sorted(differs.union(one["changes"], other["changes"])),
+        "tiles": {tile["id"]: compared(tile, former[tile["id"]]) for tile in tiles if not empty},
+        "differs": [] if empty else sorted(differs.union(one["changes"], other["changes"])),
     }
 
 

@@ -317,6 +317,12 @@ def test_what_else_than_opinion_has_changed_between_the_periods_is_told(
     assert kind in found["before"]["differs"] if kind else found["before"]["differs"] == []
 
 
+def test_a_period_without_tweets_is_nothing_to_compare_with(client: TestClient) -> None:
+    first, last = (f"{NOW - timedelta(days=ago):%Y-%m-%d}" for ago in (6, 0))
+    before = shown(client, compare="true", **{"from": first, "to": last})["before"]
+    assert (before["tiles"], before["differs"]) == ({}, [])
+
+
 def test_a_period_that_nothing_can_be_before_is_compared_with_nothing(client: TestClient) -> None:
     asked = {"compare": "true", "from": "2006-03-22", "to": "2006-03-24"}
     assert client.get("/data/opinion-over-time", params=asked).status_code == 422

@@ -278,7 +278,8 @@ function comparison() {
   const { before } = shown;
   if (!before) return element("p", { id: "compared", hidden: true });
   const end = before.to.length > 10 ? `${dayTime(moment(before.to))} UTC` : dayOf(moment(before.to));
-  return element("p", { id: "compared", class: "hint" }, element("span", { class: "muted" }, `Compared with ${dayOf(moment(before.from))} to ${end}. `),
+  const none = Object.keys(before.tiles).length ? "" : "There are no tweets of that time. ";
+  return element("p", { id: "compared", class: "hint" }, element("span", { class: "muted" }, `Compared with ${dayOf(moment(before.from))} to ${end}. ${none}`),
     before.differs.length > 0 && element("strong", { class: "error" },
       `The periods were not measured alike: ${before.differs.map((kind) => DIFFERENCES[kind]).join("; ")}. A change may be one of method.`));
 }
