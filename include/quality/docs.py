@@ -15,6 +15,7 @@ from include.quality.suites import BLOCKS
 
 _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
+:root { background: light-dark(#fff, #16191f); color: light-dark(#1b1e24, #eceff4) }
 body { margin: 2rem auto; max-width: 70rem; padding: 0 1rem }
 a { color: light-dark(#0b57a4, #8ab4f8) }
 table { border-collapse: collapse; width: 100% }
