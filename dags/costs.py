@@ -44,7 +44,8 @@ with DAG(
     dag_id="costs",
     description="Measures what was used, and prices it by the list",
     doc_md=__doc__,
-    schedule=CronTriggerTimetable("15 6 * * *", timezone="UTC"),
+    # The first run waits for the next morning.
+    schedule=CronTriggerTimetable("15 6 * * *", timezone="UTC", run_immediately=timedelta(seconds=1)),
     catchup=False,
     max_active_runs=1,
     on_failure_callback=Notify(run_failed),

@@ -77,6 +77,7 @@ class Run:
         # Until the summary is read: it replaces objects that the summary reads.
         self.dag_runs.rest("live")
         self.dag_runs.refresh()
+        self.dag_runs.run("costs", "usage measured and priced")
 
     def attempt(self) -> None:
         """Works and summarizes; a failed step ends the work, and is kept as `failure`, with where to look."""

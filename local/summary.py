@@ -15,9 +15,12 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
+from include import prices
+from include.costs import month
 from include.insights.quicksight import dashboard_url, data_set_ids
 from include.labeling.answers import sent
 from include.lake import sql
+from include.lake.athena import Athena, AthenaError
 from include.lake.layout import quality_key
 from include.lake.verdict import names
 from include.settings import Settings
@@ -102,6 +105,7 @@ class Summary:
                 ", ".join(f"{k} {v:,}" for k, v in value.items()) if isinstance(value, dict) else f"{value:,}"
             )
             console.print(f"  {name:<11}{text or 'none'}")
+        console.print(f"  {'costs':<11}{told_costs(self.figures['costs'])}")
         checked = sum(suite["checked"] for suite in self.figures["quality"])
         failed = sum(suite["failed"] for suite in self.figures["quality"])
         console.print(f"  {'quality':<11}{checked:,} expectations checked, {failed:,} failed")
@@ -161,9 +165,22 @@ def collect(
         "predictions": sum(map(sum, predicted.counts.values())) if predicted else 0,
         "streamer": {name: streamer[name] for name in ("received", "delivered", "pending", "connects")},
         "dag_runs": [_dag_run(run) for run in dag_runs],
+        "costs": _costs(athena, s3, settings),
         "links": _links(endpoints, settings),
     }
     return Summary(figures, list(problems(figures, tables, windows)), list(notes(figures, archive)))
+
+
+def told_costs(costs: dict[str, Any]) -> str:
+    """What the month's usage would cost on AWS, for a million tweets too, in a line."""
+    if costs["per_million"] is None:
+        return "none of this month: nothing is labeled"
+    labeling, original = costs["labeling_per_million"], costs["original_per_million"]
+    compared = "" if original is None else f"; two endpoints, always on: ${original:,.2f}"
+    return (
+        f"${costs['dollars']:,.2f} this month as it would be on AWS, modeled from list prices:"
+        f" ${costs['per_million']:,.2f} a million tweets (labeling ${labeling:,.2f}{compared})"
+    )
 
 
 def _clients(endpoints: Endpoints) -> Callable[[str], Any]:
@@ -272,6 +289,15 @@ def _training(s3: Any, bucket: str) -> dict[str, Any]:
     except StateError:
         return {**nothing, "refused": "the DAG train has never got so far"}
     return {name: gated[name] for name in ("version", "alias", "metrics", "reason")}
+
+
+def _costs(athena: Any, s3: Any, settings: Settings) -> dict[str, Any]:
+    """The month's costs by list prices, as they would be on AWS."""
+    listed = prices.load(settings.prices_file)
+    try:
+        return month.read(Athena(athena, settings), s3, settings, listed, datetime.now(UTC).date()).to_json()
+    except AthenaError as error:
+        raise SummaryError(f"Athena could not read the costs back: {error}") from error
 
 
 def _links(endpoints: Endpoints, settings: Settings) -> dict[str, str]:

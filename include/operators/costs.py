@@ -17,7 +17,7 @@ from include.settings import settings
 MEASURED_SERVICES = ("x", "firehose", "sagemaker", "athena", "databricks", "s3", "quicksight")
 """The services whose usage is measured, each by a task of its own: one that is down stops no other."""
 
-_RUNS = "api/2.2/jobs/runs/list"
+_RUNS = "2.2/jobs/runs/list"
 _OUR_JOBS = ("train.", "compliance.")
 
 
@@ -43,16 +43,13 @@ def _runs(start: datetime, end: datetime) -> Iterator[Mapping[str, Any]]:
         asked["page_token"] = page["next_page_token"]
 
 
-@task(map_index_template="{{ service }}")
+@task(map_index_template="{{ task.op_kwargs['service'] }}")
 def measure(service: str, ti: Any = None, dag_run: Any = None) -> dict[str, int]:
     """Measures a service's usage of the day, and of earlier days that nobody has measured; rows by day."""
-    from airflow.sdk import get_current_context
-
     from include import prices
     from include.costs.measure import Sources, measure
     from include.coverage.measure import collection_start
 
-    get_current_context()["service"] = service  # type: ignore[typeddict-unknown-key]
     sources = Sources(
         s3=client("s3"),
         athena=client("athena"),

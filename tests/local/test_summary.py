@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from include.window import Window
-from local.summary import notes, problems
+from local.summary import notes, problems, told_costs
 
 WINDOWS = [Window.parse("2026-11-20T05"), Window.parse("2026-11-20T06")]
 FIGURES: dict[str, Any] = {
@@ -110,3 +110,13 @@ def test_skipped_lines_and_topics_without_tweets_are_told() -> None:
         "a.gz in the archive is damaged (it ends too early): what came before was read",
         "no tweet matched b in these hours",
     ]
+
+
+def test_costs_are_told_as_modeled_beside_the_original_s_design() -> None:
+    costs: dict[str, Any] = {"dollars": 12.5, "per_million": 5_100.0, "labeling_per_million": 90.0}
+    assert told_costs({**costs, "original_per_million": 3_000.0}) == (
+        "$12.50 this month as it would be on AWS, modeled from list prices: $5,100.00 a million tweets"
+        " (labeling $90.00; two endpoints, always on: $3,000.00)"
+    )
+    assert "always on" not in told_costs({**costs, "original_per_million": None})
+    assert told_costs({**costs, "per_million": None, "original_per_million": None}).startswith("none")
