@@ -6,7 +6,9 @@ translation of the same tweet, is asked again. They lie among the hour's work fi
 and removals reach them (`include/compliance`).
 
 What is sent is recorded before: a batch job whose answers nobody has kept, because its task was killed or is
-still waiting, is found by the next run of the hour, which waits for that job instead of asking again.
+still waiting, is found by the next run of the hour, which waits for that job instead of asking again. What an
+endpoint answers is written at once, as an object of its own, and merged with the others later: their objects
+are large, and many invocations come one after the other.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ answers and takes some 25 MB of memory."""
 
 _DIGITS = 16
 _HOUR_MS = int(HOUR.total_seconds() * 1000)
-_ASKED, _KEPT = "asked.json", "kept.json"
+_ASKED, _KEPT, _ANSWERED = "asked.json", "kept.json", "answered.jsonl.gz"
+_LEVEL = 1
+"""Of the compression: most of these objects are soon replaced."""
 
 log = logging.getLogger(__name__)
 
@@ -126,11 +130,16 @@ class KeptAnswers:
         return ask
 
     def unanswered(self, input_prefix: str) -> Iterator[tuple[str, list[bytes]]]:
-        """For each object under ``input_prefix`` with questions that have no answer: its name, and those."""
+        """For each object under ``input_prefix`` with questions that have no answer: its name, and those.
+
+        `keep_invocation` may be called meanwhile.
+        """
+        self._merge_invocations()
         for name, questions in self._questions(input_prefix):
             answers = self._read(questions)
             if left := [question for key, question in questions.items() if key not in answers]:
                 yield name, left
+                self._merge_invocations()
 
     def keep(self, ask: Ask, output_prefix: str) -> None:
         """Keeps the answers of a completed job; a question that it has left out counts as answered."""
@@ -141,14 +150,15 @@ class KeptAnswers:
             except storage.ObjectMissingError:
                 continue  # it has expired, and nothing of the hour is complete any more
             output = f"{output_prefix}{file.removeprefix('input/')}.out"
-            self._keep(lines, storage.read_lines(self._s3, self._bucket, output), output)
+            self._merge(_kept(lines, storage.read_lines(self._s3, self._bucket, output), output))
             tweets += len(lines)
         self._record(ask.prefix, BATCH, 1, tweets)
 
     def keep_invocation(self, questions: list[bytes], answer: bytes) -> None:
         """Keeps the body with which an endpoint has answered ``questions``; see `keep`."""
         prefix = self._ask_prefix(hashlib.sha256(b"\n".join(questions)).hexdigest())
-        self._keep(questions, answer.split(b"\n"), f"{self._model}'s endpoint")
+        lines = _kept(questions, answer.split(b"\n"), f"{self._model}'s endpoint")
+        storage.put(self._s3, self._bucket, prefix + _ANSWERED, _packed(lines))
         self._record(prefix, ENDPOINT, 1, len(questions))
 
     def assemble(self, input_prefix: str) -> str:
@@ -156,6 +166,7 @@ class KeptAnswers:
 
         Returns their key prefix. A question whose answer is missing has no line.
         """
+        self._merge_invocations()
         folder, _, own = input_prefix.rstrip("/").rpartition("/")
         digest = hashlib.sha256(f"{own}\0{self._model}".encode()).hexdigest()
         output = f"{folder}/output-{digest[:_DIGITS]}/"
@@ -180,37 +191,43 @@ class KeptAnswers:
             lines = storage.read_lines(self._s3, self._bucket, entry.key)
             yield entry.key.removeprefix(input_prefix), {_key(line): line for line in lines}
 
-    def _keep(self, questions: Iterable[bytes], answers: Iterable[bytes], origin: str) -> None:
-        given: dict[int, object] = {}
-        for answer in parse_answers(answers, origin):
-            given.setdefault(int(answer["id"]), answer)
-        parts: defaultdict[int, dict[_Key, bytes]] = defaultdict(dict)
-        for question in questions:
-            key = _key(question)
-            kept = {"id": str(key[0]), "question": key[1], "answer": given.get(key[0])}
-            parts[self._part(key[0])][key] = orjson.dumps(kept)
-        for part, lines in parts.items():
-            self._merge(part, lines)
+    def _merge_invocations(self) -> None:
+        """Puts what endpoints have answered beside the other answers."""
+        found: dict[_Key, bytes] = {}
+        merged: list[str] = []
+        for entry in storage.objects(self._s3, self._bucket, f"{self._prefix}asks/"):
+            if entry.key.endswith(f"/{_ANSWERED}"):
+                found = self._lines(entry.key) | found
+                merged.append(entry.key)
+        self._merge(found)
+        for key in merged:
+            storage.delete(self._s3, self._bucket, key)
 
-    def _merge(self, part: int, added: Mapping[_Key, bytes]) -> None:
+    def _merge(self, lines: Mapping[_Key, bytes]) -> None:
+        parts: defaultdict[int, dict[_Key, bytes]] = defaultdict(dict)
+        for key, line in lines.items():
+            parts[self._part(key[0])][key] = line
+        for part, added in parts.items():
+            self._merge_part(self._part_key(part), added)
+
+    def _merge_part(self, part_key: str, added: Mapping[_Key, bytes]) -> None:
         def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
             # The first answer stays: two parallel runs publish the same.
-            merged = {**added, **(self._part_lines(part) if found else {})}
-            body = b"".join(merged[key] + b"\n" for key in sorted(merged))
-            return storage.Content(gzip.compress(body, mtime=0))
+            return storage.Content(_packed({**added, **(self._lines(part_key) if found else {})}))
 
-        storage.compare_and_swap(self._s3, self._bucket, self._part_key(part), decide)
+        storage.compare_and_swap(self._s3, self._bucket, part_key, decide)
 
     def _read(self, questions: Iterable[_Key]) -> dict[_Key, bytes]:
         answers: dict[_Key, bytes] = {}
         for part in sorted({self._part(tweet_id) for tweet_id, _ in questions}):
-            answers |= self._part_lines(part)
+            answers |= self._lines(self._part_key(part))
         return answers
 
-    def _part_lines(self, part: int) -> dict[_Key, bytes]:
+    def _lines(self, key: str) -> dict[_Key, bytes]:
+        """The kept answers in an object; none if there is no such object."""
         lines: dict[_Key, bytes] = {}
         try:
-            for line in storage.read_lines(self._s3, self._bucket, self._part_key(part)):
+            for line in storage.read_lines(self._s3, self._bucket, key):
                 kept = orjson.loads(line)
                 lines[int(kept["id"]), kept["question"]] = line
         except storage.ObjectMissingError:
@@ -227,6 +244,24 @@ class KeptAnswers:
 
 def _key(question: bytes) -> _Key:
     return int(orjson.loads(question)["id"]), hashlib.sha256(question).hexdigest()[:_DIGITS]
+
+
+def _kept(questions: Iterable[bytes], answers: Iterable[bytes], origin: str) -> dict[_Key, bytes]:
+    """The lines to keep: what was answered to each question, and null where nothing was."""
+    given: dict[int, object] = {}
+    for answer in parse_answers(answers, origin):
+        given.setdefault(int(answer["id"]), answer)
+    lines: dict[_Key, bytes] = {}
+    for question in questions:
+        key = _key(question)
+        kept = {"id": str(key[0]), "question": key[1], "answer": given.get(key[0])}
+        lines[key] = orjson.dumps(kept)
+    return lines
+
+
+def _packed(lines: Mapping[_Key, bytes]) -> bytes:
+    """In one order, whatever came first: the same answers are the same bytes."""
+    return gzip.compress(b"".join(lines[key] + b"\n" for key in sorted(lines)), _LEVEL, mtime=0)
 
 
 def sent(s3: S3Client, bucket: str, windows: Iterable[Window]) -> dict[str, Sent]:

@@ -40,8 +40,9 @@ _PREFIX = "x-opinion-live-"
 _VARIANT = "AllTraffic"
 _ATTEMPTS = 3
 _ABSENT = "ValidationException"
-_WAIT = {"Delay": 15, "MaxAttempts": 120}
-"""How long `ensure` waits for an endpoint: half an hour; AWS needs some five minutes."""
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 15.0
+_PATIENCE_S = 1800.0
+"""How long `ensure` waits for an endpoint; AWS needs some five minutes."""
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +188,8 @@ def _create(sagemaker: SageMakerClient, settings: Settings, name: str, model: Mo
 
 
 def _await(sagemaker: SageMakerClient, name: str) -> None:
-    for _ in range(_WAIT["MaxAttempts"]):
+    deadline, wait = time.monotonic() + _PATIENCE_S, _FIRST_WAIT_S
+    while time.monotonic() < deadline:
         found = sagemaker.describe_endpoint(EndpointName=name)
         if found["EndpointStatus"] == IN_SERVICE:
             return
@@ -198,7 +200,8 @@ def _await(sagemaker: SageMakerClient, name: str) -> None:
                 f"the endpoint {name} has failed, and was removed: {reason}; mend the cause and run the DAG"
                 " 'provision'"
             )
-        time.sleep(_WAIT["Delay"])
+        time.sleep(wait)
+        wait = min(wait * 1.5, _LONGEST_WAIT_S)
     raise EndpointError(f"the endpoint {name} is still not in service; run the DAG 'provision' again")
 
 

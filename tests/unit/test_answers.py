@@ -181,3 +181,27 @@ def test_an_invocation_is_kept_at_once_and_what_was_sent_is_counted(s3: S3Client
     answer(s3, kept, kept.ask(INPUT))
     assert sent(s3, BUCKET, [WINDOW]) == {"batch": Sent(1, 1), "endpoint": Sent(1, 1)}
     assert sent(s3, BUCKET, [WINDOW.next]) == {}
+
+
+def test_what_an_endpoint_answered_before_a_kill_is_merged_by_the_next_run(
+    s3: S3Client, kept: KeptAnswers
+) -> None:
+    put(s3, [question(EARLY), question(LATE)])
+    for each in (EARLY, LATE):
+        answered = neutral({"id": str(each)})
+        kept.keep_invocation([question(each)], json.dumps(answered).encode())
+    assert stored(s3) == {}, "nothing is rewritten by each invocation"
+    other = KeptAnswers(s3, BUCKET, WINDOW, "model-1")
+    assert [*other.unanswered(INPUT)] == []
+    assert len(stored(s3)) == 2
+    assert assembled(s3, other) == [str(EARLY), str(LATE)]
+    objects = storage.list_objects(s3, BUCKET, layout.answers_prefix(WINDOW)).objects
+    assert not [found.key for found in objects if found.key.endswith("answered.jsonl.gz")]
+
+
+def test_a_removal_reaches_what_an_endpoint_has_just_answered(s3: S3Client, kept: KeptAnswers) -> None:
+    kept.keep_invocation([question(EARLY)], json.dumps(neutral({"id": str(EARLY)})).encode())
+    stones = Tombstones(Pseudonyms(KEY)).with_tweets({EARLY: ComplianceAction.DELETE})
+    purged = Purged(WINDOW)
+    Purge(s3, BUCKET, stones).hour(purged, hour.TOPICS)
+    assert purged.deleted["work", layout.ALL_TOPICS] == 1
