@@ -7,7 +7,8 @@ so far. So the dashboards show tweets within minutes, and nothing is counted twi
 | Situation | What happens |
 |---|---|
 | nothing has landed since the last run | the run is skipped |
-| the hour ends | the scheduled run of `transform` replaces its objects; a run in flight never does |
+| the hour ends | the next run labels its last minutes, unless the scheduled run of `transform` has |
+| that scheduled run ends | its objects replace those that are there; a run in flight never does |
 | a run takes longer than the interval | the next one starts when it has ended: runs do not queue |
 | an hour is labeled many times | a tweet costs each model one call: answers are kept, for `transform`, too |
 | `transform` needs SageMaker, too | its tasks take free slots of the pool first |

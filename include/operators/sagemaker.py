@@ -124,19 +124,22 @@ class AskModelOperator(BaseOperator):
         return KeptAnswers(client("s3"), settings().bucket, Window.parse(self.window), model)
 
     def _endpoint(self, model: Model) -> Endpoint | None:
-        """The endpoint that answers for an open hour, where there is one."""
+        """The endpoint that answers for an hour while `live` may label it, where there is one."""
         from include.labeling import endpoints
 
-        if not settings().live_endpoints or Window.parse(self.window).end <= now():
+        until = Window.parse(self.window).end + timedelta(minutes=settings().live_minutes)
+        if not settings().live_endpoints or until <= now():
             return None
         return endpoints.find(client("sagemaker"), settings(), model)
 
     def _ask_endpoint(self, endpoint: Endpoint, kept: KeptAnswers, model: Model, ensured: Ensured) -> None:
         from include.labeling import endpoints, models
 
+        s3 = client("s3")  # once: a client costs a look into Secrets Manager
+
         def verify() -> None:
             written = ensured.artifact_written
-            models.check_unreplaced(client("s3"), model.artifact_uri, written, endpoint.created)
+            models.check_unreplaced(s3, model.artifact_uri, written, endpoint.created)
 
         endpoints.ask(client("sagemaker-runtime"), endpoint, kept, self.input_prefix, verify)
 

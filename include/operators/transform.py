@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator, XComArg, task
@@ -46,17 +46,20 @@ def window(
 
 @task
 def open_window() -> str:
-    """The label of the open hour.
+    """The label of the open hour, or of the one that has ended less than `live_minutes` ago.
 
-    Skipped, with everything downstream, if nothing has landed in it since it was labeled last.
+    The end of an hour need not wait for its scheduled run. Skipped, with everything downstream, if nothing
+    has landed since it was labeled last.
     """
     from include.labeling.prepare import has_news
     from include.window import Window
 
-    window = Window.containing(now())
-    if not has_news(client("s3"), settings(), topics().names, window):
-        raise AirflowSkipException(f"nothing has landed in {window} since it was labeled last")
-    return window.label
+    moment = now()
+    before = moment - timedelta(minutes=settings().live_minutes)
+    for window in dict.fromkeys((Window.containing(before), Window.containing(moment))):
+        if has_news(client("s3"), settings(), topics().names, window):
+            return window.label
+    raise AirflowSkipException(f"nothing has landed in {window} since it was labeled last")
 
 
 @task

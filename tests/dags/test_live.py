@@ -60,18 +60,35 @@ def _weight(task: Any) -> int:
     return int(task.priority_weight) + sum(int(each.priority_weight) for each in later)
 
 
-def test_it_labels_the_open_hour_unless_nothing_new_has_landed(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Window] = []
-
-    def has_news(_s3: Any, _settings: Any, _topics: Any, window: Window) -> bool:
-        seen.append(window)
-        return len(seen) == 1
-
-    monkeypatch.setattr("include.labeling.prepare.has_news", has_news)
-    monkeypatch.setattr(tasks, "now", lambda: NOW.astimezone(UTC))
+@pytest.fixture
+def news(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """The hour that a run labels at a time, if something new has landed in some hours."""
+    monkeypatch.setenv("OPINION_LIVE_MINUTES", "2")
+    settings.cache_clear()
     monkeypatch.setattr(tasks, "client", lambda _: None)
-    assert tasks.open_window.function() == hour.WINDOW.label
+
+    def labeled(moment: datetime, *fresh: Window) -> str:
+        monkeypatch.setattr(
+            "include.labeling.prepare.has_news", lambda _s3, _settings, _topics, window: window in fresh
+        )
+        monkeypatch.setattr(tasks, "now", lambda: moment.astimezone(UTC))
+        found: str = tasks.open_window.function()
+        return found
+
+    yield labeled
+    settings.cache_clear()
+
+
+def test_the_first_run_after_an_hour_labels_its_last_minutes(news: Callable[..., str]) -> None:
+    ended = hour.WINDOW.end + timedelta(seconds=5)
+    assert news(ended, hour.WINDOW, hour.WINDOW.next) == hour.WINDOW.label
+    assert news(ended, hour.WINDOW.next) == hour.WINDOW.next.label, "the scheduled run was faster"
+    later = hour.WINDOW.end + timedelta(minutes=2)
+    assert news(later, hour.WINDOW, hour.WINDOW.next) == hour.WINDOW.next.label
+
+
+def test_it_labels_the_open_hour_unless_nothing_new_has_landed(news: Callable[..., str]) -> None:
+    assert news(NOW, hour.WINDOW.previous, hour.WINDOW) == hour.WINDOW.label
     with pytest.raises(AirflowSkipException, match="nothing has landed in 2026-11-20T05"):
-        tasks.open_window.function()
-    assert seen == [hour.WINDOW, hour.WINDOW]
+        news(NOW, hour.WINDOW.previous)
     assert datetime.fromisoformat(tasks.day_of.function(hour.WINDOW.label)).date() == NOW.date()

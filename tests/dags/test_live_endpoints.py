@@ -56,7 +56,7 @@ def environment(aws: LocalAws, model: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "OPINION_LIVE_ENDPOINTS": "true",
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(endpoints, "_WAIT", {"Delay": 0.2, "MaxAttempts": 300})
+    monkeypatch.setattr(endpoints, "_FIRST_WAIT_S", 0.1)
     monkeypatch.setattr("random.uniform", lambda *_: 0.0)
     settings.cache_clear()
     the_hour_is(monkeypatch, is_open=True)
@@ -67,7 +67,7 @@ def environment(aws: LocalAws, model: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def the_hour_is(monkeypatch: pytest.MonkeyPatch, *, is_open: bool) -> None:
-    moment = HOUR.end + timedelta(minutes=-1 if is_open else 1)
+    moment = HOUR.end + timedelta(seconds=-1 if is_open else 0)
     monkeypatch.setattr(operators, "now", lambda: moment)
 
 
@@ -110,6 +110,19 @@ def test_the_open_hour_is_answered_by_the_endpoint_and_the_closed_one_takes_its_
     assert answered(aws, run(given("a", "b", "c", "d"))) == ["0", "1", "2", "3"]
     assert len(job_names(aws)) == len(before) + 1
     assert sent(aws.client("s3"), BUCKET, [HOUR]) == {"batch": Sent(1, 1), "endpoint": Sent(2, 3)}
+
+
+def test_the_last_minutes_of_an_hour_are_answered_by_the_endpoint_while_live_may_label_them(
+    aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPINION_LIVE_MINUTES", "2")
+    settings.cache_clear()
+    provisioned()
+    monkeypatch.setattr(operators, "now", lambda: HOUR.end + timedelta(seconds=119))
+    run(given("a"))
+    monkeypatch.setattr(operators, "now", lambda: HOUR.end + timedelta(seconds=120))
+    run(given("a", "b"))
+    assert sent(aws.client("s3"), BUCKET, [HOUR]) == {"batch": Sent(1, 1), "endpoint": Sent(1, 1)}
 
 
 def test_a_tweet_that_the_model_fails_on_costs_the_others_nothing(
