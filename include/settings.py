@@ -43,8 +43,9 @@ class Settings(BaseSettings):
     x_api_url: str = "https://api.x.com"
     events_file: Path | None = None
     """A CSV file, `date,title,link`, of events that the pages draw on the charts over time."""
-    pages_refresh_seconds: int = Field(60, ge=0)
-    """How often a page that is looked at refreshes its figures; 0: never by itself."""
+    pages_refresh_seconds: int = Field(20, ge=0)
+    """How often a page that is looked at refreshes its figures; 0: never by itself. All viewers share one
+    query a minute, and another when the day is aggregated again."""
     source_notice: str = ""
     """What readers must know about the source of the tweets, such as that they are invented: a banner on
     every page; if empty, there is none."""

@@ -180,7 +180,9 @@ def _router(cache: Cache) -> APIRouter:
             possible_day(filters.before.first, now)
 
         async def rows(of: Filters) -> Any:
-            key = ("tables", name, of.first, of.last)
+            # The last day is what changes while it is looked at.
+            revision = await asyncio.to_thread(lake.revision, of.last)
+            key = ("tables", name, of.first, of.last, revision)
             return await cache.get(key, lambda: (tables(lake, name, of.first, of.last), now))
 
         reading = asyncio.gather(*(rows(of) for of in ((filters, filters.before) if compare else (filters,))))

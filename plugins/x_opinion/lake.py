@@ -107,6 +107,16 @@ class Lake:
                 found.setdefault(result[0], []).append(result[1])
         return {suite: sorted(periods) for suite, periods in found.items()}
 
+    def revision(self, day: date) -> str:
+        """Which aggregate of a day there is: another whenever the day is aggregated again.
+
+        Raises `LakeError` if S3 fails.
+        """
+        from include.insights.aggregate import state
+
+        with lake_errors():
+            return state(client("s3"), settings().bucket, day.isoformat())
+
     def drift(self, today: date) -> list[dict[str, Any]]:
         """What has drifted by the newest check of the last three days; see the table `drift`.
 

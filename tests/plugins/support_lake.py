@@ -281,6 +281,7 @@ class RecordedLake(Lake):
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
+        self.aggregate = "first"
         self.asked = 0
         self.forgot = 0
         self._lock = threading.Lock()
@@ -313,6 +314,9 @@ class RecordedLake(Lake):
             raise NotThereError(f"There is no result of the suite {suite} for {label}.")
         result = QualityResult(suite=suite, rows=12, outcomes=())
         return document(result, label)
+
+    def revision(self, day: date) -> str:
+        return self.aggregate
 
     def drift(self, today: date) -> list[dict[str, Any]]:
         return [

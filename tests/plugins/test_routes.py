@@ -348,6 +348,13 @@ def test_filters_narrow_what_is_shown(client: TestClient, lake: RecordedLake) ->
     assert lake.asked == 1, "filters are answered from the rows that were read"
 
 
+def test_a_day_that_is_aggregated_again_is_read_again_at_once(client: TestClient, lake: RecordedLake) -> None:
+    for aggregate, asked in (("first", 1), ("first", 1), ("second", 2), ("second", 2)):
+        lake.aggregate = aggregate
+        assert client.get("/data/opinion-over-time").status_code == 200
+        assert lake.asked == asked
+
+
 def test_a_language_that_one_of_two_models_was_measured_on_is_offered_once(
     client: TestClient, lake: RecordedLake
 ) -> None:
