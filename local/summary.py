@@ -36,7 +36,7 @@ from local.endpoints import Endpoints
 GOOD = frozenset(names(lambda verdict: verdict.whole and not verdict.alarming))
 """The verdicts that a closed hour of a finished run may have."""
 
-PAGES = ("opinion-over-time", "opinion-across-the-world", "coverage")
+PAGES = ("opinion-over-time", "opinion-across-the-world", "coverage", "audit", "removals", "costs")
 """The plugin's pages, by their addresses in Airflow's frame."""
 
 QUERIES = ("raw", "labeled", "engines", "quarantine", "coverage", "opinion")

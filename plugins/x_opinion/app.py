@@ -242,15 +242,18 @@ def _router(cache: Cache) -> APIRouter:
     return router
 
 
-def create_app() -> FastAPI:
-    """The application that Airflow mounts; its dependency guards every route it has."""
+def create_app(cache: Cache | None = None) -> FastAPI:
+    """The application that Airflow mounts; its dependency guards every route it has.
+
+    What its data routes have read is kept in ``cache``, by default for `CACHE_SECONDS`.
+    """
     app = FastAPI(
         title="x-opinion",
         dependencies=[reads()],
         # FastAPI's own pages would need no login.
         openapi_url=None,
     )
-    app.include_router(_router(Cache(CACHE_SECONDS, entries=64)))
+    app.include_router(_router(cache or Cache(CACHE_SECONDS, entries=64)))
 
     @app.exception_handler(WindowError)
     async def no_such_day(_: Request, error: WindowError) -> JSONResponse:

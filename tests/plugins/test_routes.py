@@ -17,12 +17,14 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from x_opinion.app import PAGES, STATIC, create_app, version
+from x_opinion.app import CACHE_SECONDS, PAGES, STATIC, create_app, version
+from x_opinion.cache import Cache
 from x_opinion.coverage import NOT_JUDGED, grid
 from x_opinion.inputs import get_desk, get_lake, get_now, get_objects
 from x_opinion.lake import Lake, LakeError
@@ -80,21 +82,45 @@ def desk(drawn: Desk) -> Iterator[Desk]:
         storage.delete(drawn.s3, drawn.bucket, found.key)
 
 
-@pytest.fixture
-def client(lake: RecordedLake, desk: Desk, metadata_database: None) -> TestClient:
-    """The application alone, as an admin."""
+class Clock:
+    """Time as the application's cache sees it."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="module")
+def app(metadata_database: None, clock: Clock) -> FastAPI:
+    """The application alone."""
     from airflow.api_fastapi.app import create_auth_manager
+
+    create_auth_manager()
+    return create_app(Cache(CACHE_SECONDS, entries=64, clock=clock))
+
+
+@pytest.fixture
+def client(app: FastAPI, clock: Clock, lake: RecordedLake, desk: Desk) -> Iterator[TestClient]:
+    """The application as an admin sees it, with a lake of the test's own."""
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from airflow.api_fastapi.core_api.security import get_user
 
-    create_auth_manager()
-    app = create_app()
-    app.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="admin", role="admin")
-    app.dependency_overrides[get_lake] = lambda: lake
-    app.dependency_overrides[get_desk] = lambda: desk
-    app.dependency_overrides[get_objects] = lambda: support_lake.objects(desk.s3, desk.bucket)
-    app.dependency_overrides[get_now] = lambda: NOW
-    return TestClient(app)
+    clock.now += 2 * CACHE_SECONDS  # nothing is kept from one test to the next
+    app.dependency_overrides |= {
+        get_user: lambda: SimpleAuthManagerUser(username="admin", role="admin"),
+        get_lake: lambda: lake,
+        get_desk: lambda: desk,
+        get_objects: lambda: support_lake.objects(desk.s3, desk.bucket),
+        get_now: lambda: NOW,
+    }
+    yield TestClient(app)
+    app.dependency_overrides.clear()
 
 
 @pytest.mark.parametrize("user", ["admin", "reader"])
