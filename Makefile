@@ -3,14 +3,14 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-parameters := ONCE HOURS RATE ARCHIVE TOPICS MODELS SENTIMENT TRANSLATION PORT DATABASE BIND GATEWAY BROWSER MINUTES LABELLED MODEL FROM LANGUAGES UPLOAD
+parameters := ONCE HOURS RATE ARCHIVE TOPICS MODELS SENTIMENT TRANSLATION PORT DATABASE BIND GATEWAY BROWSER MINUTES POSTS LABELLED MODEL FROM LANGUAGES UPLOAD
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 unknown := $(filter-out $(parameters),$(given))
 ifneq ($(strip $(unknown)),)
 $(error Unknown parameter $(strip $(unknown)); the parameters are $(parameters) (see `make help`))
 endif
 
-.PHONY: help parameters setup run stand-ins models test kill-test fault-matrix soak containers-test bench truth check mwaa docs lock clean
+.PHONY: help parameters setup run stand-ins models test kill-test fault-matrix soak live-test containers-test bench truth check mwaa docs lock clean
 
 run_options = $(if $(HOURS),--hours "$(HOURS)") $(if $(RATE),--rate "$(RATE)") $(if $(ARCHIVE),--archive "$(ARCHIVE)") \
 	$(if $(TOPICS),--topics "$(TOPICS)") $(if $(MODELS),--models "$(MODELS)") \
@@ -28,7 +28,8 @@ help: ## This list
 	@echo "DATABASE=postgresql keeps Airflow's metadata as deployments do, not in SQLite (of test, too);"
 	@echo "BIND=0.0.0.0 lets containers (and the network) reach the stand-ins, by .run/containers.env; GATEWAY= is"
 	@echo "this machine's name in containers (host.docker.internal, or an address such as 172.17.0.1)."
-	@echo "Parameter of soak: MINUTES=30 how long it lasts. Parameter of test: BROWSER=0 leaves out the tests of pages."
+	@echo "Of soak and live-test: MINUTES=30 how long they last; of live-test: POSTS=50 a second. Of test: BROWSER=0"
+	@echo "leaves out the tests of pages."
 	@echo "Of models: MODEL=e5 which recipe; FROM=folder has its checkpoints, instead of the hub; LANGUAGES=ru,uk of a"
 	@echo "translator, only these; LABELLED=tweets.parquet (lang, text, label) measures it; UPLOAD=1 into the bucket."
 	@echo "Of bench: LABELLED=tweets.parquet trains on your own tweets (text, label: 0 negative, 1 neutral, 2 positive);"
@@ -66,6 +67,9 @@ fault-matrix: setup ## Run the streamer under every fault of X and Firehose; doc
 
 soak: setup ## Stream at X's full rate among random faults for MINUTES=30; losses and memory
 	@$(PYTHON) -m local.proof.soak --minutes "$(or $(MINUTES),30)" --page docs/streamer-measurements.md
+
+live-test: setup ## Measure how soon pages show a post, at POSTS=50 a second for MINUTES=30; docs/live.md
+	@$(PYTHON) -m local.proof.live_test --posts "$(or $(POSTS),50)" --minutes "$(or $(MINUTES),30)" --page docs/live.md
 
 containers-test: setup ## Build the images and run docker-compose.yaml as documented, by a real engine
 	@$(PYTHON) -m local.proof.containers --page docs/deployment.md

@@ -117,6 +117,7 @@ CHECKS: dict[str, Check] = {
     "GATEWAY": host,
     "BROWSER": one_of("0", "1"),
     "MINUTES": whole(1, 100_000),
+    "POSTS": whole(1, 250),
     "LABELLED": readable_file_or_folder,
     "MODEL": recipe,
     "FROM": folder,

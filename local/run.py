@@ -162,8 +162,7 @@ def run(options: RunOptions) -> int:
     Where a step of the work fails, what was reached is summarized, and everything stays up unless
     ``options.once``.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    end_on_signals()
     with started(options) as this:
         this.attempt()
         if not options.once:
@@ -176,8 +175,7 @@ def run(options: RunOptions) -> int:
 
 def run_stand_ins(options: RunOptions) -> None:
     """Runs the stand-ins alone, for an Airflow and a streamer elsewhere, until Ctrl-C; raises `RunError`."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    end_on_signals()
     with prepared(options, STAND_INS) as world:
         services = Services(world)
         trino = services.start_stand_ins()
@@ -198,6 +196,12 @@ def started(options: RunOptions) -> Iterator[Run]:
                 this.start()
                 yield this
         world.console.print("Stopping …")
+
+
+def end_on_signals() -> None:
+    """Has Ctrl-C and SIGTERM raise `KeyboardInterrupt`, also where the shell has them ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
 
 
 def _interrupt(*_: object) -> None:

@@ -1,1 +1,1 @@
-"""Proofs of the streamer on one machine: killed at random, under every fault, and half an hour of both."""
+"""Proofs on one machine: the streamer under kills and faults, the containers, and how fresh pages are."""

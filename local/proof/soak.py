@@ -65,14 +65,14 @@ class Soaked:
     struck: Counter[str]
 
 
-def corpus_rate(now: datetime) -> float:
-    """Synthetic posts an hour of which so many match that X's stream is full."""
+def corpus_rate(now: datetime, posts_a_second: float) -> float:
+    """Synthetic posts an hour, on whatever subject, of which so many match the topics."""
     topics = load(Settings().topics_file)
     start = now - timedelta(seconds=60)
     posts = Synthetic(topics.topics, _PROBE_RATE, SEED).posts(lowest_id(start), lowest_id(now))
     matcher = Matcher(topics)
     matching = sum(matcher.topic({"data": post.data}) is not None for post in posts)
-    return _PROBE_RATE * _SURPLUS * POSTS_A_SECOND / (matching / 60)
+    return _PROBE_RATE * posts_a_second / (matching / 60)
 
 
 def mishap(dice: random.Random) -> tuple[str, list[dict[str, Any]]]:
@@ -216,7 +216,7 @@ def main() -> int:
     if given.minutes * 60 <= 3 * WARM_UP_SECONDS:
         parser.error(f"--minutes must be more than {3 * WARM_UP_SECONDS / 60:g}")
     dice = random.Random(given.seed)  # noqa: S311 - faults by chance, no secret
-    rate = corpus_rate(datetime.now(UTC))
+    rate = corpus_rate(datetime.now(UTC), _SURPLUS * POSTS_A_SECOND)
     try:
         with bench(given.run_dir.resolve() / "soak", given.first_port, rate) as this:
             seen = soak(this, given.minutes, dice, lambda line: print(line, flush=True))

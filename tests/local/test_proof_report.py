@@ -29,9 +29,17 @@ def test_a_page_without_the_markers_is_refused_and_left_alone(tmp_path: Path) ->
     assert "old" in page.read_text()
 
 
-@pytest.mark.parametrize("name", ["kill-test", "fault-matrix", "soak"])
-def test_the_docs_have_a_place_for_each_proof(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("document", "name"),
+    [
+        ("streamer-measurements.md", "kill-test"),
+        ("streamer-measurements.md", "fault-matrix"),
+        ("streamer-measurements.md", "soak"),
+        ("live.md", "live-test"),
+    ],
+)
+def test_the_docs_have_a_place_for_each_proof(document: str, name: str, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text((ROOT / "docs" / "streamer-measurements.md").read_text())
+    page.write_text((ROOT / "docs" / document).read_text())
     write_section(page, name, "measured")
     assert "measured" in page.read_text()
