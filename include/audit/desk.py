@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import hmac
-import html
 import io
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -228,9 +227,7 @@ class Desk:
         for tweet in tweets:
             if tweet.tweet_id in texts:
                 text, translation = texts[tweet.tweet_id]
-                # X writes &, < and > as entities.
-                shown = html.unescape(text), html.unescape(translation) if translation else None
-                made.append(GivenTweet(tweet.tweet_id, tweet.topic, tweet.lang, *shown))
+                made.append(GivenTweet(tweet.tweet_id, tweet.topic, tweet.lang, text, translation))
         return made
 
 

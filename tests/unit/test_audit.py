@@ -165,7 +165,7 @@ def label(
     rows = [
         {
             "tweet_id": first + number,
-            "text": f"Text {number} of {topic} &amp; more https://t.co/{number}",
+            "text": f"Text {number} of {topic} & more https://t.co/{number}",
             "lang": "en" if number % 4 else "de",
             "sentiment": "Positive",
             "sentiment_engine": "ngram-1",
@@ -479,7 +479,7 @@ def test_what_holds_no_labels_is_refused(s3: S3Client, tmp_path: Path) -> None:
 @pytest.fixture
 def desk(s3: S3Client) -> Desk:
     """Of 100 drawn tweets: 75 in English, 25 in German, some of both for two people."""
-    label(s3, count=100, text="=1+1 &amp; <b>more</b>", translated_text="and &lt;more&gt;")
+    label(s3, count=100, text="=1+1 & <b>more</b> &lt;", translated_text="and <more>")
     draw(s3, tweets=100)
     return Desk(s3, "lake", KEY, SETTINGS.retention_days)
 
@@ -490,7 +490,9 @@ def ids(desk: Desk, person: str, count: int = 1_000, now: datetime = NOW, **only
 
 def test_a_person_sees_texts_as_they_were_written_and_no_label(desk: Desk) -> None:
     [tweet] = desk.given("ann", NOW, 1)
-    assert (tweet.text, tweet.translation) == ("=1+1 & <b>more</b>", "and <more>")
+    assert (tweet.text, tweet.translation) == ("=1+1 & <b>more</b> &lt;", "and <more>"), (
+        "decoded once, by prepare"
+    )
     assert set(tweet.to_json()) == {"tweet_id", "topic", "lang", "written_at", "text", "translation"}
     assert tweet.to_json()["tweet_id"] == str(tweet.tweet_id)
 
@@ -562,7 +564,7 @@ def test_a_csv_goes_out_and_comes_back_with_its_judgments(s3: S3Client, desk: De
     out = list(csv.DictReader(io.StringIO(desk.written("ann", NOW))))
     assert {int(row["tweet_id"]) for row in out} == set(given_)
     assert {row["judgment"] for row in out if row["tweet_id"] == str(given_[0])} == {"Positive"}
-    assert {row["text"] for row in out} == {"'=1+1 & <b>more</b>"}, "no spreadsheet runs a tweet"
+    assert {row["text"] for row in out} == {"'=1+1 & <b>more</b> &lt;"}, "no spreadsheet runs a tweet"
     assert desk.take("ann", desk.written("ann", NOW), LATER) == {"Positive": 1}
     filled = "\ufefftweet_id,judgment\r\n" + "".join(f"{tweet_id},negative\r\n" for tweet_id in given_)
     assert desk.take("ann", filled, LATER) == {"Negative": 100}
