@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from calendar import monthrange
-from datetime import date
+from datetime import UTC, date
 from typing import Annotated
 
 import orjson
@@ -44,7 +44,9 @@ def router(cache: Cache) -> APIRouter:
             whole = costs.of(first, last, rows, tweets, settings(), listed)
             lines = [price.model_dump(mode="json") for price in listed.prices]
             limit = settings().monthly_cost_limit
-            return orjson.dumps({**whole.to_json(), "rows": rows, "prices": lines, "limit": limit})
+            read_at = now.astimezone(UTC).isoformat(timespec="seconds")
+            figures = whole.to_json() | {"rows": rows, "prices": lines, "limit": limit, "read_at": read_at}
+            return orjson.dumps(figures)
 
         return data(await cache.get(("costs", first, last), read))
 

@@ -1157,6 +1157,17 @@ def test_costs_are_sorted_by_a_column_s_head(visit: Any) -> None:
     expect(rows).to_contain_text(["ec2", "sagemaker", "x", "x"])
 
 
+def test_costs_are_saved_with_what_is_modeled_and_when_they_were_read(visit: Any) -> None:
+    page = visit().open("costs")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="By stage and item as CSV").click()
+    assert download.value.suggested_filename == f"costs-usage-{NOW:%Y-%m}.csv"
+    rows = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
+    assert {row["Quantity is"] for row in rows} == {"modeled", "measured"}
+    assert [row["Price"] for row in rows if row["Price of"] == "no price"] == [""]
+    assert {row["read_at"] for row in rows} == {NOW.isoformat(timespec="seconds")}
+
+
 def test_costs_of_a_month_before_are_one_step_away_and_in_the_address(visit: Any) -> None:
     visitor = visit()
     page = visitor.open("costs")

@@ -2,8 +2,10 @@
 import { readAddress, writeAddress } from "./address.js";
 import { airflowLink, clearNotice, notice, request } from "./airflow.js";
 import { byId, element } from "./dom.js";
+import { saveTable } from "./files.js";
 import { money, whole } from "./format.js";
 import { keepFresh } from "./refresh.js";
+import { csvButton, head, scroll, sortHead } from "./tables.js";
 
 const MONTH = new Intl.DateTimeFormat("en", { month: "long", year: "numeric", timeZone: "UTC" });
 const QUANTITY = new Intl.NumberFormat("en-GB", { maximumSignificantDigits: 4 });
@@ -32,9 +34,9 @@ function draw() {
     element("p", { id: "modeled" }, "Every amount is modeled: usage times list price. It is no bill: discounts, free tiers and taxes are not in it, nor are Airflow itself, the streamer's machine, network and logs."),
     figures.unpriced.length > 0 && element("p", { class: "error", id: "unpriced" }, `The price list has no price of ${figures.unpriced.join(", ")}: these count as nothing here.`),
     figures.limit !== null && figures.projected > figures.limit && element("p", { class: "error", id: "over-limit" }, `The month is projected above the limit of ${money(figures.limit)}.`),
-    figures.rows.length ? [tiles(figures), comparison(figures), card("usage", "By stage and item", table("usage", USAGE, figures.rows))]
+    figures.rows.length ? [tiles(figures), comparison(figures), card("usage", "By stage and item", table("usage", "By stage and item", USAGE, figures.rows))]
       : element("p", { class: "muted", id: "nothing" }, "Nothing was measured in this month. ", airflowLink("dags/costs", "The DAG costs"), " measures every morning."),
-    card("prices", "The price list", table("prices", PRICES, figures.prices)),
+    card("prices", "The price list", table("prices", "The price list", PRICES, figures.prices)),
   ].flat().filter(Boolean));
 }
 
@@ -75,8 +77,7 @@ function comparison(figures) {
     element("td", { class: "number" }, dollars(total)), element("td", { class: "number" }, dollars(million)));
   return card("comparison", "Labeling, beside the original's design",
     element("p", { class: "muted" }, "The original kept two real-time endpoints up, and called each once a tweet. Modeled for the same tweets and days, with one instance each."),
-    element("div", { class: "scroll" }, element("table", {},
-      element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Design"), ["These days", "A million tweets"].map((head) => element("th", { scope: "col", class: "number" }, head)))),
+    scroll("Labeling, beside the original's design", element("table", {}, head(["Design"], ["These days", "A million tweets"]),
       element("tbody", {}, row("This pipeline", figures.labeling, figures.labeling_per_million), row("Two endpoints, always on", figures.original, figures.original_per_million)))));
 }
 
@@ -105,8 +106,8 @@ const PRICES = [
   { title: "Note", value: (line) => line.note },
 ];
 
-/** Rows as a table that a column's head sorts; what has no value comes last. */
-function table(id, columns, rows) {
+/** Rows as a table that a column's head sorts, what has no value last; and a button that saves it. */
+function table(id, title, columns, rows) {
   const { column, descending } = page.sorts[id];
   const { value } = columns[column];
   const compare = (a, b) => (typeof a === "number" ? a - b : String(a).localeCompare(String(b)));
@@ -120,11 +121,14 @@ function table(id, columns, rows) {
     draw();
     byId(`sort-${id}-${index}`).focus();
   };
-  return element("div", { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": `${id}-title` }, element("table", {},
-    element("thead", {}, element("tr", {}, columns.map((one, index) => element("th", { scope: "col", class: one.number && "number", "aria-sort": index === column ? (descending ? "descending" : "ascending") : "none" },
-      element("button", { type: "button", class: "sort", id: `sort-${id}-${index}`, onclick: () => sortBy(index) }, one.title,
-        element("span", { "aria-hidden": "true" }, index === column ? (descending ? " ▼" : " ▲") : "")))))),
-    element("tbody", {}, sorted.map((row) => element("tr", {}, columns.map((one, index) => element(index ? "td" : "th", index ? { class: one.number && "number" } : { scope: "row" }, (one.shown ?? one.value)(row))))))));
+  const direction = (index) => (index === column ? (descending ? "descending" : "ascending") : "none");
+  return [
+    scroll(title, element("table", {},
+      element("thead", {}, element("tr", {}, columns.map((one, index) => sortHead(`sort-${id}-${index}`, one.title, direction(index), () => sortBy(index), { class: one.number && "number" })))),
+      element("tbody", {}, sorted.map((row) => element("tr", {}, columns.map((one, index) => element(index ? "td" : "th", index ? { class: one.number && "number" } : { scope: "row" }, (one.shown ?? one.value)(row)))))))),
+    csvButton(title, () => saveTable(`costs-${id}-${page.figures.first.slice(0, 7)}.csv`, columns.map((one) => one.title),
+      sorted.map((row) => columns.map((one) => one.value(row))), page.figures.read_at)),
+  ];
 }
 
 load();

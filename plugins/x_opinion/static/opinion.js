@@ -8,6 +8,7 @@ import { showExamples } from "./examples.js";
 import { saveCsv, savePng } from "./files.js";
 import { certainty, day as dayOf, dayTime, figure, hourLabel, isoDay, language, MARKS, moment, short, whole } from "./format.js";
 import { keepFresh } from "./refresh.js";
+import { sortHead } from "./tables.js";
 
 const NAME = document.querySelector("main").dataset.page;
 const DAY = 86400e3;
@@ -450,10 +451,8 @@ function table(visual) {
   const sort = sorting(visual, measures);
   const rows = sort ? sorted(visual, sort) : visual.rows;
   const n = measures.find((measure) => measure.n !== undefined)?.n;
-  const head = (index, title, options) => element("th", { scope: "col", ...options,
-    "aria-sort": sort?.column === index ? (sort.descending ? "descending" : "ascending") : "none" },
-    element("button", { type: "button", class: "sort", id: `sort-${visual.id}-${index}`, onclick: () => sortBy(visual, index, measures) }, title,
-      element("span", { "aria-hidden": "true" }, sort?.column === index ? (sort.descending ? " ▼" : " ▲") : "")));
+  const direction = (index) => (sort?.column === index ? (sort.descending ? "descending" : "ascending") : "none");
+  const head = (index, title, options) => sortHead(`sort-${visual.id}-${index}`, title, direction(index), () => sortBy(visual, index, measures), options);
   const heads = { country_code: "Country", lang: "Language", topic: "Topic", hour: "Hour, UTC", measure: "Measure", model: "Model", verdict: "Verdict" };
   return element("table", {},
     element("thead", {}, element("tr", {},
