@@ -34,7 +34,13 @@ from include.compliance import requests as removal_requests
 from include.compliance import tombstones
 from include.lake import storage
 from include.lake.athena import AthenaError, AthenaTimeoutError
-from include.lake.layout import AUDIT_JUDGED_PREFIX, TOMBSTONES_OF_USERS, request_key, tombstones_key
+from include.lake.layout import (
+    AUDIT_JUDGED_PREFIX,
+    REQUESTS_PREFIX,
+    TOMBSTONES_OF_USERS,
+    request_key,
+    tombstones_key,
+)
 from include.settings import Settings
 from include.x.compliance import ComplianceAction
 from tests.plugins import support_lake
@@ -76,10 +82,11 @@ def drawn() -> Iterator[Desk]:
 
 @pytest.fixture
 def desk(drawn: Desk) -> Iterator[Desk]:
-    """The same, of which nobody has judged any."""
+    """The same, of which nobody has judged any, and nobody asked to remove any."""
     yield drawn
-    for found in storage.list_objects(drawn.s3, drawn.bucket, AUDIT_JUDGED_PREFIX).objects:
-        storage.delete(drawn.s3, drawn.bucket, found.key)
+    for prefix in (AUDIT_JUDGED_PREFIX, REQUESTS_PREFIX):
+        for found in storage.list_objects(drawn.s3, drawn.bucket, prefix).objects:
+            storage.delete(drawn.s3, drawn.bucket, found.key)
 
 
 class Clock:
@@ -920,7 +927,11 @@ def test_a_request_to_remove_is_kept_without_its_ids_and_can_be_taken_back(
     made = asked_removal(client)
     assert made.status_code == 200
     found = client.get("/data/removals").json()
-    assert found == {"asks": True, "open": [made.json()]}
+    assert found == {
+        "read_at": NOW.isoformat(timespec="seconds"),
+        "asks": True,
+        "open": [made.json()],
+    }
     shown = made.json()
     assert (shown["confirmed"], shown["tweets"], shown["users"], shown["overdue"]) == (False, 1, 1, False)
     kept = storage.read(desk.s3, desk.bucket, request_key(shown["name"])).decode()
