@@ -1034,6 +1034,12 @@ def test_who_asks_for_a_day_reads_that_and_the_one_before_only(lake: Lake) -> No
         read = arrived(Window.parse(f"{day}T10"))
         for key in (layout.aggregate_key(day), layout.coverage_key(day), *read):
             lake.s3.put_object(Bucket=lake.settings.bucket, Key=key, Body=b"whoever reads this fails")
+    listed = prices.load(lake.settings.prices_file)
+    used = usage.Usage("collect", "x", "post", "post", 1, usage.MEASURED, "posts ledger")
+    usage.write(lake.s3, lake.settings.bucket, date.fromisoformat(DAY), "x", [used], listed)
+    for day in ("2026-11-18", "2026-11-21"):
+        key = layout.usage_key(day, "x")
+        lake.s3.put_object(Bucket=lake.settings.bucket, Key=key, Body=b"whoever reads this fails")
     for view in set(queries()) - {"audit_rectifiers", "audit_quality"}:
         assert len(lake.view(view)) == 1
     with pytest.raises(AthenaError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -44,6 +45,15 @@ EXAMPLES: dict[str, sql.Value] = {
     "shard": 0,
     "shards": 4,
     "kind": "tweets",
+    "record_bytes": 5120,
+    "stream": "x-opinion",
+    "topic": "ukraine",
+    "start": datetime(2026, 11, 20, 5, tzinfo=UTC),
+    "end": datetime(2026, 11, 20, 6, tzinfo=UTC),
+    "every_language": 1,
+    "languages": ["en"],
+    "unmeasured": 0,
+    "count": 5,
 }
 """A value for every parameter of every statement that is no table's."""
 
