@@ -156,10 +156,14 @@ class DagRuns:
 
     def rest(self, dag_id: str) -> None:
         """Pauses a DAG, once its runs have ended: a paused DAG's run would stay as it is."""
-        while active := self.airflow.runs(dag_id, state=["queued", "running"]):
-            for run in active:
+        while True:
+            for run in self.airflow.runs(dag_id, state=["queued", "running"]):
                 self.wait_for(dag_id, run["dag_run_id"])
-        self.airflow.pause(dag_id, True)
+            self.airflow.pause(dag_id, True)
+            if not self.airflow.runs(dag_id, state=["queued", "running"]):
+                return
+            # The schedule has made a run in between.
+            self.airflow.pause(dag_id, False)
 
     def _clear_failed(self, wanted: set[str]) -> None:
         runs = self.airflow.runs("transform", limit=max(100, 2 * len(wanted)), state=["failed"])

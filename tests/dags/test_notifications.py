@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -350,7 +351,7 @@ def test_a_run_that_failed_without_a_task_says_airflows_reason() -> None:
 
 def test_every_message_has_its_section_in_the_runbook() -> None:
     sections = {
-        line.removeprefix("## ").lower().replace(" ", "-")
+        re.sub(r"[^\w -]", "", line.removeprefix("## ").lower()).replace(" ", "-")
         for line in (ROOT / notifications.RUNBOOK).read_text().splitlines()
         if line.startswith("## ")
     }

@@ -369,3 +369,21 @@ def test_a_failed_step_is_told_also_where_nothing_can_be_read_back(
     with pytest.raises(RunError, match="train failed in train"):
         run_module.run(options)
     assert summary_of(options)["problems"] == ["train failed in train; see http://airflow/dags/train"]
+
+
+def test_a_run_that_the_schedule_makes_while_a_dag_is_paused_is_waited_for_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else it would stay queued, and whoever waits for the DAG's runs would wait for ever."""
+    active, said = [["first"], ["made meanwhile"], ["made meanwhile"], []], []
+
+    class Airflow:
+        def runs(self, dag_id: str, **_: Any) -> list[dict[str, Any]]:
+            return [{"dag_run_id": name} for name in active.pop(0)] if active else []
+
+        def pause(self, dag_id: str, paused: bool) -> None:
+            said.append("pause" if paused else "resume")
+
+    monkeypatch.setattr(DagRuns, "wait_for", lambda self, dag_id, run_id: said.append(run_id))
+    DagRuns(None, Airflow()).rest("live")  # type: ignore[arg-type]
+    assert said == ["first", "pause", "resume", "made meanwhile", "pause"]
