@@ -197,7 +197,7 @@ def _await(sagemaker: SageMakerClient, name: str) -> None:
             _remove(sagemaker, name)
             reason = found.get("FailureReason", "no reason given")
             raise EndpointError(
-                f"the endpoint {name} has failed, and was removed: {reason}; mend the cause and run the DAG"
+                f"the endpoint {name} has failed, and was removed: {reason}; fix the cause and run the DAG"
                 " 'provision'"
             )
         time.sleep(wait)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -14,3 +15,8 @@ def data(content: Any) -> Response:
     """``content`` as JSON; bytes are JSON already: writing it may take as long as computing it."""
     body = content if isinstance(content, bytes) else orjson.dumps(content)
     return Response(body, media_type="application/json", headers=HEADERS)
+
+
+def time_text(at: datetime) -> str:
+    """An aware time as the pages' scripts read it: ISO, UTC, whole seconds."""
+    return at.astimezone(UTC).isoformat(timespec="seconds")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Literal
 
 import orjson
@@ -22,7 +22,7 @@ from include.lake.sql import render
 from include.settings import settings
 from include.x.topics import load
 from x_opinion.access import may_start, reads, sent_as, starts
-from x_opinion.answers import HEADERS, data
+from x_opinion.answers import HEADERS, data, time_text
 from x_opinion.cache import Cache
 from x_opinion.inputs import DeskDependency, LakeDependency, NowDependency
 from x_opinion.lake import lake_errors
@@ -62,7 +62,7 @@ def router(cache: Cache) -> APIRouter:
             found = desk.progress(desk.person(user.get_id()) if judges else None, now)
         titles = {topic.name: topic.title for topic in load(settings().topics_file).topics}
         standing = [asdict(each) for each in found]
-        return data({"read_at": _time(now), "judges": judges, "topics": titles, "progress": standing})
+        return data({"read_at": time_text(now), "judges": judges, "topics": titles, "progress": standing})
 
     @made.get("/data/audit/results", dependencies=[reads(DAG)])
     async def results(lake: LakeDependency, now: NowDependency) -> Response:
@@ -73,7 +73,7 @@ def router(cache: Cache) -> APIRouter:
             first = last - timedelta(days=SHOWN_DAYS)
             query = render("pages/audit", first_day=first.isoformat(), last_day=last.isoformat())
             rows = lake.select({"audit": query})["audit"].to_pylist()
-            return orjson.dumps({"read_at": _time(now), "rows": rows})
+            return orjson.dumps({"read_at": time_text(now), "rows": rows})
 
         return data(await cache.get(("audit",), read))
 
@@ -150,7 +150,3 @@ def router(cache: Cache) -> APIRouter:
 def _told(problems: Sequence[str]) -> str:
     more = len(problems) - SHOWN_PROBLEMS
     return "\n".join([*problems[:SHOWN_PROBLEMS], *([f"and {more} more"] if more > 0 else [])])
-
-
-def _time(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="seconds")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from calendar import monthrange
-from datetime import UTC, date
+from datetime import date
 from typing import Annotated
 
 import orjson
@@ -15,7 +15,7 @@ from include.costs import month as costs
 from include.settings import settings
 from include.window import possible_day
 from x_opinion.access import reads
-from x_opinion.answers import data
+from x_opinion.answers import data, time_text
 from x_opinion.cache import Cache
 from x_opinion.inputs import LakeDependency, NowDependency
 
@@ -44,9 +44,8 @@ def router(cache: Cache) -> APIRouter:
             whole = costs.of(first, last, rows, tweets, settings(), listed)
             lines = [price.model_dump(mode="json") for price in listed.prices]
             limit = settings().monthly_cost_limit
-            read_at = now.astimezone(UTC).isoformat(timespec="seconds")
-            figures = whole.to_json() | {"rows": rows, "prices": lines, "limit": limit, "read_at": read_at}
-            return orjson.dumps(figures)
+            told = {"rows": rows, "prices": lines, "limit": limit, "read_at": time_text(now)}
+            return orjson.dumps(whole.to_json() | told)
 
         return data(await cache.get(("costs", first, last), read))
 

@@ -5,7 +5,7 @@ An id is given to the server once, and nothing keeps it: a request holds keyed h
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import orjson
@@ -19,7 +19,7 @@ from include.compliance import requests
 from include.compliance.requests import OVERDUE, RemovalRequest, RequestError
 from include.lake.sql import render
 from x_opinion.access import may_start, reads, sent_as, starts
-from x_opinion.answers import data
+from x_opinion.answers import data, time_text
 from x_opinion.cache import Cache
 from x_opinion.inputs import LakeDependency, NowDependency, ObjectsDependency
 from x_opinion.lake import NotThereError, lake_errors
@@ -54,7 +54,7 @@ def router(cache: Cache) -> APIRouter:
             found = requests.pending(objects.s3, objects.bucket)
         return data(
             {
-                "read_at": now.astimezone(UTC).isoformat(timespec="seconds"),
+                "read_at": time_text(now),
                 "asks": may_start(REMOVING_DAG, request, user),
                 "open": [_shown(each, now) for each in found],
             }
@@ -72,7 +72,7 @@ def router(cache: Cache) -> APIRouter:
                 rows = lake.select({"removals": query})["removals"].to_pylist()
             except NotThereError:
                 rows = []
-            return orjson.dumps({"read_at": now.astimezone(UTC).isoformat(timespec="seconds"), "rows": rows})
+            return orjson.dumps({"read_at": time_text(now), "rows": rows})
 
         return data(await cache.get(("removals",), read))
 
@@ -110,7 +110,7 @@ def _shown(request: RemovalRequest, now: datetime) -> dict[str, object]:
     return {
         "name": request.name,
         "reason": request.reason,
-        "requested_at": request.requested_at.astimezone(UTC).isoformat(timespec="seconds"),
+        "requested_at": time_text(request.requested_at),
         "confirmed": request.confirmed,
         "tweets": request.tweets_count,
         "users": len(request.users),
