@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
+from io import BytesIO
 from typing import Any
 
 import requests
@@ -158,7 +159,8 @@ class Intake(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no typ
     def on_data(self, raw_data: bytes) -> None:
         """Called by tweepy with what `_blocks` yields."""
         self._heard = time.monotonic()
-        lines = [line for each in raw_data.split(b"\n") if (line := each.strip())]
+        # A file finds its newlines several times faster than `bytes.split` does.
+        lines = [line for each in BytesIO(raw_data) if (line := each.strip())]
         if not lines:
             return
         try:

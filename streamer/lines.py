@@ -161,10 +161,11 @@ class Reader:
         rejected: list[Rejected] = []
         announced: list[str] = []
         evaluated = 0
+        # The decoder does not check texts that it skips.
+        checked = _is_utf8(lines)
         for line in lines:
             try:
-                if not line.isascii():
-                    # The decoder does not check texts that it skips.
+                if not checked:
                     line.decode()
                 payload = decode(line)
                 (rule,) = payload.matching_rules or []
@@ -296,12 +297,24 @@ def control(kind: str, identity: Identity, at: datetime, content: Mapping[str, A
 
 def _packs(received_ms: int, marks: Sequence[str], bodies: Sequence[bytes], bought: int) -> list[Pack]:
     """Lines as packs, in order; the posts billed for all of them are counted with the first pack."""
+    whole = records(b"".join(bodies), len(marks), RECORD_LINES)
+    if len(whole) == 1:
+        return [Pack(received_ms, "".join(marks), whole[0], bought)]
     packs: list[Pack] = []
     letters = iter(marks)
-    for record in records(b"".join(bodies), RECORD_LINES):
+    for record in whole:
         of_record = "".join(islice(letters, record.count(b"\n")))
         packs.append(Pack(received_ms, of_record, record, 0 if packs else bought))
     return packs
+
+
+def _is_utf8(lines: Sequence[bytes]) -> bool:
+    """Whether all of these lines are UTF-8; at once, because that takes half the time."""
+    try:
+        b"\n".join(lines).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=4096)

@@ -46,12 +46,12 @@ def kinds(marks: str) -> Counter[str]:
     return Counter({kind: found for kind, mark in MARKS.items() if (found := marks.count(mark))})
 
 
-def records(lines: bytes, most_lines: int) -> list[bytes]:
-    """The lines as records of Firehose, in order: at most ``most_lines`` and `RECORD_BYTES` each.
+def records(lines: bytes, count: int, most_lines: int) -> list[bytes]:
+    """The ``count`` lines as records of Firehose, in order: at most ``most_lines`` and `RECORD_BYTES` each.
 
     A single line is never split.
     """
-    if len(lines) <= RECORD_BYTES and lines.count(b"\n") <= most_lines:
+    if len(lines) <= RECORD_BYTES and count <= most_lines:
         return [lines] if lines else []
     whole: list[bytes] = []
     record: list[bytes] = []

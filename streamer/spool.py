@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from streamer.database import INSERT, Database, SpoolError, SpoolUnwritableError, locked
@@ -22,8 +22,9 @@ from streamer.notes import Notes
 from streamer.packs import RECORD_BYTES, RECORD_LINES, Group, Pack, kinds, split
 from streamer.salvage import is_sound, salvage
 
-GROUP_SECONDS = 0.5
-"""A group is committed when it is as large as a record of Firehose may be, or after this time."""
+COMMIT_LINES = 3 * RECORD_LINES
+COMMIT_SECONDS = 0.5
+"""Lines are committed when there are this many, or after this time: each commit waits for the disk."""
 
 MOST_BYTES = 1024**3
 """The default limit of a spool."""
@@ -90,7 +91,7 @@ class Spool:
         self._failure: SpoolError | None = None
         self._closing = False
         self._hurried = 0
-        self._committer = threading.Thread(target=self._commit_groups, name="spool", daemon=True)
+        self._committer = threading.Thread(target=self._commit_lines, name="spool", daemon=True)
         self._committer.start()
 
     def put(self, pack: Pack) -> None:
@@ -108,7 +109,7 @@ class Spool:
             self._incoming.append(pack)
             self._incoming_lines += len(pack.marks)
             self._bytes += len(pack.lines)
-            if not before or before < RECORD_LINES <= self._incoming_lines:
+            if not before or before < COMMIT_LINES <= self._incoming_lines:
                 self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
@@ -191,20 +192,21 @@ class Spool:
         self._database.close()
         self._lock_file.close()
 
-    def _commit_groups(self) -> None:
+    def _commit_lines(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._incoming or self._closing)
                 if not self._incoming:
                     return
-                full = time.monotonic() + GROUP_SECONDS
-                while self._incoming_lines < RECORD_LINES and not (self._closing or self._hurried):
+                full = time.monotonic() + COMMIT_SECONDS
+                while self._incoming_lines < COMMIT_LINES and not (self._closing or self._hurried):
                     left = full - time.monotonic()
                     if left <= 0:
                         break
                     self._changed.wait(left)
-                self._committing = _next_group(self._incoming)
-                self._incoming_lines -= sum(len(pack.marks) for pack in self._committing)
+                self._committing, self._incoming = self._incoming, []
+                self._incoming_lines = 0
+                self._changed.notify_all()
             last = self._committed_at_last(self._committing)
             if last is None:
                 return
@@ -214,15 +216,15 @@ class Spool:
                 self._last = last
                 self._changed.notify_all()
 
-    def _committed_at_last(self, group: Sequence[Pack]) -> int | None:
+    def _committed_at_last(self, packs: Sequence[Pack]) -> int | None:
         """Commits, repeatedly while the disk cannot be written; None if that does not help."""
         while True:
             try:
-                last = self._commit(group)
+                last = self._commit(packs)
             except SpoolError as error:
                 with self._changed:
                     if self._closing or not isinstance(error, SpoolUnwritableError):
-                        lost = sum(len(pack.marks) for pack in group)
+                        lost = sum(len(pack.marks) for pack in packs)
                         log.error("lines are lost", extra={"fields": {"lines": lost, "error": str(error)}})
                         self._failure = error
                         self._changed.notify_all()
@@ -238,20 +240,23 @@ class Spool:
                     self._trouble = None
                 return last
 
-    def _commit(self, group: Sequence[Pack]) -> int:
-        marks = "".join([pack.marks for pack in group])
-        lines = b"".join([pack.lines for pack in group])
-        last = self._last + len(marks)
-        oldest = min([pack.received_ms for pack in group])
+    def _commit(self, packs: Sequence[Pack]) -> int:
+        last = self._last
+        groups = []
+        for group in _grouped(packs):
+            marks = "".join([pack.marks for pack in group])
+            lines = b"".join([pack.lines for pack in group])
+            last += len(marks)
+            groups.append((last, min([pack.received_ms for pack in group]), len(lines), marks, lines))
         hours: Counter[int] = Counter()
-        for pack in group:
+        for pack in packs:
             hours[pack.received_ms // _HOUR_MS] += pack.bought
         bought: Counter[str] = Counter()
         for hour, posts in hours.items():
             if posts:
                 bought[_month(hour * _HOUR_MS)] += posts
         with self._database.writing() as connection:
-            connection.execute(INSERT, (last, oldest, len(lines), marks, lines))
+            connection.executemany(INSERT, groups)
             connection.executemany(
                 "INSERT INTO bought VALUES (?, ?) "
                 "ON CONFLICT (month) DO UPDATE SET posts = posts + excluded.posts",
@@ -268,18 +273,19 @@ def _free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def _next_group(incoming: list[Pack]) -> list[Pack]:
-    """Takes the next group's packs from those waiting."""
-    lines = size = fitting = 0
-    for pack in incoming:
+def _grouped(packs: Sequence[Pack]) -> Iterator[list[Pack]]:
+    """Packs in groups as large as a record of Firehose may be, in order."""
+    group: list[Pack] = []
+    lines = size = 0
+    for pack in packs:
         lines += len(pack.marks)
         size += len(pack.lines)
-        if lines > RECORD_LINES or size > RECORD_BYTES:
-            break
-        fitting += 1
-    group = incoming[: max(fitting, 1)]
-    del incoming[: len(group)]
-    return group
+        if group and (lines > RECORD_LINES or size > RECORD_BYTES):
+            yield group
+            group, lines, size = [], len(pack.marks), len(pack.lines)
+        group.append(pack)
+    if group:
+        yield group
 
 
 def _unacknowledged(number: int, marks: str, lines: bytes) -> Group:

@@ -156,15 +156,16 @@ def test_a_request_waits_a_moment_for_more_groups_and_not_where_it_is_full(
     spool.flush(20)
     delivery.start()
     assert delivery.drain(time.monotonic() + 30), "after a pause nothing is waited for"
-    for _ in range(2):
-        spool.put(tweet(b"x" * (RECORD_BYTES - 1) + b"\n"))
+    fitting = BATCH_BYTES // RECORD_BYTES
+    for _ in range(fitting):
+        spool.put(tweet(b"x" * (RECORD_BYTES - 1_001) + b"\n"))
         spool.flush(20)
     assert not delivery.drain(time.monotonic() + 0.3)
     spool.put(tweet(b"y" * 200_000 + b"\n"))
     while len(firehose.calls) < 2:
         time.sleep(0.01)
     delivery.stop(0.1)
-    assert [len(call) for call in firehose.calls[:2]] == [1, 2]
+    assert [len(call) for call in firehose.calls[:2]] == [1, fitting]
 
 
 def test_lines_of_a_group_wait_in_memory_for_the_group_and_all_of_it_comes_again_after_a_crash(

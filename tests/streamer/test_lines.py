@@ -422,6 +422,19 @@ def test_lines_that_come_together_go_on_together_and_each_is_counted() -> None:
     assert READER.read([], AT).packs == []
 
 
+@pytest.mark.parametrize("broken", [b"\xff", b"\xed\xa0\xbd"], ids=["no UTF-8", "half an emoji"])
+def test_a_line_that_is_no_utf_8_leaves_those_that_came_with_it_as_they_are(broken: bytes) -> None:
+    users = [{"id": "1", "name": "{name}"}]
+    line = json.dumps(payload(text="tea “hot”", includes={"users": users}), ensure_ascii=False).encode()
+    lines = [line, line.replace(b"{name}", broken), line]
+    first, other, last = (READER.read([each], AT).packs[0].lines for each in lines)
+    (pack,) = READER.read(lines, AT).packs
+    assert pack.lines == first + other + last
+    assert first == last
+    assert first.startswith(line[:-1])
+    assert pack.lines.decode()
+
+
 @given(st.lists(st.integers(0, 400_000), max_size=8), st.integers(0, 3 * RECORD_LINES))
 def test_no_pack_holds_more_than_a_record_of_firehose_may(large: list[int], small: int) -> None:
     lines = [json.dumps(payload(text="x" * size)).encode() for size in large] + [b"{}"] * small
