@@ -1,7 +1,8 @@
-"""Synthetic raw lines of one hour: X's payloads in the stream's form, 1 to 1.5 KB each."""
+"""Synthetic raw lines of an hour: X's payloads in the stream's form, 1 to 1.5 KB each."""
 
 from __future__ import annotations
 
+import functools
 import gzip
 import random
 from collections.abc import Iterator
@@ -44,12 +45,12 @@ _ENTITIES = (
 )
 
 
-def lines(topic: str, count: int) -> Iterator[bytes]:
+def lines(topic: str, count: int, window: Window = WINDOW) -> Iterator[bytes]:
     """``count`` lines of one topic, spread evenly over the hour; every fiftieth comes a second time."""
     choice = random.Random(topic)  # noqa: S311 - synthetic data, no secret
-    bodies = [_body(topic, choice) for _ in range(min(count, _BODIES))]
-    lowest = snowflake.lowest_id(WINDOW.start)
-    span = snowflake.lowest_id(WINDOW.end) - lowest
+    bodies = _bodies(topic, min(count, _BODIES))
+    lowest = snowflake.lowest_id(window.start)
+    span = snowflake.lowest_id(window.end) - lowest
     offset = TOPICS.index(topic)
     for number in range(count):
         tweet_id = lowest + span * number // count + offset
@@ -64,6 +65,12 @@ def lines(topic: str, count: int) -> Iterator[bytes]:
         yield line
         if number % 50 == 0:
             yield line
+
+
+@functools.cache
+def _bodies(topic: str, count: int) -> list[bytes]:
+    choice = random.Random(topic)  # noqa: S311 - synthetic data, no secret
+    return [_body(topic, choice) for _ in range(count)]
 
 
 def _body(topic: str, choice: random.Random) -> bytes:

@@ -109,8 +109,11 @@ class Settings(BaseSettings):
     """How often the open hour is labeled, in minutes; 0: it is labeled when it is over. Where it is set, the
     dashboards show tweets within minutes, and SageMaker is called more often."""
     live_endpoints: bool = False
-    """Whether the models are also served by real-time endpoints, one instance each, which answer for the open
-    hour; else batch jobs do. `provision` makes and removes them. They are billed all the time."""
+    """Whether the models are also served by real-time endpoints, which answer for the open hour; else batch
+    jobs do. `provision` makes and removes them. They are billed all the time."""
+    live_instances: int = Field(1, ge=1, le=20)
+    """The most instances of each real-time endpoint, and how many payloads it is sent at a time. Above 1,
+    Application Auto Scaling adds instances while payloads wait, and removes them after quiet minutes."""
     late_minutes: int = Field(90, ge=1)
     """How long after its run was queued an hour may stay unlabeled before a notification is sent."""
 

@@ -203,9 +203,12 @@ def _endpoints(sources: Sources, day: date) -> Iterator[Usage]:
             up[stage].setdefault(window, 1.0)
     item = f"endpoint {sources.settings.sagemaker_instance_type}"
     for stage, hours in up.items():
-        basis = MEASURED if stage in seen else MODELED
+        instances = sources.settings.live_instances
+        basis = MEASURED if stage in seen and instances == 1 else MODELED
         origin = "since the endpoint was created" if stage in seen else "hours in which an endpoint answered"
-        yield Usage(stage, "sagemaker", item, "hour", sum(hours.values()), basis, origin)
+        if instances > 1:
+            origin += f", as if all of its {instances} instances were up"
+        yield Usage(stage, "sagemaker", item, "hour", sum(hours.values()) * instances, basis, origin)
 
 
 def _answered(sources: Sources, window: Window) -> set[str]:

@@ -1,8 +1,9 @@
 """Real-time endpoints: the same models, always up, for the open hour; a batch job takes minutes to start.
 
 An endpoint is named by a digest of all that decides it, among it its model, so it never answers for another
-one. Tweets are sent in payloads of many, one after another: one instance serves them, and a second one would
-stand idle. What an endpoint has answered is kept after each payload (`include/labeling/answers.py`).
+one. Tweets are sent in payloads of many, as many at a time as the endpoint may have instances; Application
+Auto Scaling adds those while payloads wait. What an endpoint has answered is kept after each payload
+(`include/labeling/answers.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -38,6 +40,17 @@ PAYLOAD_BYTES = LONGEST_INPUT_LINE
 
 _PREFIX = "x-opinion-live-"
 _VARIANT = "AllTraffic"
+_SCALED: Any = {
+    "ServiceNamespace": "sagemaker",
+    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+}
+_SCALING: Any = {
+    # A model answers one payload at a time: whatever waits beside it is work for another instance.
+    "TargetValue": 1.0,
+    "PredefinedMetricSpecification": {
+        "PredefinedMetricType": "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+    },
+}
 _ATTEMPTS = 3
 _ABSENT = "ValidationException"
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 15.0
@@ -65,14 +78,20 @@ def endpoint_name(settings: Settings, model: Model) -> str:
     return f"{_PREFIX}{model.stage}-{hashlib.sha256(decisive.encode()).hexdigest()[:12]}"
 
 
-def ensure(sagemaker: SageMakerClient, settings: Settings, models: Iterable[Model]) -> list[str]:
+def ensure(
+    sagemaker: SageMakerClient,
+    scaling: Any,
+    settings: Settings,
+    models: Iterable[Model],
+) -> list[str]:
     """Makes the endpoints of ``models`` and removes all others of this project; returns what was changed.
 
     ``models`` is empty where the settings want none. A model must exist in SageMaker. Waits until they are in
-    service; raises `EndpointError` if one fails, after removing it.
+    service, and has them scaled up to the settings' number of instances. Raises `EndpointError` if one fails,
+    after removing it.
     """
     wanted = {endpoint_name(settings, model): model for model in models}
-    changes = [f"removed endpoint {name}" for name in _remove_others(sagemaker, wanted.keys())]
+    changes = [f"removed endpoint {name}" for name in _remove_others(sagemaker, scaling, wanted.keys())]
     for name, model in wanted.items():
         state, _ = _describe(sagemaker, name)
         if state is None:
@@ -80,6 +99,7 @@ def ensure(sagemaker: SageMakerClient, settings: Settings, models: Iterable[Mode
             changes.append(f"created endpoint {name}")
     for name in wanted:
         _await(sagemaker, name)
+        changes += _scale(scaling, name, settings.live_instances)
     return changes
 
 
@@ -96,19 +116,27 @@ def ask(
     kept: KeptAnswers,
     input_prefix: str,
     verify: Callable[[], None],
+    at_a_time: int = 1,
 ) -> int:
     """Has the endpoint answer every question under ``input_prefix`` without an answer; returns how many.
 
-    ``verify`` is called before answers are kept, and raises if they may come from another artifact. Raises
-    `EndpointError` for a question that the model fails on; what was answered before is kept.
+    ``at_a_time`` payloads are on their way. ``verify`` is called before answers are kept, by several threads,
+    and raises if they may come from another artifact. Raises `EndpointError` for a question that the model
+    fails on; what was answered before is kept.
     """
+
+    def answer(payload: list[bytes]) -> int:
+        answered = 0
+        for part, body in _invoke(runtime, endpoint.name, payload):
+            verify()
+            kept.keep_invocation(part, body)
+            answered += len(part)
+        return answered
+
     tweets = 0
-    for _, questions in kept.unanswered(input_prefix):
-        for payload in _payloads(questions):
-            for part, answer in _invoke(runtime, endpoint.name, payload):
-                verify()
-                kept.keep_invocation(part, answer)
-                tweets += len(part)
+    with ThreadPoolExecutor(at_a_time) as senders:
+        for _, questions in kept.unanswered(input_prefix):
+            tweets += sum(senders.map(answer, _payloads(questions)))
     if tweets:
         log.info("asked endpoint=%s tweets=%d", endpoint.name, tweets)
     return tweets
@@ -205,11 +233,36 @@ def _await(sagemaker: SageMakerClient, name: str) -> None:
     raise EndpointError(f"the endpoint {name} is still not in service; run the DAG 'provision' again")
 
 
-def _remove_others(sagemaker: SageMakerClient, wanted: Iterable[str]) -> list[str]:
+def _scale(scaling: Any, name: str, instances: int) -> list[str]:
+    """Has the endpoint scaled from 1 to so many instances; returns what was changed."""
+    target: Any = {**_SCALED, "ResourceId": f"endpoint/{name}/variant/{_VARIANT}"}
+    found = scaling.describe_scalable_targets(
+        ServiceNamespace=_SCALED["ServiceNamespace"], ResourceIds=[target["ResourceId"]]
+    )["ScalableTargets"]
+    now = found[0]["MaxCapacity"] if found else 1
+    if instances == 1:
+        if found:
+            scaling.deregister_scalable_target(**target)  # and its policy with it
+    elif now != instances or not scaling.describe_scaling_policies(**target)["ScalingPolicies"]:
+        scaling.register_scalable_target(**target, MinCapacity=1, MaxCapacity=instances)
+        scaling.put_scaling_policy(
+            **target,
+            PolicyName=name,
+            PolicyType="TargetTrackingScaling",
+            TargetTrackingScalingPolicyConfiguration=_SCALING,
+        )
+    if now == instances:
+        return []
+    log.info("scaled endpoint=%s instances=%d", name, instances)
+    return [f"scaled endpoint {name} to at most {instances} instances"]
+
+
+def _remove_others(sagemaker: SageMakerClient, scaling: Any, wanted: Iterable[str]) -> list[str]:
     pages = sagemaker.get_paginator("list_endpoints").paginate(NameContains=_PREFIX)
     found = [each["EndpointName"] for page in pages for each in page["Endpoints"]]
     others = [name for name in found if name.startswith(_PREFIX) and name not in set(wanted)]
     for name in others:
+        _scale(scaling, name, 1)
         _remove(sagemaker, name)
     return others
 

@@ -45,7 +45,12 @@ def models() -> list[str]:
     served = [model for model in (found.sentiment, found.translation) if model is not None]
     return [
         *(f"created model {name}" for name in created),
-        *endpoints.ensure(sagemaker, configured, served if configured.live_endpoints else ()),
+        *endpoints.ensure(
+            sagemaker,
+            client("application-autoscaling"),
+            configured,
+            served if configured.live_endpoints else (),
+        ),
     ]
 
 

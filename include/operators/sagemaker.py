@@ -141,7 +141,9 @@ class AskModelOperator(BaseOperator):
             written = ensured.artifact_written
             models.check_unreplaced(s3, model.artifact_uri, written, endpoint.created)
 
-        endpoints.ask(client("sagemaker-runtime"), endpoint, kept, self.input_prefix, verify)
+        endpoints.ask(
+            client("sagemaker-runtime"), endpoint, kept, self.input_prefix, verify, settings().live_instances
+        )
 
     def _unkept(self, kept: KeptAnswers, model: Model, ensured: Ensured) -> Ask | None:
         """What a job answers, or has answered, for another run that has not kept the answers yet."""

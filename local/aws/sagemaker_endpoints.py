@@ -1,6 +1,7 @@
 """SageMaker's real-time endpoints: each is a serving process that really runs the model; moto keeps the rest.
 
 An endpoint is created in the background, like the real one, and serves its model's artifact as it was then.
+It stays one process: Application Auto Scaling's targets and policies are kept, and start no other.
 Sources: the API reference of CreateEndpointConfig, CreateEndpoint, DeleteEndpoint and InvokeEndpoint
 (https://docs.aws.amazon.com/sagemaker/latest/APIReference), among it the limits of a payload and of its time.
 """
@@ -18,6 +19,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from botocore.session import get_session
+from moto.applicationautoscaling import models as scaling_models
+from moto.applicationautoscaling.exceptions import AWSValidationException
 from moto.core.utils import utcnow
 from moto.sagemaker import models
 from moto.sagemaker.exceptions import ValidationError
@@ -33,6 +36,7 @@ LONGEST_SECONDS = 60.0
 """How long a model may take for an answer."""
 
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+_VARIANT = re.compile(r"endpoint/(?P<name>[^/]+)/variant/(?P<variant>[^/]+)")
 _PATH = re.compile(r"/endpoints/(?P<name>[^/]+)/invocations")
 _STANDING = ("Creating", "InService")
 
@@ -209,6 +213,15 @@ def install(context: Context) -> None:
         artifact = stored_artifact(primary["ModelDataUrl"])
         running[0].start(endpoint, artifact, dict(primary.get("Environment") or {}))
 
+    register: Any = scaling_models.ApplicationAutoscalingBackend.register_scalable_target
+
+    def register_scalable_target(self: Any, namespace: str, r_id: str, *others: Any, **named: Any) -> Any:
+        found = _VARIANT.fullmatch(r_id)
+        endpoint = models.sagemaker_backends[ACCOUNT][REGION].endpoints.get(found["name"] if found else "")
+        if namespace == "sagemaker" and (endpoint is None or endpoint.endpoint_status != "InService"):
+            raise AWSValidationException(f"SageMaker endpoint variant doesn't exist: {r_id}")
+        return register(self, namespace, r_id, *others, **named)
+
     def answer(method: str, raw_path: str, _: str, headers: Mapping[str, str], body: bytes) -> Reply:
         found = _PATH.fullmatch(raw_path)
         try:
@@ -239,6 +252,7 @@ def install(context: Context) -> None:
         create_endpoint=create_endpoint_checked,
         delete_endpoint=delete_endpoint_checked,
     )
+    patch(scaling_models.ApplicationAutoscalingBackend, register_scalable_target=register_scalable_target)
     patch(models.FakeEndpointConfig, validate_instance_type=_check_instance_type)
     context.serve("sagemaker-runtime", answer)
     context.on_start(start)

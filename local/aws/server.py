@@ -63,6 +63,7 @@ _SELF_KEPT = {("firehose", "PutRecord"), ("firehose", "PutRecordBatch")}
 
 _TARGETS = {
     "AWSGlue": "glue",
+    "AnyScaleFrontendService": "applicationautoscaling",
     "AmazonAthena": "athena",
     "Firehose_20150804": "firehose",
     "GraniteServiceVersion20100801": "cloudwatch",
@@ -94,6 +95,10 @@ OFFERED: dict[str, re.Pattern[str]] = {
         r"((Create|Describe|Delete)(Model|Endpoint|EndpointConfig)|List(Models|Endpoints|EndpointConfigs)"
         r"|(Create|Describe|Stop)TransformJob|ListTransformJobs"
         r"|AddTags|ListTags|DeleteTags)$"
+    ),
+    "applicationautoscaling": re.compile(
+        r"((Register|Deregister)ScalableTarget|DescribeScalableTargets|(Put|Delete)ScalingPolicy"
+        r"|DescribeScalingPolicies)$"
     ),
     "cloudwatch": re.compile(
         r"(PutMetricData|GetMetricData|GetMetricStatistics|ListMetrics|PutMetricAlarm|DescribeAlarms"

@@ -18,7 +18,18 @@ from moto import backends
 
 from local.aws import objects
 
-SERVICES = ("s3", "glue", "secretsmanager", "firehose", "sagemaker", "iam", "sts", "logs", "cloudwatch")
+SERVICES = (
+    "s3",
+    "glue",
+    "secretsmanager",
+    "firehose",
+    "sagemaker",
+    "applicationautoscaling",
+    "iam",
+    "sts",
+    "logs",
+    "cloudwatch",
+)
 """The services whose state is kept, by moto's names; S3 first, since others refer to it."""
 
 _DEFERRED = {"logs": 2.0, "cloudwatch": 2.0}

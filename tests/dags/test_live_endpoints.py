@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -123,6 +124,33 @@ def test_the_last_minutes_of_an_hour_are_answered_by_the_endpoint_while_live_may
     monkeypatch.setattr(operators, "now", lambda: HOUR.end + timedelta(seconds=120))
     run(given("a", "b"))
     assert sent(aws.client("s3"), BUCKET, [HOUR]) == {"batch": Sent(1, 1), "endpoint": Sent(1, 1)}
+
+
+def test_payloads_are_sent_beside_each_other_to_as_many_instances_as_there_may_be(
+    aws: LocalAws, given: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPINION_LIVE_INSTANCES", "3")
+    settings.cache_clear()
+    changes = provisioned()
+    (name,) = standing(aws)
+    assert f"scaled endpoint {name} to at most 3 instances" in changes
+    assert provisioned() == []
+    monkeypatch.setattr(endpoints, "PAYLOAD_TWEETS", 1)
+    together = threading.Barrier(3, timeout=30)
+    invoke = endpoints._invoke
+
+    def invoke_together(*arguments: Any) -> Any:
+        together.wait()
+        return invoke(*arguments)
+
+    monkeypatch.setattr(endpoints, "_invoke", invoke_together)
+    assert answered(aws, run(given("a", "b", "c"))) == ["0", "1", "2"]
+    assert sent(aws.client("s3"), BUCKET, [HOUR]) == {"endpoint": Sent(3, 3)}
+    monkeypatch.setenv("OPINION_LIVE_INSTANCES", "1")
+    settings.cache_clear()
+    assert provisioned() == [f"scaled endpoint {name} to at most 1 instances"]
+    scaling = aws.client("application-autoscaling")
+    assert scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"] == []
 
 
 def test_a_tweet_that_the_model_fails_on_costs_the_others_nothing(

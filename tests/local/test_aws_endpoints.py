@@ -75,6 +75,25 @@ def test_the_models_own_code_answers_many_tweets_at_once(aws: LocalAws, endpoint
     assert b'"n": 5' in second
 
 
+def test_the_instances_of_an_endpoint_in_service_are_scaled(aws: LocalAws, endpoint: str) -> None:
+    scaling, target = aws.client("application-autoscaling"), scalable(endpoint)
+    scaling.register_scalable_target(**target, MinCapacity=1, MaxCapacity=4)
+    (found,) = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
+    assert (found["ResourceId"], found["MaxCapacity"]) == (target["ResourceId"], 4)
+    scaling.deregister_scalable_target(**target)
+    assert refused("ValidationException", scaling.deregister_scalable_target, **target)
+    absent = {**scalable("absent"), "MinCapacity": 1, "MaxCapacity": 2}
+    assert "doesn't exist" in refused("ValidationException", scaling.register_scalable_target, **absent)
+
+
+def scalable(endpoint: str) -> dict[str, Any]:
+    return {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": f"endpoint/{endpoint}/variant/AllTraffic",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+
+
 def test_what_the_model_fails_on_is_a_model_error_with_its_words(aws: LocalAws, endpoint: str) -> None:
     with pytest.raises(ClientError) as caught:
         invoke(aws, endpoint, rows("fail"))

@@ -158,6 +158,17 @@ def test_jobs_count_the_hours_between_their_start_and_end_on_the_day_of_their_cr
     assert {each.basis for each in found} == {MEASURED}
 
 
+@pytest.mark.parametrize(("instances", "hours", "basis"), [(1, 18.0, MEASURED), (3, 54.0, MODELED)])
+def test_all_instances_that_an_endpoint_may_have_are_counted(
+    s3: S3Client, instances: int, hours: float, basis: str
+) -> None:
+    endpoints = {"x-opinion-live-sentiment-0123456789ab": datetime(2026, 11, 20, 6, tzinfo=UTC)}
+    settings = SETTINGS.model_copy(update={"live_instances": instances})
+    asked = sources(s3, sagemaker=SageMaker({}, endpoints), settings=settings)
+    (found,) = measure.sagemaker(asked, DAY)[DAY]
+    assert (found.quantity, found.basis) == (hours, basis)
+
+
 def test_an_endpoint_counts_while_it_is_seen_and_where_it_has_answered(s3: S3Client) -> None:
     endpoints = {
         "x-opinion-live-sentiment-0123456789ab": datetime(2026, 11, 20, 6, 30, tzinfo=UTC),

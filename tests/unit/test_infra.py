@@ -61,6 +61,10 @@ def parts(arn: str) -> list[str]:
 
 WITHOUT_RESOURCES = {
     "airflow.ExecutionRole.Account": {"cloudwatch:PutMetricData", "s3:GetAccountPublicAccessBlock"},
+    "lake.PipelinePolicy.EndpointInstancesRead": {
+        "application-autoscaling:DescribeScalableTargets",
+        "application-autoscaling:DescribeScalingPolicies",
+    },
     "lake.PipelinePolicy.ListModels": {"sagemaker:ListEndpoints", "sagemaker:ListTransformJobs"},
 }
 """Statements whose actions IAM knows no resources for (Service Authorization Reference)."""
@@ -68,6 +72,12 @@ WITHOUT_RESOURCES = {
 WHOLE_TYPES = {
     # It lists: IAM checks it against the region's log groups, not against those that it names.
     "airflow.ExecutionRole.LogGroups": {"logs:DescribeLogGroups"},
+    # AWS gives a scalable target its name; a condition keeps it to SageMaker's.
+    "lake.PipelinePolicy.EndpointInstances": {
+        "application-autoscaling:DeregisterScalableTarget",
+        "application-autoscaling:PutScalingPolicy",
+        "application-autoscaling:RegisterScalableTarget",
+    },
 }
 """Statements whose actions take no single resource of their type (Service Authorization Reference)."""
 

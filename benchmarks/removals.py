@@ -1,0 +1,204 @@
+"""A thousand removals from a month of tweets: only hours that hold one are read, in bounded memory.
+
+The lake is on the local AWS: raw and labeled objects of every hour. Most of what must go is named by tweets'
+ids, as X's compliance jobs name it; the rest are all tweets of some users, whose hours Athena finds. The peer
+is the same program looking into every hour, as it would have to without a plan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import orjson
+import pyarrow as pa
+
+from benchmarks import tweets
+from benchmarks.measure import MeasureError, Row, in_own_process, report
+from include.compliance.removal import Removal, RemovalReport, remove
+from include.compliance.requests import RemovalRequest
+from include.lake import layout, tables
+from include.lake.athena import AthenaError
+from include.lake.pseudonyms import Pseudonyms
+from include.lake.schemas import LABELED
+from include.settings import Settings
+from include.window import Window
+from include.x import snowflake
+from include.x.compliance import ComplianceAction
+from include.x.topics import load
+from local.aws.standalone import provision_lake, standalone_athena
+from local.processes import ProcessError
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+LIMIT_MIB = 512
+"""The memory that the removal may take."""
+
+_DAYS, _TWEETS_A_DAY, _REMOVED = 30, 100_000, 1_000
+_USERS = 10
+"""So many of the removals are not named by a tweet's id but by its author."""
+_OBJECTS_AN_HOUR = 4
+_KEY = b"benchmark"
+_PSEUDONYMS = Pseudonyms(_KEY)
+_DELETE = ComplianceAction.DELETE
+
+
+def measure(quick: bool = False) -> list[Row]:
+    """The row for this part; ``quick`` measures a tenth of the days and of the removals.
+
+    Raises `MeasureError` if a server does not start, or if other tweets or hours are read than those that
+    hold what must go.
+    """
+    days, removed = (_DAYS // 10, _REMOVED // 10) if quick else (_DAYS, _REMOVED)
+    with _lake(days, removed) as (environment, todo, holding):
+        scan = in_own_process("benchmarks.removals", "scan", todo, environment=environment)
+        ours = in_own_process("benchmarks.removals", "remove", todo, environment=environment)
+    if (ours["hours"], ours["rows"]) != (holding, removed):
+        raise MeasureError(
+            f"{ours['rows']} tweets were removed from {ours['hours']} hours, not {removed} from {holding}"
+        )
+    if ours["peak_mib"] > LIMIT_MIB:
+        raise MeasureError(f"the removal took {ours['peak_mib']:.0f} MiB; the limit is {LIMIT_MIB}")
+    return [
+        Row(
+            f"{removed:,} removals from {days} days of {_TWEETS_A_DAY:,} tweets a day",
+            round(ours["seconds"], 1),
+            round(scan["seconds"], 1),
+            round(scan["seconds"] / ours["seconds"], 2),
+            "seconds",
+            round(ours["peak_mib"]),
+            f"{ours['hours']} of {days * 24} hours hold one and are read; {ours['requests']:,} requests"
+            f" to S3, {ours['objects']:,} objects rewritten or deleted; peer reads every hour and"
+            f" writes nothing, {scan['requests']:,} requests",
+        )
+    ]
+
+
+@contextlib.contextmanager
+def _lake(days: int, removed: int) -> Iterator[tuple[dict[str, str], Path, int]]:
+    """A filled lake: the environment of its clients, a file with what must go, and the hours that hold it."""
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    settings = Settings(collection_start=midnight - timedelta(days=days))
+    hours = list(Window.between(midnight - timedelta(days=days), midnight))
+    chosen = random.Random(removed)  # noqa: S311 - synthetic data, no secret
+    per_topic = _TWEETS_A_DAY // 24 // len(tweets.TOPICS)
+    places = chosen.sample(range(len(hours) * len(tweets.TOPICS) * per_topic), removed)
+    by_object: dict[int, list[int]] = {}
+    for place in places:
+        by_object.setdefault(place // per_topic, []).append(place % per_topic)
+    users = {place: f"9{number:012}" for number, place in enumerate(places[:_USERS])}
+    named: list[int] = []
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        try:
+            clients = stack.enter_context(standalone_athena())
+            s3: S3Client = clients("s3")
+            s3.create_bucket(Bucket=settings.bucket)
+            provision_lake(clients, settings, load(settings.topics_file))
+        except (ProcessError, AthenaError) as error:
+            raise MeasureError(str(error)) from error
+        for number, (hour, topic) in enumerate((hour, topic) for hour in hours for topic in tweets.TOPICS):
+            authors = {
+                place: users[number * per_topic + place]
+                for place in by_object.get(number, ())
+                if number * per_topic + place in users
+            }
+            ids = _fill(s3, settings.bucket, topic, hour, per_topic, authors)
+            named += [ids[place] for place in by_object.get(number, ()) if place not in authors]
+        todo = folder / "todo.json"
+        todo.write_text(json.dumps({"tweets": named, "users": sorted(users.values()), "days": days}))
+        yield (
+            clients.endpoints.aws_environment(),
+            todo,
+            len({number // len(tweets.TOPICS) for number in by_object}),
+        )
+
+
+def _fill(
+    s3: S3Client, bucket: str, topic: str, hour: Window, count: int, authors: dict[int, str]
+) -> list[int]:
+    """Puts an hour of a topic into raw and labeled; ``authors`` of some tweets by place. Returns the ids."""
+    lines = list(dict.fromkeys(tweets.lines(topic, count, hour)))
+    for place, author in authors.items():
+        own = orjson.loads(lines[place])["data"]["author_id"]
+        lines[place] = lines[place].replace(b'"%b"' % own.encode(), b'"%b"' % author.encode())
+    size = -(-len(lines) // _OBJECTS_AN_HOUR)
+    for start in range(0, len(lines), size):
+        body = gzip.compress(b"\n".join(lines[start : start + size]) + b"\n", 1)
+        s3.put_object(
+            Bucket=bucket, Key=f"{layout.raw_prefix(topic, hour)}stream-{start // size}.gz", Body=body
+        )
+    posts = [orjson.loads(line)["data"] for line in lines]
+    ids = [int(post["id"]) for post in posts]
+    columns = {
+        "ts": [snowflake.moment(own).replace(tzinfo=None) for own in ids],
+        "tweet_id": ids,
+        "author_id": [_PSEUDONYMS.of(post["author_id"]) for post in posts],
+        "text": [post["text"] for post in posts],
+        "tag": [topic] * len(ids),
+    }
+    arrays = [pa.array(columns.get(field.name, [None] * len(ids)), field.type) for field in LABELED]
+    table = pa.Table.from_arrays(arrays, schema=LABELED)
+    s3.put_object(Bucket=bucket, Key=layout.labeled_key(topic, hour), Body=tables.encode(table))
+    return ids
+
+
+def _carry_out(step: str, todo: Path) -> dict[str, Any]:
+    given = json.loads(todo.read_text())
+    s3, settings, topics = boto3.client("s3"), Settings(), tweets.TOPICS
+    requests = 0
+
+    def count(**_: Any) -> None:
+        nonlocal requests
+        requests += 1
+
+    s3.meta.events.register("before-send.s3", count)
+    named = dict.fromkeys(given["tweets"], _DELETE)
+    request = RemovalRequest.of(
+        _PSEUDONYMS, "bench", "measured", datetime.now(UTC), named, dict.fromkeys(given["users"], _DELETE)
+    )
+    begun = time.perf_counter()
+    done: RemovalReport
+    if step == "remove":
+        clock = lambda: datetime.now(UTC)  # noqa: E731
+        done = remove(s3, boto3.client("athena"), settings, topics, _KEY, request, clock, dry_run=False)
+    else:
+        midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        every = Window.between(midnight - timedelta(days=given["days"]), midnight)
+        done = Removal(s3, settings, topics, _KEY, request, dry_run=True).from_hours(every)
+    seconds = time.perf_counter() - begun
+    rows = sum(each.removed for each in done.counts if each.layer == "labeled")
+    return {
+        "seconds": seconds,
+        "requests": requests,
+        "hours": done.hours,
+        "objects": done.objects,
+        "rows": rows,
+    }
+
+
+def main() -> None:
+    """Prints the row, a tenth of it with ``--quick``; with a step's name and a file, measures that step."""
+    if sys.argv[1:2] and sys.argv[1] in ("remove", "scan"):
+        step, todo = sys.argv[1], Path(sys.argv[2])
+        report(lambda: _carry_out(step, todo))
+        return
+    os.environ.pop("AWS_ENDPOINT_URL", None)
+    for row in measure(quick="--quick" in sys.argv[1:]):
+        print(row)
+
+
+if __name__ == "__main__":
+    main()
