@@ -59,7 +59,7 @@ GOAL_SECONDS = 90
 LOOK_SECONDS = 1.0
 SETTLES_SECONDS = 900.0
 """How long after the measured time its last posts may take to be shown: an hour may end meanwhile."""
-_ARRIVES = 30.0
+ARRIVES = 30.0
 """What was created before a time is in raw so many seconds later."""
 
 
@@ -69,7 +69,7 @@ class LiveTestError(RuntimeError):
 
 @dataclass
 class Watch:
-    """What is published and shown meanwhile, noted by two threads from `watching` on."""
+    """What is published and shown meanwhile, noted by two threads from `watching` on, until `stop`."""
 
     run: Run
     versions: dict[Hour, list[Version]] = field(default_factory=lambda: defaultdict(list))
@@ -78,6 +78,8 @@ class Watch:
     unanswered: int = 0
     """Readings of the page that the server could not answer: an open page tries again later, too."""
     threads: list[Future[None]] = field(default_factory=list)
+    begun: float = field(default_factory=time.time)
+    _done: threading.Event = field(default_factory=threading.Event)
     _etags: dict[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
@@ -85,6 +87,19 @@ class Watch:
         for thread in self.threads:
             if thread.done():
                 thread.result()
+
+    def repeat(self, look: Callable[[], None], seconds: float) -> None:
+        """Looks every so many seconds."""
+        while not self._done.is_set():
+            begun = time.monotonic()
+            look()
+            self._done.wait(max(0.0, begun + seconds - time.monotonic()))
+
+    def stop(self) -> None:
+        """Notes nothing more; raises what a thread has met."""
+        self._done.set()
+        for thread in self.threads:
+            thread.result()
 
     @property
     def s3(self) -> Any:
@@ -109,6 +124,27 @@ class Watch:
                 for row in aggregate.read(s3, bucket, day).to_pylist():
                     counts[row["topic"], f"{row['hour']:%Y-%m-%dT%H}"] += row["judged"]
                 self.aggregates.append(Sight(found.written, dict(counts)))
+
+    def settle(self, windows: Sequence[Window], since: float) -> None:
+        """Waits until the page shows, of some hours, what was listed at ``since`` or later.
+
+        Raises `LiveTestError` after `SETTLES_SECONDS`.
+        """
+        deadline = time.monotonic() + SETTLES_SECONDS
+        for window in windows:
+            if window.end.timestamp() <= since:
+                self.run.dag_runs.wait_for("transform", scheduled_run(self.run, window))
+            while not self.shows(window, since):
+                self.run.world.processes.check()
+                self.check()
+                if time.monotonic() > deadline:
+                    raise LiveTestError(f"the page does not show {window} as it is in the lake")
+                time.sleep(LOOK_SECONDS)
+
+    def freshness(self, windows: Sequence[Window], begun: float, ended: float) -> Freshness:
+        """How long the posts that were created in ``[begun, ended)`` have waited, which must be settled."""
+        posts = landings(self.run, windows, begun, ended)
+        return measure(posts, self.versions, self.aggregates, self.pages)
 
     def read_page(self) -> None:
         """Reads the page's data as a browser does that has it open."""
@@ -185,24 +221,16 @@ def watching(run: Run, page_seconds: float) -> Iterator[Watch]:
 
     Raises on leaving what a thread has met.
     """
-    watch, done = Watch(run), threading.Event()
-
-    def repeat(look: Callable[[], None], seconds: float) -> None:
-        while not done.is_set():
-            begun = time.monotonic()
-            look()
-            done.wait(max(0.0, begun + seconds - time.monotonic()))
-
+    watch = Watch(run)
     with ThreadPoolExecutor(2) as pool:
         watch.threads = [
-            pool.submit(repeat, watch.look, LOOK_SECONDS),
-            pool.submit(repeat, watch.read_page, page_seconds),
+            pool.submit(watch.repeat, watch.look, LOOK_SECONDS),
+            pool.submit(watch.repeat, watch.read_page, page_seconds),
         ]
         try:
             yield watch
         finally:
-            done.set()
-    watch.check()
+            watch.stop()
 
 
 def landings(run: Run, windows: Sequence[Window], begun: float, ended: float) -> dict[int, Landing]:
@@ -315,20 +343,9 @@ def measured(run: Run, minutes: float, tell: Callable[[str], None]) -> Measured:
                 tell(_progress(watch, (now - begun) / 60))
             time.sleep(LOOK_SECONDS)
         windows = list(Window.between(since, datetime.fromtimestamp(ended, UTC)))
-        deadline = time.monotonic() + SETTLES_SECONDS
-        listed = ended + _ARRIVES
-        for window in windows:
-            if window.end.timestamp() <= listed:
-                run.dag_runs.wait_for("transform", scheduled_run(run, window))
-            while not watch.shows(window, listed):
-                run.world.processes.check()
-                watch.check()
-                if time.monotonic() > deadline:
-                    raise LiveTestError(f"the page does not show {window} as it is in the lake")
-                time.sleep(LOOK_SECONDS)
-    posts = landings(run, windows, begun, ended)
+        watch.settle(windows, ended + ARRIVES)
     return Measured(
-        measure(posts, watch.versions, watch.aggregates, watch.pages),
+        watch.freshness(windows, begun, ended),
         task_seconds(run, since),
         windows,
         watch.unanswered,

@@ -10,6 +10,7 @@ import pytest
 
 from local.endpoints import SERVICES
 from local.parameters import SQLITE
+from local.proof.live_test import Watch, watching
 from local.run import Run, started
 from local.world import RunOptions
 from tests.ports import free_ports
@@ -22,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """A pipeline with six past hours recovered, translated and labeled, and its streamer collecting.
 
-    A tiny opus-mt translates: a dictionary of a few words that copies all others. It ends with its module:
-    its environment and its load are no other test's.
+    A tiny opus-mt translates: a dictionary of a few words that copies all others. Endpoints answer for the
+    open hour. It ends with its module: its environment and its load are no other test's.
     """
     folder = tmp_path_factory.mktemp("run")
     model = folder / "model"
@@ -37,6 +38,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OPINION_SENTIMENT_ARTIFACT", str(model))
         environment.setenv("OPINION_TRANSLATION_ARTIFACT", str(translator))
+        environment.setenv("OPINION_LIVE_ENDPOINTS", "true")
         options = RunOptions(
             hours=6,
             rate=900,
@@ -48,3 +50,10 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             run.work()
             run.summarize()
             yield run
+
+
+@pytest.fixture(scope="module")
+def watch(pipeline: Run) -> Iterator[Watch]:
+    """Notes what is published and shown, from the first test that asks for it until it is stopped."""
+    with watching(pipeline, pipeline.world.settings.pages_refresh_seconds) as watch:
+        yield watch

@@ -34,6 +34,7 @@ from include.x.snowflake import lowest_id, moment
 from local import audit
 from local.dag_runs import window_of
 from local.processes import answers
+from local.proof.live_test import ARRIVES, Watch, models
 from local.run import Run
 from tests.e2e.pages import check_pages, check_rectified, judge_by_keyboard
 
@@ -170,6 +171,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.5)
 
 
+@pytest.mark.usefixtures("watch")
 def test_the_student_predicts_every_tweet_that_has_a_sentiment(lake: Lake, hours: list[Window]) -> None:
     figures = lake.run.summary.figures
     assert (figures["training"]["version"], figures["training"]["alias"]) == (1, "champion")
@@ -214,6 +216,23 @@ def test_an_audit_that_people_have_judged_rectifies_what_the_pages_show(
     assert {row["dimension"] for row in measured} >= {"engine", "language", "source", "negative", "positive"}
     # All that the pipeline has are the audited days.
     assert not any(row["drifted"] for row in measured)
+
+
+def test_meanwhile_the_pages_have_shown_the_open_hour_once_and_endpoints_have_labeled_it(
+    pipeline: Run, watch: Watch
+) -> None:
+    """The posts of the first half minute since the watch began: `make live-test` measures how soon.
+
+    A page that counts a tweet twice counts more than the lake has, and `freshness` raises.
+    """
+    ended = watch.begun + ARRIVES
+    windows = list(Window.between(*(datetime.fromtimestamp(at, UTC) for at in (watch.begun, ended))))
+    watch.settle(windows, ended + ARRIVES)
+    watch.stop()
+    found = watch.freshness(windows, watch.begun, ended)
+    assert found.posts
+    assert not found.unseen
+    assert models(pipeline, windows)["endpoint"]["tweets"]
 
 
 def test_training_and_insights_cleared_whole_change_nothing(lake: Lake) -> None:
