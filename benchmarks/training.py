@@ -7,7 +7,8 @@ The search and the grid are scored on the same hold-out. Without tweets of your 
 (`texts`). A folder of your own that holds ``train*.parquet`` and ``test*.parquet`` (columns ``text`` and
 ``label``: 0 negative, 1 neutral, 2 positive) gives the quality too: the student and the original's recipe
 learn all training rows and are tested on the test's, by people's labels and by those of the teacher (the
-embedded model).
+embedded model). Where both have a ``lang``, the student that learns all languages at once is compared with
+one for each.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.measure import ROOT, MeasureError, Row, used
@@ -37,6 +39,8 @@ GRID_FITS = 162 * 5
 """The original's grid search: 162 points, five folds each."""
 _DEPTHS = (4, 8)
 """The measured fits of it; the rest is extrapolated from their mean."""
+_LEARNED, _TESTED = 500, 100
+"""The fewest rows of a language, to learn from and to test on, with which it is compared alone."""
 _SURE = 0.6
 """The probability from which on the teacher counts as sure."""
 _NAMES = ("negative", "neutral", "positive")
@@ -109,15 +113,54 @@ def _quality(training: list[Path], test: list[Path], quick: bool) -> list[Row]:
     return [
         _quality_row(learned, tested, "people", "macro_f1", "macro-F1, %"),
         _quality_row(_taught(learned), _taught(tested), "the teacher", "accuracy", "agreement, %"),
+        *_languages_rows(learned, tested),
     ]
 
 
-def _quality_row(learned: pa.Table, tested: pa.Table, judge: str, score: str, unit: str) -> Row:
+def _languages_rows(learned: pa.Table, tested: pa.Table) -> list[Row]:
+    """All languages at once against each alone, by people; nothing where there are no two languages."""
+    counts, to_test = (Counter(table["lang"].to_pylist()) for table in (learned, tested))
+    languages = sorted(
+        each for each, count in counts.items() if count >= _LEARNED and to_test[each] >= _TESTED
+    )
+    if len(languages) < 2:
+        return []
+
+    def of(table: pa.Table, some: list[str]) -> pa.Table:
+        return table.filter(pc.is_in(table["lang"], pa.array(some)))
+
+    together, test = of(learned, languages), of(tested, languages)
+    (at_once,) = _learned(together, test, "student")
+    alone = {
+        each: _learned(of(learned, [each]), of(tested, [each]), "student")[0]["macro_f1"]
+        for each in languages
+    }
+    both = {each: (at_once[f"macro_f1_{each}"], alone[each]) for each in languages}
+    ours, peer = (statistics.mean(scores) for scores in zip(*both.values(), strict=True))
+    told = ", ".join(f"{each} {100 * own:.1f} ({100 * other:.1f})" for each, (own, other) in both.items())
+    return [
+        Row(
+            f"the student, {len(languages)} languages at once, {len(together):,} tweets",
+            round(100 * ours, 1),
+            round(100 * peer, 1),
+            round(ours / peer, 2),
+            "mean macro-F1, %",
+            round(at_once["peak_mib"]),
+            f"peer is a student for each language, in parentheses: {told}",
+        )
+    ]
+
+
+def _learned(learned: pa.Table, tested: pa.Table, *steps: str) -> list[dict[str, float]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for part, table in (("train", learned), ("test", tested)):
             pq.write_table(table, folder / f"{part}.parquet")
-        ours, peer = (_in_cluster(step, len(learned), [folder]) for step in ("student", "original"))
+        return [_in_cluster(step, len(learned), [folder]) for step in steps]
+
+
+def _quality_row(learned: pa.Table, tested: pa.Table, judge: str, score: str, unit: str) -> Row:
+    ours, peer = _learned(learned, tested, "student", "original")
     return Row(
         f"the student, {len(learned):,} tweets labeled by {judge}",
         round(100 * ours[score], 1),
@@ -146,7 +189,11 @@ def _read(some: list[Path]) -> pa.Table:
     for file in some:
         table = pq.read_table(file)
         lang = table["lang"] if "lang" in table.column_names else pa.array(["en"] * len(table))
-        columns = {"text": table["text"], "lang": lang, "label": table["label"].cast(pa.int64())}
+        columns = {
+            "text": table["text"].cast(pa.string()),
+            "lang": lang.cast(pa.string()),
+            "label": table["label"].cast(pa.int64()),
+        }
         tables.append(pa.table({**columns, "sure": pa.array([False] * len(table))}))
     return pa.concat_tables(tables)
 
@@ -386,7 +433,8 @@ def _numbered(folder: Path) -> Source:
 
 
 def _tested(learn: Callable[[], Any], folder: Path) -> dict[str, Any]:
-    """Scores on the rows tested, and ``sure``: the share of right ones where the teacher is sure."""
+    """Scores on the rows tested, ``macro_f1_<lang>`` of each language, and ``sure``: the share of right ones
+    where the teacher is sure."""
     from pyspark.sql import SparkSession
 
     from include.training.metrics import scores
@@ -399,8 +447,12 @@ def _tested(learn: Callable[[], Any], folder: Path) -> dict[str, Any]:
     frame = SparkSession.builder.getOrCreate().createDataFrame(numbered, "number int, text string")
     said = {row["number"]: int(row["prediction"]) for row in model.transform(frame).collect()}
     sure = [said[number] == row["label"] for number, row in enumerate(rows) if row["sure"]]
+    confusion: dict[str, Counter[tuple[int, int]]] = {}
+    for number, row in enumerate(rows):
+        confusion.setdefault(row["lang"], Counter())[row["label"], said[number]] += 1
     return {
-        **scores(Counter((row["label"], said[number]) for number, row in enumerate(rows))),
+        **scores(sum(confusion.values(), Counter())),
+        **{f"macro_f1_{lang}": scores(found)["macro_f1"] for lang, found in confusion.items()},
         "seconds": seconds,
         "sure": statistics.mean(sure) if sure else 0.0,
         "sure_rows": len(sure),
