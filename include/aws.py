@@ -1,6 +1,6 @@
 """The AWS clients of the DAGs, the plugin, the streamer and the training: one configuration for all.
 
-botocore's ``standard`` mode tries again, with back-off and jitter, what a service throttles (among it
+botocore's ``standard`` mode tries again, with back-off and jitter, what a service throttles (including
 Athena's ``TooManyRequestsException``, which comes with status 400, and S3's ``SlowDown``), its 5xx answers
 and lost connections (https://docs.aws.amazon.com/boto3/latest/guide/retries.html). Two codes of QuickSight
 are added: ``ConflictException``, while a resource is being changed, passes and is tried again too;

@@ -1,6 +1,6 @@
 """Real-time endpoints: the same models, always up, for the open hour; a batch job takes minutes to start.
 
-An endpoint is named by a digest of all that decides it, among it its model, so it never answers for another
+An endpoint is named by a digest of all that decides it, including its model, so it never answers for another
 one. Tweets are sent in payloads of many, as many at a time as the endpoint may have instances; Application
 Auto Scaling adds those while payloads wait. What an endpoint has answered is kept after each payload
 (`include/labeling/answers.py`).

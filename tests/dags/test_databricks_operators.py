@@ -105,7 +105,7 @@ class DagRun:
         self._folder_name = folder.name
 
     def tasks(self) -> dict[str, BaseOperator]:
-        """The DAG's tasks as a worker has them: made anew from the DAG file for each try."""
+        """The DAG's tasks as a worker has them: made again from the DAG file for each try."""
         with (
             DAG("train", schedule=None, default_args={"retries": RETRIES}) as dag,
             DatabricksWorkflow(

@@ -388,7 +388,7 @@ def test_provisioning_twice_changes_nothing_and_a_change_just_what_it_concerns(a
     missing = settings.model_copy(update={"workgroup": "nowhere"})
     with pytest.raises(QuickSightError, match=r"data source .* is UPDATE_FAILED: GENERIC_SQL_FAILURE"):
         ensure(client, more, missing, ACCOUNT)
-    # What never worked is made anew.
+    # What never worked is made again.
     (source,) = ids("data_source")
     person.delete_data_source(AwsAccountId=ACCOUNT, DataSourceId=source)
     with pytest.raises(QuickSightError, match=r"data source .* is CREATION_FAILED: GENERIC_SQL_FAILURE"):

@@ -124,7 +124,7 @@ def test_a_retry_adopts_the_job_in_whatever_state_it_is(
     later = compliance.submit("tweets", ["1", "2"], "daily", clock.now())
     assert {first.id, again.id, later.id} == {first.id}
     assert created(service) == 1
-    # The next day the same ids are asked about anew.
+    # The next day the same ids are asked about again.
     assert compliance.submit("tweets", ["1", "2"], "tomorrow", clock.now()).id != first.id
 
 

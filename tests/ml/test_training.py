@@ -298,11 +298,11 @@ def test_people_compare_the_models_at_the_gate(lake: Lake, first: dict[str, dict
 
 def test_the_same_data_gives_the_same_model(lake: Lake, first: dict[str, dict[str, Any]]) -> None:
     once = lake.step("train")
-    anew = lake.step("train", retrain="true")
+    again = lake.step("train", retrain="true")
     assert once["reused"]
-    assert not anew["reused"]
-    assert anew["version"] != once["version"]
-    assert anew["metrics"] == once["metrics"]
+    assert not again["reused"]
+    assert again["version"] != once["version"]
+    assert again["metrics"] == once["metrics"]
 
 
 def test_texts_older_than_the_retention_leave_the_table_and_its_files(

@@ -293,7 +293,7 @@ def test_an_image_holds_all_that_its_command_imports(
 
 
 def test_the_set_up_of_an_image_is_given_just_what_it_reads() -> None:
-    """Whatever else were copied before would have 2 GB downloaded anew when it is edited."""
+    """Whatever else were copied before would have 2 GB downloaded again when it is edited."""
     whole = stage("docker/Dockerfile", "stand-ins")
     run = next(at for at, (name, words) in enumerate(whole) if name == "RUN" and "tools/setup.py" in words)
     read = {setup.LOCK, setup.ML_LOCK, setup.UV_LOCK, artifacts.LOCK, Path(setup.__file__)}

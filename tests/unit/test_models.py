@@ -218,7 +218,7 @@ def test_what_a_model_was_measured_on_is_kept_in_the_lake(
     assert cards.measured(s3, BUCKET) == cards.Measured((f"{engine} de", f"{engine} en"), ())
     s3.delete_object(Bucket=BUCKET, Key=layout.model_card_key("sentiment", engine))
     assert models.ensure(sagemaker, s3, configured) == []
-    assert cards.is_kept(s3, BUCKET, "sentiment", engine), "kept anew where it was lost"
+    assert cards.is_kept(s3, BUCKET, "sentiment", engine), "kept again where it was lost"
 
 
 def test_a_model_without_a_card_was_measured_on_nothing(aws: tuple[Any, Any], settings: Settings) -> None:
