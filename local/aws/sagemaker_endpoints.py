@@ -3,7 +3,7 @@
 An endpoint is created in the background, like the real one, and serves its model's artifact as it was then.
 It stays one process: Application Auto Scaling's targets and policies are kept, and start no other.
 Sources: the API reference of CreateEndpointConfig, CreateEndpoint, DeleteEndpoint and InvokeEndpoint
-(https://docs.aws.amazon.com/sagemaker/latest/APIReference), including the limits on the size and the time of an invocation.
+(https://docs.aws.amazon.com/sagemaker/latest/APIReference), with an invocation's limits on size and time.
 """
 
 from __future__ import annotations

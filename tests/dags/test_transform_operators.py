@@ -638,7 +638,7 @@ def test_an_hour_is_translated_and_the_sentiment_model_gets_the_translation(
     _, again = translated_hour(s3, encrypted)
     assert [row["translation_engine"] for row in again] == ["none"] * 5
     assert [row["translated_text"] for row in again] == [None] * 5
-    assert len(job_names(aws)) == len(began) + 2, "another translator is asked, and what it says is judged again"
+    assert len(job_names(aws)) == len(began) + 2, "another translator is asked, and its words are judged"
 
 
 def test_names_fit_sagemaker_with_room_for_suffixes(aws: LocalAws, given: Callable[..., str]) -> None:
