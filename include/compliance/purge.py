@@ -16,6 +16,8 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,21 +175,34 @@ class Purge:
             def change(version: storage.ObjectVersion) -> _Changed | None:
                 gone: list[_Gone] = []
                 told = lambda tweet_id, action: gone.append((tweet_id, action, topic))  # noqa: E731
-                rest_differs = damaged = False
-                with path.open("wb") as plain, _packed(plain, key) as file:
+                read = partial(storage.read_lines, self._s3, self._bucket, key, version.etag)
+                unchanged, damaged = 0, False
+                with contextlib.ExitStack() as stack:
+                    file: Any = None
+
+                    def begin() -> Any:
+                        """Most objects stay as they are, so nothing is written before the first change."""
+                        begun = stack.enter_context(_packed(stack.enter_context(path.open("wb")), key))
+                        begun.writelines(line + b"\n" for line in islice(read(), unchanged))
+                        return begun
+
                     try:
-                        for line in storage.read_lines(self._s3, self._bucket, key, version.etag):
+                        for line in read():
                             rest = lines.left(line, self._tombstones, told)
-                            rest_differs = rest_differs or rest != line
+                            if file is None and rest == line:
+                                unchanged += 1
+                                continue
+                            file = file or begin()
                             if rest is not None:
                                 file.write(rest + b"\n")
                     except storage.CorruptObjectError as error:
                         damaged = True
+                        file = file or begin()
                         log.error("the rest of a damaged object goes as a whole: %s", error)
                 if damaged and self._write:
                     # What the rest held nobody can tell. An empty original says that the hour lost something.
                     storage.put(self._s3, self._bucket, layout.DAMAGED + key, b"")
-                if not rest_differs and not damaged:
+                if file is None:
                     return None
                 return _Changed(storage.Content(path, version.metadata), gone)
 
