@@ -111,7 +111,10 @@ def _await(address: str, server: subprocess.Popen[bytes]) -> None:
 
 
 def used(pid: int) -> tuple[float, float]:
-    """CPU seconds so far and MiB resident of a process and all below it, those that have ended too."""
+    """CPU seconds so far and MiB of a process and all below it, of CPU those that have ended too.
+
+    Memory that processes share counts once, where the system tells (Linux's proportional set size).
+    """
     import psutil  # the ml environment has none, and what runs there needs none
 
     seconds = memory = 0.0
@@ -121,7 +124,8 @@ def used(pid: int) -> tuple[float, float]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 times = each.cpu_times()
                 seconds += times.user + times.system + times.children_user + times.children_system
-                memory += each.memory_info().rss / 2**20
+                held = each.memory_full_info()
+                memory += (getattr(held, "pss", 0) or held.rss) / 2**20
     return seconds, memory
 
 
