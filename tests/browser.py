@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Error, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MANAGERS = {
@@ -26,6 +27,7 @@ MANAGERS = {
 }
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 INSTALL_SECONDS = 240
+AXE = Axe()
 
 
 class NoBrowserError(RuntimeError):
@@ -65,6 +67,15 @@ def browser(*arguments: str) -> Iterator[Browser]:
             yield started
         finally:
             started.close()
+
+
+def flaws(page: Page) -> list[str]:
+    """What axe-core finds wrong with a page as it stands: the rule, the element and what to do about it."""
+    return [
+        f"{rule['id']}: {element['html'][:200]}: {element['failureSummary']}"
+        for rule in AXE.run(page).response["violations"]
+        for element in rule["nodes"]
+    ]
 
 
 @contextlib.contextmanager

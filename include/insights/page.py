@@ -133,10 +133,11 @@ def evaluate(
     (default off: languages on which the labeling model was never measured are excluded).
 
     A tile has ``value``, ``low``, ``high`` (the interval), ``n`` and ``audit`` (what the interval is based
-    on, see `dashboards.yaml`), a visual ``columns`` with their role and ``rows`` in their order, a line also
-    ``marks``: stretches ``from`` ≤ hour < ``to`` of kind ``gap`` or ``search``, with the reason, or
-    ``change``, and ``hours``: how many a point stands for. ``as_of`` is the end of each topic's latest hour
-    with labeled tweets, empty without any. Missing figures are null.
+    on, see `dashboards.yaml`), a visual ``columns`` with their role, ``rows`` in their order, its ``topic``
+    where it shows one alone, and ``hours``: how many a point over time stands for; a line also ``marks``:
+    stretches ``from`` ≤ hour < ``to`` of kind ``gap`` or ``search``, with the reason, or ``change``.
+    ``as_of`` is the end of each topic's latest hour with labeled tweets, empty without any. Missing figures
+    are null.
     """
     given = {dashboard.data_sets[0].name: tables} if isinstance(tables, pa.Table) else dict(tables)
     wanted = dict(filters or {})
@@ -424,7 +425,14 @@ def _visual(visual: Visual, rows: _Rows, chosen: set[str], wanted: Filters) -> J
         lines = [line for line in lines if line[value] is not None]
     if visual.top:
         lines = _top(lines, value + ROLES.index("n"), visual.top)
-    return {"id": visual.id, "kind": visual.kind, "title": visual.title, "columns": columns, "rows": lines}
+    return {
+        "id": visual.id,
+        "kind": visual.kind,
+        "title": visual.title,
+        "topic": visual.topic,
+        "columns": columns,
+        "rows": lines,
+    }
 
 
 def _format(measure: Measure, role: str) -> str:

@@ -35,7 +35,7 @@ from x_opinion.cache import Cache
 from x_opinion.coverage import grid, period
 from x_opinion.inputs import LakeDependency, NowDependency
 from x_opinion.lake import LakeError, NotThereError
-from x_opinion.opinion import Filters, UnknownFilterError, figures, tables
+from x_opinion.opinion import LONGEST_DAYS, Filters, UnknownFilterError, figures, tables
 
 STATIC = Path(__file__).parent / "static"
 PAGES = {
@@ -58,7 +58,6 @@ DAGS = {
 }
 """The DAG that makes what is shown: who may read it may read the pages. Backfills are runs of `coverage`."""
 CACHE_SECONDS = 60.0
-LONGEST_DAYS = 92
 DEFAULT_DAYS = 7
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from x_opinion.lake import Lake
 
+LONGEST_DAYS = 92
+"""So many days can be shown at a time."""
+
 log = logging.getLogger(__name__)
 
 type Tables = Mapping[str, pa.Table]

@@ -1,4 +1,5 @@
--- Some of the tweets behind a point of a chart: of a topic and a stretch of time, as the page's filters narrow it.
+-- Some of the tweets behind a point of a chart, a bar or a country of a map: of a topic and a stretch of time, as
+-- the page's filters narrow it.
 -- They are drawn at random, each as probably as the figures weigh it: the smallest of exponential variables whose
 -- rates are the weights are a weighted sample without replacement (P. Efraimidis and P. Spirakis, 2006).
 SELECT
@@ -12,6 +13,7 @@ WHERE labeled.topic = ${topic}
   AND labeled.ts < ${end}
   AND labeled.sentiment IS NOT NULL
   AND (${every_language} = 1 OR coalesce(nullif(labeled.lang, ''), 'und') IN (${languages}))
+  AND (${every_country} = 1 OR labeled.country_code = ${country})
   AND (
     ${unmeasured} = 1
     OR ${fragments/measured_language} = 1

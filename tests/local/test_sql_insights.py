@@ -986,6 +986,7 @@ def test_examples_are_drawn_as_the_figures_weigh_them(lake: Lake) -> None:
     rare = [tweet(sample=1, author_id=7)] * 20
     lake.label("ukraine", TEN, [*rare, *[tweet(sample=100)] * 200, tweet(None), tweet(lang="uk")])
     lake.label("russia", TEN, [tweet()] * 10)
+    lake.label("ukraine", NINE.previous, [tweet(country_code="DE"), tweet(country_code="PL"), tweet()])
     asked: dict[str, Any] = {
         "topic": "ukraine",
         "first_day": DAY,
@@ -994,6 +995,8 @@ def test_examples_are_drawn_as_the_figures_weigh_them(lake: Lake) -> None:
         "end": TEN.end,
         "every_language": 1,
         "languages": ["none"],
+        "every_country": 1,
+        "country": "",
         "unmeasured": 0,
         "measured": ["ngram-1 en"],
         "measured_translations": ["none"],
@@ -1009,6 +1012,8 @@ def test_examples_are_drawn_as_the_figures_weigh_them(lake: Lake) -> None:
     assert sorted(row["tweet_id"] for row in everything) == [first + number for number in range(220)]
     assert len(drawn(500, unmeasured=1)) == 221
     assert [row["lang"] for row in drawn(500, unmeasured=1, every_language=0, languages=["uk"])] == ["uk"]
+    of_germany = drawn(500, start=NINE.previous.start, every_country=0, country="DE")
+    assert [row["tweet_id"] for row in of_germany] == [lowest_id(NINE.previous.start)]
     # Twenty tweets that stand for a hundred each, among two hundred that stand for themselves: about
     # 2000 / 2200 of the first ones.
     firsts = [drawn(1)[0]["author_id"] == 7 for _ in range(15)]

@@ -210,6 +210,7 @@ def labeled_rows(topic: str) -> list[dict[str, Any]]:
             "text": f"{topic} {each}: {AUDIT_TEXTS[languages[each % 3]]}",
             "translated_text": f"{each}: Good <i>translated</i>" if languages[each % 3] != "en" else None,
             "lang": languages[each % 3],
+            "country_code": (None, *COUNTRIES[1:])[each % 4],
             "sentiment": "Negative",
             "sentiment_engine": "secret-model",
             "p_negative": 0.7,

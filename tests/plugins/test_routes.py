@@ -28,6 +28,7 @@ from x_opinion.cache import Cache
 from x_opinion.coverage import NOT_JUDGED, grid
 from x_opinion.inputs import get_desk, get_lake, get_now, get_objects
 from x_opinion.lake import Lake, LakeError
+from x_opinion.opinion import LONGEST_DAYS
 
 from include.audit.desk import Desk
 from include.compliance import requests as removal_requests
@@ -699,6 +700,17 @@ def test_examples_are_random_tweets_of_the_point_as_the_filters_narrow_it(client
 
 
 @pytest.mark.usefixtures("lakes_texts")
+def test_examples_of_a_country_are_of_the_whole_period(client: TestClient) -> None:
+    week = {"hour": f"{NOW - timedelta(days=6):%Y-%m-%d}T00", "hours": str(7 * 24)}
+    there = {row["text"] for row in support_lake.labeled_rows("ukraine") if row["country_code"] == "DE"}
+    found = [tweet for _ in range(5) for tweet in examples(client, country="DE", **week)]
+    assert len(found) == 5 * 5
+    assert {tweet["text"] for tweet in found} <= there
+    assert {tweet["lang"] for tweet in examples(client, country="DE", language="de", **week)} == {"de"}
+    assert examples(client, country="FR", **week) == []
+
+
+@pytest.mark.usefixtures("lakes_texts")
 def test_an_example_is_told_without_its_id_author_and_labels(client: TestClient, lake: RecordedLake) -> None:
     answer = client.get("/data/examples", params=POINT)
     for tweet in answer.json()["tweets"]:
@@ -775,7 +787,9 @@ def test_no_text_gets_into_the_log(
         {"topic": "nothing"},
         {"hour": "2026-11-20"},
         {"hour": "9999-12-31T00"},
-        {"hours": "5"},
+        {"hours": "0"},
+        {"hours": str(24 * LONGEST_DAYS + 1)},
+        {"country": "de' OR 1=1"},
         {"language": "de' OR 1=1"},
     ],
 )

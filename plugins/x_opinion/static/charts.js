@@ -129,6 +129,10 @@ const tooltip = () => ({
   extraCssText: "box-shadow: var(--shadow); border-radius: 8px; max-width: 340px; white-space: normal;",
 });
 
+/** Where a tooltip's point leads to. */
+const hint = (where) => element("div", { class: "tip-mark" }, `A click, or the arrow keys, lead to ${where}.`);
+const TWEETS = "some of its tweets";
+
 /** Value, interval and n of a row, as lines of a tooltip. */
 function figures(row, place, title, color) {
   const interval = place.low >= 0 && row[place.low] !== null
@@ -204,7 +208,7 @@ function line(visual, titles, events) {
           element("div", { class: "tip-head" }, `${dayTime(new Date(at))} UTC`),
           (byTime.get(at) ?? []).map(({ row, name, color }) => figures(row, place, name, color)),
           marksAt(visual, at).map((mark) => element("div", { class: "tip-mark" }, told(mark, titles))),
-          element("div", { class: "tip-mark" }, "A click, or the arrow keys, lead to its coverage and runs."));
+          hint("its coverage and runs"));
       },
     },
     series: drawn,
@@ -257,7 +261,7 @@ function marked(marks, axis, events) {
 }
 
 /** A bar a category and series, from zero, with its interval as a whisker. */
-function bar(visual, titles) {
+function bar(visual, titles, events, pick) {
   const place = roles(visual);
   const colors = COLORS[theme()];
   const axis = scale(visual, place);
@@ -297,7 +301,7 @@ function bar(visual, titles) {
       ...tooltip(), trigger: "axis", axisPointer: { type: "shadow" },
       formatter: ([{ axisValue }]) => element("div", {},
         element("div", { class: "tip-head" }, named(dimension, axisValue, titles)),
-        (rows.get(axisValue) ?? []).map(({ row, name, color }) => figures(row, place, name, color))),
+        (rows.get(axisValue) ?? []).map(({ row, name, color }) => figures(row, place, name, color)), pick ? hint(TWEETS) : []),
     },
     series: drawn,
   };
@@ -314,7 +318,7 @@ function whisker(api, count, position) {
 }
 
 /** Countries colored by their value, on the same scale whatever is shown; those with few tweets are hatched. */
-function map(visual, titles) {
+function map(visual, titles, events, pick) {
   const place = roles(visual);
   const byCode = new Map(visual.rows.map((row) => [row[0], row]));
   return {
@@ -328,7 +332,7 @@ function map(visual, titles) {
       formatter: ({ name }) => element("div", {},
         element("div", { class: "tip-head" }, country(name)),
         byCode.has(name) ? [figures(byCode.get(name), place, visual.columns[place.value].title ?? "", "transparent"),
-          isFew(byCode.get(name), place) ? element("div", { class: "tip-mark" }, `fewer than ${FEW} tweets`) : null]
+          isFew(byCode.get(name), place) ? element("div", { class: "tip-mark" }, `fewer than ${FEW} tweets`) : null, pick ? hint(TWEETS) : null]
           : element("div", {}, "No tweets with a place there")),
     },
     series: [{
@@ -378,8 +382,9 @@ export function height(visual) {
   return Math.max(160, 70 + categories * (10 + 15 * each));
 }
 
-/** The times of a chart over time that can be chosen, in order: its points, and the hours of gaps. */
-export function timesOf(visual) {
+/** What can be chosen in a chart, in order: of one over time its points and the hours of gaps, else languages or countries. */
+export function pointsOf(visual) {
+  if (visual.kind !== "line") return [...new Set(visual.rows.map((row) => row[0]))];
   const hours = visual.marks.filter((mark) => mark.kind !== "change").flatMap((mark) => {
     const [from, to] = [moment(mark.from).getTime(), moment(mark.to).getTime()];
     return Array.from({ length: (to - from) / HOUR }, (_, hour) => from + hour * HOUR);
@@ -387,30 +392,50 @@ export function timesOf(visual) {
   return [...new Set([...visual.rows.map((row) => moment(row[0]).getTime()), ...hours])].sort((one, other) => one - other);
 }
 
-/** Shows the tooltip of a time. */
-export function pointAt(place, at) {
+/** Shows the tooltip of a point. */
+export function pointAt(place, visual, point) {
   const chart = chartOf(place);
-  const [x, y] = [chart.convertToPixel({ xAxisIndex: 0 }, at), chart.getHeight() / 2];
-  chart.dispatchAction({ type: "showTip", x, y });
+  const [x, y] = [chart.getWidth() / 2, chart.getHeight() / 2];
+  const where = {
+    line: () => ({ x: chart.convertToPixel({ xAxisIndex: 0 }, point), y }),
+    bar: () => ({ x, y: chart.convertToPixel({ yAxisIndex: 0 }, point) }),
+    map: () => ({ seriesIndex: 0, name: point }),
+  };
+  chart.dispatchAction({ type: "showTip", ...where[visual.kind]() });
 }
 
-/** Calls `pick` with the time of the point, or the hour of a gap, next to where a chart over time is clicked. */
+/** What is clicked in a chart: the time nearest to it, the bars of its height, the country; nothing elsewhere. */
+const CLICKED = {
+  line: (chart, points, x, y) => {
+    if (!chart.containPixel("grid", [x, y])) return undefined;
+    const at = chart.convertFromPixel({ xAxisIndex: 0 }, x);
+    return points.reduce((best, time) => (Math.abs(time - at) < Math.abs(best - at) ? time : best));
+  },
+  bar: (chart, points, x, y) =>
+    (chart.containPixel("grid", [chart.getWidth() / 2, y]) ? points.at(-1 - chart.convertFromPixel({ yAxisIndex: 0 }, y)) : undefined),
+};
+
+/** Calls `pick` with the point that is clicked. */
 function pickable(chart, visual, pick) {
-  const times = timesOf(visual);
+  const points = pointsOf(visual);
+  if (visual.kind === "map") {
+    chart.off("click");
+    chart.on("click", ({ name }) => points.includes(name) && pick(name));
+    return;
+  }
   chart.getZr().off("click");
   chart.getZr().on("click", ({ offsetX, offsetY }) => {
-    if (!times.length || !chart.containPixel("grid", [offsetX, offsetY])) return;
-    const at = chart.convertFromPixel({ xAxisIndex: 0 }, offsetX);
-    pick(times.reduce((best, time) => (Math.abs(time - at) < Math.abs(best - at) ? time : best)));
+    const point = points.length ? CLICKED[visual.kind](chart, points, offsetX, offsetY) : undefined;
+    if (point !== undefined) pick(point);
   });
 }
 
-/** Draws a visual into a place, or redraws it there; `titles` are the topics' by their names. */
+/** Draws a visual into a place, or redraws it there; `titles` are the topics' by their names; `pick` may be left out. */
 export function draw(place, visual, titles, events, pick) {
   const chart = echarts.getInstanceByDom(place) ?? echarts.init(place, null, { renderer: "canvas" });
-  chart.setOption(KINDS[visual.kind](visual, titles, events), { notMerge: true });
+  chart.setOption(KINDS[visual.kind](visual, titles, events, pick), { notMerge: true });
   chart.resize();
-  if (visual.kind === "line") pickable(chart, visual, pick);
+  if (pick) pickable(chart, visual, pick);
 }
 
 /** The chart in a place; undefined where none is drawn. */

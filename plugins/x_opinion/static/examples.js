@@ -12,8 +12,8 @@ export async function showExamples(place, query, title) {
     const { tweets, retention_days: days } = await request(`data/examples?${query}`);
     list.replaceChildren(
       element("p", { class: "muted hint" }, tweets.length
-        ? `${title}: drawn at random from the tweets of this point. Press again for others. No model's label is shown: who has seen it would judge by it.`
-        : `${title}: no tweet of this point is left. Tweets expire after ${days} days, and what is deleted is not shown.`),
+        ? `${title}: drawn at random from the tweets behind this figure. Press again for others. No model's label is shown: who has seen it would judge by it.`
+        : `${title}: no tweet behind this figure is left. Tweets expire after ${days} days, and what is deleted is not shown.`),
       ...tweets.map(tweet));
   } catch (problem) {
     list.replaceChildren(element("p", { class: "error", role: "alert" }, `${problem.title}: ${problem.message}`));

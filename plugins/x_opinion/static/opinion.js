@@ -1,7 +1,7 @@
 // The pages Opinion over time and Opinion across the world, drawn from what `data/<page>` describes.
 import { readAddress, writeAddress } from "./address.js";
 import { airflowLink, clearNotice, notice, openInAirflow, request } from "./airflow.js";
-import { FEW, dispose, draw, height, loadWorld, marksAt, named, pointAt, resize, timesOf, told } from "./charts.js";
+import { FEW, dispose, draw, height, loadWorld, marksAt, named, pointAt, pointsOf, resize, told } from "./charts.js";
 import { byId, element, keepingFocus } from "./dom.js";
 import { readDrift, warnOfDrift } from "./drift.js";
 import { showExamples } from "./examples.js";
@@ -12,6 +12,7 @@ import { sortHead } from "./tables.js";
 
 const NAME = document.querySelector("main").dataset.page;
 const DAY = 86400e3;
+const HEADS = { country_code: "Country", lang: "Language", topic: "Topic", hour: "Hour, UTC", measure: "Measure", model: "Model", verdict: "Verdict" };
 const PERIODS = [[1, "Today"], [7, "7 days"], [30, "30 days"], [90, "90 days"]];
 /** The period is the last so many days, or from one day to another; none: as the server chooses. */
 const filters = { days: null, from: null, to: null, topics: new Set(), languages: new Set(), unmeasured: false, compare: false };
@@ -20,8 +21,9 @@ const sorts = new Map();
 let shown = null;
 let running = null;
 let drifted = null;
-/** Whether the user may read texts; asked once. */
+/** What the user may do; asked once. */
 const rights = request("data/rights").catch(() => ({ texts: false }));
+let readsTexts = false;
 
 /** The filters and orders that an address names. */
 function fromAddress() {
@@ -112,6 +114,7 @@ async function load() {
 async function show() {
   filters.from = shown.from;
   filters.to = shown.to;
+  readsTexts = (await rights).texts;
   clearNotice();
   drawFilters();
   warnOfDrift(drifted, titles());
@@ -293,38 +296,47 @@ function card(visual) {
     visual.kind === "table"
       ? element("div", { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": `title-${visual.id}` })
       : [element("div", { class: "chart", role: "img", "aria-labelledby": `title-${visual.id}` }),
-        visual.kind === "line" && steps(visual),
+        leads(visual) && steps(visual),
         element("div", { class: "point", role: "status" }),
         element("details", { class: "figures", ontoggle: (event) => { if (event.target.open) fillFigures(visual.id); } },
           element("summary", {}, "Figures"), element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${visual.title}: figures` }))],
     files(visual));
 }
 
-/** What leads from point to point of a chart over time by keyboard, gaps included; it is seen when it has the focus. */
+/** Whether a chart's points lead anywhere: those over time to their hours, the others to tweets alone. */
+const leads = (visual) => visual.kind === "line" || readsTexts;
+
+const visualOf = (id) => shown.visuals.find((found) => found.id === id);
+
+/** A point in words. */
+const worded = (visual, point) => (visual.kind === "line" ? `${dayTime(new Date(point))} UTC` : named(visual.columns[0].name, point, titles()));
+
+/** What leads from point to point of a chart by keyboard, gaps included; it is seen when it has the focus. */
 function steps(visual) {
-  return element("input", { type: "range", class: "steps", id: `steps-${visual.id}`, min: 0, "aria-label": `${visual.title}: point in time`,
-    oninput: ({ target }) => choosePoint(visual.id, timesOf(shown.visuals.find((found) => found.id === visual.id))[target.value]) });
+  const what = visual.kind === "line" ? "point in time" : HEADS[visual.columns[0].name].toLowerCase();
+  return element("input", { type: "range", class: "steps", id: `steps-${visual.id}`, min: 0, "aria-label": `${visual.title}: ${what}`,
+    oninput: ({ target }) => choosePoint(visual.id, pointsOf(visualOf(visual.id))[target.value]) });
 }
 
-function choosePoint(id, at) {
+function choosePoint(id, point) {
+  const visual = visualOf(id);
   const slider = byId(`steps-${id}`);
-  const times = timesOf(shown.visuals.find((found) => found.id === id));
-  slider.value = times.indexOf(at);
-  slider.dataset.at = at;
-  slider.setAttribute("aria-valuetext", `${dayTime(new Date(at))} UTC`);
-  pointAt(byId(`visual-${id}`).querySelector(".chart"), at);
-  showPoint(id, at);
+  slider.value = pointsOf(visual).indexOf(point);
+  slider.dataset.at = point;
+  slider.setAttribute("aria-valuetext", worded(visual, point));
+  pointAt(byId(`visual-${id}`).querySelector(".chart"), visual, point);
+  showPoint(visual, point);
 }
 
-/** As many steps as there are points; the chosen one stays chosen. */
+/** As many steps as there are points; the chosen one stays chosen; before, the latest hour or the first of the others is. */
 function stepsOf(visual) {
   const slider = byId(`steps-${visual.id}`);
-  const times = timesOf(visual);
-  const chosen = slider.dataset.at ? times.indexOf(Number(slider.dataset.at)) : -1;
-  slider.max = Math.max(0, times.length - 1);
-  slider.value = chosen < 0 ? slider.max : chosen;
-  slider.disabled = !times.length;
-  if (times.length) slider.setAttribute("aria-valuetext", `${dayTime(new Date(times[slider.value]))} UTC`);
+  const points = pointsOf(visual);
+  const chosen = points.findIndex((point) => `${point}` === slider.dataset.at);
+  slider.max = Math.max(0, points.length - 1);
+  slider.value = chosen >= 0 ? chosen : visual.kind === "line" ? slider.max : 0;
+  slider.disabled = !points.length;
+  if (points.length) slider.setAttribute("aria-valuetext", worded(visual, points[slider.value]));
 }
 
 /** A link to an hour on Coverage, which leads to its runs. */
@@ -334,40 +346,46 @@ function hourLink(at, topic, ...words) {
 }
 
 /** Below a chart what concerns the point that was chosen, with the way to its hour and to its tweets. */
-async function showPoint(id, at) {
-  const visual = shown.visuals.find((found) => found.id === id);
-  const marks = marksAt(visual, at);
-  const hour = new Date(at);
-  const place = byId(`visual-${id}`).querySelector(".point");
-  const chosen = element("span", { class: "group" });
+function showPoint(visual, point) {
+  const place = byId(`visual-${visual.id}`).querySelector(".point");
+  const marks = marksAt(visual, point);
   place.replaceChildren(
-    element("b", {}, `${dayTime(hour)} UTC`), " · ", hourLink(hour, marks[0]?.topic, "its coverage and runs"),
-    element("ul", {}, marks.map((mark) => element("li", {}, told(mark, titles())))), chosen);
-  if ((await rights).texts) chosen.append(...topicsAt(visual, at).map((topic) => exampleButton(place, visual, hour, topic)));
+    element("b", {}, worded(visual, point)), " ",
+    ...(visual.kind === "line" ? ["· ", hourLink(new Date(point), marks[0]?.topic, "its coverage and runs"),
+      element("ul", {}, marks.map((mark) => element("li", {}, told(mark, titles()))))] : []),
+    element("span", { class: "group" }, readsTexts && topicsAt(visual, point).map((topic) => exampleButton(place, visual, point, topic))));
 }
 
 /** The topics whose tweets are behind a point; a measure of two topics rests on both. */
-function topicsAt(visual, at) {
+function topicsAt(visual, point) {
   const column = (name) => visual.columns.findIndex((one) => one.name === name);
-  const rows = visual.rows.filter((row) => moment(row[0]).getTime() === at && row[column("value")] !== null);
+  const value = visual.columns.findIndex((one) => one.role === "value");
+  const rows = visual.rows.filter((row) => (visual.kind === "line" ? moment(row[0]).getTime() : row[0]) === point && row[value] !== null);
   if (column("topic") >= 0) return [...new Set(rows.map((row) => row[column("topic")]))];
+  if (visual.topic) return [visual.topic];
   return rows.length ? [...(filters.topics.size ? filters.topics : Object.keys(titles()))] : [];
 }
 
 /** A button that asks for some of a topic's tweets behind a point: no text is on the page before. */
-function exampleButton(place, visual, hour, topic) {
+function exampleButton(place, visual, point, topic) {
   const query = asked();
-  for (const name of ["from", "to", "topic"]) query.delete(name);
+  for (const name of ["from", "to", "topic", "compare"]) query.delete(name);
   query.set("topic", topic);
-  query.set("hour", hourLabel(hour));
-  query.set("hours", visual.hours);
+  if (visual.kind === "line") {
+    query.set("hour", hourLabel(new Date(point)));
+    query.set("hours", visual.hours);
+  } else {
+    query.set("hour", `${shown.from}T00`);
+    query.set("hours", 24 * ((Date.parse(shown.to) - Date.parse(shown.from)) / DAY + 1));
+    query.set(visual.columns[0].name === "lang" ? "language" : "country", point);
+  }
   return element("button", { type: "button", onclick: () => showExamples(place, query, titles()[topic] ?? topic) },
     `Some tweets: ${titles()[topic] ?? topic}`);
 }
 
 /** Buttons that save a visual; what is shown when one is pressed is saved. */
 function files(visual) {
-  const current = () => shown.visuals.find((found) => found.id === visual.id);
+  const current = () => visualOf(visual.id);
   const chart = () => byId(`visual-${visual.id}`).querySelector(".chart");
   const button = (title, save) => element("button", { type: "button", "aria-label": `${visual.title} as ${title}`, onclick: save }, title);
   return element("p", { class: "files" },
@@ -397,13 +415,13 @@ function drawVisual(visual) {
   const chart = place.querySelector(".chart");
   const tall = height(visual);
   if (tall !== null) chart.style.height = `${tall}px`;
-  draw(chart, visual, titles(), shown.events, (at) => choosePoint(visual.id, at));
-  if (visual.kind === "line") stepsOf(visual);
+  draw(chart, visual, titles(), shown.events, leads(visual) && ((point) => choosePoint(visual.id, point)));
+  if (leads(visual)) stepsOf(visual);
   if (place.querySelector("details").open) fillFigures(visual.id);
 }
 
 function fillFigures(id) {
-  const visual = shown.visuals.find((found) => found.id === id);
+  const visual = visualOf(id);
   byId(`visual-${id}`).querySelector("details .scroll").replaceChildren(table(visual));
 }
 
@@ -453,10 +471,9 @@ function table(visual) {
   const n = measures.find((measure) => measure.n !== undefined)?.n;
   const direction = (index) => (sort?.column === index ? (sort.descending ? "descending" : "ascending") : "none");
   const head = (index, title, options) => sortHead(`sort-${visual.id}-${index}`, title, direction(index), () => sortBy(visual, index, measures), options);
-  const heads = { country_code: "Country", lang: "Language", topic: "Topic", hour: "Hour, UTC", measure: "Measure", model: "Model", verdict: "Verdict" };
   return element("table", {},
     element("thead", {}, element("tr", {},
-      dimensions.map((column) => head(column.index, heads[column.name] ?? column.name)),
+      dimensions.map((column) => head(column.index, HEADS[column.name] ?? column.name)),
       measures.map((measure) => [
         head(measure.index, measure.title ?? visual.title, { class: "number" }),
         measure.low !== undefined && element("th", { scope: "col", class: "number" }, measure.audit === undefined ? "95 %" : "Interval"),
