@@ -180,7 +180,7 @@ def test_pages_are_accessible_while_there_is_nothing_to_show(visit: Any) -> None
     for name in PAGES:
         query, words = NOTHING[name]
         page.goto(f"{visitor.url}/x-opinion/{name}{query}")
-        expect(page.get_by_text(words)).to_be_visible()
+        expect(page.get_by_text(words).last).to_be_visible()
         for width in (1440, 390):
             page.set_viewport_size({"width": width, "height": 900})
             expect_soundness(page)
@@ -204,6 +204,8 @@ def test_tiles_show_the_figures_with_interval_and_n(visit: Any, server: Server) 
             certainty = {None: "95 %", 0: "sampling error only", 1: "95 %", 2: "topic's audit"}[tile["audit"]]
             expect(shown.locator(".interval")).to_contain_text(certainty)
             expect(shown.locator(".n")).to_have_text(f"n = {tile['n']:,}")
+    values = [value.bounding_box() for value in frame.locator(".tile .value").all()]
+    assert len({box["y"] for box in values if box}) == 1, "beside each other they stand on one line"
 
 
 def test_tiles_are_compared_with_the_period_before_where_a_reader_wants_it(visit: Any) -> None:
@@ -243,6 +245,8 @@ def test_every_chart_has_its_figures_as_a_table(visit: Any) -> None:
     frame = visit().open("opinion-across-the-world")
     for name in ("map-ukraine", "countries"):
         card = frame.locator(f"#visual-{name}")
+        chart, figures = (card.locator(part).bounding_box() for part in (".chart", ".figures"))
+        assert (figures["x"], figures["width"]) == (chart["x"], chart["width"])
         card.get_by_text("Figures", exact=True).click()
         expect(card.locator("tbody tr").first).to_be_visible()
     expect(frame.locator("#visual-countries tbody")).to_contain_text("Germany")

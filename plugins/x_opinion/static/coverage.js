@@ -576,7 +576,7 @@ function hideTip() {
   byId("tip").hidden = true;
 }
 
-document.body.append(element("div", { id: "tip", role: "tooltip", hidden: true }));
+byId("page").append(element("div", { id: "tip", role: "tooltip", hidden: true }));
 const content = byId("content");
 content.addEventListener("keydown", onKey);
 content.addEventListener("pointerdown", onPointer);

@@ -3,9 +3,9 @@ import { request } from "./airflow.js";
 import { element } from "./dom.js";
 import { dayTime, language, moment } from "./format.js";
 
-/** Puts tweets that `query` asks for behind what `place` shows, instead of those that stand there. */
-export async function showExamples(place, query, title) {
-  const list = element("div", { class: "examples", role: "region", "aria-label": `Some tweets: ${title}`, "aria-busy": "true" }, "Reading …");
+/** Puts tweets of a topic that `query` asks for behind what `place` shows, instead of those that stand there; `figure` names it. */
+export async function showExamples(place, query, title, figure) {
+  const list = element("div", { class: "examples", role: "region", "aria-label": `Some tweets: ${title}, ${figure}`, "aria-busy": "true" }, "Reading …");
   place.querySelector(".examples")?.remove();
   place.append(list);
   try {

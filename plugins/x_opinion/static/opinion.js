@@ -358,12 +358,12 @@ function showPoint(visual, point) {
 
 /** The topics whose tweets are behind a point; a measure of two topics rests on both. */
 function topicsAt(visual, point) {
-  const column = (name) => visual.columns.findIndex((one) => one.name === name);
   const value = visual.columns.findIndex((one) => one.role === "value");
+  const topic = visual.columns.findIndex((one) => one.name === "topic");
   const rows = visual.rows.filter((row) => (visual.kind === "line" ? moment(row[0]).getTime() : row[0]) === point && row[value] !== null);
-  if (column("topic") >= 0) return [...new Set(rows.map((row) => row[column("topic")]))];
-  if (visual.topic) return [visual.topic];
-  return rows.length ? [...(filters.topics.size ? filters.topics : Object.keys(titles()))] : [];
+  const isBehind = (name) => (topic >= 0 ? rows.some((row) => row[topic] === name)
+    : rows.length && (visual.topic ? visual.topic === name : !filters.topics.size || filters.topics.has(name)));
+  return Object.keys(titles()).filter(isBehind);
 }
 
 /** A button that asks for some of a topic's tweets behind a point: no text is on the page before. */
@@ -379,8 +379,9 @@ function exampleButton(place, visual, point, topic) {
     query.set("hours", 24 * ((Date.parse(shown.to) - Date.parse(shown.from)) / DAY + 1));
     query.set(visual.columns[0].name === "lang" ? "language" : "country", point);
   }
-  return element("button", { type: "button", onclick: () => showExamples(place, query, titles()[topic] ?? topic) },
-    `Some tweets: ${titles()[topic] ?? topic}`);
+  const title = titles()[topic] ?? topic;
+  return element("button", { type: "button", onclick: () => showExamples(place, query, title, `${visual.title}, ${worded(visual, point)}`) },
+    `Some tweets: ${title}`);
 }
 
 /** Buttons that save a visual; what is shown when one is pressed is saved. */
