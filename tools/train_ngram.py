@@ -329,7 +329,11 @@ def described(metadata: dict[str, Any]) -> str:
 
     Of three classes chance reaches a third; the figures of 320 rows err by two to three points.
     """
-    measured = {lang: {"macro_f1": score} for lang, score in metadata["dev"].items() if score > 100 / 3 + 3}
+    measured = {
+        lang: {"macro_f1": round(score / 100, 4)}
+        for lang, score in metadata["dev"].items()
+        if score > 100 / 3 + 3
+    }
     content = {
         "engine": "ngram",
         "task": "sentiment",

@@ -43,6 +43,16 @@ def measured(s3: S3Client, bucket: str) -> Measured:
     return Measured(*(tuple(_measured(s3, bucket, stage)) for stage in ("sentiment", "translation")))
 
 
+def scores(s3: S3Client, bucket: str, engine: str) -> dict[str, float]:
+    """What a classifier scored on public tweets, by language: macro-F1, 0 to 1; nothing without a card."""
+    try:
+        card = json.loads(storage.read(s3, bucket, layout.model_card_key("sentiment", engine)))
+    except storage.ObjectMissingError:
+        return {}
+    found = card.get("measured", {}).items()
+    return {language: values["macro_f1"] for language, values in found if "macro_f1" in values}
+
+
 def _measured(s3: S3Client, bucket: str, stage: str) -> Iterator[str]:
     prefix = layout.model_card_key(stage, "").removesuffix(".json")
     for found in storage.list_objects(s3, bucket, prefix).objects:

@@ -189,7 +189,7 @@ def _router(cache: Cache) -> APIRouter:
 
         def evaluate() -> bytes:
             found = figures(name, read[0], filters, read[1], before[0][0] if before else None)
-            return orjson.dumps(found)
+            return orjson.dumps({**found, "scores": lake.scores(found["engines"])})
 
         key = (name, filters, read[1], *(each[1] for each in before))
         return data(await cache.get(key, evaluate))

@@ -6,12 +6,13 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from include.audit.mix import read_drift
 from include.compliance.queries import forgetting
+from include.lake import cards
 from include.lake.athena import Athena, AthenaError, AthenaTimeoutError, ResultRow
 from include.lake.layout import QUALITY, quality_key, quality_result
 from include.lake.sql import render
@@ -116,6 +117,14 @@ class Lake:
 
         with lake_errors():
             return state(client("s3"), settings().bucket, day.isoformat())
+
+    def scores(self, engines: Iterable[str]) -> dict[str, dict[str, float]]:
+        """What each labeling model scored on public tweets, by language: see `cards.scores`.
+
+        Raises `LakeError` if S3 fails.
+        """
+        with lake_errors():
+            return {engine: cards.scores(client("s3"), settings().bucket, engine) for engine in engines}
 
     def drift(self, today: date) -> list[dict[str, Any]]:
         """What has drifted by the newest check of the last three days; see the table `drift`.

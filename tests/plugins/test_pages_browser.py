@@ -204,6 +204,12 @@ def test_tiles_show_the_figures_with_interval_and_n(visit: Any, server: Server) 
             certainty = {None: "95 %", 0: "sampling error only", 1: "95 %", 2: "topic's audit"}[tile["audit"]]
             expect(shown.locator(".interval")).to_contain_text(certainty)
             expect(shown.locator(".n")).to_have_text(f"n = {tile['n']:,}")
+    # Russia has no audit.
+    expect(frame.locator("#trust")).to_contain_text(
+        re.compile(
+            "Sampling error only.*On public tweets.*: (English 68%, German 70%|German 70%, English 68%)\\."
+        )
+    )
     values = [value.bounding_box() for value in frame.locator(".tile .value").all()]
     assert len({box["y"] for box in values if box}) == 1, "beside each other they stand on one line"
 
@@ -598,6 +604,7 @@ def test_filters_are_reached_by_keyboard_and_narrow_the_page(visit: Any) -> None
     visitor.page.keyboard.press("Space")
     expect(frame.locator(".tile")).not_to_have_count(before)
     expect(frame.locator(".tile h2", has_text="Russia")).to_have_count(0)
+    expect(frame.locator("#trust")).to_be_hidden()
     expect(frame.locator("#topic-ukraine")).to_be_focused()
     frame.locator("details.menu summary").press("Enter")
     expect(frame.locator("#language-uk")).to_have_count(0)

@@ -208,7 +208,7 @@ def test_what_a_model_was_measured_on_is_kept_in_the_lake(
 ) -> None:
     sagemaker, s3 = aws
     path = packed_with_card(
-        folder, tmp_path / "e5" / "model.tar.gz", '{"measured": {"de": {"macro_f1": 70.1}, "en": {}}}'
+        folder, tmp_path / "e5" / "model.tar.gz", '{"measured": {"de": {"macro_f1": 0.701}, "en": {}}}'
     )
     s3.put_object(Bucket=BUCKET, Key="e5.tar.gz", Body=path.read_bytes())
     artifact = {"folder": str(folder), "archive": str(path), "s3": f"s3://{BUCKET}/e5.tar.gz"}[of]
@@ -216,6 +216,8 @@ def test_what_a_model_was_measured_on_is_kept_in_the_lake(
     models.ensure(sagemaker, s3, configured)
     engine = models.resolve(configured, s3).sentiment.engine
     assert cards.measured(s3, BUCKET) == cards.Measured((f"{engine} de", f"{engine} en"), ())
+    assert cards.scores(s3, BUCKET, engine) == {"de": 0.701}
+    assert cards.scores(s3, BUCKET, "another") == {}
     s3.delete_object(Bucket=BUCKET, Key=layout.model_card_key("sentiment", engine))
     assert models.ensure(sagemaker, s3, configured) == []
     assert cards.is_kept(s3, BUCKET, "sentiment", engine), "kept again where it was lost"

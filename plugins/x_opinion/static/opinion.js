@@ -245,10 +245,11 @@ function drawContent() {
     clearContent();
     byId("as-of").textContent = upTo();
     content.dataset.ids = ids;
-    content.append(tiles, comparison(), key(), eventList(), element("div", { class: "visuals" }, shown.visuals.map(card)));
+    content.append(tiles, comparison(), trust(), key(), eventList(), element("div", { class: "visuals" }, shown.visuals.map(card)));
   } else {
     content.firstChild.replaceWith(tiles);
     byId("compared").replaceWith(comparison());
+    byId("trust").replaceWith(trust());
     byId("events").replaceWith(eventList());
   }
   content.removeAttribute("aria-busy");
@@ -286,6 +287,19 @@ function comparison() {
   return element("p", { id: "compared", class: "hint" }, element("span", { class: "muted" }, `Compared with ${dayOf(moment(before.from))} to ${end}. ${none}`),
     before.differs.length > 0 && element("strong", { class: "error" },
       `The periods were not measured alike: ${before.differs.map((kind) => DIFFERENCES[kind]).join("; ")}. A change may be one of method.`));
+}
+
+/** Where nobody has judged, what the models scored on public tweets, of the languages shown: all that is known of their labels. */
+function trust() {
+  if (!shown.tiles.some((tile) => tile.audit === 0)) return element("p", { id: "trust", hidden: true });
+  const spoken = shown.languages.map((one) => one.value).filter((code) => !filters.languages.size || filters.languages.has(code));
+  const models = Object.entries(shown.scores).map(([engine, scores]) => [engine, spoken.filter((code) => code in scores)
+    .map((code) => `${language(code)} ${figure(scores[code], "percent0")}`).join(", ")]).filter(([, told]) => told);
+  return element("p", { id: "trust", class: "hint" }, element("strong", {}, "Sampling error only: "),
+    "no audit tells how far the labels of these tweets can be trusted. ",
+    models.length ? `On public tweets the macro-F1 was, with 100 % for a perfect model: ${models.map(([engine, told]) => `${models.length > 1 ? `${engine}: ` : ""}${told}`).join("; ")}.`
+      : "What the model scored on public tweets is not known either.", " ",
+    airflowLink("plugin/audit", "The page Audit"));
 }
 
 function card(visual) {
