@@ -79,7 +79,7 @@ class Summary:
                 row["verdict"],
             )
         console.print(table)
-        opinion = Table(title="Sentiment of the labeled tweets", title_justify="left")
+        opinion = Table(title="Sentiment, as the models label (not audited)", title_justify="left")
         for column in ("topic", "negative", "neutral", "positive"):
             opinion.add_column(column, justify="left" if column == "topic" else "right")
         for topic, shares in self.figures["sentiment"].items():
