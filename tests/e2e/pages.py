@@ -135,6 +135,11 @@ def _check_world(page: Page, run: Run) -> None:
         expect(frame.locator(f"#visual-map-{topic} canvas")).to_be_visible()
     rows = frame.locator("#visual-by_language tbody tr")
     assert rows.count() > 0
+    frame.get_by_role("slider", name="Net sentiment by language and topic: language").focus()
+    page.keyboard.press("ArrowRight")
+    behind = frame.locator("#visual-languages .point")
+    behind.get_by_role("button", name="Some tweets").first.click()
+    expect(behind.locator(".examples article").first).to_be_visible()
 
 
 def _check_coverage(page: Page, run: Run) -> None:
