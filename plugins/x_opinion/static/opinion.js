@@ -523,7 +523,8 @@ function key() {
 const charts = () => document.querySelectorAll(".chart");
 new ResizeObserver(() => charts().forEach(resize)).observe(byId("content"));
 window.addEventListener("themechange", () => {
-  if (shown && hasTweets()) shown.visuals.filter((visual) => visual.kind !== "table").forEach(drawVisual);
+  // What failed to be read, or is about to be drawn, has no place yet.
+  shown?.visuals.filter((visual) => visual.kind !== "table" && byId(`visual-${visual.id}`)).forEach(drawVisual);
 });
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 document.addEventListener("click", (event) => {
