@@ -51,6 +51,8 @@ EXAMPLES: dict[str, sql.Value] = {
     "start": datetime(2026, 11, 20, 5, tzinfo=UTC),
     "end": datetime(2026, 11, 20, 6, tzinfo=UTC),
     "every_language": 1,
+    "every_country": 1,
+    "country": "DE",
     "languages": ["en"],
     "unmeasured": 0,
     "count": 5,
