@@ -227,6 +227,8 @@ def test_meanwhile_the_pages_have_shown_the_open_hour_once_and_endpoints_have_la
     """
     ended = watch.begun + ARRIVES
     windows = list(Window.between(*(datetime.fromtimestamp(at, UTC) for at in (watch.begun, ended))))
+    until(lambda: time.time() >= ended + ARRIVES)
+    pipeline.dag_runs.run("live", "open hour labeled again")
     watch.settle(windows, ended + ARRIVES)
     watch.stop()
     found = watch.freshness(windows, watch.begun, ended)
