@@ -325,7 +325,7 @@ function map(visual, titles, events, pick) {
     ...base(),
     visualMap: {
       type: "continuous", min: -MAP_END, max: MAP_END, calculable: false, left: 4, bottom: 0, itemHeight: window.innerWidth > 900 ? 90 : 30, itemWidth: 10,
-      text: [`${figure(MAP_END, "percent0")} or more`, `${figure(-MAP_END, "percent0")} or less`], inRange: { color: DIVERGING[theme()] }, textStyle: { color: token("--fg-muted"), fontSize: 11 },
+      text: [`≥ ${figure(MAP_END, "percent0")}`, `≤ ${figure(-MAP_END, "percent0")}`], inRange: { color: DIVERGING[theme()] }, textStyle: { color: token("--fg-muted"), fontSize: 11 },
     },
     tooltip: {
       ...tooltip(), trigger: "item",

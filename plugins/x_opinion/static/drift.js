@@ -18,5 +18,5 @@ export function warnOfDrift(rows, titles) {
   byId("content").before(element("aside", { id: "drift", "aria-labelledby": "drift-title" },
     element("strong", { id: "drift-title" }, "The audit no longer describes these tweets: audit again."),
     element("ul", {}, lines),
-    element("p", {}, "The corrected ratios assume tweets like those that people judged. ", airflowLink("dags/audit", "The DAG audit"), " draws new ones.")));
+    element("p", {}, "The rectified ratios assume tweets like those that people judged. ", airflowLink("dags/audit", "The DAG audit"), " draws new ones.")));
 }
