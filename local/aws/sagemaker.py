@@ -198,7 +198,8 @@ class ModelServers:
                 return target
             new = target.with_suffix(".new")
             try:
-                with tarfile.open(fileobj=io.BytesIO(artifact.value), mode="r:gz") as archive:
+                # From its file: an artifact may be larger than what is good to hold in memory.
+                with tarfile.open(artifact.path, mode="r:gz") as archive:
                     archive.extractall(new, filter="data")
             except (tarfile.TarError, OSError, EOFError) as error:
                 shutil.rmtree(new, ignore_errors=True)
