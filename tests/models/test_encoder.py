@@ -97,10 +97,12 @@ def test_the_end_of_a_post_of_900_characters_decides_and_what_lies_beyond_the_li
     assert short.probabilities([whole])[0].argmax() == 1
 
 
-def test_one_answer_does_not_depend_on_the_order_of_the_others(answers: Any) -> None:
+def test_one_answer_does_not_depend_on_what_else_is_asked_nor_on_its_order(answers: Any) -> None:
     texts = [f"{'good' if n % 3 else 'bad'} day {'x ' * n}" for n in range(50)]
     one, other = answers(*texts), answers(*texts[::-1])
     assert [answer["p_positive"] for answer in one] == [answer["p_positive"] for answer in other[::-1]]
+    alone = [answers(text)[0]["p_positive"] for text in texts[::10]]
+    assert alone == [answer["p_positive"] for answer in one[::10]]
 
 
 def test_a_worker_uses_its_share_of_the_containers_cpus(

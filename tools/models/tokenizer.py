@@ -93,7 +93,7 @@ def _pieces(source: Path) -> Tokenizer:
     special = [(name, 0.0) for name in (_BEGIN, _PAD, _END, _UNKNOWN)]
     # SentencePiece's own first three are <unk>, <s> and </s>.
     pieces = [*special, *((piece.piece, piece.score) for piece in model.pieces[3:]), (_MASK, 0.0)]
-    steps = [normalizers.Replace(Regex(" {2,}"), " ")]
+    steps: list[Any] = [normalizers.Replace(Regex(" {2,}"), " ")]
     if model.normalizer_spec.precompiled_charsmap:
         steps.insert(0, normalizers.Precompiled(model.normalizer_spec.precompiled_charsmap))
     return unigram(pieces, normalizers.Sequence(steps))

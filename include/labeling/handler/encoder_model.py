@@ -4,8 +4,8 @@ Its folder holds `model.onnx`, `tokenizer.json` and `encoder.json`, which says h
 see a text: what stands for handles and links, what goes before it, and how many tokens it reads.
 
 Texts go through the model in batches of like length, so that little is computed for padding, several batches
-in parallel on the container's CPUs. An int8 model's activations are quantized over a whole batch, so
-an answer may differ in its second decimal with what else was asked; the same request gives the same answer.
+in parallel on the container's CPUs. A text's answer does not depend on what else is in its batch, but
+for its last digit.
 """
 
 from __future__ import annotations
