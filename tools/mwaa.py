@@ -3,7 +3,7 @@
 | File | What it is |
 |---|---|
 | ``dags/`` | the DAGs with ``include/`` and ``sql/`` beside them, and the constraints |
-| ``plugins.zip`` | ``plugins/`` with a copy of ``include/`` and ``sql/`` in the plugin's library |
+| ``plugins.zip`` | ``plugins/``; in its library ``include/``, but for the models, and ``sql/`` |
 | ``requirements.txt`` | the requirements, with the constraints where MWAA puts the DAG folder |
 | ``startup.sh`` | the settings: every ``OPINION_…`` that is set where this runs |
 
@@ -32,6 +32,8 @@ DAG_FOLDER = "/usr/local/airflow/dags"
 _CONSTRAINT = "--constraint constraints.txt"
 _LIBRARY = Path("x_opinion") / "library"
 _IGNORED = {"__pycache__", ".DS_Store"}
+_LABELING = Path("include") / "labeling"
+"""Its subfolders are what SageMaker runs: no page reads them, and they are most of what `include/` weighs."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -79,6 +81,8 @@ def _zip(target: Path, root: Path) -> None:
     with zipfile.ZipFile(target, "w") as archive:
         for path in _files(root, ["include", "plugins", "sql"]):
             relative = path.relative_to(root)
+            if _LABELING in relative.parents and relative.parent != _LABELING:
+                continue
             name = relative.relative_to("plugins") if relative.parts[0] == "plugins" else _LIBRARY / relative
             entry = zipfile.ZipInfo(name.as_posix(), _EPOCH)
             entry.external_attr = 0o644 << 16

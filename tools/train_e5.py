@@ -1,4 +1,4 @@
-"""Trains the recipe ``e5``: ``python -m tools.train_e5 --data DIR --cache DIR``.
+"""Trains the embedded model ``e5``: ``python -m tools.train_e5 --data DIR --cache DIR``.
 
 Runs in ``.venv-pack``. The data are ``train/*.parquet`` and ``dev/*.parquet`` with ``source``, ``lang``,
 ``text`` and ``label`` (0 negative, 1 neutral, 2 positive), one source a file. Texts become the mean state
@@ -7,9 +7,9 @@ probabilities are mixed with those of the embedded n-grams where these are least
 on train chooses: both models answer rows that they were not trained on, in the folds of
 `tools.train_ngram`.
 
-It writes ``tools/models/e5_head.npz``, and the scores of dev, which has chosen nothing, through the packed
-model's handler, into ``e5_scores.json``. Encoding takes five minutes of one core and the n-grams'
-cross-validation four; the states and those answers are kept in the cache folder.
+It writes ``tools/models/e5_head.npz``, packs the model as ``make models MODEL=e5`` does, with the scores of
+dev, which has chosen nothing, and embeds it: ``include/labeling/e5/``. Encoding takes five minutes of one
+core and the n-grams' cross-validation four; the states and those answers are kept in the cache folder.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from tools import train_ngram
-from tools.models import building, e5, graph, measuring, recipes
-from tools.models.serving import serve
+from tools.models import building, e5, graph, recipes
+from tools.models.__main__ import DIST, Order, pack
 
 LAYERS = 6
 """How many of the twelve layers are used: more give a little more, and each costs time."""
@@ -38,7 +38,7 @@ ENCODER_WEIGHTS = (0.25, 0.35, 0.45, 0.55)
 """Of the logarithms of the probabilities; the rest is the n-grams'."""
 MOST_ROWS = {"semeval13-16_en": 8000, "afrisenti-ma_ar": 2500, "afrisenti-dz_ar": 1500}
 """Rows that are taken of large sources, so that none outweighs the others and encoding stays short."""
-FREQUENT_PIECES = 60_000
+FREQUENT_PIECES = 40_000
 """Pieces that are kept for being frequent in e5's own training, beside those that occur in train."""
 MAX_TOKENS = 128
 _BATCH_TOKENS = 1024
@@ -49,32 +49,31 @@ type Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Rows:
-    """States, labels and languages of texts, their places in the table, and the pieces that occur in them."""
+    """States, labels and languages of texts, and their places in the table of all."""
 
     states: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
     languages: npt.NDArray[np.str_]
     places: npt.NDArray[np.int64]
-    pieces: npt.NDArray[np.int64]
 
 
 class Encoder:
-    """The first layers of e5, quantized as they are packed, with all pieces."""
+    """The first layers of e5 with the kept pieces, quantized as they are packed."""
 
-    def __init__(self, source: e5.Source, layers: int) -> None:
+    def __init__(self, source: e5.Source, kept: npt.NDArray[np.int64]) -> None:
         import onnxruntime
 
         width = source.sizes["width"]
         identity = graph.Linear(np.eye(width, dtype=np.float32), np.zeros(width, np.float32))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
-            graph.write(source.encoder(layers), graph.Mean(identity), path, quantized=True)
+            graph.write(source.encoder(LAYERS, kept), graph.Mean(identity), path, quantized=True)
             self._session = onnxruntime.InferenceSession(path)
-        self._tokenizer = source.tokenizer()
+        self._tokenizer = source.tokenizer(kept)
         self._tokenizer.enable_truncation(MAX_TOKENS)
 
-    def encode(self, texts: list[str]) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int64]]:
-        """The texts' states, and the pieces that occur in them."""
+    def encode(self, texts: list[str]) -> npt.NDArray[np.float16]:
+        """The texts' states."""
         encoded = self._tokenizer.encode_batch_fast([e5.PREFIX + text for text in texts])
         ids = [one.ids for one in encoded]
         order = sorted(range(len(ids)), key=lambda position: len(ids[position]))
@@ -95,37 +94,56 @@ class Encoder:
             states[batch] = found
             begin = end
         assert states is not None
-        return states, np.unique(np.concatenate([np.array(one) for one in ids]))
+        return states
 
 
-def read(folder: Path, cache: Path, source: e5.Source) -> Rows:
-    """The rows of a folder's files, in their order; a file whose states are cached is not encoded again."""
-    encoder: Encoder | None = None
-    found, before = [], 0
+def chosen(folder: Path) -> dict[str, pd.DataFrame]:
+    """The rows to learn from, by the name of their file, with their places in the table of all."""
+    found, before = {}, 0
     for path in sorted(folder.glob("*.parquet")):
         table = pd.read_parquet(path, columns=["lang", "text", "label"])
-        places = np.arange(len(table))
+        table["place"] = before + np.arange(len(table))
+        before += len(table)
         most = MOST_ROWS.get(path.stem, len(table))
         if len(table) > most:
-            places = np.sort(np.random.default_rng(_SEED).permutation(len(table))[:most])
-        chosen = table.iloc[places]
-        kept = cache / f"{path.stem}.{LAYERS}.npz"
+            table = table.iloc[np.sort(np.random.default_rng(_SEED).permutation(len(table))[:most])]
+        found[path.stem] = table
+    return found
+
+
+def kept_pieces(tables: dict[str, pd.DataFrame], source: e5.Source) -> npt.NDArray[np.int64]:
+    """Pieces that occur in train, single characters and special ones (so that every text can be spelt), and
+    those that are frequent in e5's own training.
+    """
+    tokenizer = source.tokenizer()
+    tokenizer.enable_truncation(MAX_TOKENS)
+    occurring = [
+        number
+        for table in tables.values()
+        for encoded in tokenizer.encode_batch_fast([e5.PREFIX + text for text in table["text"]])
+        for number in encoded.ids
+    ]
+    spelling = [number for number, piece in enumerate(source.pieces) if len(piece) == 1]
+    special = [source.pieces.index(name) for name in ("<s>", "<pad>", "</s>", "<unk>")]
+    frequent = np.argsort(-source.scores, kind="stable")[:FREQUENT_PIECES]
+    return np.unique(np.concatenate([special, spelling, frequent, occurring])).astype(np.int64)
+
+
+def encoded(tables: dict[str, pd.DataFrame], encoder: Encoder, cache: Path) -> Rows:
+    """The rows with their states; a file whose states are cached is not encoded again."""
+    states = []
+    for name, table in tables.items():
+        kept = cache / f"{name}.npy"
         if not kept.exists():
-            encoder = encoder or Encoder(source, LAYERS)
-            states, pieces = encoder.encode(chosen["text"].tolist())
-            np.savez(kept, states=states, pieces=pieces)
-            print(f"{kept.name}: {len(states):,} texts", flush=True)
-        with np.load(kept) as file:
-            states, pieces = file["states"].astype(np.float32), file["pieces"]
-        languages, labels = chosen["lang"].to_numpy(str), chosen["label"].to_numpy()
-        found.append(Rows(states, labels, languages, before + places, pieces))
-        before += len(table)
+            np.save(kept, encoder.encode(table["text"].tolist()))
+            print(f"{kept.name}: {len(table):,} texts", flush=True)
+        states.append(np.load(kept).astype(np.float32))
+    table = pd.concat(tables.values())
     return Rows(
-        np.concatenate([rows.states for rows in found]),
-        np.concatenate([rows.labels for rows in found]),
-        np.concatenate([rows.languages for rows in found]),
-        np.concatenate([rows.places for rows in found]),
-        np.unique(np.concatenate([rows.pieces for rows in found])),
+        np.concatenate(states),
+        table["label"].to_numpy(np.int64),
+        table["lang"].to_numpy(str),
+        table["place"].to_numpy(np.int64),
     )
 
 
@@ -183,16 +201,6 @@ def train(rows: Rows) -> graph.Linear:
     return graph.Linear(weight.astype(np.float32), (model.intercept_ - mean @ weight).astype(np.float32))
 
 
-def kept_pieces(rows: Rows, source: e5.Source) -> npt.NDArray[np.int64]:
-    """Pieces that occur in train, single characters and special ones (so that every text can be spelt), and
-    those that are frequent in e5's own training.
-    """
-    spelling = [number for number, piece in enumerate(source.pieces) if len(piece) == 1]
-    special = [source.pieces.index(name) for name in ("<s>", "<pad>", "</s>", "<unk>")]
-    frequent = np.argsort(-source.scores, kind="stable")[:FREQUENT_PIECES]
-    return np.unique(np.concatenate([special, spelling, frequent, rows.pieces])).astype(np.int64)
-
-
 def head_answers(rows: Rows, held_out: HeldOut) -> Floats:
     """The head's logits of the rows that are held out, each from a head that was trained without them."""
     logits = np.zeros((len(rows.labels), len(recipes.LABELS)))
@@ -242,13 +250,11 @@ def _log_probabilities(logits: Floats) -> Floats:
 
 
 def _only(rows: Rows, chosen: npt.NDArray[np.bool_]) -> Rows:
-    return Rows(
-        rows.states[chosen], rows.labels[chosen], rows.languages[chosen], rows.places[chosen], rows.pieces
-    )
+    return Rows(rows.states[chosen], rows.labels[chosen], rows.languages[chosen], rows.places[chosen])
 
 
 def main() -> None:
-    """Trains, measures on dev, and writes both."""
+    """Trains, measures on dev, packs and embeds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
@@ -257,19 +263,12 @@ def main() -> None:
     recipe = recipes.of("e5")
     assert recipe.package is not None
     source = e5.Source.read(e5.find(), recipe.package.sha256)
-    rows = read(given.data / "train", given.cache, source)
+    tables = chosen(given.data / "train")
+    kept = kept_pieces(tables, source)
+    rows = encoded(tables, Encoder(source, kept), given.cache)
     mixture, mean = choose(rows, ngram_answers(train_ngram.read(given.data / "train"), given.cache))
-    e5.Trained(LAYERS, kept_pieces(rows, source), train(rows), mixture).write()
-    dev = measuring.read(given.data / "dev")
-    with tempfile.TemporaryDirectory() as folder:
-        artifact = Path(folder) / "artifact"
-        building.build(recipe, {}, artifact, quantized=True)
-        with serve(artifact) as served:
-            measured = measuring.better_than_chance(measuring.measure(served, dev))
-    measured_on = f"{len(dev):,} labeled tweets that have chosen nothing (dev; docs/models.md)"
-    building.write_json(e5.SCORES, {"measured": measured, "measured_on": measured_on})
-    for language, values in measured.items():
-        print(language, values["rows"], f"{100 * values['macro_f1']:.1f}")
+    e5.Trained(LAYERS, kept, train(rows), mixture).write()
+    building.embed(pack(Order(recipe, None, (), given.data / "dev", upload=False), DIST), recipe)
     print(f"{len(rows.labels):,} rows of train, {mean:.2f} on held-out rows; {mixture}")
 
 

@@ -170,10 +170,11 @@ def test_settings_reach_mwaa_by_its_startup_script(tmp_path: Path) -> None:
     assert settings.items() <= json.loads(done.stdout).items()
 
 
-def test_nothing_but_sources_is_shipped(tmp_path: Path) -> None:
+def test_nothing_but_sources_is_shipped_and_the_models_not_to_the_web_server(tmp_path: Path) -> None:
     mwaa.build(tmp_path / "mwaa")
     with zipfile.ZipFile(tmp_path / "mwaa" / "plugins.zip") as archive:
         names = archive.namelist()
+        assert sum(entry.compress_size for entry in archive.infolist()) < 4 * 2**20
     names += [str(path) for path in (tmp_path / "mwaa" / "dags").rglob("*")]
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 
