@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
-from tools.models import e5, recipes
+from tools.models import e5, graph, recipes
 from tools.models.errors import PackError
 
 
@@ -36,6 +37,14 @@ def test_a_cut_vocabulary_reads_common_texts_as_the_whole_does(source: e5.Source
     whole, cut = source.tokenizer(), source.tokenizer(e5.Trained.read().kept)
     for text in ("I love this so much!", "Я люблю это", "Qué día tan hermoso", "هذا رائع", "👍 @user http"):
         assert cut.encode(e5.PREFIX + text).tokens == whole.encode(e5.PREFIX + text).tokens
+
+
+def test_the_embeddings_keep_the_four_bits_that_the_package_has(source: e5.Source, tmp_path: Path) -> None:
+    trained = e5.Trained.read()
+    encoder = source.encoder(1, trained.kept)
+    graph.write(encoder, graph.Mean(trained.head), tmp_path / "model.onnx", quantized=True)
+    initializers = {value.name: value for value in onnx.load(tmp_path / "model.onnx").graph.initializer}
+    assert list(initializers["words"].dims) == [len(trained.kept), source.sizes["width"] // 2]
 
 
 def test_what_was_trained_is_written_and_read_as_it_is(tmp_path: Path) -> None:
