@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamer import spool as spool_module
-from streamer.database import SpoolError, SpoolInUseError, SpoolUnwritableError
+from streamer.database import _PAGE_BYTES, SpoolError, SpoolInUseError, SpoolUnwritableError
 from streamer.packs import RECORD_BYTES, RECORD_LINES, Group, Pack
 from streamer.spool import (
     DISK_FULL,
@@ -244,7 +244,7 @@ def test_a_corrupt_spool_is_moved_aside_and_what_can_be_read_of_it_is_kept(tmp_p
     spool.close()
     path = tmp_path / "spool.sqlite3"
     whole = bytearray(path.read_bytes())
-    middle = len(whole) // 2 // 4096 * 4096
+    middle = len(whole) // 2 // _PAGE_BYTES * _PAGE_BYTES
     whole[middle : middle + 8192] = os.urandom(8192)
     path.write_bytes(whole)
 
