@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import archive, coverage, handlers, page, parse, streamer, training, transform
+from benchmarks import archive, coverage, handlers, page, parse, removals, streamer, training, transform
 from benchmarks.measure import ROOT, MeasureError, Row, in_own_process
 from local.proof.report import save, table, write_section
 
@@ -41,6 +41,7 @@ def main() -> int:
         "the streamer": lambda: streamer.measure(quick),
         "the reader of archives": lambda: archive.measure(quick),
         "coverage": lambda: coverage.measure(quick),
+        "removals": lambda: removals.measure(quick),
         "the pages": lambda: page.measure(quick),
         "the student's training": lambda: training.measure(quick, chosen.labeled),
     }

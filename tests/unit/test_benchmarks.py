@@ -19,3 +19,13 @@ def test_the_handlers_are_not_measured_without_the_pack_environment(monkeypatch:
 def test_bench_sets_the_pack_environment_up() -> None:
     recipe = Path(ROOT, "Makefile").read_text().partition("\nbench:")[2].partition("\n\n")[0]
     assert recipe.index("tools/setup.py pack") < recipe.index("-m benchmarks")
+
+
+def test_bench_runs_every_measurement() -> None:
+    folder = Path(ROOT, "benchmarks")
+    program = (folder / "__main__.py").read_text()
+    measuring = {path.stem for path in folder.glob("*.py") if "\ndef measure(" in path.read_text()}
+    own_command = {"truth"}
+    assert len(measuring) > 5
+    for name in measuring - own_command:
+        assert f"{name}.measure" in program or f'"benchmarks.{name}"' in program, name
