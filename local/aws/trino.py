@@ -53,8 +53,8 @@ CATALOG = "awsdatacatalog"
 USER = "athena"
 HOST = "127.0.0.1"
 HEAP_MIB = 768
-"""Enough for a laptop's lake; statements over millions of rows need more. With 512 MiB an expression of
-40,000 characters ended Trino while it was compiled; with these it is rejected, as by Athena."""
+"""Enough for a laptop's lake; statements over millions of rows need more. With 512 MiB a statement of 85,000
+characters used the heap up and ended Trino; with these Trino rejects each half of it as too complex."""
 
 _BESIDE_QUERIES_MIB = 312
 """MiB of the heap that queries do not get."""
