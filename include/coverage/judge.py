@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -100,12 +100,16 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Judgment:
-    """The verdict, its evidence in words, its gaps, and a digest that decides whether to try again."""
+    """The verdict, its evidence in words, its gaps, and a digest that decides whether to try again.
+
+    ``alarm`` is the reason of every alarming verdict that fits, also where another one comes first.
+    """
 
     verdict: Verdict
     evidence: str
     gaps: tuple[Gap, ...]
     digest: str
+    alarm: str | None
 
 
 def deadline(stretch: Stretch) -> datetime:
@@ -140,9 +144,11 @@ def _divided(stretch: Stretch, evidence: Evidence) -> Iterable[Gap]:
 
 
 def judge(evidence: Evidence) -> Judgment:
-    """The one verdict on an hour of a topic, with its evidence."""
+    """The one verdict on an hour of a topic, with its evidence and all its alarms."""
     found = gaps(evidence)
-    verdict, reason = _verdict(evidence, found)
+    findings = list(_findings(evidence, found))
+    verdict, reason = findings[0]
+    alarm = "; ".join(reason for verdict, reason in findings if verdict.alarming) or None
     measures = evidence.measures
     facts = [
         evidence.raw_digest,
@@ -150,57 +156,62 @@ def judge(evidence: Evidence) -> Judgment:
         measures.labeled_ids,
         measures.missing_ids,
         measures.quarantined,
-        measures.overlap,
-        list(evidence.unreadable),
+        alarm,
         [[str(gap.stretch), gap.state] for gap in found],
     ]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-    return Judgment(verdict, f"{reason}; {_counts(evidence)}", found, digest)
+    return Judgment(verdict, f"{reason}; {_counts(evidence)}", found, digest, alarm)
 
 
-def _verdict(evidence: Evidence, found: tuple[Gap, ...]) -> tuple[Verdict, str]:
+def _findings(evidence: Evidence, found: tuple[Gap, ...]) -> Iterator[tuple[Verdict, str]]:
+    """Every verdict that fits, with its reason, in the order in which their actions are needed."""
     measures, window = evidence.measures, evidence.window
     unfilled = [gap.stretch for gap in found if gap.state is GapState.OPEN]
     lost = [gap for gap in found if gap.state is GapState.UNRECOVERABLE]
     if evidence.unreadable:
-        return Verdict.UNREADABLE, f"{', '.join(evidence.unreadable)} cannot be read whole, the rest was"
+        yield Verdict.UNREADABLE, f"{', '.join(evidence.unreadable)} cannot be read whole, the rest was"
     if unfilled:
         stretches = ", ".join(map(str, unfilled))
         if not evidence.heartbeats and not evidence.alive_s:
-            return Verdict.NEVER_COLLECTED, f"no heartbeat in the hour, nothing collected {stretches}"
-        return Verdict.OUTAGE, f"nothing proves that tweets arrived of {stretches}"
+            yield Verdict.NEVER_COLLECTED, f"no heartbeat in the hour, nothing collected {stretches}"
+        yield Verdict.OUTAGE, f"nothing proves that tweets arrived of {stretches}"
     if measures.missing_ids:
-        missing = f"{measures.missing_ids} tweets neither labeled nor quarantined"
-        if evidence.active:
-            return Verdict.IN_PROGRESS, f"{missing}, a run of transform is under way"
-        if evidence.open:
-            return Verdict.IN_PROGRESS, f"{missing}, the hour is open"
-        if evidence.labeled_at and evidence.raw_newest and evidence.raw_newest > evidence.labeled_at:
-            raw, labeled = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (evidence.raw_newest, evidence.labeled_at))
-            return Verdict.LATE, f"{missing}, raw of {raw} is newer than labeled of {labeled}"
-        labeled = "labeled is not older than raw" if evidence.labeled_at else "there is no labeled object"
-        return Verdict.UNLABELED, f"{missing}, {labeled}"
+        yield _unlabeled(evidence)
     if evidence.edits_unread:
         edited = "posts of the hour were edited later, which labeled does not know"
         if evidence.active:
-            return Verdict.IN_PROGRESS, f"{edited}, a run of transform is under way"
-        return (
-            (Verdict.IN_PROGRESS, f"{edited}, the hour is open") if evidence.open else (Verdict.LATE, edited)
-        )
+            yield Verdict.IN_PROGRESS, f"{edited}, a run of transform is under way"
+        if evidence.open:
+            yield Verdict.IN_PROGRESS, f"{edited}, the hour is open"
+        yield Verdict.LATE, edited
     if lost:
-        return Verdict.UNRECOVERABLE, ", ".join(f"{gap.stretch} lost: {gap.reason}" for gap in lost)
+        yield Verdict.UNRECOVERABLE, ", ".join(f"{gap.stretch} lost: {gap.reason}" for gap in lost)
     if measures.overlap:
-        return Verdict.OVERLAP, f"{measures.overlap} tweets match two topics: the rules are not exclusive"
+        yield Verdict.OVERLAP, f"{measures.overlap} tweets match two topics: the rules are not exclusive"
     if evidence.active:
-        return Verdict.IN_PROGRESS, "a run of transform is under way"
+        yield Verdict.IN_PROGRESS, "a run of transform is under way"
     if evidence.open:
         until = (
             f"judged up to {evidence.expected.end:%H:%M:%S}" if evidence.expected else "not to be judged yet"
         )
-        return Verdict.IN_PROGRESS, f"the hour ends at {window.end:%H:%M}, {until}"
+        yield Verdict.IN_PROGRESS, f"the hour ends at {window.end:%H:%M}, {until}"
     if not measures.raw_ids and not measures.removed:
-        return Verdict.QUIET, "no tweets"
-    return Verdict.COMPLETE, "every tweet labeled or quarantined"
+        yield Verdict.QUIET, "no tweets"
+    yield Verdict.COMPLETE, "every tweet labeled or quarantined"
+
+
+def _unlabeled(evidence: Evidence) -> tuple[Verdict, str]:
+    """What tweets without labels wait for."""
+    missing = f"{evidence.measures.missing_ids} tweets neither labeled nor quarantined"
+    if evidence.active:
+        return Verdict.IN_PROGRESS, f"{missing}, a run of transform is under way"
+    if evidence.open:
+        return Verdict.IN_PROGRESS, f"{missing}, the hour is open"
+    if evidence.labeled_at and evidence.raw_newest and evidence.raw_newest > evidence.labeled_at:
+        raw, labeled = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (evidence.raw_newest, evidence.labeled_at))
+        return Verdict.LATE, f"{missing}, raw of {raw} is newer than labeled of {labeled}"
+    labeled = "labeled is not older than raw" if evidence.labeled_at else "there is no labeled object"
+    return Verdict.UNLABELED, f"{missing}, {labeled}"
 
 
 def _counts(evidence: Evidence) -> str:

@@ -141,18 +141,9 @@ def row(
         gaps=_with_reasons(judgment.gaps, former),
         reruns=former.reruns if former and unchanged else 0,
         rerun_by=former.rerun_by if former and unchanged else None,
-        # On unchanged evidence the alarms of evidence are the same, and one of reruns goes on.
-        alarm=former.alarm if former and unchanged else _alarm(evidence),
+        # On unchanged evidence the judgment's alarm is the same, and one of reruns goes on.
+        alarm=former.alarm if former and unchanged else judgment.alarm,
     )
-
-
-def _alarm(evidence: Evidence) -> str | None:
-    alarms = []
-    if evidence.unreadable:
-        alarms.append(f"{', '.join(evidence.unreadable)} cannot be read whole")
-    if evidence.measures.overlap:
-        alarms.append(f"{evidence.measures.overlap} tweets match two topics: the rules are not exclusive")
-    return "; ".join(alarms) or None
 
 
 def _with_reasons(gaps: tuple[Gap, ...], former: CoverageRow | None) -> tuple[Gap, ...]:

@@ -14,7 +14,6 @@ from include.coverage.ledger import CoverageRow
 from include.lake import athena
 from include.lake.athena import Athena
 from include.lake.layout import ALL_TOPICS, partition
-from include.lake.verdict import Verdict
 from include.settings import Settings
 from include.window import HOUR, Window, requested_hour
 from include.x.search import REACH
@@ -41,7 +40,7 @@ class Measurement:
     """The rows of all requested hours, and what the streamer reported in those that were measured.
 
     ``damaged`` are the keys of objects that failed Athena's statements and were left out of them, ``alarms``
-    tell of hours that have become unreadable since they were measured before.
+    tell of pressing verdicts that are new since the hours were measured before.
     """
 
     rows: tuple[CoverageRow, ...]
@@ -140,7 +139,7 @@ def measure(
     alarms = (
         f"{row.window} {row.topic}: {row.alarm}"
         for row in measured
-        if row.verdict is Verdict.UNREADABLE and (row.key not in former or former[row.key].alarm != row.alarm)
+        if row.verdict.pressing and (row.key not in former or former[row.key].alarm != row.alarm)
     )
     return Measurement(
         (*settled.values(), *measured), tuple(rows["heartbeats"]), tuple(damaged), tuple(alarms)

@@ -1,6 +1,6 @@
 """The verdicts on an hour of a topic, and what follows from each: pages, summary, SQL and docs use it.
 
-A new verdict is one member here, one branch in `coverage.judge`, and one color in the pages' style sheet.
+A new verdict is one member here, one finding in `coverage.judge`, and one color in the pages' style sheet.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ class Verdict(StrEnum):
 
     People read ``letter`` and ``meaning``; ``evidence`` is what it is based on, ``action`` what follows.
     ``collected``: nothing that X delivered is missing in raw; ``whole``: nothing of it is missing anywhere. A
-    ``settled`` verdict holds until the hour's objects change; an ``alarming`` one needs a person.
+    ``settled`` verdict holds until the hour's objects change. An ``alarming`` one needs a person: its reason
+    is the hour's alarm on the page Coverage. A ``pressing`` one is alarming, and fails the run of `coverage`
+    that first finds it, so that people are notified.
     """
 
     letter: str
@@ -25,6 +27,7 @@ class Verdict(StrEnum):
     whole: bool
     settled: bool
     alarming: bool
+    pressing: bool
 
     def __new__(
         cls,
@@ -42,7 +45,8 @@ class Verdict(StrEnum):
         member.whole = "whole" in flags
         member.collected = member.whole or "collected" in flags
         member.settled = "settled" in flags
-        member.alarming = "alarming" in flags
+        member.pressing = "pressing" in flags
+        member.alarming = member.pressing or "alarming" in flags
         return member
 
     COMPLETE = (
@@ -69,7 +73,7 @@ class Verdict(StrEnum):
         "An object of the hour is damaged: what is missing is not known",
         "an object of raw, quarantine, heartbeats or labeled is damaged; originals are under `damaged/`",
         "alarm: put the repaired object back in its place, and delete the original, also to accept the loss",
-        "alarming",
+        "pressing",
     )
     UNLABELED = (
         "unlabeled",

@@ -26,6 +26,7 @@ from include.lake import cards
 from include.lake.layout import labeled_key
 from include.lake.pseudonyms import Pseudonyms
 from include.lake.schemas import LABELED
+from include.lake.verdict import Verdict
 from include.quality.runner import QualityResult, document
 from include.settings import Settings
 from include.window import Window
@@ -236,14 +237,15 @@ def desk(s3: S3Client, bucket: str) -> Desk:
 
 
 def coverage_rows() -> list[dict[str, Any]]:
-    """Rows of the view `coverage_by_hour`."""
-    verdicts = {OPEN: "in progress", UNLABELED: "unlabeled", OUTAGE: "outage"}
+    """Rows of the view `coverage_by_hour`; the oldest hours show every verdict there is."""
+    verdicts = dict(enumerate(reversed(Verdict), HOURS - len(Verdict)))
+    verdicts |= {OPEN: Verdict.IN_PROGRESS, UNLABELED: Verdict.UNLABELED, OUTAGE: Verdict.OUTAGE}
     return [
         {
             "hour": f"{NOW - timedelta(hours=ago):%Y-%m-%d %H}:00:00.000",
             "dt": f"{NOW - timedelta(hours=ago):%Y-%m-%d}",
             "topic": topic,
-            "verdict": verdicts.get(ago, "complete"),
+            "verdict": verdicts.get(ago, Verdict.COMPLETE).value,
             "evidence": f"alive {3600 if ago != OUTAGE else 3300} s by <b>heartbeats</b>",
             "raw": 100 + ago,
             "labeled": 0 if ago == UNLABELED else 98 + ago,

@@ -116,6 +116,18 @@ def test_the_verdict_follows_the_table_and_names_its_evidence(
     assert says in judged.evidence
 
 
+def test_the_reason_of_every_alarming_verdict_that_fits_is_an_alarm_whichever_comes_first() -> None:
+    overlap = replace(ALIVE, measures=replace(MISSING, overlap=2))
+    assert judge(overlap).verdict is Verdict.UNLABELED
+    assert judge(overlap).alarm == "2 tweets match two topics: the rules are not exclusive"
+    both = judge(replace(overlap, unreadable=("raw/a.gz",)))
+    assert both.verdict is Verdict.UNREADABLE
+    assert both.alarm == (
+        "raw/a.gz cannot be read whole, the rest was; 2 tweets match two topics: the rules are not exclusive"
+    )
+    assert judge(replace(ALIVE, measures=MISSING)).alarm is None
+
+
 def test_an_outage_of_the_open_hour_is_an_outage_already() -> None:
     judged = judge(replace(ALIVE, expected=stretch(0, 20), silences=(stretch(5, 8),)))
     assert judged.verdict is Verdict.OUTAGE
@@ -218,6 +230,7 @@ evidences = st.builds(
 def test_any_evidence_has_one_verdict_that_names_its_counts(evidence: Evidence) -> None:
     judged = judge(evidence)
     assert isinstance(judged.verdict, Verdict)
+    assert judged.alarm or not judged.verdict.alarming
     assert f"raw {evidence.measures.raw_ids} =" in judged.evidence
     assert judge(evidence) == judged
 
