@@ -110,8 +110,8 @@ class World:
     endpoints: Endpoints
     processes: Processes
     environment: dict[str, str]
+    begun: datetime
     console: Console = field(default_factory=_console)
-    begun: datetime = field(default_factory=lambda: datetime.now(UTC))
     steps: list[dict[str, Any]] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -187,6 +187,7 @@ class World:
 @contextlib.contextmanager
 def prepared(options: RunOptions, services: Sequence[str]) -> Iterator[World]:
     """A world with nothing started yet, for services whose ports are free; on leaving, all ends."""
+    begun = datetime.now(UTC)
     topics_file = options.topics or Settings().topics_file
     try:
         topics = load_topics(topics_file)
@@ -201,7 +202,7 @@ def prepared(options: RunOptions, services: Sequence[str]) -> Iterator[World]:
             folder.mkdir(parents=True, exist_ok=True)
             endpoints = Endpoints(options.first_port, Credentials.in_folder(folder))
             _check_ports(endpoints, services, options.bind, options.database)
-            environment = _environment(options, folder, endpoints, topics_file) | chosen.settings()
+            environment = _environment(options, folder, endpoints, topics_file, begun) | chosen.settings()
             with Processes(folder / "logs", registry) as processes:
                 try:
                     yield World(
@@ -212,6 +213,7 @@ def prepared(options: RunOptions, services: Sequence[str]) -> Iterator[World]:
                         endpoints,
                         processes,
                         environment,
+                        begun,
                     )
                 except (AirflowError, *_UNANSWERED):
                     # A process that has ended tells why itself.
@@ -250,7 +252,9 @@ def _leave_proxy_aside() -> None:
         os.environ[name] = ",".join(dict.fromkeys([*hosts, LOOPBACK, "localhost"]))
 
 
-def _environment(options: RunOptions, world: Path, endpoints: Endpoints, topics_file: Path) -> dict[str, str]:
+def _environment(
+    options: RunOptions, world: Path, endpoints: Endpoints, topics_file: Path, begun: datetime
+) -> dict[str, str]:
     base = {
         name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW__", "OPINION_"))
     }
@@ -271,8 +275,9 @@ def _environment(options: RunOptions, world: Path, endpoints: Endpoints, topics_
         "OPINION_TRAINING_MODEL_URL": f"{endpoints.url('mlflow')}/#/models/{{model}}/versions/{{version}}",
         # Posts of the stand-in cost nothing: the small default would have the sample lowered.
         "OPINION_MONTHLY_POSTS": str(PROJECT_CAP),
-        "OPINION_COLLECTION_START": _collection_start(world, options.hours).isoformat(),
-        "OPINION_REACH_HOURS": str(options.hours),
+        "OPINION_COLLECTION_START": _collection_start(world, begun, options.hours).isoformat(),
+        # One more: coverage counts from its own hour, which may be the one after the run's first.
+        "OPINION_REACH_HOURS": str(options.hours + 1),
         "OPINION_TOPICS_FILE": str(topics_file.resolve()),
         "OPINION_X_API_URL": endpoints.url("x_api"),
         "OPINION_SOURCE_NOTICE": REPLAYED if options.archive else SYNTHETIC,
@@ -284,10 +289,10 @@ def _environment(options: RunOptions, world: Path, endpoints: Endpoints, topics_
     }
 
 
-def _collection_start(world: Path, hours: int) -> datetime:
+def _collection_start(world: Path, begun: datetime, hours: int) -> datetime:
     """The collection's start of this world: the first run's first hour, or an earlier one asked for since."""
     file = world / "collection-start"
-    start = Window.containing(datetime.now(UTC) - timedelta(hours=hours)).start
+    start = Window.containing(begun - timedelta(hours=hours)).start
     if file.exists():
         start = min(start, datetime.fromisoformat(file.read_text()))
     file.write_text(start.isoformat())

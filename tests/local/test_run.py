@@ -16,6 +16,7 @@ import pytest
 import requests
 from rich.console import Console
 
+from include.coverage.measure import reach_start
 from include.settings import Settings
 from local import airflow_server, dag_runs
 from local import run as run_module
@@ -94,7 +95,7 @@ def wait(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Schedule]
         schedule.folder = tmp_path
         processes: Any = SimpleNamespace(check=lambda: None)
         nothing: Any = None
-        world = World(RunOptions(hours=6), tmp_path, (), nothing, nothing, processes, {}, begun=NOW)
+        world = World(RunOptions(hours=6), tmp_path, (), nothing, nothing, processes, {}, NOW)
         airflow: Any = schedule
         return DagRuns(world, airflow)
 
@@ -189,6 +190,14 @@ def test_a_proxy_is_not_asked_for_this_machine(
         assert this.environment["NO_PROXY"] == kept
         assert this.environment["no_proxy"] == "127.0.0.1,localhost"
         assert not requests.utils.get_environ_proxies(this.endpoints.url("airflow"))
+
+
+def test_coverage_still_reaches_a_runs_first_hour_when_it_looks_within_the_next_one(tmp_path: Path) -> None:
+    airflow: Any = None
+    with prepared(RunOptions(hours=6, run_dir=tmp_path), []) as this:
+        first = DagRuns(this, airflow).closed_windows()[0]
+        assert this.settings.collection_start == first.start
+        assert reach_start(this.begun + timedelta(hours=1), this.settings) <= first.start
 
 
 def test_topics_of_the_same_names_with_other_keywords_are_measured_in_a_world_of_their_own(
