@@ -135,6 +135,8 @@ hive.table-statistics-enabled=false
 hive.collect-column-statistics-on-write=false
 """
 _STOP_SECONDS = 4.0
+_STARTS_AN_HOUR = 4
+"""How often Trino is started again within an hour: a statement may end it whenever it is run."""
 _READY_SECONDS = 1200.0
 """The caller gives up far earlier if it makes no progress; a slow machine takes minutes."""
 
@@ -186,6 +188,7 @@ class Trino:
         self._credentials = credentials
         self._heap_mib = heap_mib
         self._process: subprocess.Popen[bytes] | None = None
+        self._again: list[float] = []
 
     def __enter__(self) -> Self:
         self.start()
@@ -226,6 +229,23 @@ class Trino:
             raise TrinoError(
                 f"Trino ended with status {self._process.returncode} ({last}); {self.log} has the rest."
             )
+
+    def keep(self) -> str | None:
+        """Starts the server again if it has ended by itself, and returns why it ended; its log is kept.
+
+        Raises `TrinoError` if that has been done `_STARTS_AN_HOUR` times within the last hour.
+        """
+        try:
+            self.check()
+        except TrinoError as ended:
+            now = time.monotonic()
+            self._again = [at for at in self._again if now - at < 3600] + [now]
+            if len(self._again) > _STARTS_AN_HOUR:
+                raise
+            kept = self.log.replace(self.log.with_name("server-ended.log"))
+            self.start()
+            return str(ended).replace(str(self.log), str(kept))
+        return None
 
     def wait_until_ready(self, seconds: float = _READY_SECONDS) -> None:
         """Returns once `is_ready`; raises `TrinoError` if that takes longer or the server ends."""
@@ -506,7 +526,8 @@ def main(arguments: list[str] | None = None) -> int:
             with contextlib.closing(ClassCacheBuilder(trino_home())) as builder:
                 building = True
                 while True:
-                    trino.check()
+                    if ended := trino.keep():
+                        _print(f"{ended} It is started again.")
                     building = building and builder.step()
                     time.sleep(1)
     except _Stopped:

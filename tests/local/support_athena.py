@@ -33,6 +33,13 @@ class LocalAthena:
     def wait_until_ready(self) -> None:
         self._trino.wait_until_ready()
 
+    def kill_trino(self) -> None:
+        """Ends Trino as the system does where memory is short, and starts it again as its program does."""
+        assert self._trino._process is not None
+        self._trino._process.kill()
+        self._trino._process.wait()
+        assert self._trino.keep()
+
     def stop(self) -> None:
         self._trino.stop()
         assert self.aws.stop() == 0

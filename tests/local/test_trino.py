@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from local.aws import trino
+from tests.credentials import CREDENTIALS
 from tests.local.support_aws import ROOT
 from tests.ports import free_ports
 
@@ -75,6 +76,27 @@ def test_a_trino_that_ends_is_told_with_its_log(program: Program, tmp_path: Path
     assert program.process.returncode == 1
     assert "Trino ended with status -9" in error
     assert str(tmp_path / "server.log") in error
+
+
+def test_a_trino_that_ends_again_and_again_is_not_started_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def launch(*_: object) -> subprocess.Popen[bytes]:
+        (tmp_path / "server.log").write_text("ERROR too large a statement\n")
+        return subprocess.Popen(["false"])
+
+    monkeypatch.setattr(trino, "_launch", launch)
+    with trino.Trino(free_ports(), "http://127.0.0.1:9", tmp_path, CREDENTIALS) as server:
+
+        def kept() -> str | None:
+            assert server._process is not None
+            server._process.wait()
+            return server.keep()
+
+        for _ in range(trino._STARTS_AN_HOUR):
+            assert str(tmp_path / "server-ended.log") in (kept() or "")
+        with pytest.raises(trino.TrinoError, match="too large a statement"):
+            kept()
 
 
 def test_a_taken_port_is_told(tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ class Engine:
     ) -> Iterator[Cursor]:
         """A cursor on a statement's result; waits while Trino starts, and cancels stopped queries in Trino.
 
-        Raises `QueryError` in Athena's form if Trino fails it, also while rows are fetched.
+        Raises `QueryError` in Athena's form if Trino fails it or ends, also while rows are fetched.
         """
 
         def report(stats: dict[str, Any]) -> None:
@@ -271,7 +271,9 @@ class Engine:
                     try:
                         cursor.execute(sql)  # type: ignore[no-untyped-call]
                     except (TrinoConnectionError, TrinoQueryError) as error:
-                        if not _is_starting(error) or time.monotonic() > deadline:
+                        # A query that Trino has taken may be what ended it: it is not sent again.
+                        taken = isinstance(error, TrinoConnectionError) and cursor.query_id
+                        if taken or not _is_starting(error) or time.monotonic() > deadline:
                             raise
                         self._heed(identity)
                         time.sleep(0.5)
@@ -285,7 +287,8 @@ class Engine:
                     user = error.error_type == "USER_ERROR"
                     raise QueryError(f"{name}: {error.message}", name, user=user) from error
                 except TrinoClientError as error:
-                    raise QueryError(f"INTERNAL_ERROR: Trino does not answer: {error}", user=False) from error
+                    problem = "Trino ended during the query" if cursor.query_id else "Trino does not answer"
+                    raise QueryError(f"INTERNAL_ERROR: {problem}: {error}", user=False) from error
                 return
 
     def _select(self, identity: str, sql: str, database: str, output: str) -> Outcome:
