@@ -24,10 +24,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import pendulum
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 
 from include.operators import audit as tasks
+from include.operators.defaults import task_defaults
 from include.operators.notifications import Notify, run_failed
 
 with DAG(
@@ -52,14 +52,7 @@ with DAG(
             title="Tweets of each topic and wave; empty: the wave's share of the month's number",
         ),
     },
-    default_args={
-        "owner": "x-opinion",
-        "retries": 3,
-        "execution_timeout": timedelta(hours=6),
-        "retry_delay": pendulum.duration(seconds=10),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": pendulum.duration(minutes=10),
-    },
+    default_args=task_defaults(timedelta(hours=6)),
     tags=["x-opinion", "audit"],
 ):
     waves: Any = tasks.waves()

@@ -31,12 +31,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import pendulum
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 
 from include.operators import compliance as tasks
 from include.operators import training
 from include.operators.databricks import DatabricksWorkflow
+from include.operators.defaults import task_defaults
 from include.operators.notifications import Notify, run_failed
 from include.settings import settings
 
@@ -59,14 +59,7 @@ with DAG(
         ),
         "dry_run": Param(True, type="boolean", title="Only count", description="Scheduled runs never are"),
     },
-    default_args={
-        "owner": "x-opinion",
-        "retries": 3,
-        "execution_timeout": timedelta(hours=12),
-        "retry_delay": pendulum.duration(seconds=10),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": pendulum.duration(minutes=10),
-    },
+    default_args=task_defaults(timedelta(hours=12)),
     tags=["x-opinion", "operations"],
 ):
     shards: Any = tasks.collect()

@@ -34,10 +34,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import pendulum
 from airflow.sdk import DAG, CronTriggerTimetable
 
 from include.operators import costs as tasks
+from include.operators.defaults import task_defaults
 from include.operators.notifications import Notify, run_failed
 
 with DAG(
@@ -49,14 +49,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     on_failure_callback=Notify(run_failed),
-    default_args={
-        "owner": "x-opinion",
-        "retries": 3,
-        "execution_timeout": timedelta(hours=1),
-        "retry_delay": pendulum.duration(seconds=10),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": pendulum.duration(minutes=10),
-    },
+    default_args=task_defaults(timedelta(hours=1)),
     tags=["x-opinion", "costs"],
 ):
     measured: Any = tasks.measure.expand(service=list(tasks.MEASURED_SERVICES))

@@ -23,11 +23,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import pendulum
 from airflow.sdk import DAG
 
 from include.operators import insights as tasks
 from include.operators.assets import LABELED_ASSET, PREDICTED_ASSET
+from include.operators.defaults import task_defaults
 from include.operators.links import AthenaLink, give
 from include.operators.notifications import Notify, run_failed
 from include.operators.quality import QualityLink
@@ -40,14 +40,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     on_failure_callback=Notify(run_failed),
-    default_args={
-        "owner": "x-opinion",
-        "retries": 3,
-        "execution_timeout": timedelta(hours=6),
-        "retry_delay": pendulum.duration(seconds=10),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": pendulum.duration(minutes=10),
-    },
+    default_args=task_defaults(timedelta(hours=6)),
     tags=["x-opinion", "dashboards"],
 ):
     gather = tasks.GatherChangesOperator(task_id="gather")

@@ -26,11 +26,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import pendulum
 from airflow.sdk import DAG, CronTriggerTimetable
 
 from include.operators import insights
 from include.operators import transform as tasks
+from include.operators.defaults import task_defaults
 from include.operators.links import AthenaLink, give
 from include.operators.notifications import Notify, live_key, run_failed
 from include.operators.quality import QualityLink
@@ -46,15 +46,8 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     on_failure_callback=Notify(run_failed, key=live_key),
-    default_args={
-        "owner": "x-opinion",
-        "retries": 2,
-        "execution_timeout": timedelta(hours=1),
-        "retry_delay": pendulum.duration(seconds=10),
-        # Below every task of `transform`, whose weight counts the tasks after it.
-        "priority_weight": 1,
-        "weight_rule": "absolute",
-    },
+    # Below every task of `transform`, whose weight counts the tasks after it.
+    default_args=task_defaults(timedelta(hours=1), retries=2, priority_weight=1, weight_rule="absolute"),
     tags=["x-opinion", "labeling"],
 ):
     window: Any = tasks.open_window()

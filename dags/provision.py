@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pendulum
 from airflow.sdk import DAG
 
+from include.operators.defaults import task_defaults
 from include.operators.links import AthenaLink, give
 from include.operators.notifications import Notify, run_failed
 from include.operators.provision import lake, models, pool, quicksight, report
@@ -32,12 +32,7 @@ with DAG(
     schedule=None,
     max_active_runs=1,
     on_failure_callback=Notify(run_failed),
-    default_args={
-        "owner": "x-opinion",
-        "retries": 2,
-        "retry_delay": pendulum.duration(seconds=10),
-        "execution_timeout": timedelta(hours=2),
-    },
+    default_args=task_defaults(timedelta(hours=2), retries=2),
     tags=["x-opinion", "operations"],
 ):
     provisioned, dashboards = lake(), quicksight()

@@ -27,12 +27,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import pendulum
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 
 from include.operators import training as tasks
 from include.operators.assets import PREDICTED_ASSET
 from include.operators.databricks import DatabricksWorkflow
+from include.operators.defaults import task_defaults
 from include.operators.links import give
 from include.operators.notifications import Notify, run_failed
 from include.operators.quality import QualityLink
@@ -56,14 +56,7 @@ with DAG(
         "retrain": Param(False, type="boolean", title="Train even if the same data was trained on before"),
         "repredict": Param(False, type="boolean", title="Predict all hours, not only changed ones"),
     },
-    default_args={
-        "owner": "x-opinion",
-        "retries": 3,
-        "execution_timeout": timedelta(hours=24),
-        "retry_delay": pendulum.duration(seconds=10),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": pendulum.duration(minutes=10),
-    },
+    default_args=task_defaults(timedelta(hours=24)),
     tags=["x-opinion", "training"],
 ):
     wheel: Any = tasks.stage_wheel()

@@ -27,11 +27,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pendulum
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 
 from include.operators import transform as tasks
 from include.operators.assets import LABELED_ASSET
+from include.operators.defaults import task_defaults
 from include.operators.delivery import DeliveryWatermarkSensor
 from include.operators.notifications import Notify, late_alert, run_failed
 from include.settings import settings
@@ -57,14 +57,7 @@ with DAG(
             description="Such as 2026-11-20T05; if empty, the run's data interval.",
         )
     },
-    default_args={
-        "owner": "x-opinion",
-        "retries": 3,
-        "execution_timeout": timedelta(hours=12),
-        "retry_delay": pendulum.duration(seconds=10),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": pendulum.duration(minutes=10),
-    },
+    default_args=task_defaults(timedelta(hours=12)),
     tags=["x-opinion", "labeling"],
 ):
     window = tasks.window()

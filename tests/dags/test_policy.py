@@ -193,6 +193,11 @@ def test_a_dag_file_is_short(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DAGS, ids=[path.stem for path in DAGS])
+def test_a_dag_takes_the_defaults_of_all(path: Path) -> None:
+    assert re.search(r"\n    default_args=task_defaults\(timedelta\(", path.read_text())
+
+
+@pytest.mark.parametrize("path", DAGS, ids=[path.stem for path in DAGS])
 def test_a_dag_file_only_wires(path: Path) -> None:
     """It defines no function and no class; of include/ it imports operators, settings, topics and windows."""
     tree = ast.parse(path.read_text())
