@@ -10,7 +10,7 @@ start of the collection that search still reaches, and at the hours of the day b
 
 | Step | What it does |
 |---|---|
-| `plan` | measures and judges; its result is the plan |
+| `plan` | delivers again what Firehose could not, measures and judges; its result is the plan |
 | `select` | selects the recoveries that need no approval |
 | `recover` | one mapped task for each topic and stretch; writes `recovered-….json.gz` into raw |
 | `decide` | measures the recovered hours again, and decides which hours to transform again |
@@ -31,7 +31,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import pendulum
 from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, XComArg
 
 from include.operators import notifications as told
@@ -45,6 +44,7 @@ from include.operators.coverage import (
     RerunTransformOperator,
     SelectRecoveriesOperator,
 )
+from include.operators.defaults import task_defaults
 from include.window import LABEL_PATTERN
 
 TRANSFORM = "transform"
@@ -64,12 +64,7 @@ with DAG(
     catchup=False,
     # Two may wait for a person (see include/coverage/approvals.py); the others go on.
     max_active_runs=4,
-    default_args={
-        "owner": "x-opinion",
-        "retries": 2,
-        "retry_delay": pendulum.duration(seconds=10),
-        "execution_timeout": timedelta(hours=2),
-    },
+    default_args=task_defaults(timedelta(hours=2), retries=2),
     params={
         "start": Param(
             None,

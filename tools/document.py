@@ -657,7 +657,7 @@ _X_CONTENT = {
     "raw/": "payloads of X",
     "quarantine/": "lines that could not be used",
     "damaged/": "originals of objects that could not be unpacked",
-    "delivery-errors/": "records that Firehose could not deliver",
+    "delivery-errors/": "records that Firehose could not deliver, until `coverage` delivers them again",
     "edits/": "ids of posts that were edited later",
     "labeled/": "the labeled table",
     "predictions/": "the student's predictions, by tweet id",

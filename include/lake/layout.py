@@ -296,7 +296,7 @@ ATHENA_RESULTS = "athena-results/"
 """Where Athena's workgroup puts results; they expire (a lifecycle rule of the bucket)."""
 
 DELIVERY_ERRORS = "delivery-errors/"
-"""What Firehose could not partition, in its own envelope; expires."""
+"""What Firehose could not deliver, in its own envelope, until coverage delivers it again; expires."""
 
 AUDIT_PREFIX = "audit/"
 """The tweets drawn for people to judge, and their judgments."""

@@ -136,7 +136,9 @@ class _CoverageOperator(BaseOperator):
 
 
 class PlanCoverageOperator(_CoverageOperator):
-    """Measures, judges, writes the ledger and plans; a dry run only plans.
+    """Delivers again what Firehose could not, measures, judges, writes the ledger and plans.
+
+    A dry run only measures and plans.
 
     Returns the plan in words; the recoveries are in the XCom `RECOVERIES`, empty in a dry run.
     """
@@ -147,13 +149,22 @@ class PlanCoverageOperator(_CoverageOperator):
         from include.coverage.damage import set_aside
         from include.coverage.measure import reach_start
         from include.coverage.plan import describe, propose, recoveries, unlabeled, way
+        from include.coverage.redelivery import redeliver
 
         dry_run = is_dry_run(context)
         windows = self.windows(context)
+        redelivered = None
+        if not dry_run:
+            s3, bucket = client("s3"), settings().bucket
+            redelivered = redeliver(
+                s3, bucket, topics().names, lambda: secret(settings().pseudonym_secret).encode()
+            )
         measured = self.measure(context, windows) if windows else None
         rows = measured.rows if measured else ()
+        if redelivered:
+            alarms = [*redelivered.alarms, *(measured.alarms if measured else ())]
+            context["ti"].xcom_push(ALARMS, alarms)
         if measured and not dry_run:
-            context["ti"].xcom_push(ALARMS, list(measured.alarms))
             ledger.write(client("s3"), settings().bucket, rows)
             set_aside(client("s3"), settings().bucket, measured.damaged)
         planned, unplanned = [], None
@@ -168,6 +179,8 @@ class PlanCoverageOperator(_CoverageOperator):
         runs = _runs(context["ti"], self.rerun_dag_id, sorted(hours))
         steps = [way(window, runs[window]) for window in sorted(hours)]
         plan = describe(rows, planned, steps, dry_run, unplanned)
+        if redelivered and redelivered.counts:
+            plan = f"{redelivered}\n{plan}"
         log.info("%s", plan)
         ti = context["ti"]
         ti.xcom_push(UNPLANNED, unplanned)

@@ -4,8 +4,8 @@
 --   dt varchar: Day, UTC, yyyy-MM-dd
 --   hour varchar: Hour, UTC, 00 to 23
 --   topic varchar: The topic, or _none where the line names no known one
---   stage varchar: Who rejected it: streamer or transform
---   reason varchar: Why, such as malformed_json, missing_text or overlap
+--   stage varchar: Who rejected it: streamer, search, firehose or transform
+--   reason varchar: Why, such as malformed_json, missing_text, overlap or undelivered
 --   origin varchar: The object or session that the line comes from
 --   tweet_id varchar: The id, where the line has one
 --   line varchar: The rejected line, at most 65,536 characters

@@ -1,7 +1,9 @@
-"""What coverage's `recover` leaves in the ledger, whatever becomes of it."""
+"""What coverage's `plan` delivers again, and what its `recover` leaves in the ledger."""
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,9 +21,10 @@ from include.coverage.judge import Gap, GapState, Measures
 from include.coverage.ledger import CoverageRow
 from include.coverage.plan import Recovery
 from include.coverage.stretch import Stretch
+from include.lake import layout, storage
 from include.lake.verdict import Verdict
 from include.operators import coverage
-from include.operators.coverage import RecoverStretchOperator
+from include.operators.coverage import ALARMS, PlanCoverageOperator, RecoverStretchOperator
 from include.operators.inputs import pulled
 from include.settings import settings
 from include.window import HOUR, Window
@@ -97,6 +100,27 @@ def test_an_approval_lasts_until_the_attempts_are_used_up(s3: Any) -> None:
 
 def test_a_recovery_that_needs_no_approval_has_none_in_the_ledger(s3: Any) -> None:
     assert not _fail(s3, replace(APPROVED, approval=None, approved=False)).approved
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_firehose_could_not_deliver_is_delivered_again_and_told_but_not_by_a_dry_run(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    monkeypatch.setattr(PlanCoverageOperator, "windows", lambda *_: [])
+    heartbeat = json.dumps({"kind": "heartbeat", "at": "2026-11-20T05:00:01.000Z"}).encode()
+    envelope = json.dumps({"rawData": base64.b64encode(heartbeat).decode()}).encode()
+    failed, damaged = f"{layout.DELIVERY_ERRORS}a", f"{layout.DELIVERY_ERRORS}b.gz"
+    s3.put_object(Bucket=BUCKET, Key=failed, Body=envelope)
+    s3.put_object(Bucket=BUCKET, Key=damaged, Body=b"no gzip")
+    pushed: dict[str, Any] = {}
+    ti = SimpleNamespace(xcom_push=pushed.__setitem__, get_dag=lambda _: SimpleNamespace(next_dagrun=None))
+    dag_run = SimpleNamespace(run_type="manual")
+    context: Any = {"ti": ti, "dag_run": dag_run, "params": {"dry_run": dry_run}}
+    plan = PlanCoverageOperator(task_id="plan", rerun_dag_id="transform").execute(context)
+    left = {found.key for found in storage.objects(s3, BUCKET, layout.DELIVERY_ERRORS)}
+    assert left == ({failed, damaged} if dry_run else {damaged})
+    assert ("delivered again: 1 to heartbeats" in plan) == (not dry_run)
+    assert pushed.get(ALARMS) == (None if dry_run else [f"{damaged} cannot be read whole"])
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

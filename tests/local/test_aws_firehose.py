@@ -22,12 +22,14 @@ from botocore.exceptions import ClientError, ParamValidationError
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from include.coverage import redelivery
 from include.settings import Settings
 from local.aws import firehose
 from local.aws.bootstrap import TEMPLATE, Template, TemplateError, bootstrap
 from local.aws.firehose_faults import FAULTS
 from tests.credentials import CREDENTIALS
 from tests.local.support_aws import LocalAws
+from tests.unit.support_hour import TOPICS, tweet, tweet_id
 
 SETTINGS = Settings()
 
@@ -527,3 +529,23 @@ def test_a_template_with_unknown_parameters_is_refused() -> None:
 def test_an_empty_batch_is_refused_by_the_client_already(aws: LocalAws) -> None:
     with pytest.raises(ParamValidationError):
         put(aws, "any")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        tweet(tweet_id(1)),
+        tweet(tweet_id(3_599), ("russia",)),
+        {"kind": "heartbeat", "at": "2026-11-20T06:00:01.000Z"},
+        {"kind": "session", "at": "2026-11-20T23:59:59.999Z"},
+        {"kind": "quarantine", "at": "2026-11-20T05:10:00.000Z", "topic": None},
+        {"kind": "quarantine", "at": "2026-11-20T05:10:00.000Z", "topic": "ukraine"},
+    ],
+)
+def test_what_is_delivered_again_goes_where_the_streams_own_query_puts_it(
+    template: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    destination = firehose.Destination(template)
+    data = json.dumps(sent).encode()
+    placed = destination.key_prefix(destination.partition(data), datetime.now(UTC), None)
+    assert redelivery._prefix(data, TOPICS) == placed

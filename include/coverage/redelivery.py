@@ -1,0 +1,137 @@
+"""Delivers again what Firehose could not: each line goes where Firehose would have put it.
+
+Firehose leaves a record that it cannot place under ``delivery-errors/``, in an envelope of its own. Its
+lines were paid for, so they go where the query of ``infra/delivery_stream.yaml`` would have put them; what
+nobody can place goes to quarantine. Coverage then finds the tweets late and has their hours labeled.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from include.compliance import lines, tombstones
+from include.lake import storage
+from include.lake.layout import (
+    DELIVERY_ERRORS,
+    NO_TOPIC,
+    heartbeats_prefix,
+    partition,
+    quarantine_prefix,
+    raw_prefix,
+)
+from include.lake.pseudonyms import Pseudonyms
+from include.window import Window, WindowError
+from include.x.payload import QUARANTINED_CHARACTERS, is_payload
+from include.x.text import loads
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Redelivery:
+    """How many lines went to each layer, and the objects that cannot be read and so stay."""
+
+    counts: Mapping[str, int]
+    unreadable: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """For people."""
+        told = ", ".join(f"{count} to {layer}" for layer, count in sorted(self.counts.items()))
+        return f"Lines that Firehose could not deliver, delivered again: {told or 'none'}"
+
+    @property
+    def alarms(self) -> list[str]:
+        """What a person has to look at."""
+        return [f"{key} cannot be read whole" for key in self.unreadable]
+
+
+def redeliver(s3: S3Client, bucket: str, topics: Collection[str], key: Callable[[], bytes]) -> Redelivery:
+    """Delivers every object of ``delivery-errors/`` again, then deletes it.
+
+    ``key`` gives the secret that ids are hashed with, for what was removed on request must not come back; it
+    is asked for only if there is something. The new objects are named by the old one, so a run that was
+    killed, or another one beside it, does no harm.
+    """
+    counts: Counter[str] = Counter()
+    unreadable = []
+    for found in storage.list_objects(s3, bucket, DELIVERY_ERRORS).objects:
+        placed: defaultdict[str, list[bytes]] = defaultdict(list)
+        try:
+            for envelope in storage.read_lines(s3, bucket, found.key, found.etag):
+                for prefix, line in _opened(envelope, found, topics):
+                    placed[prefix].append(line)
+        except storage.CorruptObjectError as error:
+            log.error("not delivered again: %s", error)
+            unreadable.append(found.key)
+            continue
+        except (storage.ObjectMissingError, storage.ObjectChangedError):
+            continue  # another run has delivered it, or a removal has rewritten it: the next run looks again
+        windows = {place[2] for prefix in placed if (place := partition(prefix))}
+        stones = tombstones.read(s3, bucket, Pseudonyms(key()), windows)
+        name = f"redelivered-{sha256(found.key.encode()).hexdigest()[:16]}.json.gz"
+        for prefix, given in placed.items():
+            kept = [rest for line in given if (rest := lines.left(line, stones, lambda *_: None)) is not None]
+            if kept:
+                body = gzip.compress(b"\n".join(kept) + b"\n", mtime=0)
+                storage.put(s3, bucket, f"{prefix}{name}", body)
+            counts[prefix.partition("/")[0]] += len(kept)
+        storage.delete(s3, bucket, found.key)
+        log.warning("delivered again object=%s lines=%d", found.key, sum(map(len, placed.values())))
+    return Redelivery(counts, tuple(unreadable))
+
+
+def _opened(envelope: bytes, found: storage.Object, topics: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """The lines of an envelope, each with the prefix that it belongs under."""
+    try:
+        content = loads(envelope)
+        record = base64.b64decode(content["rawData"], validate=True)
+        code, arrived = str(content.get("errorCode")), _moment(content.get("arrivalTimestamp"))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        record, code, arrived = envelope, "unknown", None
+    for line in record.split(b"\n"):
+        if not line.strip():
+            continue
+        if prefix := _prefix(line, topics):
+            yield prefix, line
+            continue
+        text = line.decode("utf-8", errors="replace")[:QUARANTINED_CHARACTERS]
+        row = {"stage": "firehose", "reason": "undelivered", "origin": code, "tweet_id": None, "line": text}
+        window = Window.containing(arrived or found.last_modified)
+        yield quarantine_prefix(NO_TOPIC, window), json.dumps(row).encode()
+
+
+def _moment(milliseconds: Any) -> datetime | None:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC) if isinstance(milliseconds, int) else None
+
+
+def _prefix(line: bytes, topics: Collection[str]) -> str | None:
+    """Where the query of the delivery stream puts a line of the streamer; None for any other line."""
+    try:
+        content = loads(line)
+        kind = content.get("kind")
+        at = content["at"] if kind else content["data"]["created_at"]
+        window = Window.parse(at[:13])
+        match kind:
+            case None if content.pop("ingest", None) and is_payload(content):
+                topic = content["matching_rules"][0]["tag"]
+                return raw_prefix(topic, window) if topic in topics else None
+            case "quarantine":
+                topic = content.get("topic") or NO_TOPIC
+                return quarantine_prefix(topic, window) if topic in (*topics, NO_TOPIC) else None
+            case "heartbeat" | "session":
+                return heartbeats_prefix(window)
+    except (ValueError, WindowError, TypeError, KeyError, IndexError, AttributeError):
+        return None
+    return None

@@ -1,0 +1,129 @@
+"""What Firehose could not deliver reaches the lake: no line that was paid for is lost."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from types_boto3_s3 import S3Client
+
+from include.compliance import tombstones
+from include.coverage.redelivery import Redelivery, redeliver
+from include.lake import layout, storage
+from include.lake.pseudonyms import Pseudonyms
+from include.x.compliance import ComplianceAction
+from tests.unit.support_hour import BUCKET, KEY, TOPICS, WINDOW, lake, line, tweet, tweet_id
+
+FAILED = f"{layout.DELIVERY_ERRORS}metadata-extraction-failed/x-opinion-1-2026-11-20-05-07-00-a.gz"
+FIRST, SECOND = tweet_id(1), tweet_id(2)
+HEARTBEAT = {"kind": "heartbeat", "at": "2026-11-20T06:00:01.000Z", "watermark": "2026-11-20T06:00:00.000Z"}
+REJECTED = {"kind": "quarantine", "at": "2026-11-20T05:10:00.000Z", "topic": None, "stage": "streamer"}
+
+
+@pytest.fixture
+def s3() -> Iterator[S3Client]:
+    with lake() as client:
+        yield client
+
+
+def failed(s3: S3Client, *records: bytes, key: str = FAILED) -> None:
+    """Leaves records as Firehose leaves them."""
+    arrived = int((WINDOW.start + timedelta(minutes=7)).timestamp() * 1000)
+    envelopes = [
+        {
+            "attemptsMade": 1,
+            "arrivalTimestamp": arrived,
+            "errorCode": "DynamicPartitioning.MetadataExtractionFailed",
+            "rawData": base64.b64encode(record).decode(),
+        }
+        for record in records
+    ]
+    body = b"".join(json.dumps(envelope).encode() + b"\n" for envelope in envelopes)
+    s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(body))
+
+
+def again(s3: S3Client) -> Redelivery:
+    return redeliver(s3, BUCKET, TOPICS, lambda: KEY)
+
+
+def held(s3: S3Client) -> dict[str, list[Any]]:
+    """The lines of the lake by the folders of their objects."""
+    return {
+        found.key.rpartition("/")[0] + "/": [
+            json.loads(each) for each in storage.read_lines(s3, BUCKET, found.key)
+        ]
+        for found in storage.list_objects(s3, BUCKET, "").objects
+    }
+
+
+def test_each_line_goes_where_firehose_would_have_put_it(s3: S3Client) -> None:
+    record = b"\n".join(map(line, (tweet(FIRST), tweet(SECOND, ("russia",)), HEARTBEAT)))
+    failed(s3, record, line(REJECTED))
+    assert str(again(s3)).endswith("delivered again: 1 to heartbeats, 1 to quarantine, 2 to raw")
+    assert held(s3) == {
+        layout.raw_prefix("ukraine", WINDOW): [tweet(FIRST)],
+        layout.raw_prefix("russia", WINDOW): [tweet(SECOND, ("russia",))],
+        layout.heartbeats_prefix(WINDOW.next): [HEARTBEAT],
+        layout.quarantine_prefix(layout.NO_TOPIC, WINDOW): [REJECTED],
+    }
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"no JSON",
+        b"[1]",
+        b'{"kind": "other", "at": "2026-11-20T05:00:00Z"}',
+        b'{"kind": "heartbeat", "at": "soon"}',
+        line(tweet(FIRST, ("../chess",))),
+        line(tweet(FIRST, ())),
+    ],
+)
+def test_a_line_that_nobody_can_place_is_quarantined_with_its_reason(s3: S3Client, record: bytes) -> None:
+    failed(s3, record)
+    again(s3)
+    ((place, (row,)),) = held(s3).items()
+    assert place == layout.quarantine_prefix(layout.NO_TOPIC, WINDOW)
+    assert (row["stage"], row["reason"], row["line"]) == ("firehose", "undelivered", record.decode())
+    assert row["origin"] == "DynamicPartitioning.MetadataExtractionFailed"
+
+
+def test_an_envelope_of_an_unknown_form_is_quarantined_as_it_is(s3: S3Client) -> None:
+    s3.put_object(Bucket=BUCKET, Key=FAILED, Body=gzip.compress(b'{"rawData": "%"}\n'))
+    again(s3)
+    ((_, (row,)),) = held(s3).items()
+    assert row["line"] == '{"rawData": "%"}'
+
+
+def test_what_was_killed_before_it_deleted_the_object_is_done_again_to_the_same_effect(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed(s3, line(tweet(FIRST)))
+    with monkeypatch.context() as killed:
+        killed.setattr(storage, "delete", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            again(s3)
+    again(s3)
+    assert held(s3) == {layout.raw_prefix("ukraine", WINDOW): [tweet(FIRST)]}
+    assert again(s3) == Redelivery({})
+
+
+def test_an_object_that_cannot_be_read_stays_and_is_an_alarm_and_keeps_no_other_back(s3: S3Client) -> None:
+    failed(s3, line(tweet(FIRST)), key=FAILED + "b.gz")
+    s3.put_object(Bucket=BUCKET, Key=FAILED, Body=gzip.compress(b"x" * 1000)[:-9])
+    done = again(s3)
+    assert done.alarms == [f"{FAILED} cannot be read whole"]
+    assert done.counts == {"raw": 1}
+    assert storage.current(s3, BUCKET, FAILED)
+
+
+def test_a_tweet_that_was_removed_meanwhile_does_not_come_back(s3: S3Client) -> None:
+    failed(s3, line(tweet(FIRST)) + b"\n" + line(tweet(SECOND)))
+    tombstones.bury(s3, BUCKET, Pseudonyms(KEY), WINDOW, {FIRST: ComplianceAction.DELETE})
+    assert again(s3).counts == {"raw": 1}
+    assert held(s3)[layout.raw_prefix("ukraine", WINDOW)] == [tweet(SECOND)]
