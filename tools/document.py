@@ -28,6 +28,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlglot
+import yaml
 from sqlglot import exp
 
 from include import prices
@@ -40,6 +41,7 @@ from include.costs import modes, usage
 from include.coverage import ledger
 from include.coverage.measure import measure
 from include.insights import aggregate
+from include.insights.definition import FILE
 from include.labeling import model_io, models, prepare, publish
 from include.lake import cards, layout, sql, storage, views
 from include.lake.pseudonyms import Pseudonyms
@@ -470,6 +472,24 @@ def verdict_table() -> str:
     return "\n".join(rows)
 
 
+_MEASURES = """\
+What the dashboards show, in QuickSight and on the pages in Airflow, computed from columns of the views above.
+`include/insights/dashboards.yaml`, from which this table is made, defines the terms and functions. A measure
+with an interval comes with its ends and its n."""
+
+
+def measure_table() -> str:
+    """Every measure of the dashboards with its formula."""
+    rows = ["| Measure | Title | Meaning | Computed as | Interval |", "|---|---|---|---|---|"]
+    for name, data_set in yaml.safe_load(FILE.read_text(encoding="utf-8"))["data_sets"].items():
+        for shown, given in data_set["measures"].items():
+            interval = "95 %" if "low" in given else ""
+            value = f"`{' '.join(given['value'].split())}`"
+            cells = (f"`{name}.{shown}`", given["title"], given.get("description", ""), value, interval)
+            rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 def dictionary(client: ClientOf, settings: Settings, topics: Topics) -> str:
     """The text of the data dictionary; fills the lake of ``settings`` for its samples."""
     samples = fill(client, settings, topics)
@@ -484,6 +504,7 @@ def dictionary(client: ClientOf, settings: Settings, topics: Topics) -> str:
     parts.append("Created by `provision`, and again by `insights`; they hold no data of their own.")
     for layer in view_layers():
         parts += _layer(layer, samples[layer.name])
+    parts += ["## Measures", _MEASURES, measure_table()]
     parts += ["## Verdicts", _VERDICTS, verdict_table()]
     parts.append("## Other objects")
     for prefix, text in _OTHERS.items():
