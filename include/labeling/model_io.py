@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
@@ -38,7 +37,8 @@ NOT_TRANSLATED = UNNAMED_LANGUAGES | {"en"}
 ASKED = ["tweet_id", "text", "lang"]
 """One tweet in a model's input."""
 
-_TWEET_ID = re.compile(r"[0-9]{1,19}")
+_LONGEST_ID = 19
+"""Digits of a tweet's id at most."""
 
 
 def compose_sentiment_input(
@@ -141,12 +141,16 @@ def parse_answers(lines: Iterable[bytes], origin: str) -> Iterator[dict[str, Any
         except ValueError:
             unreadable += 1
             continue
-        if isinstance(answer, dict) and _TWEET_ID.fullmatch(str(answer.get("id"))):
+        if isinstance(answer, dict) and _is_id(str(answer.get("id"))):
             yield answer
         else:
             unreadable += 1
     if unreadable:
         logger.warning("unreadable answers origin=%s lines=%d", origin, unreadable)
+
+
+def _is_id(text: str) -> bool:
+    return text.isdecimal() and text.isascii() and len(text) <= _LONGEST_ID
 
 
 def read_translations(
@@ -177,11 +181,12 @@ def model_input(table: pa.Table, left_out: Set[str], translations: Mapping[str, 
     They are written to one buffer: a separate line would keep the serializer's larger buffer alive.
     """
     body = bytearray()
-    columns = (table.column(name).to_pylist() for name in ("tweet_id", "text", "lang"))
+    asked = table.select(ASKED).filter(pa.array(is_asked(table.column("lang"), left_out)))
+    # By NumPy: `to_pylist` makes an Arrow scalar out of every value first, which takes three times as long.
+    columns = (column.to_numpy().tolist() for column in asked.columns)
     for tweet_id, text, lang in zip(*columns, strict=True):
-        if lang is not None and lang not in left_out:
-            translation = translations.get(str(tweet_id))
-            body += _line(tweet_id, translation, "en") if translation else _line(tweet_id, text, lang)
+        translation = translations.get(str(tweet_id))
+        body += _line(tweet_id, translation, "en") if translation else _line(tweet_id, text, lang)
     return body
 
 

@@ -340,7 +340,7 @@ def _aligned(tweet_id: Any, answers: list[dict[str, Any]]) -> tuple[Any, Any]:
     first of two answers for one tweet counts.
     """
     identifiers = np.array([int(answer["id"]) for answer in answers], dtype=np.uint64).astype(np.int64)
-    given = _numbers([tuple(answer.get(name) for name in _PROBABILITIES) for answer in answers])
+    given = _numbers([answer.get(name) for answer in answers for name in _PROBABILITIES])
     failed = np.array(["error" in answer for answer in answers], dtype=bool)
     with np.errstate(invalid="ignore"):
         valid = (given >= 0).all(axis=1) & (np.abs(given.sum(axis=1) - 1) <= _TOLERANCE)
@@ -363,10 +363,8 @@ def _aligned(tweet_id: Any, answers: list[dict[str, Any]]) -> tuple[Any, Any]:
     return reasons, probabilities
 
 
-def _numbers(triples: list[tuple[Any, ...]]) -> Any:
-    """The triples as float64, NaN for anything that is not a number."""
-    numbers = [
-        tuple(value if type(value) is float or type(value) is int else np.nan for value in triple)
-        for triple in triples
-    ]
-    return np.array(numbers, dtype=np.float64).reshape(len(triples), len(SENTIMENTS))
+def _numbers(values: list[Any]) -> Any:
+    """The values as float64, three in a row; NaN for anything that is not a number."""
+    if not set(map(type, values)) <= {float, int}:
+        values = [value if type(value) is float or type(value) is int else np.nan for value in values]
+    return np.array(values, dtype=np.float64).reshape(-1, len(SENTIMENTS))

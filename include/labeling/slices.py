@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
 
 from include.labeling import payload
 from include.lake.pseudonyms import Pseudonyms
@@ -56,8 +58,19 @@ _SLICE = pa.schema(
 )
 """One row per raw line with an id: its object, its place in `RawSlices.lines`, and its columns."""
 
-_OUTSIDE = payload.REASONS.index(payload.OUTSIDE_WINDOW)
-_NOT_A_PAYLOAD = payload.REASONS.index(payload.NOT_A_PAYLOAD)
+_PLACE = ("topic", "origin", "offset", "length")
+_CODES: dict[str | None, int] = {None: USABLE, **{name: code for code, name in enumerate(payload.REASONS)}}
+_OUTSIDE = _CODES[payload.OUTSIDE_WINDOW]
+
+
+class _Line(Struct, gc=False):
+    """A raw line with an id: its row, the index of its object, and its place in `RawSlices.lines`."""
+
+    row: payload.TweetRow
+    topic: int
+    origin: int
+    offset: int
+    length: int
 
 
 class RawSlices:
@@ -80,7 +93,7 @@ class RawSlices:
         self._length = int((window.end - window.start).total_seconds() * 1000)
         self._slices = slices
         self._pseudonyms = pseudonyms
-        self._rows: list[tuple[Any, ...]] = []
+        self._pending: list[_Line] = []
         self._offset = 0
 
     def __enter__(self) -> RawSlices:
@@ -99,21 +112,20 @@ class RawSlices:
         number = self._topics[topic]
         place = len(self.origins)
         self.origins.append(origin)
-        names, rows = self._names, self._rows
+        names, pending = self._names, self._pending
         for line in lines:
             if line is None:
                 row, line = payload.TweetRow(None, payload.CORRUPT_OBJECT), b""
             else:
                 row = payload.parse(line, topic, names)
-            reason = USABLE if row.reason is None else payload.REASONS.index(row.reason)
             if row.tweet_id is None:
                 digest = hashlib.sha256(line).digest()
-                self.orphans.append((number, digest, reason, place, self._offset, len(line)))
+                self.orphans.append((number, digest, _CODES[row.reason], place, self._offset, len(line)))
             else:
                 if row.superseded:
                     self._note_edit(row)
-                rows.append((number, reason, place, self._offset, len(line), *row))
-                if len(rows) == _BATCH:
+                pending.append(_Line(row, number, place, self._offset, len(line)))
+                if len(pending) == _BATCH:
                     self._flush()
             self._text.write(line)
             self._offset += len(line)
@@ -129,9 +141,9 @@ class RawSlices:
         return 0 <= snowflake.milliseconds(tweet_id) - self._start < self._length
 
     def _flush(self) -> None:
-        for batch in self._batches(self._rows):
+        for batch in self._batches(self._pending):
             self._write(batch)
-        self._rows.clear()
+        self._pending.clear()
 
     def slice(self, number: int) -> pa.Table | None:
         """The rows of one slice, None if it has none. Call it only after the `with` block."""
@@ -144,48 +156,43 @@ class RawSlices:
     def _path(self, number: int) -> Path:
         return self.folder / f"slice-{number:04}"
 
-    def _batches(self, rows: list[tuple[Any, ...]]) -> Iterator[pa.RecordBatch]:
-        """The rows as columns; a row with a field of the wrong type is found by halving and rejected."""
-        if not rows:
+    def _batches(self, lines: list[_Line]) -> Iterator[pa.RecordBatch]:
+        """The lines as columns; one with a time that is none is found by halving and rejected."""
+        if not lines:
             return
         try:
-            yield self._batch(rows)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError, AttributeError):
-            if len(rows) > 1:
-                middle = len(rows) // 2
-                yield from self._batches(rows[:middle])
-                yield from self._batches(rows[middle:])
+            yield self._batch(lines)
+        except (pa.ArrowException, ValueError):
+            if len(lines) > 1:
+                middle = len(lines) // 2
+                yield from self._batches(lines[:middle])
+                yield from self._batches(lines[middle:])
             else:
-                ((number, _, place, offset, length, tweet_id, *_),) = rows
-                rejected = payload.TweetRow(tweet_id, payload.NOT_A_PAYLOAD)
-                yield self._batch([(number, _NOT_A_PAYLOAD, place, offset, length, *rejected)])
+                (line,) = lines
+                line.row = payload.TweetRow(line.row.tweet_id, payload.NOT_A_PAYLOAD)
+                yield self._batch([line])
 
-    def _batch(self, rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
-        topic, reason, origin, offset, length, *fields = zip(*rows, strict=True)
-        columns = dict(zip(payload.TweetRow._fields, fields, strict=True))
-        tweet_id = np.array(columns["tweet_id"], dtype=np.int64)
-        ts = _milliseconds(columns["created_at"])
+    def _batch(self, lines: list[_Line]) -> pa.RecordBatch:
+        rows = [line.row for line in lines]
+        tweet_id = np.array([row.tweet_id for row in rows], dtype=np.int64)
+        ts = _milliseconds([row.created_at for row in rows])
         milliseconds = (tweet_id >> snowflake.LOW_BITS) + snowflake.EPOCH_MS
         created = ts.fill_null(-1).cast(pa.int64()).to_numpy()
         inside = self._inside(milliseconds) & self._inside(created)
-        reasons = np.array(reason, dtype=np.int8)
+        reasons = np.array([_CODES[row.reason] for row in rows], dtype=np.int8)
         reasons[(reasons == USABLE) & ~inside] = _OUTSIDE
         pseudonym = self._pseudonyms.of
-        author_id = pa.array([None if a is None else pseudonym(a) for a in columns["author_id"]], pa.int64())
         known = {
-            "topic": pa.array(topic, pa.int16()),
-            "reason": pa.array(reasons),
-            "origin": pa.array(origin, pa.int32()),
-            "offset": pa.array(offset, pa.int64()),
-            "length": pa.array(length, pa.int32()),
+            "reason": reasons,
             "ts": ts,
-            "tweet_id": pa.array(tweet_id),
-            "author_id": author_id,
-            "received_at": _milliseconds(columns["received_at"]),
+            "tweet_id": tweet_id,
+            "author_id": [None if row.author_id is None else pseudonym(row.author_id) for row in rows],
+            "received_at": _milliseconds([row.received_at for row in rows]),
+            **{name: list(map(attrgetter(name), lines)) for name in _PLACE},
         }
         arrays = [
-            known[column.name] if column.name in known else pa.array(columns[column.name], column.type)
-            for column in _SLICE
+            pa.array(known[name] if name in known else list(map(attrgetter(name), rows)), kind)
+            for name, kind in zip(_SLICE.names, _SLICE.types, strict=True)
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=_SLICE)
 

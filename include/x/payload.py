@@ -21,7 +21,9 @@ QUARANTINED_CHARACTERS = 65_536
 _INTEGER = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 
 
-class _Geo(Struct, gc=False):
+class Geo(Struct, gc=False):
+    """Where a post was made: the id of one of the included places."""
+
     place_id: str | None = None
 
 
@@ -32,19 +34,21 @@ class _TweetMetrics(Struct, gc=False):
     quote_count: _INTEGER | None = None
 
 
-class _Note(Struct, gc=False):
+class Note(Struct, gc=False):
+    """The whole text of a long post."""
+
     text: str | None = None
 
 
 class _Data(Struct, gc=False):
     id: str | None = None
     text: str | None = None
-    note_tweet: _Note | None = None
+    note_tweet: Note | None = None
     edit_history_tweet_ids: list[str | None] | None = None
     created_at: str | None = None
     author_id: str | None = None
     lang: str | None = None
-    geo: _Geo | None = None
+    geo: Geo | None = None
     public_metrics: _TweetMetrics | None = None
 
 
@@ -64,7 +68,9 @@ class _Place(Struct, gc=False):
     country_code: str | None = None
 
 
-class _Includes(Struct, gc=False):
+class Includes(Struct, gc=False):
+    """What a payload includes beside its post."""
+
     users: list[_User | None] | None = None
     places: list[_Place | None] | None = None
 
@@ -73,7 +79,7 @@ class Shape(Struct, gc=False):
     """The columns of raw that X fills; null means absent."""
 
     data: _Data
-    includes: _Includes | None = None
+    includes: Includes | None = None
 
 
 _OURS = frozenset(("ingest", "kind", "at"))

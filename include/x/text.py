@@ -84,12 +84,18 @@ def shown(data: Mapping[str, Any]) -> str | None:
     note = data.get("note_tweet")
     if note is not None and type(note) is not dict:
         raise TypeError(f"a post's note_tweet is an object, not {type(note).__name__}")
-    text = (note and note.get("text")) or data.get("text")
-    if text is None:
-        return None
-    if type(text) is not str:
-        raise TypeError(f"the text of a post is a string, not {type(text).__name__}")
-    return unescaped(text)
+    text = data.get("text")
+    whole = note.get("text") if note else None
+    for each in (text, whole):
+        if each is not None and type(each) is not str:
+            raise TypeError(f"the text of a post is a string, not {type(each).__name__}")
+    return shown_text(text, whole)
+
+
+def shown_text(text: str | None, whole: str | None) -> str | None:
+    """As `shown`, of a post's ``text`` and that of its ``note_tweet``."""
+    chosen = whole or text
+    return chosen and unescaped(chosen)
 
 
 def _integer(text: str) -> int | float:

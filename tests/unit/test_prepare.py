@@ -123,6 +123,11 @@ def test_half_an_emoji_costs_one_character_and_no_tweet(s3: S3Client, half: byte
     assert (row["text"], row["author_id"]) == ("Kyiv \ufffd!", Pseudonyms(KEY).of("5\ufffd"))
 
 
+def test_a_byte_that_is_no_text_costs_no_tweet_where_nothing_is_read(s3: S3Client) -> None:
+    hour.put_raw(s3, "ukraine", [line(tweet(tweet_id(1), source="{byte}")).replace(b"{byte}", b"\xff")])
+    assert only(hour.rows(s3, hour.prepare(s3)))["tweet_id"] == tweet_id(1)
+
+
 def test_an_author_who_is_not_included_has_no_location(s3: S3Client) -> None:
     hour.put_raw(s3, "ukraine", [line(tweet(tweet_id(1), author_id="5"))])
     row = only(hour.rows(s3, hour.prepare(s3)))
@@ -174,6 +179,8 @@ def test_an_empty_key_is_refused() -> None:
         (tweet(tweet_id(1), ingest={"sample": 2**40}), "not_a_payload"),
         (tweet(tweet_id(1), ingest={"received_at": "now"}), "not_a_payload"),
         (tweet(tweet_id(1), includes=[1]), "not_a_payload"),
+        (tweet(tweet_id(1), matching_rules=[{"tag": 5}]), "not_a_payload"),
+        (tweet(tweet_id(1), note_tweet={"text": 5}), "not_a_payload"),
         (tweet(tweet_id(1), context_annotations=[1]), "not_a_payload"),
         ({**tweet(tweet_id(1)), "data": {**tweet(tweet_id(1))["data"], "created_at": None}}, "not_a_payload"),
     ],
