@@ -1,4 +1,6 @@
-"""For all tests: properties have no deadline on a busy machine, and the run ends with where its time went."""
+"""For all tests: properties have no deadline on a busy machine, each test reads its own AWS connection, and
+the run ends with where its time went.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from include.operators import inputs
+
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
@@ -16,6 +20,12 @@ SHOWN = 15
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True)
+def own_connection() -> None:
+    """A process keeps its AWS connection for minutes, and tests have servers of their own."""
+    inputs._connection.cache_clear()
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

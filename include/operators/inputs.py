@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import threading
+import time
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,25 +16,54 @@ if TYPE_CHECKING:
     from include.x.topics import Topics
 
 
-def client(service: str) -> Any:
-    """A boto3 client by the Airflow connection that the settings name, configured as in `include.aws`.
+CONNECTION_SECONDS = 300
+"""How long a process uses a connection that it has read: so soon the triggerer and the API server, which run
+for days, use one that was changed."""
 
-    The connection's ``config_kwargs`` take precedence. The provider is imported here to keep the parsing of
-    DAG files fast. The client comes from the hook's session: the hook's own method searches the whole call
-    stack for a user agent, which takes half a second.
+
+class _Connection:
+    """An Airflow connection to AWS as read once: its clients share a session.
+
+    A session parses the descriptions of the services that it makes clients of, and the connection is itself a
+    secret, read by a client of its own. Repeated for each client, that takes half of a task's CPU time.
     """
-    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
-    from include import aws
+    def __init__(self, conn_id: str) -> None:
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
-    hook = AwsBaseHook(aws_conn_id=settings().aws_conn_id)
-    return aws.client(
-        service,
-        session=hook.get_session(region_name=hook.region_name),
-        endpoint_url=hook.conn_config.get_service_endpoint_url(service),
-        config=hook.config,
-        verify=hook.verify,
-    )
+        self._hook = AwsBaseHook(aws_conn_id=conn_id)
+        self._session = self._hook.get_session(region_name=self._hook.region_name)
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()  # threads may share a client, but not a session
+
+    def client(self, service: str) -> Any:
+        from include import aws
+
+        with self._lock:
+            if service not in self._clients:
+                self._clients[service] = aws.client(
+                    service,
+                    session=self._session,
+                    endpoint_url=self._hook.conn_config.get_service_endpoint_url(service),
+                    config=self._hook.config,
+                    verify=self._hook.verify,
+                )
+            return self._clients[service]
+
+
+@functools.lru_cache(maxsize=1)
+def _connection(conn_id: str, period: int) -> _Connection:  # noqa: ARG001 - another period reads it again
+    return _Connection(conn_id)
+
+
+def client(service: str) -> Any:
+    """The process's boto3 client by the Airflow connection that the settings name, as in `include.aws`.
+
+    The connection's ``config_kwargs`` take precedence. It is read again after `CONNECTION_SECONDS`. The
+    provider is imported here to keep the parsing of DAG files fast. The client comes from the hook's session:
+    the hook's own method searches the whole call stack for a user agent, which takes half a second.
+    """
+    return _connection(settings().aws_conn_id, int(time.monotonic() // CONNECTION_SECONDS)).client(service)
 
 
 def secret(name: str) -> str:
