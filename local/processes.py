@@ -205,12 +205,21 @@ class Processes:
             process.check()
 
     def memory(self) -> int:
-        """Proportional set size of all children together, in bytes."""
-        return sum(
-            _proportional_set_size(member)
-            for process in self.running
-            for member in _members(process.popen.pid)
-        )
+        """Proportional set size of all children and their descendants together, in bytes.
+
+        Looks at every process of the machine once: it is asked every few seconds.
+        """
+        leaders = {process.popen.pid for process in self.running}
+        present = {process.pid: process for process in psutil.process_iter(["ppid"])}
+
+        def belongs(process: psutil.Process | None) -> bool:
+            return process is not None and (
+                process.pid in leaders
+                or _session(process) in leaders
+                or belongs(present.get(process.info["ppid"]))
+            )
+
+        return sum(_proportional_set_size(process) for process in present.values() if belongs(process))
 
     def _register(self) -> None:
         entries = [

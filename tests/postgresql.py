@@ -11,12 +11,13 @@ import pytest
 _UNSHARE = "import os; os.unshare(os.CLONE_NEWUSER)"
 
 
-def _starts() -> bool:
+def can_start() -> bool:
+    """Whether this system lets this user run PostgreSQL."""
     if os.geteuid() != 0:
         return True
     return subprocess.run([sys.executable, "-c", _UNSHARE], capture_output=True, check=False).returncode == 0
 
 
 needs_postgresql = pytest.mark.skipif(
-    not _starts(), reason="PostgreSQL does not run as root, and this system grants no user namespace"
+    not can_start(), reason="PostgreSQL does not run as root, and this system grants no user namespace"
 )

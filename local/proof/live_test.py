@@ -29,6 +29,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ class Watch:
         for thread in self.threads:
             thread.result()
 
-    @property
+    @cached_property
     def s3(self) -> Any:
         """A client of the lake."""
         return client(self.run, "s3")

@@ -1,6 +1,7 @@
 """Coverage's reruns and approvals on a real scheduler, over a small `transform` that can be held.
 
-Only what is measured is made up: the ledger's rows are written by hand, and nothing is searched.
+Only what is measured is made up: the ledger's rows are written by hand, and nothing is searched. Where it can
+be started, PostgreSQL keeps Airflow's metadata, as in deployments; the end-to-end tests use SQLite.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy
 
 from include.coverage import ledger
 from include.coverage.judge import Measures
@@ -34,6 +36,7 @@ from local.processes import Processes
 from tests.credentials import AWS_ENVIRONMENT, CREDENTIALS
 from tests.local.support_aws import LocalAws
 from tests.ports import free_ports
+from tests.postgresql import can_start, needs_postgresql
 from tests.receivers import Webhook, webhook
 
 pytestmark = pytest.mark.scheduler
@@ -189,6 +192,8 @@ class World:
     s3: Any
     holds: Path
     hook: Webhook
+    database: str | None
+    """SQLAlchemy's address of Airflow's metadata in PostgreSQL."""
 
     def until(self, found: Callable[[], Any], seconds: float = 120) -> Any:
         """Waits for a true value."""
@@ -266,7 +271,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     (dags / "told.py").write_text(TOLD)
     endpoints = Endpoints(free_ports(len(SERVICES)), CREDENTIALS)
     aws = LocalAws(folder / "aws").start()
-    on_postgresql = os.environ.get("DATABASE") == POSTGRESQL
+    on_postgresql = can_start()
     port, password = endpoints.port(POSTGRESQL), CREDENTIALS.password
     address = postgresql.address(port, password) if on_postgresql else None
     environment = airflow_server.environment(folder / "airflow", endpoints, os.environ, address) | {
@@ -291,7 +296,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         airflow_server.migrated(processes, airflow_server.migrate(processes, environment), environment)
         components = airflow_server.start(processes, endpoints, environment)
         components["api-server"].wait_until(lambda: airflow_server.is_healthy(endpoints), 180)
-        world = World(AirflowClient(endpoints.url("airflow"), endpoints.login), s3, holds, hook)
+        world = World(AirflowClient(endpoints.url("airflow"), endpoints.login), s3, holds, hook, address)
         for dag in ("transform", "reruns", "approvals", "fails", "late"):
             world.until(partial(world.airflow.has_dag, dag))
             world.airflow.pause(dag, False)
@@ -500,3 +505,15 @@ def test_people_were_told_of_the_approvals_with_the_link_that_answers_them(world
 def test_people_were_told_of_the_alarm_of_coverage(world: World) -> None:
     (message,) = _told(world, "coverage: a person has to look")
     assert "transform was rerun 2 times, and the same tweets are still missing" in message["happened"]
+
+
+@needs_postgresql
+def test_all_of_this_is_in_postgresql(world: World) -> None:
+    assert world.database
+    engine = sqlalchemy.create_engine(world.database)
+    with engine.connect() as connection:
+        found = connection.execute(sqlalchemy.text("SELECT dag_id, state FROM dag_run")).all()
+    engine.dispose()
+    assert {("transform", "success"), ("reruns", "success"), ("approvals", "success")} <= set(
+        map(tuple, found)
+    )

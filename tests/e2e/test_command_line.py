@@ -15,8 +15,10 @@ import psutil
 import pytest
 
 from local.endpoints import SERVICES
+from local.parameters import POSTGRESQL, SQLITE
 from local.processes import port_is_free
 from tests.ports import free_ports
+from tests.postgresql import needs_postgresql
 
 ROOT = Path(__file__).parents[2]
 PORT = free_ports(len(SERVICES))
@@ -105,10 +107,22 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     assert "PORT=" in result.stderr
 
 
-@pytest.mark.parametrize("service", ["x_api", "trino", "airflow-triggerer"])
-def test_ctrl_c_ends_everything_and_a_second_run_is_refused_meanwhile(tmp_path: Path, service: str) -> None:
+@pytest.mark.parametrize(
+    ("service", "database"),
+    [
+        ("x_api", SQLITE),
+        ("trino", SQLITE),
+        pytest.param("airflow-triggerer", POSTGRESQL, marks=needs_postgresql),
+    ],
+)
+def test_ctrl_c_ends_everything_and_a_second_run_is_refused_meanwhile(
+    tmp_path: Path, service: str, database: str
+) -> None:
     """At several moments: each when the service has just been started."""
-    command = [sys.executable, "-m", "local", "run", "--run-dir", str(tmp_path), "--port", str(PORT)]
+    command = [
+        *(sys.executable, "-m", "local", "run", "--run-dir", str(tmp_path), "--port", str(PORT)),
+        *("--database", database),
+    ]
     first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         wait_until(lambda: (tmp_path / "lock").exists() and (tmp_path / "lock").read_text() != "")
@@ -116,6 +130,7 @@ def test_ctrl_c_ends_everything_and_a_second_run_is_refused_meanwhile(tmp_path: 
         assert second.returncode == 1
         assert f"another run is active here (process {first.pid}" in second.stderr
         wait_until(lambda: any(tmp_path.glob(f"worlds/*/logs/{service}.log")))
+        assert any(tmp_path.glob("worlds/*/logs/postgresql.log")) == (database == POSTGRESQL)
         children = psutil.Process(first.pid).children(recursive=True)
         first.send_signal(signal.SIGINT)
         assert first.wait(timeout=300) == 130

@@ -152,6 +152,24 @@ def test_a_service_s_last_words_are_its_own(processes: Processes, arguments: lis
         process.check()
 
 
+HOLDING = """
+import subprocess, sys, time
+held = b"x" * 40_000_000
+if sys.argv[1:]:
+    child = [sys.executable, "-c", sys.argv[1]]
+    subprocess.Popen(child, start_new_session=True, stdout=sys.stdout)
+else:
+    print("held", flush=True)
+time.sleep(300)
+"""
+
+
+def test_memory_counts_descendants_that_have_left_the_session_too(processes: Processes) -> None:
+    assert processes.memory() == 0
+    started(processes, "parent", HOLDING, HOLDING)
+    assert 80_000_000 < processes.memory() < 160_000_000
+
+
 def test_what_others_depend_on_ends_after_them(processes: Processes, tmp_path: Path) -> None:
     order = tmp_path / "order"
     started(processes, "aws", TOLD, str(order), "aws", ends_last=True)
