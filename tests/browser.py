@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MANAGERS = {
@@ -28,6 +28,7 @@ MANAGERS = {
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 INSTALL_SECONDS = 240
 AXE = Axe()
+expect.set_options(timeout=30_000)  # a page's data comes from a machine that is busy with other tests
 
 
 class NoBrowserError(RuntimeError):
