@@ -36,7 +36,7 @@ def main() -> int:
     parts: dict[str, Callable[[], list[Row]]] = {
         "DAG files": parse.measure,
         "prepare and publish": lambda: transform.measure(quick),
-        "the embedded sentiment model": lambda: [Row(**in_own_process("benchmarks.ngram"))],
+        "the n-gram model": lambda: [Row(**in_own_process("benchmarks.ngram"))],
         "the models' handlers": lambda: handlers.measure(quick),
         "the streamer": lambda: streamer.measure(quick),
         "the reader of archives": lambda: archive.measure(quick),

@@ -1,4 +1,4 @@
-"""Tweets labeled per CPU-second by the embedded model's handler, and by scikit-learn's usual pipeline.
+"""Tweets labeled per CPU-second by the n-grams' handler, and by scikit-learn's usual pipeline.
 
 Run ``python -m benchmarks.ngram``.
 """
@@ -19,8 +19,9 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_union
 
-from include.settings import settings
+from benchmarks.measure import ROOT
 
+ARTIFACT = ROOT / "include" / "labeling" / "ngram"
 TWEETS = 5_000
 JSON_LINES = "application/jsonlines"
 _ALPHABETS = {
@@ -50,7 +51,7 @@ def measure(tweets: int = TWEETS) -> Measurement:
     texts = [record["text"] for record in records]
     body = "".join(json.dumps(record) + "\n" for record in records)
     handler = load_handler()
-    model = handler.model_fn(settings().sentiment_artifact)
+    model = handler.model_fn(str(ARTIFACT))
 
     def answer() -> None:
         handler.output_fn(handler.predict_fn(handler.input_fn(body, JSON_LINES), model), JSON_LINES)
@@ -118,8 +119,8 @@ def _tweets(count: int) -> list[dict[str, str]]:
 
 
 def load_handler() -> Any:
-    """The embedded model's handler, as SageMaker's container imports it."""
-    path = f"{settings().sentiment_artifact}/code"
+    """The n-grams' handler, as SageMaker's container imports it."""
+    path = str(ARTIFACT / "code")
     if path not in sys.path:
         sys.path.insert(0, path)
     return importlib.import_module("inference")

@@ -7,7 +7,7 @@ The search and the grid are scored on the same hold-out. Without tweets of your 
 (`texts`). A folder of your own that holds ``train*.parquet`` and ``test*.parquet`` (columns ``text`` and
 ``label``: 0 negative, 1 neutral, 2 positive) gives the quality too: the student and the original's recipe
 learn all training rows and are tested on the test's, by people's labels and by those of the teacher (the
-embedded model). Where both have a ``lang``, the student that learns all languages at once is compared with
+n-grams). Where both have a ``lang``, the student that learns all languages at once is compared with
 one for each.
 """
 
@@ -199,12 +199,11 @@ def _read(some: list[Path]) -> pa.Table:
 
 
 def _taught(table: pa.Table) -> pa.Table:
-    """The same texts with the labels of the embedded model, asked through its handler."""
-    from benchmarks.ngram import JSON_LINES, load_handler
-    from include.settings import settings
+    """The same texts with the labels of the n-grams, asked through their handler."""
+    from benchmarks.ngram import ARTIFACT, JSON_LINES, load_handler
 
     handler = load_handler()
-    model = handler.model_fn(settings().sentiment_artifact)
+    model = handler.model_fn(str(ARTIFACT))
     rows = table.select(["text", "lang"]).to_pylist()
     body = "".join(json.dumps({"id": str(number), **row}) + "\n" for number, row in enumerate(rows))
     answer = handler.output_fn(handler.predict_fn(handler.input_fn(body, JSON_LINES), model), JSON_LINES)

@@ -1,7 +1,7 @@
 """How often the dashboards' intervals contain the truth, and their width: ``make truth LABELED=folder``.
 
 Topics are made up out of tweets that people have labeled, with shares and languages that shift from day to
-day, so that the truth of each is known. The packed model labels them through its handler; the product's own
+day, so that the truth of each is known. The n-gram model labels them through its handler; the product's own
 code draws the audit, the labels judge it, and the net sentiment of each topic is what the dashboards' own SQL
 makes of the lake on Athena. Each topic is one repetition.
 """
@@ -44,6 +44,7 @@ from include.x.topics import load as load_topics
 from local.aws.standalone import provision_lake, standalone_athena
 from local.proof.report import save, table, write_section
 
+ARTIFACT = ROOT / "include" / "labeling" / "ngram"
 RESULT = ROOT / ".run" / "truth.json"
 DAYS = tuple(date(2026, 11, day) for day in (10, 13, 18, 21))
 """The days of each topic: two waves of one month."""
@@ -73,7 +74,7 @@ class Case:
     tweets: int
     audited: int
     model: Callable[[np.random.Generator, Floats, npt.NDArray[np.int64]], Floats]
-    """The probabilities by those of the packed model and the true classes."""
+    """The probabilities by those of the n-gram model and the true classes."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def read(folder: Path, measured: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def label(rows: Sequence[Mapping[str, Any]], artifact: Path) -> Labeled:
-    """Labels rows by the packed model through its handler, as SageMaker calls it."""
+    """Labels rows by a model through its handler, as SageMaker calls it."""
     with tempfile.TemporaryDirectory() as name:
         archive, folder = Path(name) / "model.tar.gz", Path(name) / "model"
         pack(artifact, archive)
@@ -189,7 +190,7 @@ def cases(repetitions: int, audited: int) -> list[Case]:
         return tuple(f"{case}{number:04d}" for number in range(count))
 
     return [
-        Case("model", "the packed model", names("model", repetitions), 4_000, audited, as_it_is),
+        Case("model", "the n-gram model", names("model", repetitions), 4_000, audited, as_it_is),
         Case("useless", "a useless model", names("useless", few), 4_000, audited, useless),
         Case("perfect", "a perfect model", names("perfect", few), 4_000, audited, perfect),
     ]
@@ -393,11 +394,10 @@ def measure(
         collection_start=topics.collection.start,
         retention_days=36_500,
     )
-    artifact = Path(settings.sentiment_artifact)
-    card = json.loads((artifact / "card.json").read_text(encoding="utf-8"))
+    card = json.loads((ARTIFACT / "card.json").read_text(encoding="utf-8"))
     rows = read(folder, sorted(card["measured"]))
     tell(f"{len(rows):,} labeled tweets in {', '.join(sorted({row['lang'] for row in rows}))}")
-    labeled = label(rows, artifact)
+    labeled = label(rows, ARTIFACT)
     choose = np.random.default_rng(20)
     made = Lake(clients, settings, topics)
     done = 0

@@ -1,4 +1,4 @@
-"""Trains the embedded sentiment model: ``python -m tools.train_ngram --data DIR [--out FOLDER]``.
+"""Trains the n-gram model: ``python -m tools.train_ngram --data DIR [--out FOLDER]``.
 
 DIR holds ``train/*.parquet`` and ``dev/*.parquet`` with the columns ``source, lang, text, label`` (0
 negative, 1 neutral, 2 positive). Hyperparameters and calibration come from cross-validation on train; dev is
@@ -350,10 +350,10 @@ _CARD = """\
 
 *Written by `tools/train_ngram.py`, together with the weights; do not edit.*
 
-Gives a tweet's probabilities of being negative, neutral and positive, in its original language. It is the
-default because it needs no account, no model hub and no GPU, not because it is the best: published
-multilingual transformers reach a mean macro-F1 near 69 on the same kind of tweets. Set another artifact where
-quality matters more.
+Gives a tweet's probabilities of being negative, neutral and positive, in its original language. The
+embedded default (`../e5`) reads every tweet with it, and asks a transformer about those that it is not sure
+of. Alone it is the model for a container without the internet, or where speed matters more than quality: it
+needs numpy, and nothing else.
 
 ## Quality
 

@@ -40,7 +40,7 @@ def test_intervals_are_measured_by_the_products_own_draw_and_sql(athena: LocalAt
     assert found["model"].mean_error < 0.1
     assert "2026-11-10 aggregated" in told
     text = truth.section(found, {case.name: case.title for case in truth.cases(8, 200)})
-    assert "**the packed model: rectified by these**" in text
+    assert "**the n-gram model: rectified by these**" in text
 
 
 def test_a_topics_truth_is_that_of_what_it_was_made_with() -> None:
