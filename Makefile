@@ -22,7 +22,8 @@ help: ## This list
 	@echo
 	@echo "Parameters of run: ONCE=1 ends after the summary; HOURS=6 past hours to recover; RATE=3000 posts an hour"
 	@echo "in the archive; ARCHIVE=tweets.ndjson.gz replays real tweets; TOPICS=topics.yaml measures other topics;"
-	@echo "MODELS=e5 labels with what make models has packed (opus-mt,twitter-roberta: several); SENTIMENT= and TRANSLATION="
+	@echo "MODELS=ngram labels with the faster embedded model, or with what make models has packed"
+	@echo "(opus-mt,twitter-roberta: several); SENTIMENT= and TRANSLATION="
 	@echo "name any artifact: a folder, a model.tar.gz, s3://bucket/model.tar.gz;"
 	@echo "PORT=8080 the first of the nine ports in use (Airflow's UI);"
 	@echo "DATABASE=postgresql keeps Airflow's metadata as deployments do, not in SQLite (of test, too);"
@@ -30,7 +31,7 @@ help: ## This list
 	@echo "this machine's name in containers (host.docker.internal, or an address such as 172.17.0.1)."
 	@echo "Of soak and live-test: MINUTES=30 how long they last; of live-test: POSTS=50 a second. Of test: BROWSER=0"
 	@echo "leaves out the tests of pages."
-	@echo "Of models: MODEL=e5 which recipe; FROM=folder has its checkpoints, instead of the hub; LANGUAGES=ru,uk of a"
+	@echo "Of models: MODEL=opus-mt which recipe; FROM=folder has its checkpoints, instead of the hub; LANGUAGES=ru,uk of a"
 	@echo "translator, only these; LABELLED=tweets.parquet (lang, text, label) measures it; UPLOAD=1 into the bucket."
 	@echo "Of bench: LABELLED=tweets.parquet trains on your own tweets (text, label: 0 negative, 1 neutral, 2 positive);"
 	@echo "a folder with train*.parquet and test*.parquet also tells how good the student is, beside the original's recipe."
@@ -48,7 +49,7 @@ run: setup ## Set up and run the whole pipeline on this machine, until Ctrl-C
 stand-ins: setup ## Run the stand-ins alone, for containers
 	@exec $(PYTHON) -m local stand-ins $(run_options)
 
-models: parameters ## Fetch, convert, verify and pack a model: MODEL=e5 (docs/models.md)
+models: parameters ## Fetch, convert, verify and pack a model: MODEL=opus-mt (docs/models.md)
 	@[ -n "$(MODEL)" ] || { echo "make models: give MODEL=, a recipe of tools/models/recipes.yaml" >&2; exit 2; }
 	@python3 tools/setup.py pack
 	@.venv-pack/bin/python -m tools.models "$(MODEL)" $(if $(FROM),--from "$(FROM)") $(if $(LANGUAGES),--languages "$(LANGUAGES)") \

@@ -151,8 +151,9 @@ class Settings(BaseSettings):
     mwaa_environment: str = ""
     """The name of this MWAA environment: `provision` then checks the pool through `InvokeRestApi`, and needs
     no connection."""
-    sentiment_artifact: str = str(_INCLUDE / "labeling" / "ngram")
-    """A folder that `provision` packs, a `model.tar.gz` that it uploads, or the S3 address of one."""
+    sentiment_artifact: str = str(_INCLUDE / "labeling" / "e5")
+    """A folder that `provision` packs, a `model.tar.gz` that it uploads, or the S3 address of one.
+    `include/labeling/ngram` beside the default is less good and faster, and its container needs no PyPI."""
     translation_artifact: str | None = None
     """The same for the translator; if empty, translation is skipped."""
 

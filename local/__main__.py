@@ -99,7 +99,7 @@ def _add_options(command: argparse.ArgumentParser) -> None:
         "--models",
         type=_checked("MODELS", lambda text: tuple(text.split(","))),
         default=(),
-        help="what `make models` has packed, by its names joined by commas",
+        help="embedded models and what `make models` has packed, by their names joined by commas",
     )
     for stage, verb in (("sentiment", "labels"), ("translation", "translates")):
         command.add_argument(

@@ -20,6 +20,8 @@ from local.aws.interpreters import MissingRequirementsError, python_for
 SENTIMENT, TRANSLATION = "sentiment", "translation"
 PACKED = Path(__file__).parents[1] / "dist" / "models"
 """The folder in which `make models` packs models, one folder per model."""
+EMBEDDED = Path(__file__).parents[1] / "include" / "labeling"
+"""The folder of the models that need no packing."""
 _REQUIREMENTS = "code/requirements.txt"
 
 
@@ -41,12 +43,13 @@ class Chosen:
 
 
 def choose(names: Sequence[str], sentiment: str | None, translation: str | None, folder: Path) -> Chosen:
-    """Finds the models that `make models` packed by ``names``, and those at a path or in S3.
+    """Finds the models that `make models` packed, or that are embedded, by ``names``, and those at a path or
+    in S3.
 
     Models in S3 are downloaded to ``folder`` with this process's own credentials. Raises `ChosenModelError`.
     """
     given: dict[str, str] = {}
-    named = [(*_packed(name), f"MODELS={name}") for name in names]
+    named = [(*_named(name), f"MODELS={name}") for name in names]
     for stage, artifact, option in (
         *named,
         (SENTIMENT, sentiment, f"SENTIMENT={sentiment}"),
@@ -66,10 +69,13 @@ def choose(names: Sequence[str], sentiment: str | None, translation: str | None,
     return Chosen(paths, identity.digest() if paths else b"")
 
 
-def _packed(name: str) -> tuple[str, str]:
-    """The stage and the archive of a model that `make models` has packed."""
+def _named(name: str) -> tuple[str, str]:
+    """The stage and the artifact of a model that `make models` has packed, or else of an embedded one."""
     path = PACKED / name / "model.tar.gz"
     if not path.is_file():
+        embedded = EMBEDDED / name
+        if (embedded / "card.json").is_file():
+            return SENTIMENT, str(embedded)
         raise ChosenModelError(f"{name} is not packed yet: run `make models MODEL={name}`.")
     try:
         with path.open("rb") as file:

@@ -71,7 +71,7 @@ class RunOptions:
     archive: Path | None = None
     topics: Path | None = None
     models: tuple[str, ...] = ()
-    """Names of models that `make models` has packed."""
+    """Names of models that are embedded or that `make models` has packed."""
     sentiment: str | None = None
     """The artifact that labels: a path or an address in S3; None: the default one."""
     translation: str | None = None

@@ -1,4 +1,4 @@
-"""Trains the recipe ``e5``: ``python -m tools.train_e5 --data DIR --cache DIR``.
+"""Trains the embedded model ``e5``: ``python -m tools.train_e5 --data DIR --cache DIR``.
 
 Runs in ``.venv-pack``. The data are ``train/*.parquet`` and ``dev/*.parquet`` with ``source``, ``lang``,
 ``text`` and ``label`` (0 negative, 1 neutral, 2 positive), one source a file. Texts become the mean state
@@ -7,9 +7,9 @@ probabilities are mixed with those of the embedded n-grams where these are least
 on train chooses: both models answer rows that they were not trained on, in the folds of
 `tools.train_ngram`.
 
-It writes ``tools/models/e5_head.npz``, and the scores of dev, which has chosen nothing, through the packed
-model's handler, into ``e5_scores.json``. Encoding takes five minutes of one core and the n-grams'
-cross-validation four; the states and those answers are kept in the cache folder.
+It writes ``tools/models/e5_head.npz``, packs the model as ``make models MODEL=e5`` does, with the scores of
+dev, which has chosen nothing, and embeds it: ``include/labeling/e5/``. Encoding takes five minutes of one
+core and the n-grams' cross-validation four; the states and those answers are kept in the cache folder.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from tools import train_ngram
-from tools.models import building, e5, graph, measuring, recipes
-from tools.models.serving import serve
+from tools.models import building, e5, graph, recipes
+from tools.models.__main__ import DIST, Order, pack
 
 LAYERS = 6
 """How many of the twelve layers are used: more give a little more, and each costs time."""
@@ -254,7 +254,7 @@ def _only(rows: Rows, chosen: npt.NDArray[np.bool_]) -> Rows:
 
 
 def main() -> None:
-    """Trains, measures on dev, and writes both."""
+    """Trains, measures on dev, packs and embeds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
@@ -268,16 +268,7 @@ def main() -> None:
     rows = encoded(tables, Encoder(source, kept), given.cache)
     mixture, mean = choose(rows, ngram_answers(train_ngram.read(given.data / "train"), given.cache))
     e5.Trained(LAYERS, kept, train(rows), mixture).write()
-    dev = measuring.read(given.data / "dev")
-    with tempfile.TemporaryDirectory() as folder:
-        artifact = Path(folder) / "artifact"
-        building.build(recipe, {}, artifact, quantized=True)
-        with serve(artifact) as served:
-            measured = measuring.better_than_chance(measuring.measure(served, dev))
-    measured_on = f"{len(dev):,} labeled tweets that have chosen nothing (dev; docs/models.md)"
-    building.write_json(e5.SCORES, {"measured": measured, "measured_on": measured_on})
-    for language, values in measured.items():
-        print(language, values["rows"], f"{100 * values['macro_f1']:.1f}")
+    building.embed(pack(Order(recipe, None, (), given.data / "dev", upload=False), DIST), recipe)
     print(f"{len(rows.labels):,} rows of train, {mean:.2f} on held-out rows; {mixture}")
 
 

@@ -525,7 +525,9 @@ def test_a_changed_model_labels_the_hours_that_are_cleared(
     pipeline.dag_runs.run("provision", "provision")
     lake.clear(lake.scheduled_run(window))
     after = lake.labeled(topic, window)
-    assert [row["p_negative"] for row in after] == [row["p_positive"] for row in before]
+    # Both answers, but for the last digit: tweets may be in other batches.
+    swapped = pytest.approx([row["p_positive"] for row in before], abs=2e-6)
+    assert [row["p_negative"] for row in after] == swapped
     assert not engines(after) & engines(before)
     assert lake.labeled(topic, untouched) == others
 

@@ -14,6 +14,7 @@ import pytest
 from moto import mock_aws
 
 from include.labeling import archive
+from include.settings import Settings
 from local import models
 from local.aws import interpreters
 from local.models import ChosenModelError, choose
@@ -49,6 +50,16 @@ def test_packed_models_are_found_by_name_and_used_for_their_task(packed: Path, t
     assert choose(["e5", "opus-mt"], None, None, tmp_path).identity == chosen.identity
     assert choose(["e5"], None, None, tmp_path).identity != chosen.identity
     assert choose([], None, None, tmp_path).identity == b""
+
+
+def test_an_embedded_model_is_found_by_name_and_a_packed_one_of_its_name_goes_before_it(
+    packed: Path, tmp_path: Path
+) -> None:
+    ngram = Path(Settings().sentiment_artifact).with_name("ngram")
+    assert choose(["ngram"], None, None, tmp_path).paths == {"sentiment": ngram}
+    shutil.rmtree(packed / "e5")
+    default = Path(Settings().sentiment_artifact)
+    assert choose(["e5"], None, None, tmp_path).paths == {"sentiment": default}
 
 
 def test_a_path_is_a_folder_or_an_archive(packed: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ MIXTURE: dict[str, Any] = {"margin": 0.2, "ngram_weight": 0.8, "encoder_weight":
 def artifact(tmp_path_factory: pytest.TempPathFactory, hub: Path) -> Path:
     target = encoder(tmp_path_factory.mktemp("cascade") / "artifact", hub)
     shutil.rmtree(target / "code")
-    shutil.copytree(LABELING / "cascade" / "code", target / "code")
+    shutil.copytree(LABELING / "e5" / "code", target / "code")
     shutil.copyfile(LABELING / "ngram" / "weights.npz", target / "weights.npz")
     (target / "cascade.json").write_text(json.dumps(MIXTURE))
     return target

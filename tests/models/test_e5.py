@@ -1,4 +1,4 @@
-"""The recipe e5 uses a part of what its package has, and reads texts as the whole would."""
+"""The embedded model uses a part of what its package has, and reads texts as the whole would."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
-from tools.models import e5, graph, recipes
+from include.labeling import archive
+from tools.models import building, e5, recipes
 from tools.models.errors import PackError
+
+EMBEDDED = e5.CARD.parent
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +42,6 @@ def test_a_cut_vocabulary_reads_common_texts_as_the_whole_does(source: e5.Source
         assert cut.encode(e5.PREFIX + text).tokens == whole.encode(e5.PREFIX + text).tokens
 
 
-def test_the_embeddings_keep_the_four_bits_that_the_package_has(source: e5.Source, tmp_path: Path) -> None:
-    trained = e5.Trained.read()
-    encoder = source.encoder(1, trained.kept)
-    graph.write(encoder, graph.Mean(trained.head), tmp_path / "model.onnx", quantized=True)
-    initializers = {value.name: value for value in onnx.load(tmp_path / "model.onnx").graph.initializer}
-    assert list(initializers["words"].dims) == [len(trained.kept), source.sizes["width"] // 2]
-
-
 def test_what_was_trained_is_written_and_read_as_it_is(tmp_path: Path) -> None:
     trained = e5.Trained.read()
     trained.write(tmp_path / "head.npz")
@@ -61,4 +56,17 @@ def test_the_shipped_scores_are_of_languages_that_the_recipe_reads() -> None:
     measured, measured_on = e5.shipped_scores()
     assert measured.keys() <= set(recipes.of("e5").languages)
     assert all(values["rows"] >= 300 for values in measured.values())
-    assert "labeled tweets" in measured_on
+    assert "labeled texts of dev" in measured_on
+
+
+def test_the_embedded_files_are_those_that_the_recipe_makes(tmp_path: Path) -> None:
+    building.build(recipes.of("e5"), {}, tmp_path / "made", quantized=True)
+    made, embedded = (dict(archive.packed_files(folder)) for folder in (tmp_path / "made", EMBEDDED))
+    assert embedded.keys() - made.keys() == {"card.json"}
+    assert made.keys() <= embedded.keys()
+    assert [name for name, path in made.items() if path.read_bytes() != embedded[name].read_bytes()] == []
+
+
+def test_the_embeddings_keep_the_four_bits_that_the_package_has(source: e5.Source) -> None:
+    initializers = {value.name: value for value in onnx.load(EMBEDDED / "model.onnx").graph.initializer}
+    assert list(initializers["words"].dims) == [len(e5.Trained.read().kept), source.sizes["width"] // 2]

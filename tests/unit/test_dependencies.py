@@ -53,6 +53,13 @@ def test_every_locked_package_has_a_hash(lock: str) -> None:
     assert all("--hash=sha256:" in block for block in blocks)
 
 
+@pytest.mark.parametrize("lock", ["airflow", "pack"])
+def test_what_the_embedded_model_asks_its_container_for_is_in_the_environment_that_runs_it(lock: str) -> None:
+    asked = pins("include/labeling/e5/code/requirements.txt")
+    assert asked
+    assert asked.items() <= pins(f"locks/{lock}.txt").items()
+
+
 def test_everything_named_in_a_dependency_group_is_locked() -> None:
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     for group, requirements in groups.items():

