@@ -31,7 +31,7 @@ from include.quality.runner import QualityResult, document
 from include.settings import Settings
 from include.window import Window
 from include.x.snowflake import lowest_id
-from tests.unit.support_dashboards import audit_columns
+from tests.unit.support_dashboards import audit_columns, nothing_counted
 
 TOPICS = ("ukraine", "russia")
 LANGUAGES = {"en": 1, "de": 1, "uk": 0}
@@ -80,6 +80,7 @@ def opinion_rows() -> list[dict[str, Any]]:
                     weight = 100 / sample
                     rows.append(
                         {
+                            **nothing_counted(),
                             "hour": f"{hour:%Y-%m-%d %H}:00:00.000",
                             "dt": f"{hour:%Y-%m-%d}",
                             "topic": topic,

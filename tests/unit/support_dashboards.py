@@ -19,6 +19,8 @@ from local.aws.quicksight import expressions as quicksight
 
 type Row = Mapping[str, Any]
 
+NUMBERS = ("integer", "decimal")
+
 FUNCTIONS = """
 functions:
   half(x): x / 2
@@ -31,6 +33,17 @@ def topics(*names: str) -> Topics:
     """Topics of these names; the title is the name in capitals."""
     found = tuple(Topic(name, name.upper(), {"en": (name,)}) for name in names)
     return Topics(Collection(datetime(2026, 11, 1, tzinfo=UTC), 1000, 100), found)
+
+
+@cache
+def _counts() -> dict[str, int]:
+    columns = load(topics("football", "music")).data_sets["opinion"].columns.values()
+    return {column.name: 0 for column in columns if column.sql == column.name and column.type in NUMBERS}
+
+
+def nothing_counted() -> dict[str, Any]:
+    """The figures of a row of the view `opinion`, all 0: tests name those that they are about."""
+    return dict(_counts())
 
 
 def audit_columns(

@@ -34,6 +34,7 @@ def row(**given: Any) -> dict[str, Any]:
     judged = counts["negative"] + counts["neutral"] + counts["positive"]
     weight = 100 / given.get("sample", 100)
     found = {
+        **support_dashboards.nothing_counted(),
         "hour": HOUR,
         "topic": "football",
         "lang": "en",
@@ -50,12 +51,10 @@ def row(**given: Any) -> dict[str, Any]:
         "searched": 0,
         "tweets": judged,
         "judged": judged,
-        "compared": 0,
         **{f"weighted_{name}": weight * counts[name] for name in ("negative", "neutral", "positive")},
         "weighted_judged": weight * judged,
         "weight_squares": weight * weight * judged,
         "weighted_agreed": 0,
-        **support_dashboards.audit_columns(),
         **given,
     }
     squares = weight * weight * found["compared"]
