@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-parameters := ONCE HOURS RATE ARCHIVE TOPICS MODELS SENTIMENT TRANSLATION PORT DATABASE BIND GATEWAY BROWSER MINUTES POSTS LABELLED MODEL FROM LANGUAGES UPLOAD
+parameters := ONCE HOURS RATE ARCHIVE TOPICS MODELS SENTIMENT TRANSLATION PORT DATABASE BIND GATEWAY BROWSER MINUTES POSTS LABELLED ONLY MODEL FROM LANGUAGES UPLOAD
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 unknown := $(filter-out $(parameters),$(given))
 ifneq ($(strip $(unknown)),)
@@ -35,6 +35,7 @@ help: ## This list
 	@echo "translator, only these; LABELLED=tweets.parquet (lang, text, label) measures it; UPLOAD=1 into the bucket."
 	@echo "Of bench: LABELLED=tweets.parquet trains on your own tweets (text, label: 0 negative, 1 neutral, 2 positive);"
 	@echo "a folder with train*.parquet and test*.parquet also tells how good the student is, beside the original's recipe."
+	@echo "ONLY=coverage,removals measures these parts alone (the names of benchmarks/)."
 	@echo "Of truth: LABELLED=folder of such files, with lang; topics are made up out of them."
 
 parameters:
@@ -77,7 +78,7 @@ containers-test: setup ## Build the images and run docker-compose.yaml as docume
 
 bench: setup ## Measure against peers; a table, .run/bench.json and docs/benchmarks.md
 	@python3 tools/setup.py pack
-	@$(PYTHON) -m benchmarks --page docs/benchmarks.md $(if $(LABELLED),--labeled "$(LABELLED)")
+	@$(PYTHON) -m benchmarks --page docs/benchmarks.md $(if $(LABELLED),--labeled "$(LABELLED)") $(if $(ONLY),--only "$(ONLY)")
 
 truth: setup ## Measure how often the dashboards' intervals hold the truth; LABELLED=folder, docs/truth.md
 	@$(PYTHON) -m benchmarks.truth --labeled "$(LABELLED)" --page docs/truth.md

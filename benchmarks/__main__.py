@@ -28,30 +28,34 @@ def main() -> int:
         type=Path,
         help="Parquet of text and label (0, 1, 2) to train on, not made-up tweets",
     )
-    parser.add_argument("--page", type=Path, help="a page whose section 'bench' is written as well")
+    parser.add_argument("--page", type=Path, help="a page whose sections of these parts are written as well")
+    parser.add_argument("--only", type=lambda text: text.split(","), help="the parts to measure: a,b")
     chosen = parser.parse_args()
     quick: bool = chosen.quick
     console = Console()
-    rows: list[Row] = []
     parts: dict[str, Callable[[], list[Row]]] = {
-        "DAG files": parse.measure,
-        "prepare and publish": lambda: transform.measure(quick),
-        "the n-gram model": lambda: [Row(**in_own_process("benchmarks.ngram"))],
-        "the models' handlers": lambda: handlers.measure(quick),
-        "the streamer": lambda: streamer.measure(quick),
-        "the reader of archives": lambda: archive.measure(quick),
+        "parse": parse.measure,
+        "transform": lambda: transform.measure(quick),
+        "ngram": lambda: [Row(**in_own_process("benchmarks.ngram"))],
+        "handlers": lambda: handlers.measure(quick),
+        "streamer": lambda: streamer.measure(quick),
+        "archive": lambda: archive.measure(quick),
         "coverage": lambda: coverage.measure(quick),
         "removals": lambda: removals.measure(quick),
-        "the pages": lambda: page.measure(quick),
-        "the student's training": lambda: training.measure(quick, chosen.labeled),
+        "page": lambda: page.measure(quick),
+        "training": lambda: training.measure(quick, chosen.labeled),
     }
+    if unknown := set(chosen.only or ()) - parts.keys():
+        parser.error(f"no part is named {', '.join(sorted(unknown))}; the parts are {', '.join(parts)}")
+    found: dict[str, list[Row]] = {}
     try:
-        for name, measure in parts.items():
+        for name in chosen.only or parts:
             with console.status(f"measuring {name} …"):
-                rows += measure()
+                found[name] = parts[name]()
     except MeasureError as error:
         print(error, file=sys.stderr)
         return 1
+    rows = [row for measured in found.values() for row in measured]
     console.print(_table(rows))
     for number, row in enumerate(rows, 1):
         if row.note:
@@ -59,7 +63,8 @@ def main() -> int:
     save([asdict(row) for row in rows], RESULT)
     console.print(f"written to {RESULT.relative_to(ROOT)}; CPU time is that of this machine in this run")
     if chosen.page:
-        write_section(chosen.page, "bench", _section(rows))
+        for name, measured in found.items():
+            write_section(chosen.page, f"bench {name}", _section(measured))
     return 0
 
 

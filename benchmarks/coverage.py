@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import io
 import json
 import sys
 import time
@@ -18,22 +17,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
+from benchmarks.lake import provisioned
 from benchmarks.measure import MeasureError, Row, used
 from include.coverage import evidence, ledger
 from include.coverage import measure as hours_measured
 from include.coverage.measure import Measurement
-from include.lake import layout
-from include.lake.athena import Athena, AthenaError
+from include.lake import layout, tables
+from include.lake.athena import Athena
 from include.lake.schemas import LABELED
 from include.settings import Settings
 from include.window import HOUR, Window
 from include.x.snowflake import lowest_id
 from include.x.topics import Topics, load
-from local.aws.standalone import provision_lake, standalone_athena
-from local.processes import Process, ProcessError
+from local.processes import Process
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -117,14 +117,13 @@ def _compared(lake: _Lake, ids: int) -> Row:
     for number, hour in enumerate(day):
         first, an_hour = lowest_id(hour.start), ids // len(day)
         step = (lowest_id(hour.end) - first) // an_hour
-        found = range(first, first + step * an_hour, step)
-        line = b'{"data":{"id":"%%d"},"matching_rules":[{"tag":"%b"}]}\n' % topic.encode()
-        lake.put(
-            f"{layout.raw_prefix(topic, hour)}{number}.gz",
-            gzip.compress(b"".join([line % each for each in found]), 1),
-        )
-        labeled = [each for place, each in enumerate(found) if place % _MISSING_EVERY]
-        lake.put(layout.labeled_key(topic, hour), _labeled(topic, labeled))
+        found = pa.array(first + step * np.arange(an_hour))
+        begin, end = '{"data":{"id":"', f'"}},"matching_rules":[{{"tag":"{topic}"}}]}}\n'
+        lines = pc.binary_join_element_wise(begin, found.cast(pa.string()), end, "")
+        # The texts of a column lie one after another: the lines are there without a loop.
+        lake.put(f"{layout.raw_prefix(topic, hour)}{number}.gz", gzip.compress(lines.buffers()[2], 1))
+        is_labeled = pa.array(np.arange(an_hour) % _MISSING_EVERY > 0)
+        lake.put(layout.labeled_key(topic, hour), _labeled(topic, found.filter(is_labeled)))
     statements = evidence.statements(day, datetime.now(UTC), lake.settings)
     begun = time.perf_counter()
     rows = lake.database.run_all({"measures": statements["measures"]})["measures"]
@@ -167,41 +166,25 @@ def _hour(lake: _Lake, hour: Window, *, posts: bool) -> None:
         ids = [lowest_id(hour.start + HOUR * part / _TWEETS_AN_HOUR) for part in range(_TWEETS_AN_HOUR)]
         posted = [{"data": {"id": str(each)}, "matching_rules": [{"tag": topic}]} for each in ids]
         lake.put(f"{layout.raw_prefix(topic, hour)}a.gz", _ndjson(posted))
-        lake.put(layout.labeled_key(topic, hour), _labeled(topic, ids))
+        lake.put(layout.labeled_key(topic, hour), _labeled(topic, pa.array(ids)))
 
 
 def _ndjson(records: Sequence[Mapping[str, object]]) -> bytes:
     return gzip.compress("".join(f"{json.dumps(record)}\n" for record in records).encode(), 1)
 
 
-def _labeled(topic: str, ids: list[int]) -> bytes:
-    columns = {
-        field.name: pa.array(ids, field.type)
-        if field.name == "tweet_id"
-        else pa.array([topic] * len(ids), field.type)
-        if field.name == "tag"
-        else pa.nulls(len(ids), field.type)
-        for field in LABELED
-    }
-    sink = io.BytesIO()
-    pq.write_table(pa.table(columns, schema=LABELED), sink, compression="zstd")
-    return sink.getvalue()
+def _labeled(topic: str, ids: pa.Array) -> bytes:
+    known = {"tweet_id": ids, "tag": pa.repeat(topic, len(ids))}
+    columns = [known.get(field.name, pa.nulls(len(ids), field.type)) for field in LABELED]
+    return tables.encode(pa.table(columns, schema=LABELED))
 
 
 @contextlib.contextmanager
 def _lake(days: int) -> Iterator[_Lake]:
-    """Starts the local AWS and Trino, and provisions a lake."""
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
     settings = Settings(collection_start=today - timedelta(days=max(days, 40)))
-    topics = load(settings.topics_file)
-    try:
-        with standalone_athena(_HEAP_MIB) as clients:
-            s3 = clients("s3")
-            s3.create_bucket(Bucket=settings.bucket)
-            database = provision_lake(clients, settings, topics)
-            yield _Lake(s3, database, settings, topics, today, clients.trino)
-    except (ProcessError, AthenaError) as error:
-        raise MeasureError(str(error)) from error
+    with provisioned(settings, _HEAP_MIB) as (clients, s3, database):
+        yield _Lake(s3, database, settings, load(settings.topics_file), today, clients.trino)
 
 
 def main() -> None:

@@ -24,20 +24,17 @@ import orjson
 import pyarrow as pa
 
 from benchmarks import tweets
+from benchmarks.lake import provisioned
 from benchmarks.measure import MeasureError, Row, in_own_process, report
 from include.compliance.removal import Removal, RemovalReport, remove
 from include.compliance.requests import RemovalRequest
 from include.lake import layout, tables
-from include.lake.athena import AthenaError
 from include.lake.pseudonyms import Pseudonyms
 from include.lake.schemas import LABELED
 from include.settings import Settings
 from include.window import Window
 from include.x import snowflake
 from include.x.compliance import ComplianceAction
-from include.x.topics import load
-from local.aws.standalone import provision_lake, standalone_athena
-from local.processes import ProcessError
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -105,13 +102,7 @@ def _lake(days: int, removed: int) -> Iterator[tuple[dict[str, str], Path, int]]
     later: list[tuple[str, Path]] = []
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        try:
-            clients = stack.enter_context(standalone_athena())
-            s3: S3Client = clients("s3")
-            s3.create_bucket(Bucket=settings.bucket)
-            provision_lake(clients, settings, load(settings.topics_file))
-        except (ProcessError, AthenaError) as error:
-            raise MeasureError(str(error)) from error
+        clients, s3, _ = stack.enter_context(provisioned(settings))
         for number, (hour, topic) in enumerate((hour, topic) for hour in hours for topic in tweets.TOPICS):
             authors = {
                 place: users[number * per_topic + place]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,13 @@ def test_bench_runs_every_measurement() -> None:
     assert len(measuring) > 5
     for name in measuring - own_command:
         assert f"{name}.measure" in program or f'"benchmarks.{name}"' in program, name
+
+
+def test_the_page_has_a_section_for_every_part_and_no_other() -> None:
+    program, page = (
+        Path(ROOT, name).read_text() for name in ("benchmarks/__main__.py", "docs/benchmarks.md")
+    )
+    parts = re.findall(r'^        "(\w+)": ', program, re.MULTILINE)
+    assert parts
+    assert re.findall(r"<!-- bench (\w+): begin -->", page) == parts
+    assert re.findall(r"<!-- bench (\w+): end -->", page) == parts
