@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from include.settings import Settings
 from local.endpoints import SERVICES
 from local.parameters import SQLITE
 from local.proof.live_test import Watch, watching
@@ -28,7 +29,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """
     folder = tmp_path_factory.mktemp("run")
     model = folder / "model"
-    shutil.copytree(ROOT / "include" / "labeling" / "ngram", model)
+    shutil.copytree(Settings().sentiment_artifact, model)
     translator = folder / "opus-mt"
     subprocess.run(
         [PACK_ENVIRONMENT / "bin" / "python", "-m", "tests.models.support_artifacts", translator],
