@@ -1,4 +1,4 @@
-"""`make test`: lint and types, then the tests on two processes, and where their time went.
+"""`make test`: lint and types, then the tests in several processes, and where their time went.
 
 A test that fails in parallel is run once more, alone. If it then passes, it is flaky: the closing lines name
 it, and the report of its failure is kept in `.run/tests/`.
@@ -7,6 +7,7 @@ it, and the report of its failure is kept in `.run/tests/`.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,9 @@ ROOT = Path(__file__).parents[1]
 FAILED = ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed"
 REPORTS = ROOT / ".run" / "tests"
 CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+PROCESSES = (os.cpu_count() or 1) + 1
+"""One more than cores: a third of the time of the tests is spent waiting, for what they have started."""
+SIDE_BY_SIDE = ("-n", str(PROCESSES), "--dist", "loadfile", "--no-loadscope-reorder")
 ALONE = ("--last-failed", "--last-failed-no-failures", "none")
 MOST = 10
 """More failures than this are not a matter of timing: they are not tried again."""
@@ -34,7 +37,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     failed = _failed()
     if not 0 < len(failed) <= MOST:
         return status
-    print(f"\n{len(failed)} failed beside the other process; once more, alone:", flush=True)
+    print(f"\n{len(failed)} failed beside other tests; once more, alone:", flush=True)
     status = _tests("alone", *ALONE)
     flaky = failed - _failed()
     for test in sorted(flaky):
