@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import stat
 import time
 import zlib
 from collections import Counter, defaultdict
@@ -634,24 +635,44 @@ class Deleted:
         return cls(tweets, user, dict(lines), sorted(words))
 
 
-def holding(folder: Path, words: list[str]) -> dict[str, set[str]]:
-    """Every file below a folder that names one of the words, and which: a scan of everything.
+class Scan:
+    """Looks for words in everything below a folder, unpacked; X's own state is X's."""
 
-    Gzip is unpacked and Parquet is read; X's own state is X's.
-    """
-    sought = {each for word in words for each in (word, json.dumps(word)[1:-1])}
-    pattern = re.compile(b"|".join(re.escape(each.encode()) for each in sought))
-    found: dict[str, set[str]] = {}
-    for path in folder.rglob("*"):
-        if not path.is_file() or "x_api" in path.relative_to(folder).parts or path.suffix == ".jar":
-            continue
+    def __init__(self, folder: Path, words: list[str]) -> None:
+        self._folder = folder
+        sought = {each for word in words for each in (word, json.dumps(word)[1:-1])}
+        self._pattern = re.compile(b"|".join(re.escape(each.encode()) for each in sought))
+        self._read: dict[Path, tuple[tuple[int, int], set[str]]] = {}
+        """What was found in a file, and the change and size that it had then."""
+
+    def holding(self) -> dict[str, set[str]]:
+        """Every file that names one of the words, and which; only what has changed is read again."""
+        return {
+            str(path.relative_to(self._folder)): told
+            for path in self._folder.rglob("*")
+            if "x_api" not in path.relative_to(self._folder).parts and path.suffix != ".jar"
+            if (told := self._told(path))
+        }
+
+    def _told(self, path: Path) -> set[str]:
         try:
-            body = path.read_bytes()
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                return set()
+            state = status.st_mtime_ns, status.st_size
+            if path not in self._read or self._read[path][0] != state:
+                words = self._pattern.findall(_unpacked(path.read_bytes()))
+                self._read[path] = state, {each.decode() for each in words}
+            return self._read[path][1]
         except FileNotFoundError:
-            continue
-        if told := {each.decode() for each in pattern.findall(_unpacked(body))}:
-            found[str(path.relative_to(folder))] = told
-    return found
+            return set()
+
+    def until_nothing(self) -> None:
+        """Waits until no file holds a word: the local S3 keeps a replaced object's file for a minute."""
+        deadline = time.monotonic() + 180
+        while found := self.holding():
+            assert time.monotonic() < deadline, found
+            time.sleep(5)
 
 
 def _unpacked(body: bytes) -> bytes:
@@ -665,14 +686,6 @@ def _unpacked(body: bytes) -> bytes:
     return body
 
 
-def nothing_holds(folder: Path, words: list[str]) -> None:
-    """Waits for a scan that finds nothing: the local S3 keeps a replaced object's file for a minute."""
-    deadline = time.monotonic() + 180
-    while found := holding(folder, words):
-        assert time.monotonic() < deadline, found
-        time.sleep(5)
-
-
 def test_what_is_deleted_at_x_is_in_nothing_that_the_run_has_written(
     pipeline: Run, lake: Lake, hours: list[Window]
 ) -> None:
@@ -682,7 +695,8 @@ def test_what_is_deleted_at_x_is_in_nothing_that_the_run_has_written(
     collected = list(Window.between(hours[0].start, datetime.now(UTC)))
     deleted = Deleted.chosen(lake, collected, 20)
     assert len(deleted.tweets) == 20
-    assert holding(world.folder, deleted.words)
+    scan = Scan(world.folder, deleted.words)
+    assert scan.holding()
     control = {"Authorization": f"Bearer {world.endpoints.describe()['x_api']['control_token']}"}
     gone = {"tweets": dict.fromkeys(deleted.tweets, "deleted"), "users": {deleted.user: "suspended"}}
     redacted = requests.post(
@@ -691,7 +705,7 @@ def test_what_is_deleted_at_x_is_in_nothing_that_the_run_has_written(
     assert redacted.status_code == 201
 
     pipeline.dag_runs.run("compliance", "what X reports removed", {"dry_run": False})
-    nothing_holds(world.folder, deleted.words)
+    scan.until_nothing()
     conserved(lake, hours)
     ledger = lake.table(layout.REMOVALS_PREFIX)
     assert all(row["done_at"] for row in ledger)
@@ -706,6 +720,6 @@ def test_what_is_deleted_at_x_is_in_nothing_that_the_run_has_written(
     for window in late:
         lake.clear(lake.scheduled_run(window))
     lake.cover(*late)
-    nothing_holds(world.folder, deleted.words)
+    scan.until_nothing()
     conserved(lake, hours)
     assert airflow.runs("compliance", state=["queued", "running"]) == []
