@@ -77,6 +77,12 @@ def languages(text: str) -> None:
         raise ValueError("not languages such as ru,uk")
 
 
+def parts(text: str) -> None:
+    """Raises `ValueError` if a text is not a list of parts of `make bench`."""
+    if not re.fullmatch("[a-z]+(,[a-z]+)*", text):
+        raise ValueError("not parts such as coverage,removals")
+
+
 def artifact(text: str) -> None:
     """Raises `ValueError` if a text is neither an archive's address in S3 nor what can be read."""
     if text.startswith("s3://"):
@@ -119,6 +125,7 @@ CHECKS: dict[str, Check] = {
     "MINUTES": whole(1, 100_000),
     "POSTS": whole(1, 250),
     "LABELLED": readable_file_or_folder,
+    "ONLY": parts,
     "MODEL": recipe,
     "FROM": folder,
     "LANGUAGES": languages,

@@ -50,6 +50,7 @@ def make(project: Path, *arguments: str, **environment: str) -> subprocess.Compl
         ("PORT=80", "not a whole number from 1024 to 65500"),
         ("DATABASE=mysql", "not sqlite or postgresql"),
         ("ONCE=yes", "not 0 or 1"),
+        ("ONLY=coverage removals", "not parts such as coverage,removals"),
         ("BIND=eth0", "not 127.0.0.1 or 0.0.0.0"),
         ("GATEWAY=a b", "neither an address nor a host's name"),
         ("ARCHIVE=no where.ndjson", "cannot be read: No such file or directory"),
