@@ -72,6 +72,8 @@ def environment(
         "DAG_PROCESSOR__REFRESH_INTERVAL": 60,
         _CONNECTION: database or _address(home / _DATABASE),
         "LOGGING__BASE_LOG_FOLDER": home / "logs",
+        # By default the scheduler sleeps for a second between two tasks of a run: as long as many tasks take.
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.2,
         "SECRETS__BACKEND": "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend",
         "SECRETS__BACKEND_KWARGS": json.dumps(
             {"connections_prefix": "airflow/connections", "variables_prefix": None, "config_prefix": None}
