@@ -18,7 +18,7 @@ FAILED = ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed"
 REPORTS = ROOT / ".run" / "tests"
 CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
 PROCESSES = (os.cpu_count() or 1) + 1
-"""One more than cores: a third of the time of the tests is spent waiting, for what they have started."""
+"""One more than cores, since some tests mostly wait for what they have started (`tests/streamer`)."""
 SIDE_BY_SIDE = ("-n", str(PROCESSES), "--dist", "loadfile", "--no-loadscope-reorder")
 ALONE = ("--last-failed", "--last-failed-no-failures", "none")
 MOST = 10

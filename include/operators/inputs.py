@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 CONNECTION_SECONDS = 300
-"""How long a process uses a connection that it has read: so soon the triggerer and the API server, which run
-for days, use one that was changed."""
+"""How long a process uses a connection that it has read. The triggerer and the API server run for days: a
+changed connection takes effect there within this time."""
 
 
 class _Connection:
-    """An Airflow connection to AWS as read once: its clients share a session.
+    """An Airflow connection to AWS, read once; its clients share a session.
 
     A session parses the descriptions of the services that it makes clients of, and the connection is itself a
     secret, read by a client of its own. Repeated for each client, that takes half of a task's CPU time.
@@ -59,7 +59,7 @@ def _connection(conn_id: str, period: int) -> _Connection:  # noqa: ARG001 - ano
 def client(service: str) -> Any:
     """The process's boto3 client by the Airflow connection that the settings name, as in `include.aws`.
 
-    The connection's ``config_kwargs`` take precedence. It is read again after `CONNECTION_SECONDS`. The
+    The connection's ``config_kwargs`` take precedence. It is read again within `CONNECTION_SECONDS`. The
     provider is imported here to keep the parsing of DAG files fast. The client comes from the hook's session:
     the hook's own method searches the whole call stack for a user agent, which takes half a second.
     """
