@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from include.lake import storage
-from include.lake.athena import Athena, AthenaError, ResultRow
+from include.lake.athena import Athena, ResultRow, UnreadDataError
 from include.lake.layout import DAMAGED
 from include.lake.storage import Object
 
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 _READERS = 8
 """How many objects are read in parallel."""
-
-_DATA = re.compile(r"ended as FAILED: (?:HIVE_|GENERIC_INTERNAL_ERROR|INTERNAL_ERROR|ICEBERG_)")
-"""How Athena says that it could not read the data, not that the statement or its rights are wrong."""
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +50,7 @@ def run_all(
     while True:
         try:
             return database.run_all(statements([f"s3://{bucket}/{key}" for key in damaged])), damaged
-        except AthenaError as error:
-            if not _DATA.search(str(error)):
-                raise
+        except UnreadDataError as error:
             found = {} if verified else find(s3, bucket, list(candidates()))
             verified = True
             named = re.findall(rf"s3://{re.escape(bucket)}/([^\s,;()\[\]\\]+)", str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -23,6 +24,10 @@ ResultRow = dict[str, Any]
 _UNDER_WAY = {"QUEUED", "RUNNING"}
 _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 3.0
+_AGAIN_AFTER_S = (1.0, 3.0)
+"""The waits before a statement that could not read the data is run again."""
+_UNREAD = re.compile(r"(?:HIVE_|GENERIC_INTERNAL_ERROR|INTERNAL_ERROR|ICEBERG_)")
+"""How Athena's reason begins where it could not read the data: statement and rights are in order."""
 _KINDS = {
     **dict.fromkeys(("tinyint", "smallint", "integer", "bigint"), "int"),
     **dict.fromkeys(("double", "float"), "float"),
@@ -44,6 +49,10 @@ log = logging.getLogger(__name__)
 
 class AthenaError(RuntimeError):
     """A statement failed or was stopped; the message has Athena's reason and the execution's id."""
+
+
+class UnreadDataError(AthenaError):
+    """Athena could not read the data, though the statement and its rights are in order."""
 
 
 class AthenaTimeoutError(AthenaError):
@@ -72,7 +81,12 @@ def billed_queries(client: AthenaClient, workgroup: str, start: datetime, end: d
 
 
 class Athena:
-    """Athena in the settings' workgroup and database; the workgroup determines where results are written."""
+    """Athena in the settings' workgroup and database; the workgroup determines where results are written.
+
+    A statement fails if an object that it reads is replaced or deleted after Athena has listed it: the new
+    object is read by the old one's size. It is run again, up to twice; Athena does not bill what failed. Only
+    data that stays unreadable raises `UnreadDataError`.
+    """
 
     def __init__(
         self,
@@ -135,12 +149,31 @@ class Athena:
         try:
             for name, statement in statements.items():
                 executions[name] = self._start(statement, in_database)
-            for name, execution in executions.items():
-                self._wait(name, execution, deadline)
+            for name, statement in statements.items():
+                executions[name] = self._read(name, statement, executions[name], in_database, deadline)
         except BaseException:
             self.stop()
             raise
         return executions
+
+    def _read(self, name: str, statement: str, execution: str, in_database: bool, deadline: float) -> str:
+        """Waits for an execution, and runs its statement again where it could not read the data.
+
+        Returns the execution that succeeded.
+        """
+        for pause in _AGAIN_AFTER_S:
+            try:
+                self._wait(name, execution, deadline)
+            except UnreadDataError as error:
+                if time.monotonic() + pause >= deadline:
+                    raise
+                log.warning("runs again in %g s: %s", pause, error)
+                time.sleep(pause)
+                execution = self._start(statement, in_database)
+            else:
+                return execution
+        self._wait(name, execution, deadline)
+        return execution
 
     def _start(self, statement: str, in_database: bool) -> str:
         context: dict[str, Any] = {}
@@ -180,7 +213,8 @@ class Athena:
         if state != "SUCCEEDED":
             self._note(execution)
             reason = found["Status"].get("StateChangeReason", "no reason given")
-            raise AthenaError(f"statement {name!r} ended as {state}: {reason} (execution {execution})")
+            failed = UnreadDataError if state == "FAILED" and _UNREAD.match(reason) else AthenaError
+            raise failed(f"statement {name!r} ended as {state}: {reason} (execution {execution})")
 
     def _table(self, s3: S3Client, execution: str) -> pa.Table:
         import pyarrow as pa

@@ -142,9 +142,10 @@ class IngestDataSetOperator(BaseOperator):
     """Has QuickSight read a data set again, unless it has exactly this data already.
 
     Returns ``{"data_set", "ingestion", "rows", "reused"}``. Skips, with the next possible time, if the last
-    ingestion is less than ``settings().quicksight_spacing_seconds`` old or QuickSight's limit is reached. A
-    failed ingestion fails the task with QuickSight's type and message; its retry starts another, but only one
-    in a row: further ones wait for a later run.
+    ingestion is less than ``settings().quicksight_spacing_seconds`` old or QuickSight's limit is reached. An
+    ingestion fails where an object is replaced under it, as `live` does every few minutes: once, the task
+    starts another. If that fails too, so does the task, with QuickSight's type and message; further ones wait
+    for a later run.
     """
 
     template_fields = ("data_set",)
@@ -158,6 +159,9 @@ class IngestDataSetOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Finds or starts the ingestion, and defers unless it ends soon."""
+        return self._ingest(context, again=False)
+
+    def _ingest(self, context: Context, *, again: bool) -> dict[str, Any]:
         from include.insights import ingestion
         from include.insights.quicksight import dashboard_url
 
@@ -179,22 +183,25 @@ class IngestDataSetOperator(BaseOperator):
         outcome = data_set.outcome(decision.identity)
         while outcome.state in ingestion.UNDER_WAY:
             if time.monotonic() > deadline:
-                self._wait(result)
+                self._wait(result, again)
             time.sleep(0.2)
             outcome = data_set.outcome(decision.identity)
-        return self.finish(context, vars(outcome), result)
+        return self.finish(context, vars(outcome), result, again)
 
-    def finish(self, context: Context, event: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    def finish(
+        self, context: Context, event: dict[str, Any], result: dict[str, Any], again: bool = False
+    ) -> dict[str, Any]:
         """Returns what was read; raises `IngestionError` if the ingestion did not complete.
 
-        If a joined ingestion was canceled, another task did that, and this one starts its own. If none may be
-        started soon, the task fails without a retry.
+        If a joined ingestion was canceled, another task did that, and this one starts its own. So it does if
+        the ingestion failed, unless that was done ``again`` already. If none may be started soon, the task
+        fails without a retry.
         """
-        from include.insights.ingestion import COMPLETED, Action, IngestionError
+        from include.insights.ingestion import COMPLETED, FAILED, Action, IngestionError
 
         if event["state"] == "CANCELLED" and result["reused"]:
             self.log.info("ingestion=%s was canceled by the task that started it", result["ingestion"])
-            return self.execute(context)
+            return self._ingest(context, again=again)
         if event["state"] != COMPLETED:
             failure = (
                 f"ingestion {result['ingestion']} of {self.data_set} is {event['state']}: "
@@ -203,6 +210,9 @@ class IngestDataSetOperator(BaseOperator):
             decision = self._decide(_data_set(self.data_set))
             if decision.action is Action.WAIT:
                 raise AirflowFailException(f"{failure}; not tried again by this run: {_told(decision)}")
+            if event["state"] == FAILED and not again:
+                self.log.warning("another is started: %s", failure)
+                return self._ingest(context, again=True)
             raise IngestionError(failure)
         self.log.info("data_set=%s ingestion=%s rows=%d", self.data_set, result["ingestion"], event["rows"])
         return {**result, "rows": event["rows"]}
@@ -224,13 +234,13 @@ class IngestDataSetOperator(BaseOperator):
             data_set, ingestion = self._running
             data_set.cancel(ingestion)
 
-    def _wait(self, result: dict[str, Any]) -> NoReturn:
+    def _wait(self, result: dict[str, Any], again: bool) -> NoReturn:
         self.defer(
             trigger=PollingTrigger.of(
                 IngestionWatch, {"data_set": self.data_set, "ingestion": result["ingestion"]}
             ),
             method_name="finish",
-            kwargs={"result": result},
+            kwargs={"result": result, "again": again},
         )
 
 

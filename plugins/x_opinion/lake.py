@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -39,10 +37,6 @@ class NotThereError(LookupError):
 
 LONGEST_QUERY_SECONDS = 60.0
 """What takes longer is stopped: nobody waits for it any more."""
-_ATTEMPTS = 3
-_BETWEEN_ATTEMPTS_SECONDS = 1.0
-# How Athena says that an object changed or vanished between listing and reading it, among others.
-_REPLACED = re.compile(r"\bHIVE_[A-Z_]+")
 
 log = logging.getLogger(__name__)
 
@@ -141,8 +135,8 @@ class Lake:
         """Runs statements in parallel; returns each one's rows as a table under its name.
 
         ``forget``: what Athena keeps of the results is deleted once they are read, as they hold ids.
-        Where an object was replaced under a query, it is run again. Raises `NotThereError` before the views
-        exist and `LakeError` if Athena fails or takes longer than `LONGEST_QUERY_SECONDS`.
+        Raises `NotThereError` before the views exist and `LakeError` if Athena fails or takes longer than
+        `LONGEST_QUERY_SECONDS`.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -163,12 +157,4 @@ class Lake:
         s3, limit = client("s3"), LONGEST_QUERY_SECONDS
         kept = contextlib.nullcontext(Athena(client("athena"), settings(), limit_seconds=limit))
         with forgetting(s3, client("athena"), settings(), limit) if forget else kept as athena:
-            for attempt in range(1, _ATTEMPTS):
-                try:
-                    return athena.tables(s3, statements)
-                except AthenaError as error:
-                    if not _REPLACED.search(str(error)):
-                        raise
-                    log.warning("attempt %d of %d failed: %s", attempt, _ATTEMPTS, error)
-                    time.sleep(_BETWEEN_ATTEMPTS_SECONDS)
             return athena.tables(s3, statements)

@@ -263,13 +263,19 @@ def test_the_days_limit_is_kept_and_quicksights_own_refusal_is_a_skip_too(
         task(name).execute(TaskInstance().context)
 
 
-def test_an_ingestion_that_fails_fails_the_task_with_quicksights_type_and_message(
-    data_set: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+def test_an_ingestion_under_which_an_object_was_replaced_is_followed_by_another(
+    aws: LocalAws, quicksight: Any, data_set: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operators, "_PATIENCE", 60)
-    name = data_set(workgroup="nowhere")
-    with pytest.raises(IngestionError, match=r"is FAILED: SQL_EXCEPTION: .*nowhere"):
-        task(name).execute(TaskInstance().context)
+    monkeypatch.setattr(operators, "_PATIENCE", 5)
+    name = data_set()
+    fault = aws.refuse("athena", "StartQueryExecution", "InternalServerException", 400, times=1)
+    second = deferred_by(name)
+    assert aws.struck(fault) == 1
+    assert (second.kwargs or {})["again"] is True
+    identity = trigger_of(second).arguments["ingestion"]
+    states = ours(quicksight, name)
+    assert states[identity] in UNDER_WAY
+    assert states[identity.removesuffix("-2")] == "FAILED"
 
 
 def test_quicksight_that_throttles_is_asked_again(
@@ -306,9 +312,8 @@ def test_a_failure_that_lasts_is_tried_twice_and_then_left_to_a_later_run(
 ) -> None:
     monkeypatch.setattr(operators, "_PATIENCE", 60)
     name = data_set(workgroup="nowhere")
-    with pytest.raises(IngestionError, match="is FAILED"):
-        task(name).execute(TaskInstance().context)
-    with pytest.raises(AirflowFailException, match=r"FAILED.*2 in a row have failed; possible again at "):
+    told = r"is FAILED: SQL_EXCEPTION: .*nowhere.*2 in a row have failed; possible again at "
+    with pytest.raises(AirflowFailException, match=told):
         task(name).execute(TaskInstance().context)
     with pytest.raises(AirflowSkipException, match="2 in a row have failed; possible again at "):
         task(name).execute(TaskInstance().context)

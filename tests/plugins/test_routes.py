@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
@@ -34,7 +35,7 @@ from include.audit.desk import Desk
 from include.compliance import requests as removal_requests
 from include.compliance import tombstones
 from include.lake import storage
-from include.lake.athena import AthenaError, AthenaTimeoutError
+from include.lake.athena import AthenaError, AthenaTimeoutError, UnreadDataError
 from include.lake.layout import (
     AUDIT_JUDGED_PREFIX,
     REQUESTS_PREFIX,
@@ -527,57 +528,28 @@ def test_a_lake_that_fails_is_told_and_asked_again(client: TestClient, lake: Rec
         assert lake.asked == attempt
 
 
-class Failing:
-    """Athena that fails so often, and then has an answer."""
-
-    def __init__(self, *errors: AthenaError) -> None:
-        self.errors = list(errors)
-
-    def tables(self, *_: Any) -> dict[str, str]:
-        if self.errors:
-            raise self.errors.pop(0)
-        return {"one": "a table"}
-
-
 JAVA = "statement 'one' ended as FAILED: HIVE_CANNOT_OPEN_SPLIT: java.io.FileNotFoundException: s3://x/y"
 
 
-@pytest.fixture
-def athena(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Failing]:
-    monkeypatch.setattr("x_opinion.lake.client", lambda _: None)
-    monkeypatch.setattr("x_opinion.lake._BETWEEN_ATTEMPTS_SECONDS", 0)
-
-    def fails(*errors: AthenaError) -> Failing:
-        failing = Failing(*errors)
-        monkeypatch.setattr("x_opinion.lake.Athena", lambda *_, **__: failing)
-        return failing
-
-    return fails
-
-
-def test_a_query_is_run_again_where_an_object_was_replaced_under_it(athena: Callable[..., Failing]) -> None:
-    athena(AthenaError(JAVA), AthenaError(JAVA))
-    assert Lake().select({"one": "SELECT 1"}) == {"one": "a table"}
-
-
 @pytest.mark.parametrize(
-    ("errors", "told"),
+    ("error", "told"),
     [
-        ([AthenaError(JAVA)] * 3, "The query failed"),
-        ([AthenaError("statement 'one' ended as FAILED: secret.java:7")], "The query failed"),
-        ([AthenaTimeoutError("statement 'one' took longer")], "longer than 60 seconds"),
+        (UnreadDataError(JAVA), "The query failed"),
+        (AthenaError("statement 'one' ended as FAILED: secret.java:7"), "The query failed"),
+        (AthenaTimeoutError("statement 'one' took longer"), "longer than 60 seconds"),
     ],
 )
 def test_what_a_failed_query_says_goes_to_the_log_and_not_to_readers(
-    athena: Callable[..., Failing], caplog: pytest.LogCaptureFixture, errors: list[AthenaError], told: str
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: AthenaError, told: str
 ) -> None:
-    failing = athena(*errors)
-    with pytest.raises(LakeError, match=told) as error:
+    athena = Mock(tables=Mock(side_effect=error))
+    monkeypatch.setattr("x_opinion.lake.client", lambda _: None)
+    monkeypatch.setattr("x_opinion.lake.Athena", lambda *_, **__: athena)
+    with pytest.raises(LakeError, match=told) as caught:
         Lake().select({"one": "SELECT 1"})
-    assert not failing.errors
-    assert "java" not in str(error.value)
-    assert "statement" not in str(error.value)
-    assert str(errors[-1]) in caplog.text
+    assert "java" not in str(caught.value)
+    assert "statement" not in str(caught.value)
+    assert str(error) in caplog.text
 
 
 def test_an_empty_lake_has_no_figures(client: TestClient) -> None:
