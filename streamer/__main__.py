@@ -20,7 +20,7 @@ from pathlib import Path
 
 import requests
 import tweepy
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 
 from include import aws
 from include.settings import settings
@@ -223,7 +223,17 @@ def _check() -> int:
 
 
 def _token() -> str:
-    return os.environ.get("X_BEARER_TOKEN") or bearer_token(aws.client("secretsmanager"), settings())
+    """X's bearer token; raises `TokenError` where there is none."""
+    if given := os.environ.get("X_BEARER_TOKEN"):
+        return given
+    try:
+        secretsmanager = aws.client("secretsmanager")
+    except NoRegionError as error:
+        raise TokenError(
+            "there is no token: set X_BEARER_TOKEN, or AWS_DEFAULT_REGION to the region whose Secrets Manager"
+            f" has the secret '{settings().x_token_secret}'"
+        ) from error
+    return bearer_token(secretsmanager, settings())
 
 
 def _told(status: int, sentence: str) -> int:

@@ -29,6 +29,8 @@ def packed_files(folder: Path) -> list[tuple[str, Path]]:
     files = []
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
+        if not path.exists():
+            raise ModelError(f"{path} is a link to nothing; copy a model's folder with `cp -rL`")
         hidden = any(part.startswith(".") or part == "__pycache__" for part in name.parts)
         if path.is_file() and not hidden and path.suffix not in _NOT_PACKED:
             files.append((name.as_posix(), path))

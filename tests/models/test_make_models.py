@@ -18,7 +18,7 @@ import yaml
 
 from include.labeling import archive
 from tests.models import support_hub, support_server
-from tools.models import recipes
+from tools.models import measuring, recipes
 from tools.models.serving import serve
 
 ROOT = Path(__file__).parents[2]
@@ -143,6 +143,17 @@ def test_a_classifier_is_measured_by_language_on_labeled_texts(hub: Path, tmp_pa
     measured = card(tmp_path, "twitter-xlm-roberta")["measured"]
     assert measured.keys() == {"en"}, "chance is no measure, and one row is none"
     assert (measured["en"]["rows"], measured["en"]["macro_f1"]) == (120, 1.0)
+    said = [line.strip() for line in result.stdout.splitlines() if line.startswith("    ")]
+    assert "en: 120 rows; macro-F1 100.0%, of 48.3% needed: counts" in said
+    assert "de: 120 rows; macro-F1 16.7%, of 48.3% needed: does not count" in said
+    assert "fr: 1 rows; not measured: 100 of two classes are needed" in said
+
+
+def test_measuring_a_language_leaves_the_shipped_scores_of_the_others() -> None:
+    classes = ["negative", "neutral", "positive"]
+    old, good, chance = ({"classes": classes, "macro_f1": score} for score in (0.7, 0.6, 0.4))
+    renewed = measuring.renewed({"de": old, "en": old, "pl": old}, {"sv": good, "en": good, "pl": chance})
+    assert renewed == {"de": old, "en": good, "sv": good}, "pl is read no better than by chance"
 
 
 def test_without_the_hub_one_sentence_says_what_to_do(tmp_path: Path, run: Run) -> None:

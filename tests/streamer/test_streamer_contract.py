@@ -384,6 +384,18 @@ def test_wrong_topics_and_a_missing_token_are_told_before_anything_starts(clouds
     assert not (clouds.folder / "unused").exists()
 
 
+def test_without_token_and_region_the_streamer_says_what_to_set() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "streamer", "rules", "plan"],
+        env={"PATH": os.environ["PATH"], "AWS_CONFIG_FILE": os.devnull},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 2
+    assert "set X_BEARER_TOKEN, or AWS_DEFAULT_REGION" in told.stderr
+
+
 def test_the_streamer_needs_neither_airflow_nor_the_lakes_heavy_libraries() -> None:
     heavy = "{'airflow', 'numpy', 'pandas', 'pyarrow'}"
     program = f"import sys, streamer.__main__; print({heavy} & set(sys.modules))"

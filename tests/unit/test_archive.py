@@ -75,6 +75,12 @@ def test_a_link_to_a_shared_module_is_packed_as_the_file(folder: Path, tmp_path:
         assert content(tar, tar.getmember("code/shared.py")) == b"x = 1\n"
 
 
+def test_a_link_to_nothing_is_no_part_of_a_model(folder: Path) -> None:
+    (folder / "code" / "shared.py").symlink_to("../../handler/shared.py")
+    with pytest.raises(archive.ModelError, match=r"shared\.py is a link to nothing; copy .* `cp -rL`"):
+        archive.folder_digest(folder)
+
+
 def test_an_archive_has_the_digest_of_its_folder(folder: Path) -> None:
     assert archive.archive_digest(packed(folder)) == archive.folder_digest(folder)
 

@@ -157,16 +157,18 @@ def _fetched(order: Order, target: Path) -> dict[str, Fetched]:
 
 def _measured(order: Order, path: Path) -> tuple[dict[str, dict[str, Any]], str | None]:
     """The scores by language that count, and what they were made on."""
-    if order.labeled is not None:
-        rows = measuring.read(order.labeled)
-        with _step("Measuring"), serve(path) as served:
-            found = measuring.measure(served, rows)
-        return measuring.better_than_chance(found), (
-            f"{len(rows):,} labeled texts of {order.labeled.name}, through the packed artifact's handler"
-        )
-    if order.recipe.package is not None:
-        return e5.shipped_scores()
-    return {}, None
+    shipped, shipped_on = e5.shipped_scores() if order.recipe.package is not None else ({}, None)
+    if order.labeled is None:
+        return shipped, shipped_on
+    rows = measuring.read(order.labeled)
+    with _step("Measuring"), serve(path) as served:
+        found = measuring.measure(served, rows)
+    for line in measuring.report(rows, found):
+        print(f"    {line}", flush=True)
+    made_on = f"{len(rows):,} labeled texts of {order.labeled.name}, through the packed artifact's handler"
+    if kept := sorted(shipped.keys() - found.keys()):
+        made_on += f"; {', '.join(kept)} on {shipped_on}"
+    return measuring.renewed(shipped, found), made_on
 
 
 def _replace(made: Path, result: Path) -> None:

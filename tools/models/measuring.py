@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tools.models.serving import Served
 
 LEAST_ROWS = 100
 """Languages with fewer rows are not measured."""
+_ABOVE_GUESSING = 0.15
 _PAYLOAD = 2000
 
 
@@ -82,8 +84,33 @@ def score(
 
 def better_than_chance(measured: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The languages that a model is good for: macro-F1 at least 0.15 above guessing among their classes."""
-    return {
-        language: values
-        for language, values in measured.items()
-        if values["macro_f1"] >= 1 / len(values["classes"]) + 0.15
-    }
+    return {language: values for language, values in measured.items() if values["macro_f1"] >= _least(values)}
+
+
+def renewed(
+    shipped: dict[str, dict[str, Any]], measured: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """The scores that count of a model that comes with some: what is measured now takes their place.
+
+    A language that is measured now and not read better than chance no longer counts.
+    """
+    kept = {language: values for language, values in shipped.items() if language not in measured}
+    return kept | better_than_chance(measured)
+
+
+def report(rows: Sequence[tuple[str, str, int]], measured: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """A line for each language of the rows: its score, and whether the language counts, or why not."""
+    for language, count in sorted(Counter(language for language, *_ in rows).items()):
+        values = measured.get(language)
+        if values is None:
+            yield f"{language}: {count:,} rows; not measured: {LEAST_ROWS} of two classes are needed"
+            continue
+        verdict = "counts" if better_than_chance({language: values}) else "does not count"
+        yield (
+            f"{language}: {count:,} rows; macro-F1 {values['macro_f1']:.1%}, of {_least(values):.1%} needed:"
+            f" {verdict}"
+        )
+
+
+def _least(values: dict[str, Any]) -> float:
+    return 1 / len(values["classes"]) + _ABOVE_GUESSING
