@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import gzip
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import Any
 
 import orjson
 
@@ -21,10 +21,6 @@ from include.lake import storage
 from include.lake.layout import heartbeats_prefix
 from include.settings import Settings
 from include.window import Window
-
-if TYPE_CHECKING:
-    from types_boto3_firehose.client import FirehoseClient
-    from types_boto3_s3.client import S3Client
 
 WATERMARK, GRACE, OPEN = "watermark", "grace", "open"
 
@@ -107,9 +103,9 @@ def assess(
 class DeliveryWatch:
     """Watches one window; remembers what it has read, so that another look costs one listing."""
 
-    def __init__(self, s3: S3Client, firehose: FirehoseClient, settings: Settings, window: Window) -> None:
-        self._s3 = s3
-        self._firehose = firehose
+    def __init__(self, client: Callable[[str], Any], settings: Settings, window: Window) -> None:
+        """``client`` gives the client of a service; it is asked at each look, as credentials may change."""
+        self._client = client
         self._settings = settings
         self._window = window
         self._read_up_to = heartbeats_prefix(window.next)
@@ -134,8 +130,8 @@ class DeliveryWatch:
         lateness = timedelta(seconds=self._settings.lateness_seconds)
         bucket = self._settings.bucket
         prefix = heartbeats_prefix(self._window).partition("dt=")[0]
-        for found in storage.objects(self._s3, bucket, prefix, after=self._read_up_to):
-            body = storage.read(self._s3, bucket, found.key)
+        for found in storage.objects(self._client("s3"), bucket, prefix, after=self._read_up_to):
+            body = storage.read(self._client("s3"), bucket, found.key)
             try:
                 for heartbeat in heartbeats(gzip.decompress(body)):
                     if proves(heartbeat, self._window, lateness):
@@ -147,7 +143,7 @@ class DeliveryWatch:
         return None
 
     def _buffering_interval(self) -> timedelta:
-        answer = self._firehose.describe_delivery_stream(
+        answer = self._client("firehose").describe_delivery_stream(
             DeliveryStreamName=self._settings.delivery_stream, Limit=1
         )
         try:

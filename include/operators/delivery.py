@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def _delivery(window: Window) -> DeliveryWatch:
     from include.lake.delivery import DeliveryWatch
 
-    return DeliveryWatch(client("s3"), client("firehose"), settings(), window)
+    return DeliveryWatch(client, settings(), window)
 
 
 def _result(status: DeliveryStatus) -> dict[str, str | None]:

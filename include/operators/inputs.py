@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 CONNECTION_SECONDS = 300
 """How long a process uses a connection that it has read. The triggerer and the API server run for days: a
 changed connection takes effect there within this time."""
+_MISSING_SECONDS = 15
+"""How long a process does without a connection that Airflow has not found: it says so too where a secrets
+backend did not answer, and AWS's default credentials would then act in the connection's place."""
 
 
 class _Connection:
     """An Airflow connection to AWS, read once; its clients share a session.
 
     A session parses the descriptions of the services that it makes clients of, and the connection is itself a
-    secret, read by a client of its own. Repeated for each client, that takes half of a task's CPU time.
+    secret, read by a client of its own. Repeated for each client, that takes half of a task's CPU time. Roles
+    are assumed again by the session itself, before their credentials expire.
     """
 
     def __init__(self, conn_id: str) -> None:
@@ -33,10 +37,18 @@ class _Connection:
 
         self._hook = AwsBaseHook(aws_conn_id=conn_id)
         self._session = self._hook.get_session(region_name=self._hook.region_name)
+        found = self._hook.conn_config.conn_type is not None
+        self._expires = time.monotonic() + (CONNECTION_SECONDS if found else _MISSING_SECONDS)
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()  # threads may share a client, but not a session
 
+    @property
+    def expired(self) -> bool:
+        """Whether it has to be read again."""
+        return time.monotonic() >= self._expires
+
     def client(self, service: str) -> Any:
+        """The session's client of a service."""
         from include import aws
 
         with self._lock:
@@ -52,18 +64,22 @@ class _Connection:
 
 
 @functools.lru_cache(maxsize=1)
-def _connection(conn_id: str, period: int) -> _Connection:  # noqa: ARG001 - another period reads it again
+def _connection(conn_id: str) -> _Connection:
     return _Connection(conn_id)
 
 
 def client(service: str) -> Any:
     """The process's boto3 client by the Airflow connection that the settings name, as in `include.aws`.
 
-    The connection's ``config_kwargs`` take precedence. It is read again within `CONNECTION_SECONDS`. The
-    provider is imported here to keep the parsing of DAG files fast. The client comes from the hook's session:
-    the hook's own method searches the whole call stack for a user agent, which takes half a second.
+    The connection's ``config_kwargs`` take precedence. It is read again after `CONNECTION_SECONDS`: whoever
+    lives longer asks for the client each time. The provider is imported here to keep the parsing of DAG files
+    fast. The client comes from the hook's session: the hook's own method searches the whole call stack for a
+    user agent, which takes half a second.
     """
-    return _connection(settings().aws_conn_id, int(time.monotonic() // CONNECTION_SECONDS)).client(service)
+    conn_id = settings().aws_conn_id
+    if _connection(conn_id).expired:
+        _connection.cache_clear()
+    return _connection(conn_id).client(service)
 
 
 def secret(name: str) -> str:

@@ -117,19 +117,20 @@ class IngestionWatch(Watch):
     """Watches an ingestion; its end is the event ``{"state": ..., "rows": ..., "error": ...}``."""
 
     def __init__(self, data_set: str, ingestion: str) -> None:
-        self._data_set = _data_set(data_set)
+        self._data_set = data_set
+        self._account = account()
         self._ingestion = ingestion
 
     def look(self) -> Seen:
         """Asks QuickSight once."""
         from include.insights.ingestion import UNDER_WAY
 
-        outcome = self._data_set.outcome(self._ingestion)
+        outcome = _data_set(self._data_set, self._account).outcome(self._ingestion)
         return Seen(None if outcome.state in UNDER_WAY else vars(outcome))
 
     def stop(self) -> None:
         """Cancels the ingestion."""
-        self._data_set.cancel(self._ingestion)
+        _data_set(self._data_set, self._account).cancel(self._ingestion)
 
 
 class DashboardLink(NotedLink):
@@ -167,7 +168,7 @@ class IngestDataSetOperator(BaseOperator):
 
         shown = address(dashboard_url(settings(), self.data_set), client("quicksight"))
         DashboardLink().note(context["ti"], shown)
-        data_set = _data_set(self.data_set)
+        data_set = _data_set(self.data_set, account())
         decision = self._decide(data_set)
         if decision.action is ingestion.Action.START:
             decision = data_set.start(decision)
@@ -207,7 +208,7 @@ class IngestDataSetOperator(BaseOperator):
                 f"ingestion {result['ingestion']} of {self.data_set} is {event['state']}: "
                 f"{event['error'] or 'no reason given'}"
             )
-            decision = self._decide(_data_set(self.data_set))
+            decision = self._decide(_data_set(self.data_set, account()))
             if decision.action is Action.WAIT:
                 raise AirflowFailException(f"{failure}; not tried again by this run: {_told(decision)}")
             if event["state"] == FAILED and not again:
@@ -250,7 +251,7 @@ def _told(decision: IngestionDecision) -> str:
     return f"{decision.reason}; {until}"
 
 
-def _data_set(identity: str) -> SpiceDataSet:
+def _data_set(identity: str, owner: str) -> SpiceDataSet:
     from include.insights.ingestion import SpiceDataSet
 
-    return SpiceDataSet(client("quicksight"), account(), identity)
+    return SpiceDataSet(client("quicksight"), owner, identity)

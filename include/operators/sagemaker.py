@@ -39,14 +39,13 @@ class TransformJobWatch(Watch):
 
     def __init__(self, job_name: str) -> None:
         self._job_name = job_name
-        self._sagemaker = client("sagemaker")
         self._seen = ""
 
     def look(self) -> Seen:
         """Asks SageMaker once."""
         from include.labeling import jobs
 
-        state, reason = jobs.watch(self._sagemaker, self._job_name, 0)
+        state, reason = jobs.watch(client("sagemaker"), self._job_name, 0)
         if state != self._seen:
             log.info("job=%s state=%s", self._job_name, state)
             self._seen = state
@@ -56,7 +55,7 @@ class TransformJobWatch(Watch):
         """Stops the job."""
         from include.labeling import jobs
 
-        jobs.stop(self._sagemaker, self._job_name)
+        jobs.stop(client("sagemaker"), self._job_name)
 
 
 class AskModelOperator(BaseOperator):

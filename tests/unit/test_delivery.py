@@ -100,6 +100,10 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
         yield s3, firehose
 
 
+def watch(aws: tuple[Any, Any], settings: Settings = SETTINGS) -> DeliveryWatch:
+    return DeliveryWatch(dict(zip(("s3", "firehose"), aws, strict=True)).__getitem__, settings, WINDOW)
+
+
 def land(s3: Any, at: datetime, watermark: datetime) -> None:
     record = {"kind": "heartbeat", "at": at.isoformat(), "watermark": watermark.isoformat()}
     key = f"{heartbeats_prefix(Window.containing(at))}stream-1-{at:%Y-%m-%d-%H-%M-%S}-x.gz"
@@ -107,8 +111,8 @@ def land(s3: Any, at: datetime, watermark: datetime) -> None:
 
 
 def test_only_a_watermark_past_the_end_and_its_lateness_proves_a_window(aws: tuple[Any, Any]) -> None:
-    s3, firehose = aws
-    delivery = DeliveryWatch(s3, firehose, SETTINGS, WINDOW)
+    s3, _ = aws
+    delivery = watch(aws)
     now = END + seconds(600)
     land(s3, END + seconds(60), END - seconds(1))  # sent after the end, but lines of the window are pending
     land(s3, END + seconds(75), END + seconds(29))  # may still miss late ones
@@ -119,33 +123,33 @@ def test_only_a_watermark_past_the_end_and_its_lateness_proves_a_window(aws: tup
 
 
 def test_a_heartbeat_of_any_later_hour_proves_an_hour_that_was_never_collected(aws: tuple[Any, Any]) -> None:
-    s3, firehose = aws
+    s3, _ = aws
     later = END + timedelta(days=2, hours=3)
     land(s3, WINDOW.start + seconds(5), WINDOW.start + seconds(5))
     land(s3, later, later)
     patient = SETTINGS.model_copy(update={"delivery_grace_seconds": 10**9})
-    verdict = DeliveryWatch(s3, firehose, patient, WINDOW).look(later + seconds(70))
+    verdict = watch(aws, patient).look(later + seconds(70))
     assert verdict.reason == WATERMARK
     assert verdict.proof == Heartbeat(later, later)
 
 
 def test_without_any_heartbeat_the_grace_time_ends_the_wait(aws: tuple[Any, Any]) -> None:
-    assert DeliveryWatch(*aws, SETTINGS, WINDOW).look(END + seconds(1800)).reason == GRACE
+    assert watch(aws).look(END + seconds(1800)).reason == GRACE
 
 
 def test_unreadable_heartbeats_prove_nothing_and_hide_no_later_ones(aws: tuple[Any, Any]) -> None:
-    s3, firehose = aws
+    s3, _ = aws
     s3.put_object(Bucket="lake", Key=f"{heartbeats_prefix(WINDOW.next)}a.gz", Body=b"no gzip")
-    delivery = DeliveryWatch(s3, firehose, SETTINGS, WINDOW)
+    delivery = watch(aws)
     assert not delivery.look(END + seconds(600)).through
     land(s3, END + seconds(90), END + seconds(30))
     assert delivery.look(END + seconds(600)).reason == WATERMARK
 
 
 def test_looking_again_reads_only_what_is_new(aws: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    s3, firehose = aws
+    s3, _ = aws
     land(s3, END + seconds(60), END)
-    delivery = DeliveryWatch(s3, firehose, SETTINGS, WINDOW)
+    delivery = watch(aws)
     delivery.look(END + seconds(61))
     monkeypatch.setattr(s3, "get_object", lambda **_: pytest.fail("read again"))
     assert not delivery.look(END + seconds(76)).through
@@ -156,7 +160,7 @@ def test_a_stream_that_is_missing_is_no_proof(aws: tuple[Any, Any]) -> None:
     land(s3, END + seconds(90), END + seconds(30))
     elsewhere = SETTINGS.model_copy(update={"delivery_stream": "another"})
     with pytest.raises(firehose.exceptions.ResourceNotFoundException):
-        DeliveryWatch(s3, firehose, elsewhere, WINDOW).look(END + seconds(600))
+        watch(aws, elsewhere).look(END + seconds(600))
 
 
 def test_a_stream_without_buffering_hints_is_refused(
@@ -169,7 +173,7 @@ def test_a_stream_without_buffering_hints_is_refused(
     }
     monkeypatch.setattr(firehose, "describe_delivery_stream", lambda **_: answer)
     with pytest.raises(DeliveryError, match="buffering"):
-        DeliveryWatch(s3, firehose, SETTINGS, WINDOW).look(END + seconds(600))
+        watch(aws).look(END + seconds(600))
 
 
 def test_moments_are_utc() -> None:
