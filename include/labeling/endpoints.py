@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from types_boto3_sagemaker.client import SageMakerClient
 
 IN_SERVICE, FAILED = "InService", "Failed"
+_CREATING = "Creating"
+_CHANGING = frozenset({"Updating", "SystemUpdating", "RollingBack"})
+"""The states of an endpoint whose instances become more or fewer, or are maintained. It answers meanwhile, but
+can be neither deleted nor changed
+(https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeEndpoint.html)."""
 
 PAYLOAD_TWEETS = 500
 """Most tweets of one payload: SageMaker gives a model 60 seconds for an answer, and a translator on one CPU
@@ -99,15 +104,15 @@ def ensure(
             changes.append(f"created endpoint {name}")
     for name in wanted:
         _await(sagemaker, name)
-        changes += _scale(scaling, name, settings.live_instances)
+        changes += _scale(sagemaker, scaling, name, settings.live_instances)
     return changes
 
 
 def find(sagemaker: SageMakerClient, settings: Settings, model: Model) -> Endpoint | None:
-    """The endpoint of a model if it is in service; None while it is created or if there is none."""
+    """The endpoint of a model if it answers; None while it is created or if there is none."""
     name = endpoint_name(settings, model)
     state, created = _describe(sagemaker, name)
-    return Endpoint(name, created) if state == IN_SERVICE and created else None
+    return Endpoint(name, created) if state in {IN_SERVICE, *_CHANGING} and created else None
 
 
 def ask(
@@ -216,33 +221,45 @@ def _create(sagemaker: SageMakerClient, settings: Settings, name: str, model: Mo
 
 
 def _await(sagemaker: SageMakerClient, name: str) -> None:
+    found = _settled(sagemaker, name)
+    if found["EndpointStatus"] == FAILED:
+        _remove(sagemaker, name)
+        reason = found.get("FailureReason", "no reason given")
+        raise EndpointError(
+            f"the endpoint {name} has failed, and was removed: {reason}; fix the cause and run the DAG"
+            " 'provision'"
+        )
+    if found["EndpointStatus"] != IN_SERVICE:
+        raise EndpointError(
+            f"the endpoint {name} is not in service ({found['EndpointStatus']}); run the DAG 'provision' again"
+        )
+
+
+def _settled(sagemaker: SageMakerClient, name: str) -> Any:
+    """The endpoint's description once nothing is under way, or when patience is over."""
     deadline, wait = time.monotonic() + _PATIENCE_S, _FIRST_WAIT_S
-    while time.monotonic() < deadline:
+    while True:
         found = sagemaker.describe_endpoint(EndpointName=name)
-        if found["EndpointStatus"] == IN_SERVICE:
-            return
-        if found["EndpointStatus"] == FAILED:
-            _remove(sagemaker, name)
-            reason = found.get("FailureReason", "no reason given")
-            raise EndpointError(
-                f"the endpoint {name} has failed, and was removed: {reason}; fix the cause and run the DAG"
-                " 'provision'"
-            )
+        if found["EndpointStatus"] not in {_CREATING, *_CHANGING} or time.monotonic() >= deadline:
+            return found
         time.sleep(wait)
         wait = min(wait * 1.5, _LONGEST_WAIT_S)
-    raise EndpointError(f"the endpoint {name} is still not in service; run the DAG 'provision' again")
 
 
-def _scale(scaling: Any, name: str, instances: int) -> list[str]:
+def _scale(sagemaker: SageMakerClient, scaling: Any, name: str, instances: int) -> list[str]:
     """Has the endpoint scaled from 1 to so many instances; returns what was changed."""
-    target: Any = {**_SCALED, "ResourceId": f"endpoint/{name}/variant/{_VARIANT}"}
-    found = scaling.describe_scalable_targets(
-        ServiceNamespace=_SCALED["ServiceNamespace"], ResourceIds=[target["ResourceId"]]
-    )["ScalableTargets"]
-    now = found[0]["MaxCapacity"] if found else 1
+    target = _target(name)
+    now = _most_instances(scaling, name)
     if instances == 1:
-        if found:
-            scaling.deregister_scalable_target(**target)  # and its policy with it
+        _stop_scaling(scaling, name)
+        # Those that were added stay, and cost, until they are removed.
+        [variant] = sagemaker.describe_endpoint(EndpointName=name)["ProductionVariants"]
+        if variant["DesiredInstanceCount"] > 1:
+            sagemaker.update_endpoint_weights_and_capacities(
+                EndpointName=name,
+                DesiredWeightsAndCapacities=[{"VariantName": _VARIANT, "DesiredInstanceCount": 1}],
+            )
+            log.info("removed instances endpoint=%s of=%d", name, variant["DesiredInstanceCount"])
     elif now != instances or not scaling.describe_scaling_policies(**target)["ScalingPolicies"]:
         scaling.register_scalable_target(**target, MinCapacity=1, MaxCapacity=instances)
         scaling.put_scaling_policy(
@@ -257,12 +274,30 @@ def _scale(scaling: Any, name: str, instances: int) -> list[str]:
     return [f"scaled endpoint {name} to at most {instances} instances"]
 
 
+def _stop_scaling(scaling: Any, name: str) -> None:
+    if _most_instances(scaling, name) > 1:
+        scaling.deregister_scalable_target(**_target(name))  # and its policy with it
+
+
+def _most_instances(scaling: Any, name: str) -> int:
+    """How many instances an endpoint may be scaled to."""
+    found = scaling.describe_scalable_targets(
+        ServiceNamespace=_SCALED["ServiceNamespace"], ResourceIds=[_target(name)["ResourceId"]]
+    )["ScalableTargets"]
+    return int(found[0]["MaxCapacity"]) if found else 1
+
+
+def _target(name: str) -> Any:
+    return {**_SCALED, "ResourceId": f"endpoint/{name}/variant/{_VARIANT}"}
+
+
 def _remove_others(sagemaker: SageMakerClient, scaling: Any, wanted: Iterable[str]) -> list[str]:
     pages = sagemaker.get_paginator("list_endpoints").paginate(NameContains=_PREFIX)
     found = [each["EndpointName"] for page in pages for each in page["Endpoints"]]
     others = [name for name in found if name.startswith(_PREFIX) and name not in set(wanted)]
     for name in others:
-        _scale(scaling, name, 1)
+        _stop_scaling(scaling, name)
+        _settled(sagemaker, name)
         _remove(sagemaker, name)
     return others
 

@@ -2,7 +2,8 @@
 
 An endpoint is created in the background, like the real one, and serves its model's artifact as it was then.
 It stays one process: Application Auto Scaling's targets and policies are kept, and start no other.
-Sources: the API reference of CreateEndpointConfig, CreateEndpoint, DeleteEndpoint and InvokeEndpoint
+Sources: the API reference of CreateEndpointConfig, CreateEndpoint, UpdateEndpointWeightsAndCapacities,
+DeleteEndpoint and InvokeEndpoint
 (https://docs.aws.amazon.com/sagemaker/latest/APIReference), with an invocation's limits on size and time.
 """
 
@@ -38,7 +39,10 @@ LONGEST_SECONDS = 60.0
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _VARIANT = re.compile(r"endpoint/(?P<name>[^/]+)/variant/(?P<variant>[^/]+)")
 _PATH = re.compile(r"/endpoints/(?P<name>[^/]+)/invocations")
-_STANDING = ("Creating", "InService")
+_STANDING = ("Creating", "InService", "Updating")
+_ANSWERING = ("InService", "Updating")
+_UPDATING_SECONDS = 2.0
+"""How long an endpoint is changed to another number of instances; it answers meanwhile."""
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +96,17 @@ class Endpoints:
         self._context.changed("sagemaker")
         log.info("endpoint=%s status=%s", name, endpoint.endpoint_status)
 
+    def update(self, endpoint: Any) -> None:
+        """Has an endpoint in service again after a while."""
+
+        def done() -> None:
+            endpoint.endpoint_status = "InService"
+            self._context.changed("sagemaker")
+
+        timer = threading.Timer(_UPDATING_SECONDS, done)
+        timer.daemon = True
+        timer.start()
+
     def end(self, name: str) -> None:
         """Ends the endpoint's process."""
         with self._lock:
@@ -102,7 +117,7 @@ class Endpoints:
     def invoke(self, name: str, body: bytes, content_type: str, accept: str) -> bytes:
         """The model's answer; raises `_RefusedError` as SageMaker does."""
         endpoint: Any = models.sagemaker_backends[ACCOUNT][REGION].endpoints.get(name)
-        if endpoint is None or endpoint.endpoint_status != "InService":
+        if endpoint is None or endpoint.endpoint_status not in _ANSWERING:
             raise _RefusedError(400, "ValidationError", f"Endpoint {name} of account {ACCOUNT} not found.")
         if len(body) > LARGEST_PAYLOAD:
             raise _RefusedError(
@@ -154,6 +169,11 @@ def _instance_types() -> frozenset[str]:
     return frozenset(shape.enum)
 
 
+def _check_not_in_progress(endpoint: Any) -> None:
+    if endpoint is not None and endpoint.endpoint_status in ("Creating", "Updating"):
+        raise ValidationError(message=f'Cannot update in-progress endpoint "{endpoint.arn}".')
+
+
 def _check_instance_type(_: Any, instance_type: str) -> None:
     if instance_type not in _instance_types():
         raise ValidationError(
@@ -168,6 +188,7 @@ def install(context: Context) -> None:
     create_config: Any = backend.create_endpoint_config
     create_endpoint: Any = backend.create_endpoint
     delete_endpoint: Any = backend.delete_endpoint
+    update_capacities: Any = backend.update_endpoint_weights_and_capacities
     running: list[Endpoints] = []
 
     def create_endpoint_config(self: Any, **request: Any) -> Any:
@@ -202,10 +223,20 @@ def install(context: Context) -> None:
 
     def delete_endpoint_checked(self: Any, endpoint_name: str) -> None:
         endpoint = self.endpoints.get(endpoint_name)
-        if endpoint is not None and endpoint.endpoint_status == "Creating":
-            raise ValidationError(message=f'Cannot update in-progress endpoint "{endpoint.arn}".')
+        _check_not_in_progress(endpoint)
         delete_endpoint(self, endpoint_name)
         running[0].end(endpoint_name)
+
+    def update_capacities_checked(
+        self: Any, endpoint_name: str, desired_weights_and_capacities: list[dict[str, Any]]
+    ) -> Any:
+        endpoint = self.endpoints.get(endpoint_name)
+        _check_not_in_progress(endpoint)
+        desired = [{"DesiredWeight": 1.0, **each} for each in desired_weights_and_capacities]
+        answer = update_capacities(self, endpoint_name, desired)
+        endpoint.endpoint_status = "Updating"
+        running[0].update(endpoint)
+        return answer
 
     def _start(self: Any, endpoint: Any) -> None:
         config = self.endpoint_configs[endpoint.endpoint_config_name]
@@ -251,6 +282,7 @@ def install(context: Context) -> None:
         create_endpoint_config=create_endpoint_config,
         create_endpoint=create_endpoint_checked,
         delete_endpoint=delete_endpoint_checked,
+        update_endpoint_weights_and_capacities=update_capacities_checked,
     )
     patch(scaling_models.ApplicationAutoscalingBackend, register_scalable_target=register_scalable_target)
     patch(models.FakeEndpointConfig, validate_instance_type=_check_instance_type)

@@ -93,7 +93,7 @@ OFFERED: dict[str, re.Pattern[str]] = {
     "firehose": re.compile(r"(?!.*Encryption).*"),
     "sagemaker": re.compile(
         r"((Create|Describe|Delete)(Model|Endpoint|EndpointConfig)|List(Models|Endpoints|EndpointConfigs)"
-        r"|(Create|Describe|Stop)TransformJob|ListTransformJobs"
+        r"|UpdateEndpointWeightsAndCapacities|(Create|Describe|Stop)TransformJob|ListTransformJobs"
         r"|AddTags|ListTags|DeleteTags)$"
     ),
     "applicationautoscaling": re.compile(

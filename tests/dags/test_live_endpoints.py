@@ -153,6 +153,45 @@ def test_payloads_are_sent_beside_each_other_to_as_many_instances_as_there_may_b
     assert scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"] == []
 
 
+def scaled_out(aws: LocalAws, name: str, instances: int) -> None:
+    """As Application Auto Scaling does while payloads wait."""
+    aws.client("sagemaker").update_endpoint_weights_and_capacities(
+        EndpointName=name,
+        DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredInstanceCount": instances}],
+    )
+
+
+def test_an_endpoint_answers_while_instances_are_added_to_it(
+    aws: LocalAws, given: Callable[..., str]
+) -> None:
+    provisioned()
+    (name,) = standing(aws)
+    before = job_names(aws)
+    scaled_out(aws, name, 2)
+    state = aws.client("sagemaker").describe_endpoint(EndpointName=name)["EndpointStatus"]
+    assert answered(aws, run(given("a"))) == ["0"]
+    assert state == "Updating"
+    assert job_names(aws) == before
+
+
+def test_instances_that_were_added_are_removed_where_the_settings_want_one(
+    aws: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPINION_LIVE_INSTANCES", "3")
+    settings.cache_clear()
+    provisioned()
+    (name,) = standing(aws)
+    scaled_out(aws, name, 3)
+    monkeypatch.setenv("OPINION_LIVE_INSTANCES", "1")
+    settings.cache_clear()
+    provisioned()
+    [variant] = aws.client("sagemaker").describe_endpoint(EndpointName=name)["ProductionVariants"]
+    assert variant["DesiredInstanceCount"] == 1
+    monkeypatch.setenv("OPINION_LIVE_ENDPOINTS", "false")
+    settings.cache_clear()
+    assert provisioned() == [f"removed endpoint {name}"], "once that change is over"
+
+
 def test_a_tweet_that_the_model_fails_on_costs_the_others_nothing(
     aws: LocalAws, given: Callable[..., str]
 ) -> None:
