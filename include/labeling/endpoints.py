@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 IN_SERVICE, FAILED = "InService", "Failed"
 _CREATING = "Creating"
 _CHANGING = frozenset({"Updating", "SystemUpdating", "RollingBack"})
-"""The states of an endpoint whose instances become more or fewer, or are maintained. It answers meanwhile, but
-can be neither deleted nor changed
+"""The states of an endpoint whose instances become more or fewer, or are maintained. It answers meanwhile,
+but can be neither deleted nor changed
 (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeEndpoint.html)."""
 
 PAYLOAD_TWEETS = 500
@@ -231,7 +231,8 @@ def _await(sagemaker: SageMakerClient, name: str) -> None:
         )
     if found["EndpointStatus"] != IN_SERVICE:
         raise EndpointError(
-            f"the endpoint {name} is not in service ({found['EndpointStatus']}); run the DAG 'provision' again"
+            f"the endpoint {name} is not in service ({found['EndpointStatus']}); run the DAG 'provision'"
+            " again"
         )
 
 
