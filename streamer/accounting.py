@@ -9,7 +9,7 @@ from collections import Counter
 import requests
 import tweepy
 
-from include.x.budget import PostsLedger, PostsLedgerError, usage_of
+from include.x.budget import PostsLedger, PostsLedgerError, month_before, usage_of
 from streamer.notes import Notes
 
 RECOUNT = "stream-recount"
@@ -60,14 +60,15 @@ class Accounting:
     def settle(self, month: str) -> bool:
         """Publishes changes and reads what others bought; False if the ledger could not be reached.
 
-        A past month is dropped once it is published: the ledger keeps it.
+        Of a past month the ledger keeps the count. The spool's own is dropped a month later: its last posts
+        are committed after its end, and the ledger takes a writer's whole count.
         """
         try:
             for owned, posts in self._notes.bought().items():
                 if self._published.get(owned) != posts:
                     self._ledger.record(owned, self._writer, posts)
                     self._published[owned] = posts
-                if owned < month:
+                if owned < month_before(month):
                     self._notes.forget_bought(owned)
             used = self._ledger.used(month)
         except PostsLedgerError as error:

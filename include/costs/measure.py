@@ -69,16 +69,18 @@ type Measured = dict[date, list[Usage]]
 def posts(sources: Sources, day: date) -> Measured:
     """Posts bought from X, for every day of the month up to ``day``.
 
-    The ledger of posts knows the month. What search bought has the day on which its writer wrote last; what
-    the stream bought is spread over the days by the tweets that coverage has counted in raw.
+    The ledger of posts knows the month. What search bought has the day on which its writer wrote last, or the
+    month's last one if that was after its end; what the stream bought is spread over the days by the tweets
+    that coverage has counted in raw.
     """
+    last = day.replace(day=calendar.monthrange(day.year, day.month)[1])
     days = [day.replace(day=number) for number in range(1, day.day + 1)]
     streamed, searched = 0, Counter[date]()
     for entry in PostsLedger(sources.s3, sources.settings.bucket).entries(month_of(_start(day))):
         if entry.source == "stream":
             streamed += entry.posts
         else:
-            searched[entry.written.date()] += entry.posts
+            searched[min(entry.written.date(), last)] += entry.posts
     weights = [_streamed_lines(sources, each) for each in days]
     streams = dict(zip(days, spread(streamed, weights), strict=True))
 

@@ -272,7 +272,6 @@ def recover(
         kept.release(failed=False)
         reason = "a part of it was recovered since it was planned; the next run plans the rest"
         return RecoveryOutcome(GapState.OPEN, 0, 0, reason)
-    month = month_of(moment)
     budget = None if recovery.approved else monthly_posts(settings, topics)
     writer = f"search-{recovery.topic}-{stretch.start:%Y%m%dT%H%M%S}-{stretch.end:%Y%m%dT%H%M%S}-{attempt}"
     stones = tombstones.read(s3, settings.bucket, Pseudonyms(key), [recovery.window])
@@ -294,7 +293,9 @@ def recover(
         sample=recovery.sample,
         expected=recovery.posts,
         shelf=_Leased(kept, owner or attempt),
-        purse=Reservations(PostsLedger(s3, settings.bucket), month, writer, budget),
+        purse=Reservations(
+            PostsLedger(s3, settings.bucket), lambda: month_of(now or datetime.now(UTC)), writer, budget
+        ),
         reject=reject,
     )
     try:

@@ -61,6 +61,11 @@ def month_of(moment: datetime) -> str:
     return f"{moment:%Y-%m}"
 
 
+def month_before(month: str) -> str:
+    """The month before ``month``, as the ledger names both."""
+    return month_of(datetime.strptime(month, "%Y-%m") - timedelta(days=1))  # noqa: DTZ007 - a month's name
+
+
 def projected(used: int, now: datetime, since: datetime | None = None) -> int | None:
     """Posts projected to the end of the month of ``now`` at the rate so far; None on the first day.
 
@@ -170,20 +175,22 @@ class Reservations:
 
     A reservation that is never settled stays counted, so a killed process leaves no bought post out of the
     ledger. Several writers may use one budget at the same time: each writes its reservation before it reads
-    the sum, so if two together exceed the budget, at least one sees it and withdraws its own. ``writer`` must
-    be new at every attempt. Without a ``budget`` there is no limit.
+    the sum, so if two together exceed the budget, at least one sees it and withdraws its own. ``month`` says
+    which month it is: a request's posts belong to the one in which it is sent. ``writer`` must be new at
+    every attempt. Without a ``budget`` there is no limit.
     """
 
     def __init__(
         self,
         ledger: PostsLedger,
-        month: str,
+        month: Callable[[], str],
         writer: str,
         budget: int | None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._ledger = ledger
-        self._month = month
+        self._present = month
+        self._month = month()
         self._writer = writer
         self._budget = budget
         self._sleep = sleep
@@ -196,6 +203,8 @@ class Reservations:
         If others hold reservations, it tries again a few times: most of them are settled for less.
         """
         self._spent, self._reserved = self._spent + self._reserved, 0
+        if (month := self._present()) != self._month:
+            self._month, self._spent = month, 0
         for attempt in range(_ATTEMPTS):
             wanted = largest
             if self._budget is not None:

@@ -90,9 +90,25 @@ def test_however_often_it_restarts_a_spool_has_one_entry_and_forgets_a_published
     assert len(keys) == 1
     assert ledger.used(MONTH) == 15
     spool = Spool(tmp_path)
-    Accounting(ledger, spool.notes, cap=100).settle("2026-12")
+    accounting = Accounting(ledger, spool.notes, cap=100)
+    accounting.settle("2026-12")
+    accounting.settle("2027-01")
     assert spool.notes.bought() == {}
     assert ledger.used(MONTH) == 15
+    spool.close()
+
+
+def test_posts_of_a_months_last_moments_are_added_to_it_after_its_end(
+    tmp_path: Path, ledger: PostsLedger
+) -> None:
+    spool = Spool(tmp_path)
+    accounting = Accounting(ledger, spool.notes, cap=100)
+    buy(spool, accounting, 5)
+    accounting.settle("2026-12")
+    buy(spool, accounting, 2)  # received before midnight, committed after it
+    accounting.settle("2026-12")
+    assert ledger.used(MONTH) == 7
+    assert ledger.used("2026-12") == 0
     spool.close()
 
 

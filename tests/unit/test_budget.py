@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from include.x.budget import PostsLedger, PostsLedgerError, month_of, projected
+from include.x.budget import PostsLedger, PostsLedgerError, Reservations, month_before, month_of, projected
 
 
 def test_a_writer_replaces_its_own_figure_and_the_months_use_is_the_sum(s3: Any) -> None:
@@ -59,6 +59,26 @@ def test_a_lake_that_cannot_be_reached_is_an_error(s3: Any) -> None:
 
 def test_a_month_is_named_as_the_ledger_names_it() -> None:
     assert month_of(datetime(2026, 1, 31, 23, 59, tzinfo=UTC)) == "2026-01"
+
+
+@pytest.mark.parametrize(("month", "before"), [("2026-12", "2026-11"), ("2027-01", "2026-12")])
+def test_the_month_before_is_named_across_a_years_end(month: str, before: str) -> None:
+    assert month_before(month) == before
+
+
+def test_a_search_across_a_months_end_buys_of_either_month_what_it_asks_for_then(s3: Any) -> None:
+    ledger = PostsLedger(s3, "lake")
+    ledger.record("2026-12", "stream-a", 10)
+    month = "2026-11"
+    purse = Reservations(ledger, lambda: month, "search-x", budget=100)
+    assert purse.reserve(10, 90) == 90
+    purse.settle(90)
+    assert purse.reserve(10, 10) == 10
+    month = "2026-12"
+    purse.settle(7)  # asked for before midnight
+    assert purse.reserve(10, 100) == 90
+    purse.settle(50)
+    assert (ledger.used("2026-11"), ledger.used("2026-12")) == (97, 60)
 
 
 MONTH = datetime(2026, 11, 1, tzinfo=UTC)

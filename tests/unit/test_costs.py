@@ -134,6 +134,13 @@ def test_posts_of_a_month_are_those_of_the_posts_ledger(s3: S3Client) -> None:
         assert quantities(yesterday) == {("collect", "post"): 630}, "210 of the 300 lines that were streamed"
 
 
+def test_a_search_that_ended_after_its_month_is_of_the_months_last_day(s3: S3Client) -> None:
+    past = TODAY.replace(day=1) - timedelta(days=1)
+    PostsLedger(s3, "lake").record(f"{past:%Y-%m}", "search-ukraine-a-b-1", 40)
+    found = measure.posts(sources(s3, datetime.now(UTC)), past)
+    assert {day: quantities(used) for day, used in found.items() if used} == {past: {("recover", "post"): 40}}
+
+
 def test_posts_without_any_tweets_in_raw_are_those_of_the_last_day(s3: S3Client) -> None:
     PostsLedger(s3, "lake").record("2026-11", "stream-0123456789abcdef", 7)
     found = measure.posts(sources(s3), DAY)
