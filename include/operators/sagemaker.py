@@ -134,7 +134,7 @@ class AskModelOperator(BaseOperator):
     def _ask_endpoint(self, endpoint: Endpoint, kept: KeptAnswers, model: Model, ensured: Ensured) -> None:
         from include.labeling import endpoints, models
 
-        s3 = client("s3")  # once: a client costs a look into Secrets Manager
+        s3 = client("s3")
 
         def verify() -> None:
             written = ensured.artifact_written
