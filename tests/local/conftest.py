@@ -30,6 +30,12 @@ def new_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
         server.stop()
 
 
+@pytest.fixture
+def unread_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statements that cannot read the data are run again without a pause."""
+    monkeypatch.setattr("include.lake.athena._AGAIN_AFTER_S", (0.0, 0.0))
+
+
 @pytest.fixture(scope="session")
 def athena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAthena]:
     """A local AWS with Athena over a real Trino, shared by all tests: each takes a database of its own."""
