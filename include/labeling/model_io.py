@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from msgspec import Struct
 
 from include.compliance.purge import removed_rows
 from include.labeling.jobs import LONGEST_INPUT_LINE
@@ -39,6 +40,17 @@ ASKED = ["tweet_id", "text", "lang"]
 
 _LONGEST_ID = 19
 """Digits of a tweet's id at most."""
+
+
+class _Question(Struct, gc=False):
+    """One tweet in a model's input."""
+
+    id: str
+    text: str
+    lang: str
+
+
+_encoder = msgspec.json.Encoder()
 
 
 def compose_sentiment_input(
@@ -175,24 +187,21 @@ def is_asked(lang: pa.ChunkedArray, left_out: Set[str] = UNNAMED_LANGUAGES) -> A
     return ~unasked.to_numpy()
 
 
-def model_input(table: pa.Table, left_out: Set[str], translations: Mapping[str, str]) -> bytearray:
-    """JSON Lines for a model: the tweets whose language is known and not in ``left_out``.
-
-    They are written to one buffer: a separate line would keep the serializer's larger buffer alive.
-    """
-    body = bytearray()
+def model_input(table: pa.Table, left_out: Set[str], translations: Mapping[str, str]) -> bytes:
+    """JSON Lines for a model: the tweets whose language is known and not in ``left_out``."""
     asked = table.select(ASKED).filter(pa.array(is_asked(table.column("lang"), left_out)))
     # By NumPy: `to_pylist` makes an Arrow scalar out of every value first, which takes three times as long.
-    columns = (column.to_numpy().tolist() for column in asked.columns)
-    for tweet_id, text, lang in zip(*columns, strict=True):
-        translation = translations.get(str(tweet_id))
-        body += _line(tweet_id, translation, "en") if translation else _line(tweet_id, text, lang)
-    return body
+    columns = [column.to_numpy().tolist() for column in asked.columns]
+    questions = list(map(_Question, map(str, columns[0]), *columns[1:]))
+    for question in questions if translations else ():
+        if translation := translations.get(question.id):
+            question.text, question.lang = translation, "en"
+    return _encoder.encode_lines(questions)
 
 
 def _line(tweet_id: int | str, text: str, lang: str) -> bytes:
     """One tweet as a line of a model's input."""
-    return orjson.dumps({"id": str(tweet_id), "text": text, "lang": lang}, option=orjson.OPT_APPEND_NEWLINE)
+    return _encoder.encode_lines([_Question(str(tweet_id), text, lang)])
 
 
 def fits(tweet_id: int | str, text: str, lang: str) -> bool:

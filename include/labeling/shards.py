@@ -244,7 +244,7 @@ class ShardWriter:
         if body:
             self._to_translate += body.count(b"\n")
             key = f"{self._model_prefix}translation/input/{self._shards:03}.jsonl"
-            storage.put(self._s3, self._bucket, key, bytes(body))
+            storage.put(self._s3, self._bucket, key, body)
         self._shards += 1
 
     def _put(self, name: str, path: Path) -> None:

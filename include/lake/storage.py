@@ -260,6 +260,12 @@ def put(s3: S3Client, bucket: str, key: str, content: Content | bytes | Path) ->
     """
     if not isinstance(content, Content):
         content = Content(content)
+    try:
+        # Nearly always there is nothing yet: one request instead of two.
+        return _put(s3, bucket, key, content, {"IfNoneMatch": "*"})
+    except ClientError as error:
+        if _code(error) not in _LOST:
+            raise
     found = current(s3, bucket, key)
     return found.etag if found and content.stands(found) else _put(s3, bucket, key, content, {})
 

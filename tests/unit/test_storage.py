@@ -223,3 +223,23 @@ def test_an_address_is_split_or_refused() -> None:
     for wrong in ("lake/a/b", "http://lake/a", "s3:///a"):
         with pytest.raises(ValueError, match="s3://bucket/key"):
             storage.split_address(wrong)
+
+
+def test_a_new_object_takes_one_request_and_the_same_content_is_written_once(s3: S3Client) -> None:
+    asked: list[str] = []
+    s3.meta.events.register("before-call.s3", lambda model, **_: asked.append(model.name))
+    etag = storage.put(s3, BUCKET, "k", storage.Content(b"1", {"manifest": "m"}))
+    assert asked == ["PutObject"]
+    written = storage.current(s3, BUCKET, "k")
+    assert storage.put(s3, BUCKET, "k", storage.Content(b"1", {"manifest": "m"})) == etag
+    assert storage.current(s3, BUCKET, "k") == written
+
+
+@pytest.mark.parametrize("content", [storage.Content(b"2", {"manifest": "m"}), storage.Content(b"1")])
+def test_a_put_replaces_what_differs_in_content_or_metadata(s3: S3Client, content: storage.Content) -> None:
+    storage.put(s3, BUCKET, "k", storage.Content(b"1", {"manifest": "m"}))
+    storage.put(s3, BUCKET, "k", content)
+    assert storage.read(s3, BUCKET, "k") == content.body
+    found = storage.current(s3, BUCKET, "k")
+    assert found is not None
+    assert found.metadata == content.metadata
