@@ -39,8 +39,8 @@ GRID_FITS = 162 * 5
 """The original's grid search: 162 points, five folds each."""
 _DEPTHS = (4, 8)
 """The measured fits of it; the rest is extrapolated from their mean."""
-_LEARNED, _TESTED = 500, 100
-"""The fewest rows of a language, to learn from and to test on, with which it is compared alone."""
+_LEARNED, _TESTED = 150, 30
+"""The fewest rows of a language and sentiment, to learn from and to test on, with which it is compared."""
 _SURE = 0.6
 """The probability from which on the teacher counts as sure."""
 _NAMES = ("negative", "neutral", "positive")
@@ -119,10 +119,7 @@ def _quality(training: list[Path], test: list[Path], quick: bool) -> list[Row]:
 
 def _languages_rows(learned: pa.Table, tested: pa.Table) -> list[Row]:
     """All languages at once against each alone, by people; nothing where there are no two languages."""
-    counts, to_test = (Counter(table["lang"].to_pylist()) for table in (learned, tested))
-    languages = sorted(
-        each for each, count in counts.items() if count >= _LEARNED and to_test[each] >= _TESTED
-    )
+    languages = sorted(_with_enough(learned, _LEARNED) & _with_enough(tested, _TESTED))
     if len(languages) < 2:
         return []
 
@@ -149,6 +146,13 @@ def _languages_rows(learned: pa.Table, tested: pa.Table) -> list[Row]:
             f"peer is a student for each language, in parentheses: {told}",
         )
     ]
+
+
+def _with_enough(table: pa.Table, least: int) -> set[str]:
+    """The languages of which there are ``least`` rows of every sentiment: no student learns without one."""
+    counts = Counter(zip(table["lang"].to_pylist(), table["label"].to_pylist(), strict=True))
+    found = {lang for lang, _ in counts}
+    return {lang for lang in found if all(counts[lang, label] >= least for label in range(len(_NAMES)))}
 
 
 def _learned(learned: pa.Table, tested: pa.Table, *steps: str) -> list[dict[str, float]]:
