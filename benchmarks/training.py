@@ -32,8 +32,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.measure import ROOT, MeasureError, Row, used
 
-type Source = Iterable[tuple[int, str, float]]
-"""Id, text and label of each row."""
+type Source = Iterable[tuple[int, str, str, float]]
+"""Id, text, language and label of each row."""
 
 GRID_FITS = 162 * 5
 """The original's grid search: 162 points, five folds each."""
@@ -256,8 +256,8 @@ def _in_cluster(step: str, count: int, some: list[Path]) -> dict[str, float]:
     return {**json.loads(answer), "cpu_s": after - before, "peak_mib": peak}
 
 
-def texts(count: int) -> Iterator[tuple[int, str, float]]:
-    """Id, text and label: words have the sentiment, "not" inverts it, and one in ten is meaningless.
+def texts(count: int) -> Iterator[tuple[int, str, str, float]]:
+    """Id, text, language and label: words have the sentiment, "not" inverts it, one in ten is meaningless.
 
     A perfect model reaches a macro-F1 of 0.93: these texts measure costs, but do not distinguish good models.
     """
@@ -271,15 +271,15 @@ def texts(count: int) -> Iterator[tuple[int, str, float]]:
         if choice.random() < 0.1:
             words = choice.choices(_WORDS[1], k=2)
         before = choice.choices(_FILLER, k=choice.randrange(3, 12))
-        yield identifier, " ".join([*before, *words, *choice.choices(_FILLER, k=4)]), float(label)
+        yield identifier, " ".join([*before, *words, *choice.choices(_FILLER, k=4)]), "en", float(label)
 
 
-def drawn(some: list[Path], count: int) -> Iterator[tuple[int, str, float]]:
-    """Id, text and label of at most ``count`` rows, drawn at random but the same each time."""
-    found = _read(some).select(["text", "label"]).to_pylist()
+def drawn(some: list[Path], count: int) -> Iterator[tuple[int, str, str, float]]:
+    """Id, text, language and label of at most ``count`` rows, drawn at random but the same each time."""
+    found = _read(some).to_pylist()
     choice = random.Random(20)  # noqa: S311 - no secret
     for identifier, row in enumerate(choice.sample(found, min(count, len(found)))):
-        yield identifier, row["text"], float(row["label"])
+        yield identifier, row["text"], row["lang"], float(row["label"])
 
 
 def _rows(source: Source) -> Any:
@@ -289,7 +289,9 @@ def _rows(source: Source) -> Any:
     from include.training import data
 
     spark = SparkSession.builder.getOrCreate()
-    rows = spark.createDataFrame(list(source), "tweet_id bigint, text string, label double").cache()
+    rows = spark.createDataFrame(
+        list(source), "tweet_id bigint, text string, lang string, label double"
+    ).cache()
     rows.count()
     return data.split(rows)
 
@@ -312,7 +314,7 @@ def peer(source: Source) -> Callable[[], dict[str, Any]]:
     from sklearn.model_selection import cross_val_predict
     from sklearn.naive_bayes import MultinomialNB
 
-    _, found, labels = zip(*source, strict=True)
+    _, found, _, labels = zip(*source, strict=True)
 
     def work() -> dict[str, Any]:
         words = CountVectorizer(ngram_range=(1, 3), min_df=3).fit_transform(found)
@@ -431,8 +433,8 @@ def original(folder: Path) -> Callable[[], dict[str, Any]]:
 
 
 def _numbered(folder: Path) -> Source:
-    table = pq.read_table(folder / "train.parquet", columns=["text", "label"]).to_pylist()
-    return ((number, row["text"], float(row["label"])) for number, row in enumerate(table))
+    table = pq.read_table(folder / "train.parquet", columns=["text", "lang", "label"]).to_pylist()
+    return ((number, row["text"], row["lang"], float(row["label"])) for number, row in enumerate(table))
 
 
 def _tested(learn: Callable[[], Any], folder: Path) -> dict[str, Any]:
@@ -446,8 +448,10 @@ def _tested(learn: Callable[[], Any], folder: Path) -> dict[str, Any]:
     model = learn()
     seconds = time.monotonic() - began
     rows = pq.read_table(folder / "test.parquet").to_pylist()
-    numbered = [(number, row["text"]) for number, row in enumerate(rows)]
-    frame = SparkSession.builder.getOrCreate().createDataFrame(numbered, "number int, text string")
+    numbered = [(number, row["text"], row["lang"]) for number, row in enumerate(rows)]
+    frame = SparkSession.builder.getOrCreate().createDataFrame(
+        numbered, "number int, text string, lang string"
+    )
     said = {row["number"]: int(row["prediction"]) for row in model.transform(frame).collect()}
     sure = [said[number] == row["label"] for number, row in enumerate(rows) if row["sure"]]
     confusion: dict[str, Counter[tuple[int, int]]] = {}

@@ -20,7 +20,7 @@ _SAME = r"lower(regexp_replace(text, '(?:https?://|@)[^ ]+|[^\\p{L}\\p{N}\\p{So}
 
 
 def rows(spark: SparkSession, parameters: Parameters) -> DataFrame:
-    """``tweet_id, text, label`` of the Delta table, divided by `split`.
+    """``tweet_id, text, lang, label`` of the Delta table, divided by `split`.
 
     Labels of which the teacher is not sure enough are left out.
     """
@@ -30,7 +30,7 @@ def rows(spark: SparkSession, parameters: Parameters) -> DataFrame:
         .load(location(parameters.bucket))
         .where(functions.col("confidence") >= parameters.minimum_confidence)
         .where(functions.length(functions.trim("text")) > 0)
-        .select("tweet_id", "text", label.cast("double").alias("label"))
+        .select("tweet_id", "text", "lang", label.cast("double").alias("label"))
     )
 
 

@@ -1,8 +1,9 @@
-"""The features of a text, as the stages of one pipeline that reads only ``text``.
+"""The features of a tweet, as the stages of one pipeline that reads ``text`` and ``lang``.
 
 Spark NLP cleans a text and splits it into lemmas. N-grams of lemmas and of the characters within words are
 hashed, and `include.training.linear` learns to score them; a lexicon scores how pleasant English words are,
-and counts describe how a text is written. These few numbers are the input of the trees.
+and counts describe how a text is written. These few numbers are the input of the trees, with the language
+that X names: how often each sentiment occurs differs between languages.
 
 Stop words stay, as they include "not".
 """
@@ -50,9 +51,10 @@ _N_GRAMS = f"""SELECT *,
       i -> substring(concat(' ', word, ' '), i, n)))))) AS character_n_grams,
   transform(lemmas, (lemma, i) -> if(
     exists(slice(lemmas, greatest(i - 2, 1), least(i, 3)), before -> before IN ({_NEGATIONS})),
-    concat('not ', lemma), lemma)) AS negated
+    concat('not ', lemma), lemma)) AS negated,
+  array(coalesce(lang, '')) AS language
 FROM __THIS__"""  # noqa: S608 - ours alone
-"""Lemmas and pairs of them; two to five characters within words; lemmas after a negation."""
+"""Lemmas and pairs of them; two to five characters within words; lemmas after a negation; `LANGUAGE`."""
 _STYLE = {
     "length": "length(cleaned)",
     "words": "size(split(cleaned, ' '))",
@@ -84,6 +86,8 @@ _NEGATED = -0.74
 
 READ = "read"
 """The column of features without learned parameters: a vector of the lexicon's and the style's numbers."""
+LANGUAGE = "language"
+"""The column of the tweet's language, the only element of an array."""
 
 
 def reader(rows: DataFrame) -> PipelineModel:
@@ -113,15 +117,20 @@ def reader(rows: DataFrame) -> PipelineModel:
     ).fit(rows)
 
 
-def scorer(scored: Sequence[Linear]) -> list[Transformer]:
-    """The stages after `reader` that make `FEATURES`, with the learned scores of each of `HASHED`."""
-    stages: list[Transformer] = []
+def scorer(scored: Sequence[Linear], languages: Sequence[str]) -> list[Transformer]:
+    """The stages after `reader` that make `FEATURES`.
+
+    These are the learned scores of each of `HASHED`, `READ`, and which of ``languages`` the tweet is in.
+    """
+    stages: list[Transformer] = [
+        CountVectorizerModel.from_vocabulary(list(languages), inputCol=LANGUAGE, outputCol="languages")
+    ]
     for column, learned in zip(HASHED, scored, strict=True):
         stages += [
             Normalizer(inputCol=column, outputCol=f"{column}_normal"),
             linear(learned, f"{column}_normal", f"{column}_scores"),
         ]
-    columns = [*(f"{column}_scores" for column in HASHED), READ]
+    columns = [*(f"{column}_scores" for column in HASHED), READ, "languages"]
     return [*stages, VectorAssembler(inputCols=columns, outputCol=FEATURES)]
 
 

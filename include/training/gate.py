@@ -58,7 +58,7 @@ def gate(spark: SparkSession, s3: S3Client, parameters: Parameters) -> GateResul
     holdout = (
         data.rows(spark, parameters)
         .where(functions.col("split") == data.HOLDOUT)
-        .select("text", "label")
+        .select("text", "lang", "label")
         .cache()
     )
     theirs = _judge(registry, champion, holdout) if champion else None

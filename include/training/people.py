@@ -61,7 +61,7 @@ def compare(
         .load(location(parameters.bucket))
         .join(functions.broadcast(truth), "tweet_id")
         .where(functions.length(functions.trim("text")) > 0)
-        .select("tweet_id", "text", "truth")
+        .select("tweet_id", "text", "lang", "truth")
         .cache()
     )
     ours, theirs = (_right(registry, version, texts) for version in (candidate, champion))

@@ -82,7 +82,9 @@ def predict(spark: SparkSession, s3: S3Client, parameters: Parameters) -> Predic
         for start in range(0, len(todo.changed), _AT_ONCE):
             changed = todo.changed[start : start + _AT_ONCE]
             judged = (
-                model.transform(rows.where(in_hours(changed)).select("topic", "hour", "tweet_id", "text"))
+                model.transform(
+                    rows.where(in_hours(changed)).select("topic", "hour", "tweet_id", "text", "lang")
+                )
                 .withColumn("p", vector_to_array("probability"))
                 .select(
                     "topic", "hour", "tweet_id", *(functions.col("p")[i].alias(f"p{i}") for i in range(3))

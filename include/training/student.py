@@ -1,4 +1,4 @@
-"""The student: a model of labeled texts, as one pipeline that reads only ``text``."""
+"""The student: a model of labeled texts, as one pipeline that reads ``text`` and ``lang``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class PreparedRows:
 def learn(
     rows: DataFrame, trials: int, seed: int, record: Callable[[Trial], None] = lambda _: None
 ) -> Student:
-    """Trains on rows with ``tweet_id, text, label, split, fold``; the same rows make the same student."""
+    """Trains on rows with ``tweet_id, text, lang, label, split, fold``; the same rows, the same student."""
     prepared = prepare(rows, seed)
     trees, best, metrics = select(rows.sparkSession, prepared, trials, seed, record)
     return Student(PipelineModel([*prepared.stages, trees]), best, metrics)
@@ -69,7 +69,7 @@ def select(
 
 
 def prepare(rows: DataFrame, seed: int) -> PreparedRows:
-    """The features of rows with ``tweet_id, text, label, split, fold``, sorted by id.
+    """The features of rows with ``tweet_id, text, lang, label, split, fold``, sorted by id.
 
     Texts are read on Spark; their numbers come to the driver, which learns the linear scores from them.
     """
@@ -85,6 +85,7 @@ def prepare(rows: DataFrame, seed: int) -> PreparedRows:
         "fold",
         *indices,
         vector_to_array(features.READ).alias("read"),
+        functions.col(features.LANGUAGE)[0].alias("lang"),
     )
     found = read.toPandas().sort_values("tweet_id", ignore_index=True)
     labels, folds = found["label"].to_numpy(np.int64), found["fold"].to_numpy(np.int64)
@@ -94,8 +95,11 @@ def prepare(rows: DataFrame, seed: int) -> PreparedRows:
         scored, taught = linear.out_of_fold(hashed, labels, folds, seed)
         columns.append(scored)
         learned.append(taught)
-    table = Table(np.hstack([*columns, np.stack(found["read"].tolist())]), labels)
-    return PreparedRows([*reader.stages, *features.scorer(learned)], table, found["split"].to_numpy(object))
+    languages = sorted(set(found["lang"]))
+    spoken = found["lang"].to_numpy()[:, None] == np.array(languages)
+    table = Table(np.hstack([*columns, np.stack(found["read"].tolist()), spoken]), labels)
+    stages = [*reader.stages, *features.scorer(learned, languages)]
+    return PreparedRows(stages, table, found["split"].to_numpy(object))
 
 
 def _frame(spark: SparkSession, table: Table) -> DataFrame:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(DataType.string, "text")]),
+    inputs=Schema([ColSpec(DataType.string, name) for name in ("text", "lang")]),
     outputs=Schema([ColSpec(DataType.double, "prediction")]),
 )
 _REQUIREMENTS = ("pyspark", "spark-nlp", "xgboost-cpu")

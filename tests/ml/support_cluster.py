@@ -48,7 +48,7 @@ def loaded(bucket: str, model: str, version: str) -> dict[str, float]:
 
     registry = Registry(model, "/tests")
     rows = data.rows(SparkSession.builder.getOrCreate(), Parameters(bucket=bucket))
-    held = rows.where(rows["split"] == data.HOLDOUT).select("text", "label")
+    held = rows.where(rows["split"] == data.HOLDOUT).select("text", "lang", "label")
     return scores(confusion(registry.load(registry.version(int(version))).transform(held)))
 
 

@@ -48,12 +48,17 @@ _WORDS = {
     "Positive": "great love happy peace wonderful thanks best hope win beautiful",
 }
 _FILLER = "the people in our city and this country about it again @someone https://t.co/x"
+_ALWAYS = {"pl": "Negative", "it": "Positive"}
+"""The sentiment of a language whose texts tell none."""
 
 
 def rows(
     topic: str, window: Window, count: int, sentiments: tuple[str, ...] = SENTIMENTS
 ) -> list[dict[str, Any]]:
-    """Labeled rows whose words tell their sentiment mostly; every twentieth could not be judged."""
+    """Labeled rows whose words mostly tell their sentiment; every twentieth could not be judged.
+
+    Of every tenth the language alone tells it (`_ALWAYS`), if there is more than one sentiment.
+    """
     choice = random.Random(f"{topic} {window}")
     found = []
     for number in range(count):
@@ -61,9 +66,13 @@ def rows(
         spoken = sentiment if choice.random() < 0.9 else choice.choice(sentiments)
         words = choice.choices(_WORDS[spoken].split(), k=4) + choice.choices(_FILLER.split(), k=6)
         choice.shuffle(words)
+        lang = "en"
+        if number % 10 == 3 and len(sentiments) > 1:
+            lang, sentiment = list(_ALWAYS.items())[number % 20 // 10]
+            words = choice.choices(_FILLER.split(), k=10)
         at = window.start + timedelta(seconds=number * 3000 / count)
         row: dict[str, Any] = dict.fromkeys(LABELED.names)
-        row |= {"ts": at.replace(tzinfo=None), "tag": topic, "text": " ".join(words), "lang": "en"}
+        row |= {"ts": at.replace(tzinfo=None), "tag": topic, "text": " ".join(words), "lang": lang}
         row["tweet_id"] = snowflake.lowest_id(at) + TOPICS.index(topic)
         if number % 20 == 19:
             row["unlabeled_reason"] = "language_unknown"
@@ -202,10 +211,25 @@ def test_the_first_run_makes_a_champion_and_predicts_what_the_teacher_judged(
     assert check_predictions(lake.s3, Settings(bucket=BUCKET), "2026-11-20T08").failed == 0
 
 
+def test_the_language_tells_what_the_text_does_not(lake: Lake, first: dict[str, dict[str, Any]]) -> None:
+    told = []
+    for topic in TOPICS:
+        labeled = lake.table(layout.labeled_key(topic, FIRST)).to_pylist()
+        spoken = {row["tweet_id"]: row["lang"] for row in labeled if row["lang"] in _ALWAYS}
+        predicted = lake.table(layout.predictions_key("v1", topic, FIRST)).to_pylist()
+        told += [
+            row["sentiment"] == _ALWAYS[spoken[row["tweet_id"]]]
+            for row in predicted
+            if row["tweet_id"] in spoken
+        ]
+    assert len(told) == 40
+    assert sum(told) >= 36
+
+
 def test_the_model_reads_texts_as_it_did_when_it_was_trained(
     lake: Lake, first: dict[str, dict[str, Any]]
 ) -> None:
-    # Trained on rows that were read in parts; what the registry holds reads nothing but their texts.
+    # Trained on rows that were read in parts; what the registry holds reads texts and languages alone.
     trained = {
         name.removeprefix("holdout_"): value
         for name, value in first["train"]["metrics"].items()
