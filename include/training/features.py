@@ -54,7 +54,7 @@ _N_GRAMS = f"""SELECT *,
     concat('not ', lemma), lemma)) AS negated,
   array(coalesce(lang, '')) AS language
 FROM __THIS__"""  # noqa: S608 - ours alone
-"""Lemmas and pairs of them; two to five characters within words; lemmas after a negation; `LANGUAGE`."""
+"""Lemmas and pairs of them; two to five characters within words; lemmas after a negation; `SPOKEN`."""
 _STYLE = {
     "length": "length(cleaned)",
     "words": "size(split(cleaned, ' '))",
@@ -86,7 +86,7 @@ _NEGATED = -0.74
 
 READ = "read"
 """The column of features without learned parameters: a vector of the lexicon's and the style's numbers."""
-LANGUAGE = "language"
+SPOKEN = "language"
 """The column of the tweet's language, the only element of an array."""
 
 
@@ -123,7 +123,7 @@ def scorer(scored: Sequence[Linear], languages: Sequence[str]) -> list[Transform
     These are the learned scores of each of `HASHED`, `READ`, and which of ``languages`` the tweet is in.
     """
     stages: list[Transformer] = [
-        CountVectorizerModel.from_vocabulary(list(languages), inputCol=LANGUAGE, outputCol="languages")
+        CountVectorizerModel.from_vocabulary(list(languages), inputCol=SPOKEN, outputCol="languages")
     ]
     for column, learned in zip(HASHED, scored, strict=True):
         stages += [

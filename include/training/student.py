@@ -85,7 +85,7 @@ def prepare(rows: DataFrame, seed: int) -> PreparedRows:
         "fold",
         *indices,
         vector_to_array(features.READ).alias("read"),
-        functions.col(features.LANGUAGE)[0].alias("lang"),
+        functions.col(features.SPOKEN)[0].alias("lang"),
     )
     found = read.toPandas().sort_values("tweet_id", ignore_index=True)
     labels, folds = found["label"].to_numpy(np.int64), found["fold"].to_numpy(np.int64)
