@@ -14,7 +14,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +29,16 @@ from include.lake.layout import (
     raw_prefix,
 )
 from include.lake.pseudonyms import Pseudonyms
-from include.window import Window, WindowError
+from include.window import Window, WindowError, possible_day
 from include.x.payload import QUARANTINED_CHARACTERS, is_payload
+from include.x.snowflake import from_milliseconds, moment
 from include.x.text import loads
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
+
+_LONGEST_WAIT = timedelta(days=7)
+"""How long a line may have waited in the streamer's spool; an id that tells of more is not believed."""
 
 log = logging.getLogger(__name__)
 
@@ -97,32 +101,53 @@ def _opened(envelope: bytes, found: storage.Object, topics: Collection[str]) -> 
     try:
         content = loads(envelope)
         record = base64.b64decode(content["rawData"], validate=True)
-        code, arrived = str(content.get("errorCode")), _moment(content.get("arrivalTimestamp"))
+        code, arrived = str(content.get("errorCode")), _arrival(content.get("arrivalTimestamp"), found)
     except (ValueError, TypeError, KeyError, AttributeError):
-        record, code, arrived = envelope, "unknown", None
+        record, code, arrived = envelope, "unknown", Window.containing(found.last_modified)
     for line in record.split(b"\n"):
         if not line.strip():
             continue
-        if prefix := _prefix(line, topics):
+        if prefix := _prefix(line, topics, found.last_modified):
             yield prefix, line
             continue
         text = line.decode("utf-8", errors="replace")[:QUARANTINED_CHARACTERS]
         row = {"stage": "firehose", "reason": "undelivered", "origin": code, "tweet_id": None, "line": text}
-        window = Window.containing(arrived or found.last_modified)
-        yield quarantine_prefix(NO_TOPIC, window), json.dumps(row).encode()
+        yield quarantine_prefix(NO_TOPIC, _hour(line, arrived)), json.dumps(row).encode()
 
 
-def _moment(milliseconds: Any) -> datetime | None:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC) if isinstance(milliseconds, int) else None
+def _arrival(milliseconds: Any, found: storage.Object) -> Window:
+    """The hour in which a record arrived; that of its object where the envelope names none that can be."""
+    try:
+        window = Window.containing(from_milliseconds(milliseconds))
+        possible_day(window.start.date(), found.last_modified)
+    except (TypeError, ValueError, OverflowError):
+        return Window.containing(found.last_modified)
+    return window
 
 
-def _prefix(line: bytes, topics: Collection[str]) -> str | None:
-    """Where the query of the delivery stream puts a line of the streamer; None for any other line."""
+def _hour(line: bytes, arrived: Window) -> Window:
+    """The hour of the tweet in a line that ``arrived`` after waiting in the spool, else when it arrived.
+
+    A removal looks for a tweet in the hour of its id.
+    """
+    try:
+        window = Window.containing(moment(int(loads(line)["data"]["id"])))
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError):
+        return arrived
+    return window if arrived.start - _LONGEST_WAIT <= window.start <= arrived.start else arrived
+
+
+def _prefix(line: bytes, topics: Collection[str], now: datetime) -> str | None:
+    """Where the query of the delivery stream puts a line of the streamer; None for any other line.
+
+    A line whose hour cannot hold posts yet at ``now`` is none: the tables would not show it.
+    """
     try:
         content = loads(line)
         kind = content.get("kind")
         at = content["at"] if kind else content["data"]["created_at"]
         window = Window.parse(at[:13])
+        possible_day(window.start.date(), now)
         match kind:
             case None if content.pop("ingest", None) and is_payload(content):
                 topic = content["matching_rules"][0]["tag"]

@@ -16,7 +16,9 @@ from include.compliance import tombstones
 from include.coverage.redelivery import Redelivery, redeliver
 from include.lake import layout, storage
 from include.lake.pseudonyms import Pseudonyms
+from include.window import Window
 from include.x.compliance import ComplianceAction
+from include.x.snowflake import to_milliseconds
 from tests.unit.support_hour import BUCKET, KEY, TOPICS, WINDOW, lake, line, tweet, tweet_id
 
 FAILED = f"{layout.DELIVERY_ERRORS}metadata-extraction-failed/x-opinion-1-2026-11-20-05-07-00-a.gz"
@@ -31,9 +33,11 @@ def s3() -> Iterator[S3Client]:
         yield client
 
 
-def failed(s3: S3Client, *records: bytes, key: str = FAILED) -> None:
+ARRIVED = to_milliseconds(WINDOW.start + timedelta(minutes=7))
+
+
+def failed(s3: S3Client, *records: bytes, key: str = FAILED, arrived: Any = ARRIVED) -> None:
     """Leaves records as Firehose leaves them."""
-    arrived = int((WINDOW.start + timedelta(minutes=7)).timestamp() * 1000)
     envelopes = [
         {
             "attemptsMade": 1,
@@ -80,6 +84,8 @@ def test_each_line_goes_where_firehose_would_have_put_it(s3: S3Client) -> None:
         b"[1]",
         b'{"kind": "other", "at": "2026-11-20T05:00:00Z"}',
         b'{"kind": "heartbeat", "at": "soon"}',
+        b'{"kind": "heartbeat", "at": "1970-01-01T00:00:00Z"}',
+        b'{"kind": "heartbeat", "at": "9999-12-31T23:00:00Z"}',
         line(tweet(FIRST, ("../chess",))),
         line(tweet(FIRST, ())),
     ],
@@ -91,6 +97,47 @@ def test_a_line_that_nobody_can_place_is_quarantined_with_its_reason(s3: S3Clien
     assert place == layout.quarantine_prefix(layout.NO_TOPIC, WINDOW)
     assert (row["stage"], row["reason"], row["line"]) == ("firehose", "undelivered", record.decode())
     assert row["origin"] == "DynamicPartitioning.MetadataExtractionFailed"
+
+
+@pytest.mark.parametrize("arrived", ["soon", True, -(10**17), 253402300799999])
+def test_an_absurd_time_of_arrival_keeps_no_line_back(s3: S3Client, arrived: Any) -> None:
+    failed(s3, line(tweet(FIRST)), b"no JSON", arrived=arrived)
+    left = storage.current(s3, BUCKET, FAILED)
+    assert left
+    again(s3)
+    found = held(s3)
+    assert found.pop(layout.raw_prefix("ukraine", WINDOW)) == [tweet(FIRST)]
+    ((place, (row,)),) = found.items()
+    assert place == layout.quarantine_prefix(layout.NO_TOPIC, Window.containing(left.last_modified))
+    assert (row["origin"], row["line"]) == ("DynamicPartitioning.MetadataExtractionFailed", "no JSON")
+
+
+@pytest.mark.parametrize("later", [timedelta(), timedelta(days=2)])
+def test_a_tweet_that_nobody_can_place_lies_in_its_own_hour_where_a_removal_finds_it(
+    s3: S3Client, later: timedelta
+) -> None:
+    record = line(tweet(FIRST, ("../chess",)))
+    failed(s3, record, arrived=to_milliseconds(WINDOW.start + later))
+    again(s3)
+    assert list(held(s3)) == [layout.quarantine_prefix(layout.NO_TOPIC, WINDOW)]
+    tombstones.bury(s3, BUCKET, Pseudonyms(KEY), WINDOW, {FIRST: ComplianceAction.DELETE})
+    failed(s3, record, arrived=to_milliseconds(WINDOW.start + later), key=FAILED + "b.gz")
+    assert again(s3).counts == {"quarantine": 0}
+
+
+def test_an_object_that_another_run_or_a_removal_changes_meanwhile_is_left_to_the_next_run(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed(s3, line(tweet(FIRST)), line(tweet(SECOND)))
+    failed(s3, line(tweet(FIRST)), key=FAILED + "b.gz")
+    listed = storage.list_objects(s3, BUCKET, layout.DELIVERY_ERRORS)
+    failed(s3, line(tweet(SECOND)))
+    storage.delete(s3, BUCKET, FAILED + "b.gz")
+    with monkeypatch.context() as stale:
+        stale.setattr(storage, "list_objects", lambda *_: listed)
+        assert again(s3) == Redelivery({})
+    again(s3)
+    assert held(s3) == {layout.raw_prefix("ukraine", WINDOW): [tweet(SECOND)]}
 
 
 def test_an_envelope_of_an_unknown_form_is_quarantined_as_it_is(s3: S3Client) -> None:
