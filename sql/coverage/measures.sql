@@ -4,6 +4,8 @@
 -- Times are milliseconds since 1970: a tweet's id tells when it was made (include/x/snowflake.py).
 -- longest_silence_ms counts from the start of the hour to its last tweet: how far it goes on from there depends
 -- on how far the hour can be judged.
+-- What is asked of all tweets together (silences, tweets of two topics) is asked of a sorted array of the hour's
+-- ids: a window over its tweets takes several times as long.
 WITH lines AS (
   SELECT
     topic,
@@ -11,7 +13,8 @@ WITH lines AS (
     hour,
     tweet_id,
     coalesce(source, '') = 'search' AS searched,
-    tags
+    -- Of nearly every tweet they are its topic alone: only others are parsed.
+    CASE WHEN json_extract(line, '$$.matching_rules[1]') IS NOT NULL THEN tags END AS tags
   FROM raw_tweets
   WHERE dt IN (${days})
     AND concat(dt, 'T', hour) IN (${hours})
@@ -24,18 +27,11 @@ tweets AS (
     dt,
     hour,
     tweet_id,
-    bitwise_right_shift(tweet_id, 22) + 1288834974657 AS ms,
-    CAST(to_unixtime(from_iso8601_timestamp(concat(dt, 'T', hour, ':00:00Z'))) AS bigint) * 1000 AS hour_ms,
     count(*) AS deliveries,
     bool_and(searched) AS recovered,
-    array_sort(array_distinct(flatten(array_agg(tags)))) AS tags,
-    min(topic) OVER (PARTITION BY tweet_id) <> max(topic) OVER (PARTITION BY tweet_id) AS twice
+    array_sort(array_distinct(flatten(array_agg(tags) FILTER (WHERE cardinality(tags) > 1)))) AS tags
   FROM lines
   GROUP BY topic, dt, hour, tweet_id
-),
-spaced AS (
-  SELECT *, ms - lag(ms, 1, hour_ms) OVER (PARTITION BY topic, dt, hour ORDER BY ms NULLS LAST) AS silence_ms
-  FROM tweets
 ),
 labels AS (
   SELECT DISTINCT topic, tweet_id
@@ -62,50 +58,87 @@ kept_out AS (
     AND reason = 'overlap'
   GROUP BY named.topic, dt, hour
 ),
+hours AS (
+  SELECT
+    tweets.topic,
+    tweets.dt,
+    tweets.hour,
+    count(labels.tweet_id) AS labeled_ids,
+    count_if(tweets.tweet_id IS NOT NULL AND labels.tweet_id IS NULL AND rejected.tweet_id IS NULL) AS missing_ids,
+    count_if(labels.tweet_id IS NULL AND rejected.tweet_id IS NOT NULL) AS quarantined,
+    coalesce(sum(tweets.deliveries) FILTER (WHERE tweets.tweet_id IS NOT NULL), 0) - count(tweets.tweet_id) AS duplicates,
+    coalesce(sum(tweets.deliveries) FILTER (WHERE tweets.tweet_id IS NULL), 0) AS lines_without_id,
+    count_if(tweets.tweet_id IS NOT NULL AND tweets.recovered) AS recovered,
+    coalesce(array_sort(array_agg(tweets.tweet_id) FILTER (WHERE tweets.tweet_id IS NOT NULL)), ARRAY[]) AS ids,
+    coalesce(
+      map_agg(tweets.tweet_id, array_join(tweets.tags, ',')) FILTER (
+        WHERE tweets.tweet_id IS NOT NULL AND tweets.tags IS NOT NULL
+      ),
+      MAP()
+    ) AS naming
+  FROM tweets
+  LEFT JOIN labels ON labels.topic = tweets.topic AND labels.tweet_id = tweets.tweet_id
+  LEFT JOIN rejected ON rejected.topic = tweets.topic AND rejected.tweet_id = tweets.tweet_id
+  GROUP BY tweets.topic, tweets.dt, tweets.hour
+),
+-- ids of tweets that lie in raw of another topic too.
+shared AS (
+  SELECT
+    *,
+    array_intersect(
+      ids,
+      filter(
+        zip_with(ids_of_all, slice(ids_of_all, 2, cardinality(ids_of_all)), (id, following) -> IF(id = following, id)),
+        id -> id IS NOT NULL
+      )
+    ) AS twice
+  FROM (
+    SELECT *, array_sort(flatten(array_agg(ids) OVER (PARTITION BY dt, hour))) AS ids_of_all
+    FROM hours
+  )
+),
 counts AS (
   SELECT
-    spaced.topic,
-    spaced.dt,
-    spaced.hour,
-    count(spaced.tweet_id) AS raw_ids,
-    count(labels.tweet_id) AS labeled_ids,
-    count_if(spaced.tweet_id IS NOT NULL AND labels.tweet_id IS NULL AND rejected.tweet_id IS NULL) AS missing_ids,
-    count_if(labels.tweet_id IS NULL AND rejected.tweet_id IS NOT NULL) AS quarantined,
-    coalesce(sum(spaced.deliveries) FILTER (WHERE spaced.tweet_id IS NOT NULL), 0) - count(spaced.tweet_id) AS duplicates,
-    coalesce(sum(spaced.deliveries) FILTER (WHERE spaced.tweet_id IS NULL), 0) AS lines_without_id,
-    count_if(spaced.tweet_id IS NOT NULL AND (spaced.twice OR cardinality(spaced.tags) > 1)) AS overlap,
-    json_format(
-      CAST(
-        histogram(array_join(spaced.tags, ',')) FILTER (
-          WHERE spaced.tweet_id IS NOT NULL AND cardinality(spaced.tags) > 1 AND NOT spaced.twice
-        ) AS json
-      )
-    ) AS named,
-    count_if(spaced.tweet_id IS NOT NULL AND spaced.recovered) AS recovered,
-    min(spaced.ms) AS first_ms,
-    max(spaced.ms) AS last_ms,
-    max(spaced.silence_ms) AS longest_silence_ms
-  FROM spaced
-  LEFT JOIN labels ON labels.topic = spaced.topic AND labels.tweet_id = spaced.tweet_id
-  LEFT JOIN rejected ON rejected.topic = spaced.topic AND rejected.tweet_id = spaced.tweet_id
-  GROUP BY spaced.topic, spaced.dt, spaced.hour
+    *,
+    transform(array_except(map_keys(naming), twice), id -> naming[id]) AS named,
+    CAST(to_unixtime(from_iso8601_timestamp(concat(dt, 'T', hour, ':00:00Z'))) AS bigint) * 1000 AS hour_ms
+  FROM shared
 )
 SELECT
   topic,
   dt,
   hour,
-  coalesce(raw_ids, 0) AS raw_ids,
+  coalesce(cardinality(ids), 0) AS raw_ids,
   coalesce(labeled_ids, 0) AS labeled_ids,
   coalesce(missing_ids, 0) AS missing_ids,
   coalesce(quarantined, 0) AS quarantined,
   coalesce(duplicates, 0) AS duplicates,
   coalesce(lines_without_id, 0) AS lines_without_id,
-  coalesce(overlap, 0) + coalesce(kept_out.tweets, 0) AS overlap,
-  named,
+  coalesce(cardinality(twice) + cardinality(counts.named), 0) + coalesce(kept_out.tweets, 0) AS overlap,
+  IF(
+    cardinality(counts.named) > 0,
+    json_format(
+      CAST(
+        map(
+          array_distinct(counts.named),
+          transform(array_distinct(counts.named), topics -> cardinality(filter(counts.named, each -> each = topics)))
+        ) AS json
+      )
+    )
+  ) AS named,
   coalesce(recovered, 0) AS recovered,
-  first_ms,
-  last_ms,
-  longest_silence_ms
+  bitwise_right_shift(element_at(ids, 1), 22) + 1288834974657 AS first_ms,
+  bitwise_right_shift(element_at(ids, -1), 22) + 1288834974657 AS last_ms,
+  IF(
+    cardinality(ids) > 0,
+    array_max(
+      zip_with(
+        ids,
+        bitwise_left_shift(hour_ms - 1288834974657, 22) || slice(ids, 1, cardinality(ids) - 1),
+        (id, before) -> bitwise_right_shift(id, 22) - bitwise_right_shift(before, 22)
+      )
+    )
+  ) AS longest_silence_ms
 FROM counts
 FULL JOIN kept_out USING (topic, dt, hour)
 ORDER BY 2, 3, 1

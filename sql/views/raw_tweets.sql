@@ -28,7 +28,8 @@ WITH lines AS (
     line,
     "$$path" AS object,
     -- Fields are found without looking at the rest of the line: a cut one must not count as a tweet.
-    CASE WHEN json_size(line, '$$') > 0 AND regexp_like(line, '\}\s*$$') THEN line END AS payload
+    -- Most end in a brace, and only others are searched for what follows their last one.
+    CASE WHEN json_size(line, '$$') > 0 AND (line LIKE '%}' OR regexp_like(line, '\}\s*$$')) THEN line END AS payload
   FROM raw
   WHERE trim(line) <> ''
 )

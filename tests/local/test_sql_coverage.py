@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,7 +29,7 @@ from include.lake.views import create_views
 from include.provision.lake import ensure_database, ensure_tables, ensure_workgroup
 from include.settings import Settings
 from include.window import Window
-from include.x.snowflake import lowest_id, to_milliseconds
+from include.x.snowflake import lowest_id, milliseconds, to_milliseconds
 from include.x.topics import load
 from streamer import lines as stream
 from tests.local.support_athena import LocalAthena
@@ -229,6 +230,68 @@ def test_every_count_is_exact(lake: Lake) -> None:
     assert measured["russia", "2026-11-20T10"]["missing_ids"] == 1
     assert measured["russia", "2026-11-20T10"]["overlap"] == 1
     assert measured.keys() == {("ukraine", "2026-11-20T10"), ("russia", "2026-11-20T10")}
+
+
+def by_a_loop(
+    raw: dict[tuple[str, Window], list[dict[str, Any]]], labeled: set[tuple[str, int]]
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """What `measures.sql` counts of raw and labeled, line by line."""
+    found = {}
+    ids = {place: {int(each["data"]["id"]) for each in records} for place, records in raw.items()}
+    for (topic, hour), records in raw.items():
+        own = ids[topic, hour]
+        elsewhere = set().union(*(ids[place] for place in raw if place[0] != topic and place[1] == hour))
+        tags: dict[int, set[str]] = {number: set() for number in own}
+        sources: dict[int, set[str]] = {number: set() for number in own}
+        for each in records:
+            tags[int(each["data"]["id"])] |= {rule["tag"] for rule in each["matching_rules"]}
+            sources[int(each["data"]["id"])].add(each["ingest"]["source"])
+        several = {number for number in own if len(tags[number]) > 1}
+        named = Counter(",".join(sorted(tags[number])) for number in several - elsewhere)
+        moments = sorted(milliseconds(number) for number in own)
+        before = [to_milliseconds(hour.start), *moments]
+        found[topic, hour.label] = {
+            "topic": topic,
+            "dt": hour.date,
+            "hour": hour.hour,
+            "raw_ids": len(own),
+            "labeled_ids": sum((topic, number) in labeled for number in own),
+            "missing_ids": sum((topic, number) not in labeled for number in own),
+            "quarantined": 0,
+            "duplicates": len(records) - len(own),
+            "lines_without_id": 0,
+            "overlap": len(own & elsewhere | several),
+            "named": dict(named) or None,
+            "recovered": sum(of_one == {"search"} for of_one in sources.values()),
+            "first_ms": moments[0],
+            "last_ms": moments[-1],
+            "longest_silence_ms": max(at - last for at, last in zip(moments, before, strict=False)),
+        }
+    return found
+
+
+def test_what_a_loop_over_the_lines_counts_is_measured(lake: Lake) -> None:
+    chance = random.Random(2)
+    raw: dict[tuple[str, Window], list[dict[str, Any]]] = {}
+    labeled = set()
+    for hour in (NINE, TEN):
+        posted = [tweet_id(chance.uniform(0, 60), chance.randrange(4), hour) for _ in range(200)]
+        for topic in TOPICS:
+            of_topic = [
+                payload(number, chance.choice([(topic,), (topic,), TOPICS, (topic, topic, "other")]), source)
+                for number in chance.choices(posted, k=200)
+                for source in chance.choice([("stream",), ("search",), ("stream", "search")])
+            ]
+            raw[topic, hour] = of_topic
+            for name, part in (("a", of_topic[::2]), ("b", of_topic[1::2])):
+                lake.raw(topic, hour, part, name)
+            ids = [int(each["data"]["id"]) for each in of_topic if chance.random() < 0.5]
+            lake.label(topic, hour, ids)
+            labeled |= {(topic, number) for number in ids}
+    found = lake.measured([NINE, TEN])
+    for row in found.values():
+        row["named"] = row["named"] and json.loads(row["named"])
+    assert found == by_a_loop(raw, labeled)
 
 
 def test_a_tweet_of_two_topics_that_the_streamer_kept_out_of_raw_overlaps(lake: Lake) -> None:
