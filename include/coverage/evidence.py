@@ -54,6 +54,11 @@ SEARCH_MARGIN = timedelta(minutes=10)
 """What is left between judging and searching, so that a gap is not lost while its search is in progress."""
 
 
+TOGETHER_BYTES = 128 * 1024 * 1024
+"""How much of raw and quarantine, as stored, one statement measures: some 500,000 posts, whose ids it holds
+in memory. Athena bills at least 10 MB for a statement."""
+
+
 @dataclass(frozen=True)
 class HourInputs:
     """The objects of an hour of a topic.
@@ -190,25 +195,37 @@ def list_heartbeats(s3: S3Client, bucket: str, hours: Collection[Window]) -> lis
     return [each for each, place in places if place and place[2] in wanted]
 
 
-def statements(
+def together(inputs: Mapping[Key, HourInputs], windows: Collection[Window]) -> list[list[Window]]:
+    """The ``windows`` in order, divided into those that one statement measures: one hour at least, and else
+    no more than `TOGETHER_BYTES`."""
+    sizes: Counter[Window] = Counter()
+    for (_, window), of_hour in inputs.items():
+        sizes[window] += sum(found.size for found in of_hour.objects)
+    groups: list[list[Window]] = []
+    size = 0
+    for window in sorted(windows):
+        size += sizes[window]
+        if not groups or size > TOGETHER_BYTES:
+            groups.append([])
+            size = sizes[window]
+        groups[-1].append(window)
+    return groups
+
+
+def measures(windows: Collection[Window], unreadable: Collection[str] = ()) -> str:
+    """The statement that measures what raw holds of ``windows``, without the objects at ``unreadable``."""
+    return sql.render("coverage/measures", **_read(windows, unreadable))
+
+
+def signs_of_life(
     windows: Collection[Window], now: datetime, settings: Settings, unreadable: Collection[str] = ()
 ) -> dict[str, str]:
-    """The statements that measure ``windows``, by name; each names its days and hours.
+    """The statements that tell when the stream was alive around ``windows``, by name.
 
     They exclude the objects at the addresses ``unreadable``.
     """
-
-    def read(hours: Collection[Window]) -> dict[str, list[str]]:
-        return {
-            "days": sorted({hour.date for hour in hours}),
-            "hours": sorted(hour.label for hour in hours),
-            # A list in SQL is never empty.
-            "unreadable": sorted(unreadable) or ["none"],
-        }
-
-    heard = read(heard_hours(windows, now))
+    heard = _read(heard_hours(windows, now), unreadable)
     return {
-        "measures": sql.render("coverage/measures", **read(windows)),
         "heartbeats": sql.render("coverage/heartbeats", **heard),
         "stretches": sql.render(
             "coverage/stretches",
@@ -218,6 +235,16 @@ def statements(
             outage_ms=settings.outage_seconds * 1000,
             adjacent_ms=int(ADJACENT.total_seconds() * 1000),
         ),
+    }
+
+
+def _read(hours: Collection[Window], unreadable: Collection[str]) -> dict[str, list[str]]:
+    """What a statement reads, as its parameters."""
+    return {
+        "days": sorted({hour.date for hour in hours}),
+        "hours": sorted(hour.label for hour in hours),
+        # A list in SQL is never empty.
+        "unreadable": sorted(unreadable) or ["none"],
     }
 
 
@@ -316,7 +343,7 @@ def gather(
     settings: Settings,
     unreadable: Mapping[str, str] | None = None,
 ) -> list[Evidence]:
-    """The evidence on each of ``keys``; ``rows`` are those of `statements`, by name.
+    """The evidence on each of ``keys``; ``rows`` are those of `measures` and `signs_of_life`, by name.
 
     ``former_gaps`` is what the ledger says so far, ``active`` are the hours with an active run of transform.
     ``unreadable`` are the keys of objects that cannot be read, with the reason: of an hour whose heartbeats

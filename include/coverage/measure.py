@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from include.coverage import damage, evidence, ledger
+from include.coverage.evidence import HourInputs, Key
 from include.coverage.judge import judge
 from include.coverage.ledger import CoverageRow
 from include.lake import athena
 from include.lake.athena import Athena
 from include.lake.layout import ALL_TOPICS, partition
+from include.lake.storage import Object
 from include.settings import Settings
 from include.window import HOUR, Window, requested_hour
 from include.x.search import REACH
@@ -106,17 +108,7 @@ def measure(
         return Measurement(tuple(settled.values()), ())
     inputs = evidence.with_unread_edits(s3, settings.bucket, inputs, keys)
     inputs = evidence.with_removed(s3, settings.bucket, inputs)
-    unsettled = {window for _, window in keys}
-    rows, damaged = damage.run_all(
-        database,
-        lambda unreadable: evidence.statements(unsettled, now, settings, unreadable),
-        s3,
-        settings.bucket,
-        lambda: [
-            *(found for key in inputs if key[1] in unsettled for found in inputs[key].objects),
-            *evidence.list_heartbeats(s3, settings.bucket, evidence.heard_hours(unsettled, now)),
-        ],
-    )
+    rows, damaged = _rows(database, s3, settings, inputs, {window for _, window in keys}, now)
     found = evidence.gather(
         rows,
         keys,
@@ -144,3 +136,39 @@ def measure(
     return Measurement(
         (*settled.values(), *measured), tuple(rows["heartbeats"]), tuple(damaged), tuple(alarms)
     )
+
+
+def _rows(
+    database: Athena,
+    s3: S3Client,
+    settings: Settings,
+    inputs: Mapping[Key, HourInputs],
+    windows: Collection[Window],
+    now: datetime,
+) -> tuple[dict[str, list[athena.ResultRow]], dict[str, str]]:
+    """The rows of the statements on ``windows``, by name, and why objects were left out of them, by key.
+
+    One group of hours is measured after another, so that memory is bounded.
+    """
+
+    def ask(group: Sequence[Window], first: bool) -> tuple[dict[str, list[athena.ResultRow]], dict[str, str]]:
+        def statements(unreadable: Collection[str]) -> dict[str, str]:
+            asked = {"measures": evidence.measures(group, unreadable)}
+            return asked | evidence.signs_of_life(windows, now, settings, unreadable) if first else asked
+
+        def candidates() -> Iterator[Object]:
+            for (_, window), of_hour in inputs.items():
+                if window in group:
+                    yield from of_hour.objects
+            if first:
+                yield from evidence.list_heartbeats(s3, settings.bucket, evidence.heard_hours(windows, now))
+
+        return damage.run_all(database, statements, s3, settings.bucket, candidates)
+
+    first, *others = evidence.together(inputs, windows)
+    rows, damaged = ask(first, True)
+    for group in others:
+        more, unreadable = ask(group, False)
+        rows["measures"] += more["measures"]
+        damaged |= unreadable
+    return rows, damaged

@@ -33,10 +33,12 @@ tweets AS (
   FROM lines
   GROUP BY topic, dt, hour, tweet_id
 ),
+-- Of a day that several statements measure, each reads the hours that it is about: labeled has an object for each.
 labels AS (
   SELECT DISTINCT topic, tweet_id
   FROM labeled
   WHERE dt IN (${days})
+    AND concat(dt, 'T', regexp_extract("$$path", 'tweets-([0-9]{2})[.]parquet$$', 1)) IN (${hours})
     AND "$$path" NOT IN (${unreadable})
 ),
 rejected AS (

@@ -145,7 +145,8 @@ class Lake:
         self.put(layout.quarantine_key(topic, hour, stage), ndjson(rows))
 
     def rows(self, hours: Sequence[Window], *names: str) -> dict[str, list[dict[str, Any]]]:
-        statements = evidence.statements(hours, NOW, self.settings)
+        statements = evidence.signs_of_life(hours, NOW, self.settings)
+        statements["measures"] = evidence.measures(hours)
         return self.database.run_all({name: statements[name] for name in names or statements})
 
     def measured(self, hours: Sequence[Window] = (TEN,)) -> dict[tuple[str, str], dict[str, Any]]:

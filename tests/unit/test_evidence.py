@@ -11,14 +11,17 @@ import pytest
 from types_boto3_s3 import S3Client
 
 from include.compliance import tombstones
-from include.coverage import ledger
+from include.coverage import evidence, ledger
 from include.coverage.evidence import (
+    TOGETHER_BYTES,
     HourInputs,
     Key,
     judged_until,
     list_inputs,
+    measures,
     sample_at,
-    statements,
+    signs_of_life,
+    together,
     with_removed,
     with_what_was_under_way,
 )
@@ -26,6 +29,7 @@ from include.coverage.measure import measure, windows
 from include.coverage.stretch import Stretch
 from include.lake.layout import labeled_key, quarantine_key, raw_prefix, recovered_key
 from include.lake.pseudonyms import Pseudonyms
+from include.lake.storage import Object
 from include.lake.verdict import Verdict
 from include.settings import Settings
 from include.window import Window
@@ -78,8 +82,8 @@ def test_the_sample_in_force_is_what_was_last_said_before_or_else_first_after() 
 
 
 def test_heartbeats_are_read_from_an_hour_before_up_to_now() -> None:
-    found = statements([TEN], NOW, SETTINGS)
-    assert "IN ('2026-11-20T10')" in found["measures"]
+    found = signs_of_life([TEN], NOW, SETTINGS)
+    assert "IN ('2026-11-20T10')" in measures([TEN])
     assert "IN ('2026-11-20T09', '2026-11-20T10', '2026-11-20T11', '2026-11-20T12')" in found["stretches"]
 
 
@@ -181,6 +185,50 @@ def test_only_hours_whose_objects_have_changed_are_measured_again(s3: S3Client) 
     put(s3, f"{raw_prefix('ukraine', ELEVEN)}a")
     assert len(look()) == len(first)
     assert len(engine.asked) == 2
+    assert "IN ('2026-11-20T11')" in engine.asked[1]["measures"]
+
+
+def sized(sizes: Mapping[Window, int]) -> dict[Key, HourInputs]:
+    """Inputs of hours whose raw has so many bytes, in two topics."""
+    found = {}
+    for hour, size in sizes.items():
+        for topic, part in (("ukraine", size // 2), ("russia", size - size // 2)):
+            objects = (Object(f"{raw_prefix(topic, hour)}a.gz", "", part, NOW),)
+            found[topic, hour] = HourInputs("", "", None, None, (), objects=objects)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("sizes", "groups"),
+    [
+        ([0, 0, 0, 0], [4]),
+        ([TOGETHER_BYTES // 2, TOGETHER_BYTES // 2, 1, 0], [2, 2]),
+        ([1, TOGETHER_BYTES * 3, 1, TOGETHER_BYTES - 1], [1, 1, 2]),
+        ([TOGETHER_BYTES * 2], [1]),
+    ],
+    ids=["small hours", "as many as fit", "an hour that is too large is alone", "nothing but such an hour"],
+)
+def test_hours_are_measured_together_as_long_as_they_are_small(sizes: list[int], groups: list[int]) -> None:
+    hours = list(Window.between(TEN.start, TEN.start + len(sizes) * timedelta(hours=1)))
+    found = together(sized(dict(zip(hours, sizes, strict=True))), hours[::-1])
+    assert [hour for group in found for hour in group] == hours
+    assert [len(group) for group in found] == groups
+
+
+def test_large_hours_are_measured_one_statement_after_another_and_the_stream_once(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "TOGETHER_BYTES", 1)
+    for hour in (TEN, ELEVEN):
+        put(s3, f"{raw_prefix('ukraine', hour)}a.gz", b"xx")
+    engine: Any = Engine()
+    rows = measure(engine, s3, SETTINGS, TOPICS, [TEN, ELEVEN], (), NOW).rows
+    assert len(rows) == 4
+    assert [sorted(asked) for asked in engine.asked] == [
+        ["heartbeats", "measures", "stretches"],
+        ["measures"],
+    ]
+    assert "IN ('2026-11-20T10')" in engine.asked[0]["measures"]
     assert "IN ('2026-11-20T11')" in engine.asked[1]["measures"]
 
 
