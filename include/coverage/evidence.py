@@ -254,12 +254,12 @@ def judged_until(heartbeats: Iterable[ResultRow], now: datetime, settings: Setti
     Up to the watermark, less a margin for what Firehose may deliver out of order, or, if there is none so
     young, up to when the grace time is over; never as far as search finds nothing yet.
     """
-    until = now - timedelta(seconds=settings.delivery_grace_seconds)
+    until = to_milliseconds(now - timedelta(seconds=settings.delivery_grace_seconds))
     watermarks = [row["watermark_ms"] for row in heartbeats if row["watermark_ms"] is not None]
     if watermarks:
-        margin = timedelta(seconds=settings.delivery_margin_seconds)
-        until = max(until, from_milliseconds(max(watermarks)) - margin)
-    return from_milliseconds(to_milliseconds(min(until, now - SEARCH_DELAY)))
+        until = max(until, max(watermarks) - settings.delivery_margin_seconds * 1000)
+    # A watermark may be of a year that no datetime has.
+    return from_milliseconds(min(until, to_milliseconds(now - SEARCH_DELAY)))
 
 
 def sample_at(window: Window, heartbeats: Iterable[ResultRow]) -> int | None:

@@ -69,6 +69,14 @@ def test_how_far_time_can_be_judged(watermark: timedelta | None, until: timedelt
     assert NOW - judged_until(rows, NOW, SETTINGS) == until
 
 
+@pytest.mark.parametrize(
+    ("year", "until"), [(-400_000, timedelta(minutes=30)), (400_000, timedelta(seconds=30))]
+)
+def test_a_watermark_of_an_absurd_year_is_only_very_early_or_very_late(year: int, until: timedelta) -> None:
+    rows = [heard(None) | {"watermark_ms": year * 365 * 86_400_000}]
+    assert NOW - judged_until(rows, NOW, SETTINGS) == until
+
+
 def test_the_sample_in_force_is_what_was_last_said_before_or_else_first_after() -> None:
     rows = [heard(None, TEN, 80), heard(None, ELEVEN, 40)]
     twelve = ELEVEN.next
