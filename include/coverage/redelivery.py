@@ -61,7 +61,9 @@ class Redelivery:
         return [f"{key} cannot be read whole" for key in self.unreadable]
 
 
-def redeliver(s3: S3Client, bucket: str, topics: Collection[str], key: Callable[[], bytes]) -> Redelivery:
+def redeliver(
+    s3: S3Client, bucket: str, topics: Collection[str], key: Callable[[], bytes], now: datetime
+) -> Redelivery:
     """Delivers every object of ``delivery-errors/`` again, then deletes it.
 
     ``key`` gives the secret that ids are hashed with, for what was removed on request must not come back; it
@@ -74,7 +76,7 @@ def redeliver(s3: S3Client, bucket: str, topics: Collection[str], key: Callable[
         placed: defaultdict[str, list[bytes]] = defaultdict(list)
         try:
             for envelope in storage.read_lines(s3, bucket, found.key, found.etag):
-                for prefix, line in _opened(envelope, found, topics):
+                for prefix, line in _opened(envelope, found, topics, now):
                     placed[prefix].append(line)
         except storage.CorruptObjectError as error:
             log.error("not delivered again: %s", error)
@@ -96,18 +98,20 @@ def redeliver(s3: S3Client, bucket: str, topics: Collection[str], key: Callable[
     return Redelivery(counts, tuple(unreadable))
 
 
-def _opened(envelope: bytes, found: storage.Object, topics: Collection[str]) -> Iterator[tuple[str, bytes]]:
+def _opened(
+    envelope: bytes, found: storage.Object, topics: Collection[str], now: datetime
+) -> Iterator[tuple[str, bytes]]:
     """The lines of an envelope, each with the prefix that it belongs under."""
     try:
         content = loads(envelope)
         record = base64.b64decode(content["rawData"], validate=True)
-        code, arrived = str(content.get("errorCode")), _arrival(content.get("arrivalTimestamp"), found)
+        code, arrived = str(content.get("errorCode")), _arrival(content.get("arrivalTimestamp"), found, now)
     except (ValueError, TypeError, KeyError, AttributeError):
         record, code, arrived = envelope, "unknown", Window.containing(found.last_modified)
     for line in record.split(b"\n"):
         if not line.strip():
             continue
-        if prefix := _prefix(line, topics, found.last_modified):
+        if prefix := _prefix(line, topics, now):
             yield prefix, line
             continue
         text = line.decode("utf-8", errors="replace")[:QUARANTINED_CHARACTERS]
@@ -115,11 +119,11 @@ def _opened(envelope: bytes, found: storage.Object, topics: Collection[str]) -> 
         yield quarantine_prefix(NO_TOPIC, _hour(line, arrived)), json.dumps(row).encode()
 
 
-def _arrival(milliseconds: Any, found: storage.Object) -> Window:
+def _arrival(milliseconds: Any, found: storage.Object, now: datetime) -> Window:
     """The hour in which a record arrived; that of its object where the envelope names none that can be."""
     try:
         window = Window.containing(from_milliseconds(milliseconds))
-        possible_day(window.start.date(), found.last_modified)
+        possible_day(window.start.date(), now)
     except (TypeError, ValueError, OverflowError):
         return Window.containing(found.last_modified)
     return window

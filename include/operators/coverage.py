@@ -157,7 +157,7 @@ class PlanCoverageOperator(_CoverageOperator):
         if not dry_run:
             s3, bucket = client("s3"), settings().bucket
             redelivered = redeliver(
-                s3, bucket, topics().names, lambda: secret(settings().pseudonym_secret).encode()
+                s3, bucket, topics().names, lambda: secret(settings().pseudonym_secret).encode(), now()
             )
         measured = self.measure(context, windows) if windows else None
         rows = measured.rows if measured else ()

@@ -548,4 +548,4 @@ def test_what_is_delivered_again_goes_where_the_streams_own_query_puts_it(
     destination = firehose.Destination(template)
     data = json.dumps(sent).encode()
     placed = destination.key_prefix(destination.partition(data), datetime.now(UTC), None)
-    assert redelivery._prefix(data, TOPICS) == placed
+    assert redelivery._prefix(data, TOPICS, datetime(2026, 11, 21, tzinfo=UTC)) == placed

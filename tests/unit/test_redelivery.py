@@ -52,7 +52,7 @@ def failed(s3: S3Client, *records: bytes, key: str = FAILED, arrived: Any = ARRI
 
 
 def again(s3: S3Client) -> Redelivery:
-    return redeliver(s3, BUCKET, TOPICS, lambda: KEY)
+    return redeliver(s3, BUCKET, TOPICS, lambda: KEY, WINDOW.end + timedelta(days=3))
 
 
 def held(s3: S3Client) -> dict[str, list[Any]]:
