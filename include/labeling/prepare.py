@@ -26,6 +26,7 @@ import orjson
 
 from include.compliance import lines, tombstones
 from include.compliance.purge import Purge, Purged
+from include.labeling.garbage import loaded_left_alone
 from include.labeling.prepared import Prepared
 from include.labeling.shards import ShardWriter
 from include.labeling.slices import RawSlices
@@ -47,6 +48,7 @@ _BYTES_A_SLICE = 6 * 1024 * 1024
 """Raw bytes as stored (gzip) per slice: some 25,000 tweets."""
 
 
+@loaded_left_alone()
 def prepare(s3: S3Client, settings: Settings, topics: Sequence[str], window: Window, key: bytes) -> Prepared:
     """Reads the raw lines of all topics of an hour and writes what the next steps read; see the module.
 

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from include.compliance import lines, tombstones
 from include.compliance.purge import REMOVED, Purge, Purged, without
 from include.compliance.tombstones import Tombstones
+from include.labeling.garbage import loaded_left_alone
 from include.labeling.model_io import is_asked, read_answers, read_shard_and_removed, read_translations
 from include.labeling.models import NO_ENGINE
 from include.labeling.prepared import Prepared
@@ -90,6 +91,7 @@ class Published:
         return cls(**{**value, "window": Window.parse(value["window"])})
 
 
+@loaded_left_alone()
 def publish(
     s3: S3Client,
     settings: Settings,
