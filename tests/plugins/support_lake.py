@@ -41,7 +41,8 @@ RARE, SEEN = "IS", 1
 HOURS = 72
 GAPS = {30, 31}
 """Hours ago without any tweet."""
-RULES_CHANGED, SAMPLE_CHANGED = 48, 20
+RULES_CHANGED, SAMPLE_CHANGED = 47, 20
+"""Hours ago; at any hour of the day the lake has tweets of the day before, too."""
 OUTAGE, OPEN, UNLABELED, ALARM, HALF_PREDICTED, SEARCHED = 30, 0, 5, 12, 7, 40
 NEVER_MADE, EMPTY, BROKEN = "2011", "2012", "2013"
 """Years of which the lake has no tables, no rows, and no answer."""
