@@ -34,6 +34,22 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     inputs._connection.cache_clear()
 
 
+class Clock:
+    """The process's clock: it stands still until it is moved."""
+
+    now = 1_000_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr("include.operators.inputs.time.monotonic", found.monotonic)
+    return found
+
+
 def test_the_clients_of_a_process_share_one_reading_of_its_connection(reads: list[str]) -> None:
     s3 = inputs.client("s3")
     assert s3.meta.region_name == "eu-west-1"
@@ -43,28 +59,24 @@ def test_the_clients_of_a_process_share_one_reading_of_its_connection(reads: lis
 
 
 def test_a_changed_connection_is_read_after_a_while(
-    reads: list[str], monkeypatch: pytest.MonkeyPatch
+    reads: list[str], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = 1_000_000.0
-    monkeypatch.setattr("include.operators.inputs.time.monotonic", lambda: now)
     inputs.client("s3")
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://?region_name=eu-north-1")
     assert inputs.client("s3").meta.region_name == "eu-west-1"
-    now += inputs.CONNECTION_SECONDS
+    clock.now += inputs.CONNECTION_SECONDS
     assert inputs.client("s3").meta.region_name == "eu-north-1"
     assert len(reads) == 2
 
 
 def test_a_connection_that_was_not_found_is_soon_looked_for_again(
-    reads: list[str], monkeypatch: pytest.MonkeyPatch
+    reads: list[str], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = 1_000_000.0
-    monkeypatch.setattr("include.operators.inputs.time.monotonic", lambda: now)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.delenv("AIRFLOW_CONN_AWS_DEFAULT")  # as where a secrets backend does not answer
     assert inputs.client("s3").meta.region_name == "us-east-1"
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://?region_name=eu-west-1")
-    now += 15
+    clock.now += 15
     assert inputs.client("s3").meta.region_name == "eu-west-1"
 
 
@@ -93,16 +105,14 @@ def test_a_role_is_assumed_again_before_its_credentials_expire(
 
 
 def test_a_watch_uses_a_changed_connection_at_its_next_look(
-    reads: list[str], monkeypatch: pytest.MonkeyPatch
+    reads: list[str], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = 1_000_000.0
-    monkeypatch.setattr("include.operators.inputs.time.monotonic", lambda: now)
     asked = Mock(return_value=("InProgress", ""))
     monkeypatch.setattr("include.labeling.jobs.watch", asked)
     watch = TransformJobWatch("job")
     watch.look()
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://?region_name=eu-north-1")
-    now += inputs.CONNECTION_SECONDS
+    clock.now += inputs.CONNECTION_SECONDS
     watch.look()
     regions = [call.args[0].meta.region_name for call in asked.call_args_list]
     assert regions == ["eu-west-1", "eu-north-1"]
