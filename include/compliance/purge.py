@@ -25,10 +25,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from include.compliance import lines
+from include.compliance import lines, tombstones
 from include.compliance.tombstones import Tombstones
 from include.lake import layout, storage
 from include.lake.labeled_file import LabeledFile
+from include.lake.pseudonyms import Pseudonyms
 from include.lake.schemas import LABELED
 from include.window import Window
 from include.x.compliance import ComplianceAction
@@ -99,7 +100,7 @@ class Purge:
         for topic in topics:
             prefix = layout.raw_prefix(topic, purged.window)
             for found in storage.list_objects(self._s3, self._bucket, prefix).objects:
-                self._lines(purged, "raw", found.key, topic)
+                self.lines(purged, "raw", found.key, topic)
         self._damaged(purged, [layout.raw_prefix(topic, purged.window) for topic in topics])
 
     def quarantine(self, purged: Purged, topics: Sequence[str]) -> None:
@@ -111,7 +112,7 @@ class Purge:
             for window in (purged.window, purged.window.next):
                 prefix = layout.quarantine_prefix(topic, window)
                 for found in storage.list_objects(self._s3, self._bucket, prefix).objects:
-                    self._lines(purged, "quarantine", found.key, topic)
+                    self.lines(purged, "quarantine", found.key, topic)
                 self._damaged(purged, [prefix])
 
     def published(self, purged: Purged, topics: Sequence[str]) -> None:
@@ -126,49 +127,11 @@ class Purge:
         for topic in topics:
             self._work(purged, layout.recoveries_prefix(topic), topic)
         for found in storage.objects(self._s3, self._bucket, layout.DELIVERY_ERRORS):
-            self._lines(purged, "delivery-errors", found.key, layout.ALL_TOPICS)
+            self.lines(purged, "delivery-errors", found.key, layout.ALL_TOPICS)
         return purged
 
-    def _damaged(self, purged: Purged, prefixes: Iterable[str]) -> None:
-        """Empties the originals of damaged objects: what can be read of them lies in their places already.
-
-        An empty one stays, as it says that the hour has lost something (`include/coverage/damage.py`).
-        """
-        for prefix in prefixes:
-            for found in storage.list_objects(self._s3, self._bucket, layout.DAMAGED + prefix).objects:
-                if found.size:
-                    purged.objects["damaged"] += 1
-                    if self._write:
-                        storage.overwrite(self._s3, self._bucket, found.key, b"")
-
-    def _work(self, purged: Purged, prefix: str, topic: str) -> None:
-        for found in storage.list_objects(self._s3, self._bucket, prefix).objects:
-            if found.key.endswith(".parquet"):
-                self._rows(purged, "work", found.key, topic)
-            elif "/edits/" in found.key:
-                self._edits(purged, found.key)
-            elif not found.key.endswith("/state.json"):
-                self._lines(purged, "work", found.key, topic)
-
-    def _edits(self, purged: Purged, prefix: str) -> None:
-        """Purges lists of the ids of posts that were edited later."""
-        for found in storage.list_objects(self._s3, self._bucket, prefix).objects:
-
-            def change(version: storage.ObjectVersion, key: str = found.key) -> _Changed | None:
-                ids = json.loads(storage.read(self._s3, self._bucket, key, version.etag))
-                kept = [each for each in ids if self._tombstones.of(int(each), None) is not _DELETE]
-                if kept == ids:
-                    return None
-                body = json.dumps(kept, separators=(",", ":")).encode()
-                metadata = dict(version.metadata)
-                if "content" in metadata:
-                    metadata["content"] = hashlib.sha256(body).hexdigest()
-                gone = [(int(each), _DELETE, layout.ALL_TOPICS) for each in set(ids) - set(kept)]
-                return _Changed(storage.Content(body, metadata), gone)
-
-            self._replace(purged, "edits", found.key, change)
-
-    def _lines(self, purged: Purged, layer: str, key: str, topic: str) -> None:
+    def lines(self, purged: Purged, layer: str, key: str, topic: str) -> None:
+        """Purges one object of lines."""
         with tempfile.TemporaryDirectory(prefix="purge-") as folder:
             path = Path(folder) / "lines"
 
@@ -207,6 +170,45 @@ class Purge:
                 return _Changed(storage.Content(path, version.metadata), gone)
 
             self._replace(purged, layer, key, change)
+
+    def _damaged(self, purged: Purged, prefixes: Iterable[str]) -> None:
+        """Empties the originals of damaged objects: what can be read of them lies in their places already.
+
+        An empty one stays, as it says that the hour has lost something (`include/coverage/damage.py`).
+        """
+        for prefix in prefixes:
+            for found in storage.list_objects(self._s3, self._bucket, layout.DAMAGED + prefix).objects:
+                if found.size:
+                    purged.objects["damaged"] += 1
+                    if self._write:
+                        storage.overwrite(self._s3, self._bucket, found.key, b"")
+
+    def _work(self, purged: Purged, prefix: str, topic: str) -> None:
+        for found in storage.list_objects(self._s3, self._bucket, prefix).objects:
+            if found.key.endswith(".parquet"):
+                self._rows(purged, "work", found.key, topic)
+            elif "/edits/" in found.key:
+                self._edits(purged, found.key)
+            elif not found.key.endswith("/state.json"):
+                self.lines(purged, "work", found.key, topic)
+
+    def _edits(self, purged: Purged, prefix: str) -> None:
+        """Purges lists of the ids of posts that were edited later."""
+        for found in storage.list_objects(self._s3, self._bucket, prefix).objects:
+
+            def change(version: storage.ObjectVersion, key: str = found.key) -> _Changed | None:
+                ids = json.loads(storage.read(self._s3, self._bucket, key, version.etag))
+                kept = [each for each in ids if self._tombstones.of(int(each), None) is not _DELETE]
+                if kept == ids:
+                    return None
+                body = json.dumps(kept, separators=(",", ":")).encode()
+                metadata = dict(version.metadata)
+                if "content" in metadata:
+                    metadata["content"] = hashlib.sha256(body).hexdigest()
+                gone = [(int(each), _DELETE, layout.ALL_TOPICS) for each in set(ids) - set(kept)]
+                return _Changed(storage.Content(body, metadata), gone)
+
+            self._replace(purged, "edits", found.key, change)
 
     def _rows(self, purged: Purged, layer: str, key: str, topic: str) -> None:
         with tempfile.TemporaryDirectory(prefix="purge-") as folder:
@@ -321,6 +323,19 @@ def without(table: pa.Table, tombstones: Tombstones, topic: str) -> tuple[pa.Tab
         if action is _DELETE or (action and had)
     ]
     return kept, gone
+
+
+def purge_written(s3: S3Client, bucket: str, pseudonyms: Pseudonyms, keys: Iterable[str]) -> None:
+    """Removes what is buried by now from objects of lines that were just written, by their keys.
+
+    For who has read the tombstones before: a removal that began after that may have looked before the
+    objects stood. The keys include those under which only a run that was killed has written.
+    """
+    for key in keys:
+        stones = tombstones.read_for(s3, bucket, pseudonyms, key)
+        if stones and (place := layout.partition(key)):
+            layer, topic, window = place
+            Purge(s3, bucket, stones).lines(Purged(window), layer, key, topic)
 
 
 def predictions_by_hour(s3: S3Client, bucket: str) -> dict[Window, list[str]]:

@@ -98,6 +98,18 @@ def read(s3: S3Client, bucket: str, pseudonyms: Pseudonyms, windows: Iterable[Wi
     return Tombstones(pseudonyms, tweets, users)
 
 
+def read_for(s3: S3Client, bucket: str, pseudonyms: Pseudonyms, key: str) -> Tombstones:
+    """The tombstones of what may lie in an object of lines, by its key or prefix.
+
+    What the streamer rejects is quarantined under the hour in which it was received, which may be the next.
+    """
+    place = layout.partition(key)
+    if place is None:
+        raise ValueError(f"{key} lies under no hour of raw, heartbeats or quarantine")
+    layer, _, window = place
+    return read(s3, bucket, pseudonyms, [window.previous, window] if layer == "quarantine" else [window])
+
+
 def bury(
     s3: S3Client,
     bucket: str,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from include.compliance import lines, tombstones
+from include.compliance.purge import purge_written
 from include.coverage.judge import GapState
 from include.coverage.plan import Recovery
 from include.coverage.stretch import Stretch
@@ -274,7 +275,8 @@ def recover(
         return RecoveryOutcome(GapState.OPEN, 0, 0, reason)
     budget = None if recovery.approved else monthly_posts(settings, topics)
     writer = f"search-{recovery.topic}-{stretch.start:%Y%m%dT%H%M%S}-{stretch.end:%Y%m%dT%H%M%S}-{attempt}"
-    stones = tombstones.read(s3, settings.bucket, Pseudonyms(key), [recovery.window])
+    pseudonyms = Pseudonyms(key)
+    stones = tombstones.read(s3, settings.bucket, pseudonyms, [recovery.window])
     rejected: list[bytes] = []
 
     def reject(reason: str, post: Any) -> None:
@@ -306,12 +308,13 @@ def recover(
                     line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
                     if (rest := lines.left(line, stones, lambda *_: None)) is not None:
                         file.write(rest + b"\n")
+            stage = recovery_stage(stretch.start, stretch.end)
+            place = quarantine_key(recovery.topic, recovery.window, stage)
             if rejected:
-                stage = recovery_stage(stretch.start, stretch.end)
-                place = quarantine_key(recovery.topic, recovery.window, stage)
                 storage.put(s3, settings.bucket, place, gzip.compress(b"\n".join(rejected) + b"\n", mtime=0))
             written = recovered_key(recovery.topic, recovery.window, stretch.start, stretch.end)
             storage.put(s3, settings.bucket, written, path)
+        purge_written(s3, settings.bucket, pseudonyms, [place, written])
     except BudgetError as error:
         kept.release(failed=False)
         reason = f"above the month's budget: {error}; what was bought is kept; a person may approve more"

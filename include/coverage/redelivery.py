@@ -11,20 +11,23 @@ import base64
 import gzip
 import json
 import logging
-from collections import Counter, defaultdict
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.compliance import lines, tombstones
+from include.compliance.purge import purge_written
+from include.compliance.tombstones import Tombstones
 from include.lake import storage
 from include.lake.layout import (
     DELIVERY_ERRORS,
     NO_TOPIC,
     heartbeats_prefix,
-    partition,
     quarantine_prefix,
     raw_prefix,
 )
@@ -68,34 +71,58 @@ def redeliver(
 
     ``key`` gives the secret that ids are hashed with, for what was removed on request must not come back; it
     is asked for only if there is something. The new objects are named by the old one, so a run that was
-    killed, or another one beside it, does no harm.
+    killed, or another one beside it, does no harm. Needs local disk for one unpacked object.
     """
     counts: Counter[str] = Counter()
     unreadable = []
     for found in storage.list_objects(s3, bucket, DELIVERY_ERRORS).objects:
-        placed: defaultdict[str, list[bytes]] = defaultdict(list)
-        try:
-            for envelope in storage.read_lines(s3, bucket, found.key, found.etag):
-                for prefix, line in _opened(envelope, found, topics, now):
-                    placed[prefix].append(line)
-        except storage.CorruptObjectError as error:
-            log.error("not delivered again: %s", error)
-            unreadable.append(found.key)
-            continue
-        except (storage.ObjectMissingError, storage.ObjectChangedError):
-            continue  # another run has delivered it, or a removal has rewritten it: the next run looks again
-        windows = {place[2] for prefix in placed if (place := partition(prefix))}
-        stones = tombstones.read(s3, bucket, Pseudonyms(key()), windows)
-        name = f"redelivered-{sha256(found.key.encode()).hexdigest()[:16]}.json.gz"
-        for prefix, given in placed.items():
-            kept = [rest for line in given if (rest := lines.left(line, stones, lambda *_: None)) is not None]
-            if kept:
-                body = gzip.compress(b"\n".join(kept) + b"\n", mtime=0)
-                storage.put(s3, bucket, f"{prefix}{name}", body)
-            counts[prefix.partition("/")[0]] += len(kept)
+        with tempfile.TemporaryDirectory(prefix="redeliver-") as folder:
+            try:
+                placed = _placed(s3, bucket, found, topics, now, Path(folder))
+            except storage.CorruptObjectError as error:
+                log.error("not delivered again: %s", error)
+                unreadable.append(found.key)
+                continue
+            except (storage.ObjectMissingError, storage.ObjectChangedError):
+                continue  # another run has delivered it, or a removal rewrote it: the next run looks again
+            pseudonyms = Pseudonyms(key())
+            name = f"redelivered-{sha256(found.key.encode()).hexdigest()[:16]}.json.gz"
+            for prefix, path in placed.items():
+                kept = _left(path, tombstones.read_for(s3, bucket, pseudonyms, prefix))
+                if kept:
+                    storage.put(s3, bucket, f"{prefix}{name}", path)
+                counts[prefix.partition("/")[0]] += kept
+            purge_written(s3, bucket, pseudonyms, [f"{prefix}{name}" for prefix in placed])
         storage.delete(s3, bucket, found.key)
-        log.warning("delivered again object=%s lines=%d", found.key, sum(map(len, placed.values())))
+        log.warning("delivered again object=%s", found.key)
     return Redelivery(counts, tuple(unreadable))
+
+
+def _placed(
+    s3: S3Client, bucket: str, found: storage.Object, topics: Collection[str], now: datetime, folder: Path
+) -> dict[str, Path]:
+    """Writes the lines of an object into local files, and gives these by the prefix of their lines."""
+    placed: dict[str, Path] = {}
+    for envelope in storage.read_lines(s3, bucket, found.key, found.etag):
+        for prefix, line in _opened(envelope, found, topics, now):
+            path = placed.setdefault(prefix, folder / str(len(placed)))
+            # Opened for each line: a spool's lines may belong to more hours than a process may open files.
+            with path.open("ab") as file:
+                file.write(line + b"\n")
+    return placed
+
+
+def _left(path: Path, stones: Tombstones) -> int:
+    """Packs the lines of a local file without what must go; how many are left."""
+    packed = path.with_suffix(".gz")
+    kept = 0
+    with path.open("rb") as read, gzip.GzipFile(packed, "wb", mtime=0) as file:
+        for line in read:
+            if (rest := lines.left(line.removesuffix(b"\n"), stones, lambda *_: None)) is not None:
+                file.write(rest + b"\n")
+                kept += 1
+    packed.replace(path)
+    return kept
 
 
 def _opened(

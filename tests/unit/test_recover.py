@@ -20,7 +20,7 @@ from include.coverage.plan import Recovery
 from include.coverage.recover import RecoveryOutcome, recover
 from include.coverage.stretch import Stretch
 from include.lake import storage
-from include.lake.layout import quarantine_prefix, raw_prefix, recovered_key, recovered_stretch
+from include.lake.layout import partition, quarantine_prefix, raw_prefix, recovered_key, recovered_stretch
 from include.lake.pseudonyms import Pseudonyms
 from include.settings import Settings
 from include.window import HOUR, Window
@@ -120,6 +120,26 @@ def test_what_was_removed_on_request_does_not_come_back_by_search(s3: S3Client) 
     outcome = run(s3, X(found))
     assert (outcome.state, outcome.bought) == (GapState.FILLED, 3)
     assert sorted(written(s3)) == found[1:]
+
+
+@pytest.mark.parametrize("rejected", [False, True])
+def test_what_is_removed_while_a_stretch_is_recovered_does_not_stay(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch, rejected: bool
+) -> None:
+    """The removal looks before the new object stands; the recovery looks again after."""
+    found, put, x = ids(3), storage.put, X(ids(3))
+    x.changes = {"text": 5} if rejected else {}
+
+    def late(client: S3Client, bucket: str, key: str, content: Any) -> str:
+        if partition(key):
+            tombstones.bury(s3, bucket, Pseudonyms(SECRET), WINDOW, {found[0]: ComplianceAction.DELETE})
+        return put(client, bucket, key, content)
+
+    monkeypatch.setattr(storage, "put", late)
+    assert run(s3, x).state is GapState.FILLED
+    (key,) = keys(s3, quarantine_prefix("ukraine", WINDOW)) if rejected else [KEY]
+    held = b"\n".join(storage.read_lines(s3, SETTINGS.bucket, key))
+    assert [str(number).encode() in held for number in found] == [False, True, True]
 
 
 def test_what_was_recovered_is_not_bought_again(s3: S3Client) -> None:

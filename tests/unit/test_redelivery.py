@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import tracemalloc
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from types_boto3_s3 import S3Client
 
 from include.compliance import tombstones
+from include.coverage import redelivery
 from include.coverage.redelivery import Redelivery, redeliver
 from include.lake import layout, storage
 from include.lake.pseudonyms import Pseudonyms
@@ -49,6 +51,22 @@ def failed(s3: S3Client, *records: bytes, key: str = FAILED, arrived: Any = ARRI
     ]
     body = b"".join(json.dumps(envelope).encode() + b"\n" for envelope in envelopes)
     s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(body))
+
+
+def quarantined(payload: Any, at: str = "2026-11-20T05:10:00.000Z") -> bytes:
+    """A line that the streamer has rejected."""
+    return line(REJECTED | {"at": at, "line": line(payload).decode()})
+
+
+def remove_before_each_put(s3: S3Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A removal of the first tweet begins when the tombstones were read, and looks before anything stands."""
+    put = storage.put
+
+    def late(client: S3Client, bucket: str, *content: Any) -> str:
+        tombstones.bury(s3, BUCKET, Pseudonyms(KEY), WINDOW, {FIRST: ComplianceAction.DELETE})
+        return put(client, bucket, *content)
+
+    monkeypatch.setattr(storage, "put", late)
 
 
 def again(s3: S3Client) -> Redelivery:
@@ -174,3 +192,48 @@ def test_a_tweet_that_was_removed_meanwhile_does_not_come_back(s3: S3Client) -> 
     tombstones.bury(s3, BUCKET, Pseudonyms(KEY), WINDOW, {FIRST: ComplianceAction.DELETE})
     assert again(s3).counts == {"raw": 1}
     assert held(s3)[layout.raw_prefix("ukraine", WINDOW)] == [tweet(SECOND)]
+
+
+@pytest.mark.parametrize("rejected", [False, True])
+def test_a_tweet_that_is_removed_while_it_is_delivered_again_does_not_stay(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch, rejected: bool
+) -> None:
+    """The removal looks before the new object stands; the redelivery looks again after."""
+    place = quarantined if rejected else line
+    failed(s3, place(tweet(FIRST)) + b"\n" + place(tweet(SECOND)))
+    remove_before_each_put(s3, monkeypatch)
+    again(s3)
+    (found,) = [found for place, found in held(s3).items() if layout.partition(place)]
+    assert len(found) == 1
+    assert str(SECOND) in json.dumps(found)
+
+
+def test_what_a_killed_run_has_delivered_goes_too_if_it_was_removed_meanwhile(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed(s3, line(tweet(FIRST)))
+    with monkeypatch.context() as killed:
+        remove_before_each_put(s3, killed)
+        killed.setattr(redelivery, "purge_written", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            again(s3)
+    again(s3)
+    assert held(s3)[layout.raw_prefix("ukraine", WINDOW)] == []
+
+
+def test_a_rejected_line_received_in_the_next_hour_does_not_come_back(s3: S3Client) -> None:
+    failed(s3, quarantined(tweet(FIRST), at="2026-11-20T06:00:01.000Z"))
+    tombstones.bury(s3, BUCKET, Pseudonyms(KEY), WINDOW, {FIRST: ComplianceAction.DELETE})
+    assert again(s3).counts == {"quarantine": 0}
+
+
+def test_a_large_object_is_delivered_again_in_little_memory(s3: S3Client) -> None:
+    text = "x" * 200_000
+    failed(s3, *(line(tweet(tweet_id(number), text=text)) for number in range(100)))
+    tracemalloc.start()
+    try:
+        assert again(s3).counts == {"raw": 100}
+        assert tracemalloc.get_traced_memory()[1] < 12 * 1024**2
+    finally:
+        tracemalloc.stop()
+    assert len(held(s3)[layout.raw_prefix("ukraine", WINDOW)]) == 100
