@@ -19,8 +19,10 @@ from include import prices
 from include.costs import month
 from include.insights.quicksight import dashboard_url, data_set_ids
 from include.labeling.answers import sent
-from include.lake import sql
+from include.labeling.models import NO_ENGINE
+from include.lake import cards, sql
 from include.lake.athena import Athena, AthenaError
+from include.lake.cards import Measured
 from include.lake.layout import quality_key
 from include.lake.verdict import names
 from include.settings import Settings
@@ -153,6 +155,7 @@ def collect(
         },
         "sentiment": _sentiment(tables["labeled"], topics),
         "engines": _engines(tables["engines"]),
+        "unmeasured": _unmeasured(cards.measured(s3, settings.bucket), tables["engines"]),
         "models": {mode: asdict(each) for mode, each in sent(s3, settings.bucket, windows).items()},
         "quality": _quality(s3, settings, windows),
         "jobs": {
@@ -261,6 +264,15 @@ def _engines(rows: list[dict[str, str]]) -> dict[str, dict[str, int]]:
         for stage, counts in engines.items():
             counts[row[stage]] += int(row["ids"])
     return {stage: dict(sorted(counts.items())) for stage, counts in engines.items()}
+
+
+def _unmeasured(measured: Measured, rows: list[dict[str, str]]) -> dict[str, dict[str, int]]:
+    """As `_engines`, of models whose cards name no language that they were measured on."""
+    known = {each.partition(" ")[0] for each in (*measured.sentiment, *measured.translation)}
+    return {
+        stage: {name: count for name, count in counts.items() if name not in {NO_ENGINE, *known}}
+        for stage, counts in _engines(rows).items()
+    }
 
 
 def _quality(s3: Any, settings: Settings, windows: Sequence[Window]) -> list[dict[str, Any]]:
@@ -419,6 +431,12 @@ def notes(figures: dict[str, Any], archive: dict[str, Any]) -> Iterator[str]:
     """What a reader should know though nothing is wrong."""
     if refused := figures["training"].get("refused"):
         yield f"no student was trained: {refused}"
+    for stage, done in (("sentiment", "labeled"), ("translation", "translated")):
+        for engine, tweets in figures["unmeasured"][stage].items():
+            yield (
+                f"{tweets:,} tweets that {engine} has {done} count in no default ratio: no card names a"
+                " language that it was measured on (docs/models.md)"
+            )
     for reason, count in (archive.get("reasons") or {}).items():
         yield f"{count:,} of the archive were skipped: {reason}"
     for name, reason in (archive.get("damaged") or {}).items():

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from include.lake.cards import Measured
 from include.window import Window
+from local import summary
 from local.summary import notes, problems, told_costs
 
 WINDOWS = [Window.parse("2026-11-20T05"), Window.parse("2026-11-20T06")]
@@ -28,6 +30,7 @@ FIGURES: dict[str, Any] = {
             "verdict": "in progress",
         },
     ],
+    "unmeasured": {"sentiment": {}, "translation": {}},
     "posts": {"streamed": 5, "searched": 10, "budget": 100},
     "streamer": {"received": 5, "delivered": 4, "pending": 1, "connects": 1},
     "quality": [{"suite": "raw", "checked": 9, "failed": 1, "blocking": 0}],
@@ -110,6 +113,23 @@ def test_skipped_lines_and_topics_without_tweets_are_told() -> None:
         "a.gz in the archive is damaged (it ends too early): what came before was read",
         "no tweet matched b in these hours",
     ]
+
+
+def test_models_without_a_card_are_told_as_no_default_ratio_counts_them() -> None:
+    rows = [
+        {"sentiment": sentiment, "translation": translation, "ids": "2"}
+        for sentiment, translation in (
+            ("e5-1", "none"),
+            ("mine-2", "none"),
+            ("mine-2", "own-3"),
+            ("none", "none"),
+        )
+    ]
+    found = summary._unmeasured(Measured(("e5-1 de", "e5-1 en"), ("opus-4 ru",)), rows)
+    assert found == {"sentiment": {"mine-2": 4}, "translation": {"own-3": 2}}
+    labeled, translated = notes(FIGURES | {"unmeasured": found}, {})
+    assert "4 tweets that mine-2 has labeled count in no default ratio" in labeled
+    assert "2 tweets that own-3 has translated count in no default ratio" in translated
 
 
 def test_costs_are_told_as_modeled_beside_the_original_s_design() -> None:
