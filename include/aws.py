@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 ATTEMPTS = 6
 """How often a call is made at most; the waits between them add up to half a minute."""
 
+CONNECTIONS = 40
+"""How many connections a client keeps: as many as threads share one. The server of the pages has 40 threads,
+`OPINION_LIVE_INSTANCES` are 20 at most. A connection is opened when it is first needed."""
+
 OPTIONS: Mapping[str, Any] = {
     "connect_timeout": 10,
     "read_timeout": 60,
+    "max_pool_connections": CONNECTIONS,
     "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
 }
 """What every client is configured with, as `botocore.config.Config` takes it (timeouts in seconds)."""

@@ -1,4 +1,4 @@
-"""For all tests: properties have no deadline on a busy machine, each test reads its own AWS connection, and
+"""For all tests: properties have no deadline on a busy machine, each test reads its own connections, and
 the run ends with where its time went.
 """
 
@@ -23,9 +23,10 @@ settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
-def own_connection() -> None:
-    """A process keeps its AWS connection for minutes, and tests have servers of their own."""
+def own_connections() -> None:
+    """A process keeps its connections for minutes, and tests have servers of their own."""
     inputs._connection.cache_clear()
+    inputs._databricks_hook.cache_clear()
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

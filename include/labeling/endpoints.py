@@ -252,7 +252,7 @@ def _scale(sagemaker: SageMakerClient, scaling: Any, name: str, instances: int) 
     target = _target(name)
     now = _most_instances(scaling, name)
     if instances == 1:
-        _stop_scaling(scaling, name)
+        _stop_scaling(scaling, name, now)
         # Those that were added stay, and cost, until they are removed.
         [variant] = sagemaker.describe_endpoint(EndpointName=name)["ProductionVariants"]
         if variant["DesiredInstanceCount"] > 1:
@@ -275,8 +275,9 @@ def _scale(sagemaker: SageMakerClient, scaling: Any, name: str, instances: int) 
     return [f"scaled endpoint {name} to at most {instances} instances"]
 
 
-def _stop_scaling(scaling: Any, name: str) -> None:
-    if _most_instances(scaling, name) > 1:
+def _stop_scaling(scaling: Any, name: str, most: int) -> None:
+    """Ends the scaling of an endpoint that may be scaled to ``most`` instances (`_most_instances`)."""
+    if most > 1:
         scaling.deregister_scalable_target(**_target(name))  # and its policy with it
 
 
@@ -297,7 +298,7 @@ def _remove_others(sagemaker: SageMakerClient, scaling: Any, wanted: Iterable[st
     found = [each["EndpointName"] for page in pages for each in page["Endpoints"]]
     others = [name for name in found if name.startswith(_PREFIX) and name not in set(wanted)]
     for name in others:
-        _stop_scaling(scaling, name)
+        _stop_scaling(scaling, name, _most_instances(scaling, name))
         _settled(sagemaker, name)
         _remove(sagemaker, name)
     return others

@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowException
 
-from include.operators.inputs import client, day_of, now, topics
+from include.operators.inputs import client, databricks_hook, day_of, now, topics
 from include.operators.links import athena
 from include.operators.notifications import cost_exceeded, run_link, try_once
 from include.settings import settings
@@ -27,9 +27,7 @@ class UsageError(AirflowException):
 
 def _runs(start: datetime, end: datetime) -> Iterator[Mapping[str, Any]]:
     """The runs of this project's jobs on Databricks that started in ``[start, end)``."""
-    from include.operators.databricks import hook
-
-    databricks = hook()
+    databricks = databricks_hook()
     asked: dict[str, Any] = {
         "start_time_from": int(start.timestamp() * 1000),
         "start_time_to": int(end.timestamp() * 1000) - 1,

@@ -44,8 +44,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseOperator, BaseOperatorLink, TaskGroup
 from airflow.sdk.exceptions import AirflowException
 
+from include.operators.inputs import databricks_hook
 from include.operators.polling import PollingTrigger, Seen, Watch
-from include.settings import settings
 
 if TYPE_CHECKING:
     from airflow.providers.databricks.hooks.databricks import DatabricksHook
@@ -70,13 +70,6 @@ class DatabricksRunError(AirflowException):
     """A run or one of its tasks did not succeed; the message says why and where to look."""
 
 
-def hook() -> DatabricksHook:
-    """The provider's hook on the connection that the settings name."""
-    from airflow.providers.databricks.hooks.databricks import DatabricksHook
-
-    return DatabricksHook(settings().databricks_conn_id, caller="x-opinion")
-
-
 def upload(path: str, content: bytes) -> None:
     """Uploads a file to a Unity Catalog volume (Files API), unless it exists.
 
@@ -85,7 +78,7 @@ def upload(path: str, content: bytes) -> None:
     """
     import requests
 
-    databricks = hook()
+    databricks = databricks_hook()
     # The hook only has calls for JSON, so its address and token are used directly.
     url = databricks._endpoint_url(f"api/2.0/fs/files{path}")  # type: ignore[no-untyped-call]
     token = databricks._get_token(raise_error=True)
@@ -208,7 +201,7 @@ class LaunchWorkflowOperator(BaseOperator):
 
         Raises `DatabricksRunError`, with Databricks' message, if it skips the run.
         """
-        databricks = hook()
+        databricks = databricks_hook()
         store, generation = context["task_state_store"], context["ti"].max_tries
         state: Any = store.get(_STATE_KEY) or {}
         # Airflow increases max_tries whenever a task is cleared; automatic retries do not change it.
@@ -233,7 +226,7 @@ class LaunchWorkflowOperator(BaseOperator):
     def on_kill(self) -> None:
         """Cancels the run when the task is killed right after starting it."""
         if self._started is not None:
-            hook().cancel_run(self._started)
+            databricks_hook().cancel_run(self._started)
 
     def _run(self, databricks: DatabricksHook, job_id: int, token: str) -> dict[str, Any]:
         parameters = {name: str(value) for name, value in self.parameters.items()}
@@ -319,7 +312,7 @@ class WorkflowTaskOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Finds this task's attempt in the run, or creates one, and awaits it."""
-        databricks = hook()
+        databricks = databricks_hook()
         store = context["task_state_store"]
         if store.get(_STATE_KEY) is None:
             _keep(store, {"seen": "" if self._is_unseen(context, databricks) else "lost"})
@@ -337,7 +330,7 @@ class WorkflowTaskOperator(BaseOperator):
         ``made`` says that this try created the attempt. One that was found in progress may end because of
         what killed the previous try: that is not a result.
         """
-        databricks = hook()
+        databricks = databricks_hook()
         attempt = self._attempt(databricks.get_run(self.launched["run_id"]))
         if attempt["run_id"] == awaited and _has_ended(attempt):
             killed = attempt["state"].get("result_state") in _NEVER_RAN
@@ -452,14 +445,13 @@ class AttemptWatch(Watch):
     """Watches the attempt ``awaited``, without one the run; the event is ``{"run_id", "awaited"}``."""
 
     def __init__(self, run_id: int, task_key: str, awaited: int | None) -> None:
-        self._databricks = hook()
         self._run_id = run_id
         self._task_key = task_key
         self._awaited = awaited
 
     def look(self) -> Seen:
         """Asks Databricks once."""
-        over = self._is_over(self._databricks.get_run(self._run_id))
+        over = self._is_over(databricks_hook().get_run(self._run_id))
         return Seen({"run_id": self._run_id, "awaited": self._awaited} if over else None)
 
     def _is_over(self, run: dict[str, Any]) -> bool:
@@ -471,7 +463,7 @@ class AttemptWatch(Watch):
 
     def stop(self) -> None:
         """Cancels the attempt, or the run."""
-        self._databricks.cancel_run(self._awaited or self._run_id)
+        databricks_hook().cancel_run(self._awaited or self._run_id)
 
 
 def _keep(store: Any, state: dict[str, Any]) -> None:

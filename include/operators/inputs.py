@@ -12,6 +12,7 @@ from include.settings import settings
 
 if TYPE_CHECKING:
     import tweepy
+    from airflow.providers.databricks.hooks.databricks import DatabricksHook
 
     from include.x.topics import Topics
 
@@ -90,6 +91,22 @@ def secret(name: str) -> str:
 def account() -> str:
     """The id of the AWS account that the connection belongs to."""
     return str(client("sts").get_caller_identity()["Account"])
+
+
+def databricks_hook() -> DatabricksHook:
+    """The process's hook of the provider, by the connection to Databricks that the settings name.
+
+    It reads the connection once, so there is another one after `CONNECTION_SECONDS`: whoever lives longer
+    asks for it each time.
+    """
+    return _databricks_hook(settings().databricks_conn_id, int(time.monotonic() // CONNECTION_SECONDS))
+
+
+@functools.lru_cache(maxsize=1)
+def _databricks_hook(conn_id: str, _period: int) -> DatabricksHook:
+    from airflow.providers.databricks.hooks.databricks import DatabricksHook
+
+    return DatabricksHook(conn_id, caller="x-opinion")
 
 
 def x_client() -> tweepy.Client:

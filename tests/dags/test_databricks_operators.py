@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from airflow.providers.databricks.hooks.databricks import DatabricksHook
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import TaskDeferred
 
 from include.operators import databricks as operators
+from include.operators import inputs
 from include.operators.databricks import (
+    AttemptWatch,
     DatabricksRunError,
     DatabricksWorkflow,
     LaunchWorkflowOperator,
@@ -436,6 +439,25 @@ def test_a_launch_killed_before_it_ends_cancels_its_run(folder: Path, server: Lo
     assert server.wait(result["run_id"])["state"]["result_state"] == "CANCELED"
 
 
+def test_a_watch_uses_a_changed_connection_at_a_later_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[str] = []
+
+    def get_run(hook: DatabricksHook, _: int) -> dict[str, Any]:
+        used.append(str(hook.databricks_conn.password))
+        return {"state": {"life_cycle_state": "RUNNING"}}
+
+    monkeypatch.setattr(DatabricksHook, "get_run", get_run)
+    moment = 1_000 * inputs.CONNECTION_SECONDS
+    monkeypatch.setattr("include.operators.inputs.time.monotonic", lambda: moment)
+    watch = AttemptWatch(1, "first", None)
+    for token, seconds in (("one", 0), ("two", 0), ("two", inputs.CONNECTION_SECONDS)):
+        connection = {"conn_type": "databricks", "host": "http://127.0.0.1", "password": token}
+        monkeypatch.setenv("AIRFLOW_CONN_DATABRICKS_DEFAULT", json.dumps(connection))
+        moment += seconds
+        watch.look()
+    assert used == ["one", "one", "two"]
+
+
 def test_a_lost_cluster_fails_the_task_with_its_reason_and_a_retry_works(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -444,6 +466,7 @@ def test_a_lost_cluster_fails_the_task_with_its_reason_and_a_retry_works(
     monkeypatch.setenv(
         "AIRFLOW_CONN_DATABRICKS_DEFAULT", json.dumps({**connection, "port": own.port, "password": TOKEN})
     )
+    inputs._databricks_hook.cache_clear()
     try:
         upload(WHEEL, wheel())
         run = DagRun(tmp_path, ("slow_once", "count", "count"))

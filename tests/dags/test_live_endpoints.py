@@ -174,6 +174,20 @@ def test_an_endpoint_answers_while_instances_are_added_to_it(
     assert job_names(aws) == before
 
 
+def test_an_endpoint_is_asked_once_how_far_it_may_be_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    provisioned()
+    asked: list[str] = []
+    most = endpoints._most_instances
+
+    def counted(scaling: Any, name: str) -> int:
+        asked.append(name)
+        return most(scaling, name)
+
+    monkeypatch.setattr(endpoints, "_most_instances", counted)
+    assert provisioned() == []
+    assert len(asked) == 1
+
+
 def test_instances_that_were_added_are_removed_where_the_settings_want_one(
     aws: LocalAws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
