@@ -326,6 +326,10 @@ def compare_and_swap(
         except ClientError as error:
             if _code(error) not in _LOST:
                 raise
+            # botocore repeats a write whose answer was lost, and finds the object that it has written itself.
+            repeated = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
+            if repeated and (standing := current(s3, bucket, key)) and content.stands(standing):
+                return Swap(True, standing.etag)
         time.sleep(random.uniform(0, min(0.05 * 2**attempt, 2)))  # noqa: S311 - jitter, no secret
     raise LostRaceError(
         f"s3://{bucket}/{key} was replaced by others {attempts} times in a row; run the task again when they "

@@ -8,6 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from botocore.awsrequest import AWSPreparedRequest
+from botocore.exceptions import ConnectionClosedError
+from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 from types_boto3_s3 import S3Client
@@ -206,6 +209,39 @@ def test_a_race_that_is_lost_each_time_ends_with_an_error(s3: S3Client) -> None:
         storage.compare_and_swap(s3, BUCKET, "k", decide, attempts=3)
 
 
+@pytest.fixture
+def answer_lost(s3: S3Client, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The first write reaches S3, and its answer does not come back."""
+    lost: list[str] = []
+
+    def lose(request: AWSPreparedRequest, **_: object) -> None:
+        if request.method == "PUT" and not lost:
+            lost.append(str(request.url))
+            raise ConnectionClosedError(endpoint_url=request.url)
+
+    s3.meta.events.register_last("before-send", lose)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    return lost
+
+
+def test_a_swap_whose_answer_was_lost_is_not_decided_again(s3: S3Client, answer_lost: list[str]) -> None:
+    def count(found: storage.ObjectVersion | None) -> storage.Content:
+        former = int(storage.read(s3, BUCKET, "k", found.etag)) if found else 0
+        return storage.Content(b"%d" % (former + 1))
+
+    for wanted in (b"1", b"2"):
+        answer_lost.clear()
+        assert storage.compare_and_swap(s3, BUCKET, "k", count).written
+        assert storage.read(s3, BUCKET, "k") == wanted
+    assert len(answer_lost) == 1
+
+
+def test_a_put_whose_answer_was_lost_has_written_its_object(s3: S3Client, answer_lost: list[str]) -> None:
+    etag = storage.put(s3, BUCKET, "k", b"1")
+    assert len(answer_lost) == 1
+    assert storage.read(s3, BUCKET, "k", etag) == b"1"
+
+
 def test_an_error_that_is_no_race_is_not_retried(s3: S3Client) -> None:
     decided = []
 
@@ -233,6 +269,16 @@ def test_a_new_object_takes_one_request_and_the_same_content_is_written_once(s3:
     written = storage.current(s3, BUCKET, "k")
     assert storage.put(s3, BUCKET, "k", storage.Content(b"1", {"manifest": "m"})) == etag
     assert storage.current(s3, BUCKET, "k") == written
+
+
+def test_a_put_that_another_write_is_in_the_way_of_is_made_again(s3: S3Client) -> None:
+    """S3 refuses a conditional write while it is at another one of the same key."""
+    with Stubber(s3) as stub:
+        stub.add_client_error("put_object", "ConditionalRequestConflict", http_status_code=409)
+        stub.add_client_error("head_object", "404", http_status_code=404)
+        stub.add_response("put_object", {"ETag": '"1"'})
+        assert storage.put(s3, BUCKET, "k", b"1") == '"1"'
+        stub.assert_no_pending_responses()
 
 
 @pytest.mark.parametrize("content", [storage.Content(b"2", {"manifest": "m"}), storage.Content(b"1")])
