@@ -94,21 +94,22 @@ def measure(
 
     Hours whose objects have not changed since a verdict that stands keep their row, and are not asked for.
     """
-    inputs = evidence.list_inputs(s3, settings.bucket, topics.names, hours)
+    listed = evidence.list_inputs(s3, settings.bucket, topics.names, hours)
     former = ledger.read_days(s3, settings.bucket, hours)
     lost = damage.aside(s3, settings.bucket)
     reopened = {place[1:] for place in map(partition, lost) if place}
     settled = {
         key: former[key]
-        for key, found in inputs.items()
+        for key, found in listed.items()
         if key in former and former[key].settled(found) and not {key, (ALL_TOPICS, key[1])} & reopened
     }
-    keys = [key for key in inputs if key not in settled]
+    keys = [key for key in listed if key not in settled]
     if not keys:
         return Measurement(tuple(settled.values()), ())
-    inputs = evidence.with_unread_edits(s3, settings.bucket, inputs, keys)
+    inputs = evidence.with_unread_edits(s3, settings.bucket, listed, keys)
     inputs = evidence.with_removed(s3, settings.bucket, inputs)
-    rows, damaged = _rows(database, s3, settings, inputs, {window for _, window in keys}, now)
+    # A statement reads every topic of its hours, also those that keep their row.
+    rows, damaged = _rows(database, s3, settings, listed, {window for _, window in keys}, now)
     found = evidence.gather(
         rows,
         keys,

@@ -27,6 +27,7 @@ from include.coverage.evidence import (
 )
 from include.coverage.measure import measure, windows
 from include.coverage.stretch import Stretch
+from include.lake.athena import UnreadDataError
 from include.lake.layout import labeled_key, quarantine_key, raw_prefix, recovered_key
 from include.lake.pseudonyms import Pseudonyms
 from include.lake.storage import Object
@@ -161,9 +162,13 @@ class Engine:
 
     def __init__(self) -> None:
         self.asked: list[Mapping[str, str]] = []
+        self.fails_once: Exception | None = None
 
     def run_all(self, asked: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
         self.asked.append(asked)
+        if failure := self.fails_once:
+            self.fails_once = None
+            raise failure
         alive = {
             "state": "alive",
             "from_ms": to_milliseconds(TEN.start),
@@ -238,6 +243,25 @@ def test_large_hours_are_measured_one_statement_after_another_and_the_stream_onc
     ]
     assert "IN ('2026-11-20T10')" in engine.asked[0]["measures"]
     assert "IN ('2026-11-20T11')" in engine.asked[1]["measures"]
+
+
+def test_an_hour_is_as_large_as_all_its_topics_also_where_one_of_them_is_not_asked_for(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement reads them all: their sizes bound its memory, and any of their objects may be damaged."""
+    monkeypatch.setattr(evidence, "TOGETHER_BYTES", 10)
+    engine: Any = Engine()
+    for hour in (TEN, ELEVEN):
+        put(s3, f"{raw_prefix('russia', hour)}a.gz", b"x" * 8)
+    rows = measure(engine, s3, SETTINGS, TOPICS, [TEN, ELEVEN], (), NOW).rows
+    ledger.write(s3, SETTINGS.bucket, rows)
+    engine.asked.clear()
+    for hour in (TEN, ELEVEN):
+        put(s3, f"{raw_prefix('ukraine', hour)}a.gz")
+    engine.fails_once = UnreadDataError("statement 'measures' ended as FAILED: HIVE_BAD_DATA (execution 1)")
+    measured = measure(engine, s3, SETTINGS, TOPICS, [TEN, ELEVEN], (), NOW)
+    assert set(measured.damaged) == {f"{raw_prefix(topic, TEN)}a.gz" for topic in TOPICS.names}
+    assert ["IN ('2026-11-20T10')" in asked["measures"] for asked in engine.asked] == [True, True, False]
 
 
 def test_looking_at_every_hour_that_search_reaches_costs_a_few_requests_and_no_statement(
