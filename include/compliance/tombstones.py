@@ -1,8 +1,9 @@
 """What was removed, and must not come back: by hour of the tweet, as keyed hashes, never an id in clear.
 
-Whoever removes writes the tombstone first and rewrites the objects then; whoever writes tweets reads the
-tombstones before and, once the object stands, again. So whichever comes second sees the other, and no order
-of the two leaves a removed tweet in the lake.
+Whoever removes writes the tombstone first and rewrites the objects then; whoever writes tweets into raw,
+quarantine or labeled reads the tombstones before and, once the object stands, again. So whichever comes
+second sees the other, and no order of the two leaves a removed tweet there. What Firehose brings late goes
+when `transform` reads it.
 """
 
 from __future__ import annotations

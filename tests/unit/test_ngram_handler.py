@@ -1,4 +1,4 @@
-"""The embedded sentiment model answers as SageMaker's transform and our lake expect it to."""
+"""The n-gram model answers as SageMaker's transform and our lake expect it to."""
 
 from __future__ import annotations
 
