@@ -279,8 +279,10 @@ def test_a_changed_hour_is_merged_compared_with_the_champion_and_predicted_alone
     lake: Lake, first: dict[str, dict[str, Any]]
 ) -> None:
     before = lake.predictions()
-    more = rows("ukraine", FIRST, 2 * ROWS)
-    lake.put("ukraine", FIRST, [{**row, "text": f"{row['text']} again"} for row in more[50:]])
+    more = [{**row, "text": f"{row['text']} again"} for row in rows("ukraine", FIRST, 2 * ROWS)[50:]]
+    # The champion has learned neither this language nor that a tweet may have none.
+    odd = [{**row, "lang": lang} for row, lang in zip(more[:20], [None, "uk"] * 10, strict=True)]
+    lake.put("ukraine", FIRST, [*odd, *more[20:]])
     lake.s3.delete_object(Bucket=BUCKET, Key=layout.labeled_key("russia", SECOND))
     changed = lake.all_steps(margin=2)
     assert (changed["sync"]["changed"], changed["sync"]["gone"]) == (1, 1)
