@@ -155,7 +155,10 @@ def _posts(topic: str, hour: Window, ids: pa.Array, chance: np.random.Generator)
     """Lines of raw as the streamer writes them, with texts and authors that do not repeat."""
     authors, *words = (pa.array(chance.integers(10**18, size=len(ids))).cast(pa.string()) for _ in range(4))
     at = f"{hour.label}:30:00.000Z"
-    ingest = {"received_at": at, "session": "s", "rule_hash": "r", "sample": 100, "source": "stream"}
+    ingest = json.dumps(
+        {"received_at": at, "session": "s", "rule_hash": "r", "sample": 100, "source": "stream"},
+        separators=(",", ":"),
+    )
     lines = pc.binary_join_element_wise(
         f'{{"data":{{"created_at":"{at}","lang":"en","id":"',
         ids.cast(pa.string()),
@@ -163,7 +166,7 @@ def _posts(topic: str, hour: Window, ids: pa.Array, chance: np.random.Generator)
         authors,
         '","text":"',
         pc.binary_join_element_wise(*words, " on the war, the news of "),
-        f'"}},"matching_rules":[{{"id":"1","tag":"{topic}"}}],"ingest":{json.dumps(ingest)}}}\n',
+        f'"}},"matching_rules":[{{"id":"1","tag":"{topic}"}}],"ingest":{ingest}}}\n',
         "",
     )
     # The texts of a column lie one after another: the lines are there without a loop.

@@ -38,7 +38,7 @@ from include.lake.storage import Object, current, list_objects, manifest, object
 from include.settings import Settings
 from include.window import HOUR, Window
 from include.x.search import REACH, SEARCH_DELAY
-from include.x.snowflake import from_milliseconds, to_milliseconds
+from include.x.snowflake import EPOCH_MS, from_milliseconds, to_milliseconds
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -214,7 +214,7 @@ def together(inputs: Mapping[Key, HourInputs], windows: Collection[Window]) -> l
 
 def measures(windows: Collection[Window], unreadable: Collection[str] = ()) -> str:
     """The statement that measures what raw holds of ``windows``, without the objects at ``unreadable``."""
-    return sql.render("coverage/measures", **_read(windows, unreadable))
+    return sql.render("coverage/measures", **_read(windows, unreadable), epoch_ms=EPOCH_MS)
 
 
 def signs_of_life(

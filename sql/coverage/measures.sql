@@ -4,50 +4,67 @@
 -- Times are milliseconds since 1970: a tweet's id tells when it was made (include/x/snowflake.py).
 -- longest_silence_ms counts from the start of the hour to its last tweet: how far it goes on from there depends
 -- on how far the hour can be judged.
--- What is asked of all tweets together (silences, tweets of two topics) is asked of a sorted array of the hour's
--- ids: a window over its tweets takes several times as long.
+-- An hour's ids are one array, and what is asked of them is asked of arrays: grouping, joining and windows over
+-- single tweets take several times as long.
 WITH lines AS (
   SELECT
     topic,
     dt,
     hour,
     tweet_id,
-    coalesce(source, '') = 'search' AS searched,
-    -- Of nearly every tweet they are its topic alone: only others are parsed.
-    CASE WHEN json_extract(line, '$$.matching_rules[1]') IS NOT NULL THEN tags END AS tags
+    -- As the streamer ends a line: only others are parsed.
+    line NOT LIKE '%,"source":"stream"}}' AND coalesce(source, '') = 'search' AS searched,
+    -- Of nearly every tweet they are its topic alone. Rules are parsed only where two may be named; a key of JSON may
+    -- be written with escapes.
+    CASE
+      WHEN
+        (line LIKE '%"matching!_rules"%"tag"%"tag"%' ESCAPE '!' OR strpos(line, '\u00') > 0)
+        AND json_extract(line, '$$.matching_rules[1]') IS NOT NULL
+        THEN tags
+    END AS tags
   FROM raw_tweets
   WHERE dt IN (${days})
     AND concat(dt, 'T', hour) IN (${hours})
     AND object NOT IN (${unreadable})
 ),
--- Lines that name no tweet are a group of their own: tweet_id is null.
-tweets AS (
+deliveries AS (
   SELECT
     topic,
     dt,
     hour,
-    tweet_id,
-    count(*) AS deliveries,
-    bool_and(searched) AS recovered,
-    array_sort(array_distinct(flatten(array_agg(tags) FILTER (WHERE cardinality(tags) > 1)))) AS tags
+    count_if(tweet_id IS NULL) AS lines_without_id,
+    coalesce(array_agg(tweet_id) FILTER (WHERE NOT searched AND tweet_id IS NOT NULL), ARRAY[]) AS streamed,
+    coalesce(array_agg(tweet_id) FILTER (WHERE searched AND tweet_id IS NOT NULL), ARRAY[]) AS searched,
+    coalesce(
+      multimap_agg(tweet_id, tags) FILTER (WHERE cardinality(tags) > 1 AND tweet_id IS NOT NULL), MAP()
+    ) AS naming
   FROM lines
-  GROUP BY topic, dt, hour, tweet_id
+  GROUP BY topic, dt, hour
 ),
--- Of a day that several statements measure, each reads the hours that it is about: labeled has an object for each.
+-- Labeled has an object for each hour of raw: of a day that several statements measure, each reads those of its own.
 labels AS (
-  SELECT DISTINCT topic, tweet_id
-  FROM labeled
-  WHERE dt IN (${days})
-    AND concat(dt, 'T', regexp_extract("$$path", 'tweets-([0-9]{2})[.]parquet$$', 1)) IN (${hours})
-    AND "$$path" NOT IN (${unreadable})
+  SELECT topic, dt, substr(label, 12) AS hour, array_agg(tweet_id) AS labeled
+  FROM (
+    SELECT
+      *,
+      "$$path" AS object,
+      -- Asked of the address alone, it is asked once an object.
+      regexp_replace("$$path", '^.*/dt=([^/]+)/tweets-([0-9]{2})[.]parquet$$', '$$1T$$2') AS label
+    FROM labeled
+    WHERE dt IN (${days})
+  )
+  WHERE label IN (${hours})
+    AND object NOT IN (${unreadable})
+  GROUP BY topic, dt, substr(label, 12)
 ),
-rejected AS (
-  SELECT DISTINCT topic, try_cast(tweet_id AS bigint) AS tweet_id
+rejections AS (
+  SELECT topic, array_agg(DISTINCT try_cast(tweet_id AS bigint)) AS rejected
   FROM quarantined_lines
   WHERE dt IN (${days})
     AND concat(dt, 'T', hour) IN (${hours})
     AND object NOT IN (${unreadable})
     AND tweet_id IS NOT NULL
+  GROUP BY topic
 ),
 -- The streamer keeps a tweet of two topics out of raw: it overlaps in each of them.
 kept_out AS (
@@ -60,33 +77,32 @@ kept_out AS (
     AND reason = 'overlap'
   GROUP BY named.topic, dt, hour
 ),
+tweets AS (
+  SELECT *, array_sort(array_distinct(streamed || searched)) AS ids
+  FROM deliveries
+),
 hours AS (
   SELECT
-    tweets.topic,
-    tweets.dt,
-    tweets.hour,
-    count(labels.tweet_id) AS labeled_ids,
-    count_if(tweets.tweet_id IS NOT NULL AND labels.tweet_id IS NULL AND rejected.tweet_id IS NULL) AS missing_ids,
-    count_if(labels.tweet_id IS NULL AND rejected.tweet_id IS NOT NULL) AS quarantined,
-    coalesce(sum(tweets.deliveries) FILTER (WHERE tweets.tweet_id IS NOT NULL), 0) - count(tweets.tweet_id) AS duplicates,
-    coalesce(sum(tweets.deliveries) FILTER (WHERE tweets.tweet_id IS NULL), 0) AS lines_without_id,
-    count_if(tweets.tweet_id IS NOT NULL AND tweets.recovered) AS recovered,
-    coalesce(array_sort(array_agg(tweets.tweet_id) FILTER (WHERE tweets.tweet_id IS NOT NULL)), ARRAY[]) AS ids,
-    coalesce(
-      map_agg(tweets.tweet_id, array_join(tweets.tags, ',')) FILTER (
-        WHERE tweets.tweet_id IS NOT NULL AND tweets.tags IS NOT NULL
-      ),
-      MAP()
-    ) AS naming
+    topic,
+    dt,
+    hour,
+    ids,
+    naming,
+    lines_without_id,
+    cardinality(streamed) + cardinality(searched) - cardinality(ids) AS duplicates,
+    -- What the stream has delivered too was not lost.
+    IF(cardinality(searched) > 0, cardinality(ids) - cardinality(array_distinct(streamed)), 0) AS recovered,
+    array_except(ids, coalesce(labeled, ARRAY[])) AS unlabeled,
+    coalesce(rejected, ARRAY[]) AS rejected
   FROM tweets
-  LEFT JOIN labels ON labels.topic = tweets.topic AND labels.tweet_id = tweets.tweet_id
-  LEFT JOIN rejected ON rejected.topic = tweets.topic AND rejected.tweet_id = tweets.tweet_id
-  GROUP BY tweets.topic, tweets.dt, tweets.hour
+  LEFT JOIN labels USING (topic, dt, hour)
+  LEFT JOIN rejections USING (topic)
 ),
 -- ids of tweets that lie in raw of another topic too.
 shared AS (
   SELECT
     *,
+    cardinality(array_intersect(unlabeled, rejected)) AS quarantined,
     array_intersect(
       ids,
       filter(
@@ -102,7 +118,9 @@ shared AS (
 counts AS (
   SELECT
     *,
-    transform(array_except(map_keys(naming), twice), id -> naming[id]) AS named,
+    transform(
+      array_except(map_keys(naming), twice), id -> array_join(array_sort(array_distinct(flatten(naming[id]))), ',')
+    ) AS named,
     CAST(to_unixtime(from_iso8601_timestamp(concat(dt, 'T', hour, ':00:00Z'))) AS bigint) * 1000 AS hour_ms
   FROM shared
 )
@@ -111,8 +129,8 @@ SELECT
   dt,
   hour,
   coalesce(cardinality(ids), 0) AS raw_ids,
-  coalesce(labeled_ids, 0) AS labeled_ids,
-  coalesce(missing_ids, 0) AS missing_ids,
+  coalesce(cardinality(ids) - cardinality(unlabeled), 0) AS labeled_ids,
+  coalesce(cardinality(unlabeled) - quarantined, 0) AS missing_ids,
   coalesce(quarantined, 0) AS quarantined,
   coalesce(duplicates, 0) AS duplicates,
   coalesce(lines_without_id, 0) AS lines_without_id,
@@ -129,14 +147,14 @@ SELECT
     )
   ) AS named,
   coalesce(recovered, 0) AS recovered,
-  bitwise_right_shift(element_at(ids, 1), 22) + 1288834974657 AS first_ms,
-  bitwise_right_shift(element_at(ids, -1), 22) + 1288834974657 AS last_ms,
+  bitwise_right_shift(element_at(ids, 1), 22) + ${epoch_ms} AS first_ms,
+  bitwise_right_shift(element_at(ids, -1), 22) + ${epoch_ms} AS last_ms,
   IF(
     cardinality(ids) > 0,
     array_max(
       zip_with(
         ids,
-        bitwise_left_shift(hour_ms - 1288834974657, 22) || slice(ids, 1, cardinality(ids) - 1),
+        bitwise_left_shift(hour_ms - ${epoch_ms}, 22) || slice(ids, 1, cardinality(ids) - 1),
         (id, before) -> bitwise_right_shift(id, 22) - bitwise_right_shift(before, 22)
       )
     )

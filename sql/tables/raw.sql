@@ -1,5 +1,6 @@
 -- X's payloads as they came, with `ingest` added: one line a delivery, so an id may stand several times.
--- A line is a text, so that no content can keep the others from being read; the view raw_tweets parses it.
+-- A line is a text, so that no content can keep the others from being read; the view raw_tweets parses it. Fields
+-- and nulls are marked by what no line can have, the end of a line: it is taken whole, as it is.
 -- ${topics} is the topics' names joined by commas; partitions are projected, none is registered.
 CREATE EXTERNAL TABLE IF NOT EXISTS `raw` (
   `line` string COMMENT 'X sends data, includes and matching_rules; ingest says when and how the line was received; JSON'
@@ -10,8 +11,8 @@ PARTITIONED BY (
   `dt` string COMMENT 'Day of the tweet, UTC, yyyy-MM-dd',
   `hour` string COMMENT 'Hour of the tweet, UTC, 00 to 23'
 )
-ROW FORMAT SERDE 'org.apache.hadoop.hive.serde2.RegexSerDe'
-WITH SERDEPROPERTIES ('input.regex' = '(?s)(.*)')
+ROW FORMAT SERDE 'org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe'
+WITH SERDEPROPERTIES ('field.delim' = '\n', 'serialization.null.format' = '\n')
 STORED AS INPUTFORMAT 'org.apache.hadoop.mapred.TextInputFormat'
 OUTPUTFORMAT 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat'
 LOCATION ${location}

@@ -32,12 +32,20 @@ WITH lines AS (
     CASE WHEN json_size(line, '$$') > 0 AND (line LIKE '%}' OR regexp_like(line, '\}\s*$$')) THEN line END AS payload
   FROM raw
   WHERE trim(line) <> ''
+),
+identified AS (
+  SELECT *, try_cast(id AS bigint) AS number
+  FROM (SELECT *, json_extract_scalar(payload, '$$.data.id') AS id FROM lines)
 )
 SELECT
   dt,
   hour,
   topic,
-  try_cast(regexp_extract(json_extract_scalar(payload, '$$.data.id'), '^[0-9]{1,19}$$') AS bigint) AS tweet_id,
+  -- An id that is written as the number itself is nothing but digits: only others are matched.
+  CASE
+    WHEN number >= 0 AND CAST(number AS varchar) = id THEN number
+    ELSE try_cast(regexp_extract(id, '^[0-9]{1,19}$$') AS bigint)
+  END AS tweet_id,
   CAST(
     try(from_iso8601_timestamp(json_extract_scalar(payload, '$$.data.created_at'))) AT TIME ZONE 'UTC' AS timestamp(3)
   ) AS created_at,
@@ -69,4 +77,4 @@ SELECT
   json_extract_scalar(payload, '$$.ingest.source') AS source,
   line,
   object
-FROM lines
+FROM identified

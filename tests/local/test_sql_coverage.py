@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -293,6 +295,119 @@ def test_what_a_loop_over_the_lines_counts_is_measured(lake: Lake) -> None:
     for row in found.values():
         row["named"] = row["named"] and json.loads(row["named"])
     assert found == by_a_loop(raw, labeled)
+
+
+def sent(number: int, tags: Sequence[str] = ("ukraine",), source: str = "stream") -> str:
+    """A line as the streamer and search write it."""
+    return json.dumps(payload(number, tags, source), separators=(",", ":"))
+
+
+def reordered(number: int) -> str:
+    """A line whose hashtags come after its rules, and whose last field is not X's to end with."""
+    usual = payload(number)
+    hashtags = [{"tag": "one"}, {"tag": "two"}]
+    return json.dumps({**usual, "data": {**usual["data"], "entities": {"hashtags": hashtags}}})
+
+
+USUAL = sent(100)
+STRANGE_IDS = (
+    *(
+        '"007"',
+        '"+7"',
+        '"-7"',
+        '" 7"',
+        '"7 "',
+        '"7\\n"',
+        '"1e3"',
+        '""',
+        '"\u0663"',
+        '"0x7"',
+        '"\\u0037\\u0031"',
+    ),
+    *(f'"{2**63 - 1}"', f'"{2**63}"', '"99999999999999999999"', '"00000000000000000072"'),
+    *("73", "7.0", "-7", "true", "null", '{"a":1}', '["7"]'),
+)
+STRANGE = (
+    *(USUAL.replace('"100"', each) for each in STRANGE_IDS),
+    *(sent(201, TOPICS), sent(202, ("ukraine", "ukraine")), sent(203, ("ukraine", "third", "russia"))),
+    *(sent(204, source="search"), sent(205, TOPICS, "search"), sent(206, source="search"), sent(206)),
+    *(json.dumps(payload(number, TOPICS, source)) for number, source in ((207, "search"), (208, "stream"))),
+    sent(209, source="search").replace('"search"', r'"se\u0061rch"'),
+    sent(210, source="search").replace('"source"', r'"sourc\u0065"'),
+    sent(211, TOPICS).replace('"tag"', r'"\u0074ag"'),
+    sent(212, TOPICS).replace('"matching_rules"', r'"m\u0061tching_rules"'),
+    sent(213, source="search").replace('"text":"text"', r'"text":"a \",\"source\":\"stream\"}}"'),
+    sent(214).replace('"text":"text"', r'"text":"\"matching_rules\" \"tag\" \"tag\" \"search\" \u00e9"'),
+    *(reordered(215), json.dumps({"x": {"source": "search"}, **payload(216)}), sent(217) + " \t"),
+    json.dumps(dict(reversed(payload(218, TOPICS, "search").items()))),
+    '{"data":{"id":"219"}}',
+    # Torn and cut lines, of which some end in a brace.
+    *(USUAL[:-1], USUAL[:-2], USUAL[:40], USUAL[: USUAL.index("}") + 1], '{"data":{"id":"301"}', USUAL[1:]),
+    *(USUAL[:-2] + sent(302), USUAL[:40] + sent(303), USUAL[: USUAL.index("}")] + sent(304)),
+    *(USUAL + " and more", USUAL + "\x01 and more", USUAL.replace("text", "te\x01xt"), "\x01" + USUAL),
+    *("{}", "[]", "null", '"100"', "100", r"\N", "\\", "\x01", "\x00", ",", "10", "{", "}", "\ufeff{}"),
+)
+"""Lines of which a shortcut may think what a parser does not."""
+
+
+def read_by_python(line: str) -> tuple[int | None, bool, list[str]]:
+    """The tweet that a line names, whether search has brought it, and the topics of its rules."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None, False, []
+    number = found["data"].get("id") if isinstance(found, dict) and "data" in found else None
+    text = str(number) if isinstance(number, str) or type(number) is int else ""
+    if not re.fullmatch("[0-9]{1,19}\n?", text) or int(text) >= 2**63:
+        return None, False, []
+    tags = dict.fromkeys(rule["tag"] for rule in found.get("matching_rules", []))
+    return int(text), found.get("ingest", {}).get("source") == "search", list(tags)
+
+
+def test_strange_lines_are_read_as_python_reads_them(lake: Lake) -> None:
+    invalid = sent(401).encode().replace(b"text", b"\xff\xfet\xe2\x82")
+    lines = [*(line.encode() for line in STRANGE), invalid]
+    lake.put(f"{layout.raw_prefix('ukraine', TEN)}a.gz", gzip.compress(b"\n".join(lines)))
+    found = lake.database.run(
+        "SELECT lower(to_hex(md5(to_utf8(line)))) AS digest, tweet_id, source, array_join(tags, ',') AS tags"
+        " FROM raw_tweets WHERE dt = '2026-11-20' AND hour = '10'"
+    )
+    read = [(line, *read_by_python(line.decode(errors="replace"))) for line in lines]
+    assert Counter((row["digest"], row["tweet_id"]) for row in found) == Counter(
+        (hashlib.md5(line, usedforsecurity=False).hexdigest(), number) for line, number, _, _ in read
+    )
+    known = [each for each in read if each[1] is not None]
+    streamed = {number for _, number, searched, _ in known if not searched}
+    ids = {number for _, number, _, _ in known}
+    (row,) = lake.measured().values()
+    assert row["raw_ids"] == len(ids)
+    assert row["duplicates"] == len(known) - len(ids)
+    assert row["lines_without_id"] == len(read) - len(known)
+    assert row["recovered"] == len(ids - streamed)
+    assert json.loads(row["named"]) == Counter(
+        ",".join(sorted(tags)) for _, _, _, tags in known if len(tags) > 1
+    )
+
+
+@pytest.mark.parametrize("table", ["raw", "quarantine", "heartbeats"])
+def test_a_line_is_taken_whole_whatever_it_holds(lake: Lake, table: str) -> None:
+    every_byte = bytes(byte for byte in range(256) if byte not in b"\n\r")
+    lines = [
+        every_byte,
+        *(every_byte[at:] + every_byte[:at] for at in range(len(every_byte))),
+        b"\\N",
+        b"",
+        b"10",
+    ]
+    topic = "_all" if table == "heartbeats" else "ukraine"
+    lake.put(f"{table}/topic={topic}/dt=2026-11-20/hour=10/a.gz", gzip.compress(b"\n".join([*lines, b"end"])))
+    found = lake.database.run(
+        f"SELECT lower(to_hex(md5(to_utf8(line)))) AS digest FROM {table}"
+        " WHERE dt = '2026-11-20' AND hour = '10'"
+    )
+    assert Counter(row["digest"] for row in found) == Counter(
+        hashlib.md5(line, usedforsecurity=False).hexdigest() for line in [*lines, b"end"]
+    )
 
 
 def test_a_tweet_of_two_topics_that_the_streamer_kept_out_of_raw_overlaps(lake: Lake) -> None:

@@ -42,6 +42,7 @@ EXAMPLES: dict[str, sql.Value] = {
     "hours": ["2026-11-19T23", "2026-11-20T00"],
     "authors": ["-5", "7"],
     "unreadable": ["s3://tables-lake/raw/a.gz"],
+    "epoch_ms": 1_288_834_974_657,
     "shard": 0,
     "shards": 4,
     "kind": "tweets",
