@@ -67,6 +67,11 @@ class DagRuns:
             self.wait_for(dag_id, run_id, progress)
         return run_id
 
+    def finish(self, dag_id: str, run_id: str, name: str) -> None:
+        """Waits for the success of a run that was started before; raises `AirflowError` otherwise."""
+        with self.world.step(name) as progress:
+            self.wait_for(dag_id, run_id, progress)
+
     def start(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Starts a run, or takes the scheduled one that is due, and returns its id."""
         return self._due_run(dag_id) or self.airflow.trigger(dag_id, conf)

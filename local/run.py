@@ -67,17 +67,19 @@ class Run:
         self.dag_runs.transform()
         # Beside the training, which leaves a part of the machine idle.
         measured = self.dag_runs.start("coverage", {"dry_run": False})
+        opened = self.dag_runs.start("live")
         await_training_stand_ins()
         # Insights is let go just before, so that one run sees labels and predictions.
         self.airflow.pause("insights", False)
-        self.dag_runs.run("train", "student trained, compared and its predictions published")
-        with self.world.step("coverage measured again") as progress:
-            self.dag_runs.wait_for("coverage", measured, progress)
-        self.dag_runs.run("live", "open hour labeled")
+        trained = self.dag_runs.start("train")
+        self.dag_runs.finish("coverage", measured, "coverage measured again")
+        self.dag_runs.finish("live", opened, "open hour labeled")
         # Until the summary is read: it replaces objects that the summary reads.
         self.dag_runs.rest("live")
+        self.dag_runs.finish("train", trained, "student trained, compared and its predictions published")
+        priced = self.dag_runs.start("costs")
         self.dag_runs.refresh()
-        self.dag_runs.run("costs", "usage measured and priced")
+        self.dag_runs.finish("costs", priced, "usage measured and priced")
 
     def attempt(self) -> None:
         """Works and summarizes; a failed step ends the work, and is kept as `failure`, with where to look."""
