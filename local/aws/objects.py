@@ -38,7 +38,7 @@ _LAST = "\U0010ffff"
 _CHECKED = frozenset({"CRC32", "SHA1", "SHA256"})
 """Checksums of a content that are compared with it; the others need libraries of their own."""
 _KMS = frozenset({"aws:kms", "aws:kms:dsse"})
-_TRASH_SECONDS = 60.0
+_TRASH_SECONDS = 10.0
 """How long a replaced value's file stays for readers that found it just before."""
 
 
@@ -73,7 +73,7 @@ class ObjectStore:
         return path
 
     def discard(self, path: Path) -> None:
-        """Deletes a value's file in a minute, also if nothing changes meanwhile: what is deleted is gone."""
+        """Deletes a value's file in `_TRASH_SECONDS`, also if nothing else changes: deleted is gone."""
         self._trash.append((time.monotonic() + _TRASH_SECONDS, path))
 
     def touch(self, bucket: str, name: str) -> None:

@@ -39,82 +39,89 @@ TOO_HEAVY = {
 """What no DAG file may load: each task parses its file again. What Airflow itself loads is not counted."""
 
 PARSE = """
-import json, sys, time
+import importlib.util, json, os, sys, time
 import airflow.sdk
 import airflow.providers.standard.operators.hitl, airflow.providers.standard.operators.trigger_dagrun
 import airflow.providers.standard.triggers.temporal
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
-before = set(sys.modules)
-import importlib.util
-start = time.process_time()
-spec = importlib.util.spec_from_file_location("parsed", sys.argv[1])
-spec.loader.exec_module(importlib.util.module_from_spec(spec))
-seconds = time.process_time() - start
-loaded = sorted({name.partition(".")[0] for name in set(sys.modules) - before})
-bag = DagBag(sys.argv[1])
-dags = {}
-for dag_id, dag in bag.dags.items():
-    DagSerialization.to_dict(dag)
-    dags[dag_id] = {
-        "doc": dag.doc_md,
-        "description": dag.description,
-        "tags": sorted(dag.tags),
-        "owners": sorted({task.owner for task in dag.tasks}),
-        "retries": {task.task_id: task.retries for task in dag.tasks},
-        "timeouts": {
-            task.task_id: task.execution_timeout.total_seconds() if task.execution_timeout else None
-            for task in dag.tasks
-        },
-        "rules": {task.task_id: task.trigger_rule.value for task in dag.tasks},
-        "catchup": dag.catchup,
-        "start_date": dag.start_date.isoformat() if dag.start_date else None,
-        "max_active_runs": dag.max_active_runs,
-        "params": {name: dag.params.get_param(name).schema for name in dag.params},
-        "tasks": [task.task_id for task in dag.tasks],
-        "deadline": bool(dag.deadline),
-        "told": [bool(dag.on_failure_callback), *(bool(task.on_failure_callback) for task in dag.tasks)],
-        "triggers": [task.trigger_dag_id for task in dag.tasks if hasattr(task, "trigger_dag_id")],
-    }
-print("parsed: " + json.dumps({"seconds": seconds, "loaded": loaded, "dags": dags,
-                   "errors": {str(k): str(v) for k, v in bag.import_errors.items()}}))
+
+
+def parsed(file):
+    before = set(sys.modules)
+    start = time.process_time()
+    spec = importlib.util.spec_from_file_location("parsed", file)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    seconds = time.process_time() - start
+    loaded = sorted({name.partition(".")[0] for name in set(sys.modules) - before})
+    bag = DagBag(file)
+    dags = {}
+    for dag_id, dag in bag.dags.items():
+        DagSerialization.to_dict(dag)
+        dags[dag_id] = {
+            "doc": dag.doc_md,
+            "description": dag.description,
+            "tags": sorted(dag.tags),
+            "owners": sorted({task.owner for task in dag.tasks}),
+            "retries": {task.task_id: task.retries for task in dag.tasks},
+            "timeouts": {
+                task.task_id: task.execution_timeout.total_seconds() if task.execution_timeout else None
+                for task in dag.tasks
+            },
+            "rules": {task.task_id: task.trigger_rule.value for task in dag.tasks},
+            "catchup": dag.catchup,
+            "start_date": dag.start_date.isoformat() if dag.start_date else None,
+            "max_active_runs": dag.max_active_runs,
+            "params": {name: dag.params.get_param(name).schema for name in dag.params},
+            "tasks": [task.task_id for task in dag.tasks],
+            "deadline": bool(dag.deadline),
+            "told": [bool(dag.on_failure_callback), *(bool(task.on_failure_callback) for task in dag.tasks)],
+            "triggers": [task.trigger_dag_id for task in dag.tasks if hasattr(task, "trigger_dag_id")],
+        }
+    errors = {str(key): str(value) for key, value in bag.import_errors.items()}
+    return {"seconds": seconds, "loaded": loaded, "dags": dags, "errors": errors}
+
+
+for file in sys.argv[1:]:
+    if os.fork() == 0:
+        print("parsed: " + json.dumps([file, parsed(file)]), flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0, file
 """
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment with a metadata database of its own."""
-    folder = tmp_path_factory.mktemp("airflow")
-    environment = {
-        **os.environ,
-        "AIRFLOW_HOME": str(folder),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
-        "PYTHONPATH": str(ROOT),
-    }
-    subprocess.run(
-        [sys.executable, "-m", "airflow", "db", "migrate"], env=environment, check=True, capture_output=True
-    )
-    return environment
+"""Each file is parsed in a process of its own that has imported Airflow and no other DAG file."""
 
 
 TOLD = json.dumps(["webhook:hook"])
 """People are told: this changes what the DAGs declare."""
 
 
-@pytest.fixture(scope="module", params=DAGS, ids=[path.stem for path in DAGS])
-def parsed(request: pytest.FixtureRequest, home: dict[str, str]) -> dict[str, Any]:
-    """One DAG file as a fresh interpreter sees it."""
+@pytest.fixture(scope="module")
+def all_parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What each DAG file holds, by its name."""
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "OPINION_NOTIFY": TOLD,
+        "PYTHONPATH": str(ROOT),
+    }
     done = subprocess.run(
-        [sys.executable, "-c", PARSE, str(request.param)],
-        env=home | {"OPINION_NOTIFY": TOLD},
+        [sys.executable, "-c", PARSE, *map(str, DAGS)],
+        env=environment,
         capture_output=True,
         text=True,
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr
-    answer = next(line for line in done.stdout.splitlines() if line.startswith("parsed: "))
-    return {"file": request.param.stem, **json.loads(answer.removeprefix("parsed: "))}
+    told = [line.partition("parsed: ")[2] for line in done.stdout.splitlines()]
+    return {Path(file).stem: answer for file, answer in map(json.loads, filter(None, told))}
+
+
+@pytest.fixture(scope="module", params=[path.stem for path in DAGS])
+def parsed(request: pytest.FixtureRequest, all_parsed: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """One DAG file as a process sees it that has imported no other."""
+    return {"file": request.param, **all_parsed[request.param]}
 
 
 def test_a_dag_file_holds_the_one_dag_of_its_name_and_can_be_serialized(parsed: dict[str, Any]) -> None:

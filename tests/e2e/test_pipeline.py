@@ -668,7 +668,7 @@ class Scan:
             return set()
 
     def until_nothing(self) -> None:
-        """Waits until no file holds a word: the local S3 keeps a replaced object's file for a minute."""
+        """Waits until no file holds a word: the local S3 keeps a replaced object's file for some seconds."""
         deadline = time.monotonic() + 180
         while found := self.holding():
             assert time.monotonic() < deadline, found
