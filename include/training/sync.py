@@ -85,18 +85,17 @@ def sync(spark: SparkSession, s3: S3Client, parameters: Parameters) -> SyncResul
             writer = rows.write.format("delta").partitionBy("dt")
             writer.options(**_properties(parameters)).save(location(bucket))
             exists = True
-    if exists:
-        _keep_properties(spark, bucket, parameters)
-    if todo:
+    if stood:
         table = DeltaTable.forPath(spark, location(bucket))
+        _keep_properties(spark, table, parameters)
         if todo.gone:
             table.delete(in_hours(todo.gone))
-        table.optimize().executeCompaction()
-    if stood:
-        DeltaTable.forPath(spark, location(bucket)).vacuum()
+        if todo:
+            table.optimize().executeCompaction()
+        table.vacuum()
     synced = hours.Synced(there)
     hours.write_synced(s3, bucket, synced)
-    removed = _rows_removed(spark, bucket, since) if exists else 0
+    removed = _rows_removed(spark, bucket, since) if stood else 0
     log.info(
         "synced changed=%d gone=%d hours=%d rows_removed=%d",
         len(todo.changed),
@@ -116,13 +115,13 @@ def _properties(parameters: Parameters) -> dict[str, str]:
     }
 
 
-def _keep_properties(spark: SparkSession, bucket: str, parameters: Parameters) -> None:
+def _keep_properties(spark: SparkSession, table: DeltaTable, parameters: Parameters) -> None:
     """Brings the properties of a table that was made with others up to date."""
     wanted = _properties(parameters)
-    (detail,) = DeltaTable.forPath(spark, location(bucket)).detail().select("properties").collect()
+    (detail,) = table.detail().select("properties").collect()
     if wanted.items() - detail["properties"].items():
         listed = ", ".join(f"'{name}' = '{value}'" for name, value in sorted(wanted.items()))
-        spark.sql(f"ALTER TABLE delta.`{location(bucket)}` SET TBLPROPERTIES ({listed})")
+        spark.sql(f"ALTER TABLE delta.`{location(parameters.bucket)}` SET TBLPROPERTIES ({listed})")
 
 
 def _version(spark: SparkSession, bucket: str) -> int:
