@@ -54,8 +54,8 @@ SEARCH_MARGIN = timedelta(minutes=10)
 """What is left between judging and searching, so that a gap is not lost while its search is in progress."""
 
 
-TOGETHER_BYTES = 128 * 1024 * 1024
-"""How much of raw and quarantine, as stored, one statement measures: some 500,000 posts, whose ids it holds
+TOGETHER_BYTES = 256 * 1024 * 1024
+"""How much of raw and quarantine, as stored, one statement measures: some million posts, whose ids it holds
 in memory. Athena bills at least 10 MB for a statement."""
 
 

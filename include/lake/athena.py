@@ -23,7 +23,8 @@ ResultRow = dict[str, Any]
 
 _UNDER_WAY = {"QUEUED", "RUNNING"}
 _FIRST_WAIT_S = 0.1
-_LONGEST_WAIT_S = 3.0
+_LONGEST_WAIT_S = 1.0
+"""Athena answers 100 such questions a second."""
 _AGAIN_AFTER_S = (1.0, 3.0)
 """The waits before a statement that could not read the data is run again."""
 _UNREAD = re.compile(r"(?:HIVE_|GENERIC_INTERNAL_ERROR|INTERNAL_ERROR|ICEBERG_)")
