@@ -141,7 +141,7 @@ def _compared(lake: _Lake, ids: int) -> Row:
         round(memory),
         f"a run of coverage over a day of which nothing was known: raw of {packed / 2**20:,.0f} MiB, packed,"
         f" against labeled, {missing:,} missing; peer is ten million in a minute; memory is Trino's, with a"
-        f" heap of {_HEAP_MIB:,} MiB",
+        f" heap of {_HEAP_MIB:,} MiB and both of Java's compilers",
     )
 
 

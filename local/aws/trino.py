@@ -339,6 +339,8 @@ def _launch(
         *_JVM,
         *options,
         f"-Xmx{heap_mib}M",  # Java takes the last one
+        # More is given for large data: there the second compiler gains more than it costs.
+        *(["-XX:TieredStopAtLevel=4"] if heap_mib > HEAP_MIB else []),
         *node,
         f"-Dconfig={etc}/config.properties",
         f"-Dlog.levels-file={etc}/log.properties",
