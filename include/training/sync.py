@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from delta.tables import DeltaTable
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession, functions
 
 from include.lake import layout, quality, storage
@@ -38,6 +40,8 @@ _STATISTICS = "topic,hour"
 """Columns whose minimum and maximum are in the table's log: no text, no id, as the log outlives the rows."""
 _AT_ONCE = 2_000
 """Hours per MERGE: as many as a statement can name without becoming slow to plan."""
+_LOOKS = 3
+"""How often the labeled objects are listed and read, if one is replaced in between."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,25 @@ def sync(spark: SparkSession, s3: S3Client, parameters: Parameters) -> SyncResul
     """Updates the Delta table to the labeled layer's rows with a sentiment.
 
     Expired hours and those that a check blocks are left out. What the table has not needed for
-    ``history_seconds`` is deleted (VACUUM): that long old files hold rows that were removed.
+    ``history_seconds`` is deleted (VACUUM): that long old files hold rows that were removed. An object that
+    is replaced after it was listed cannot be read by the size that it had, so all are listed again.
     """
+    for look in range(1, _LOOKS + 1):
+        listed = hours.labeled(s3, parameters.bucket)
+        try:
+            return _update(spark, s3, parameters, listed)
+        except (Py4JJavaError, PySparkException):
+            if look == _LOOKS or hours.labeled(s3, parameters.bucket) == listed:
+                raise
+            log.warning("looking again: a labeled object was replaced while it was read", exc_info=True)
+    raise AssertionError
+
+
+def _update(spark: SparkSession, s3: S3Client, parameters: Parameters, listed: hours.Hours) -> SyncResult:
     bucket, today = parameters.bucket, datetime.now(UTC).date()
     there = {
         hour: etag
-        for hour, etag in hours.labeled(s3, bucket).items()
+        for hour, etag in listed.items()
         if hours.parse(hour)[1].is_within(parameters.retention_days, today)
     }
     stood = exists = _exists(s3, bucket)
@@ -159,7 +176,9 @@ def _blocked(s3: S3Client, bucket: str, some: Sequence[str]) -> list[str]:
 
 
 def _exists(s3: S3Client, bucket: str) -> bool:
-    return any(True for _ in storage.objects(s3, bucket, f"{layout.DELTA_LABELED}/_delta_log/"))
+    """Whether a version of the table was committed: a first write that failed leaves the log's folder."""
+    log_objects = storage.objects(s3, bucket, f"{layout.DELTA_LABELED}/_delta_log/")
+    return any(found.key.endswith(".json") for found in log_objects)
 
 
 def _rows(spark: SparkSession, bucket: str, changed: Sequence[str]) -> DataFrame:

@@ -2,7 +2,8 @@
 
 Reads ``step --name=value …`` lines and answers each with one line of JSON behind ``answer: ``; the step
 ``table`` gives the rows of the Delta table, ``loaded`` what a registered version scores on the hold-out, and
-``impatient`` lets the table's VACUUM remove what is unused at once.
+``impatient`` lets the table's VACUUM remove what is unused at once, ``overtaken`` is a sync that finds an
+object replaced.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 
 def main() -> None:
@@ -52,7 +54,35 @@ def loaded(bucket: str, model: str, version: str) -> dict[str, float]:
     return scores(confusion(registry.load(registry.version(int(version))).transform(held)))
 
 
-OWN: dict[str, Callable[..., object]] = {"table": table, "loaded": loaded}
+def overtaken(key: str, later: str, *arguments: str) -> dict[str, object]:
+    """The step sync while ``later`` replaces the object ``key``: Spark reads what fits no size it knows."""
+    from unittest.mock import patch
+
+    from include import aws
+    from include.training import hours, sync
+    from include.training.parameters import Parameters
+    from include.training.steps import run
+
+    s3, bucket = aws.client("s3"), Parameters.parse(arguments).bucket
+    read, listed, reads = sync._rows, hours.labeled, list[str]()
+
+    def rows(*given: Any) -> Any:
+        found = read(*given)
+        reads.append(key)
+        if len(reads) == 1:
+            s3.put_object(Bucket=bucket, Key=key, Body=b"A" * 64)
+        return found
+
+    def labeled(*given: Any) -> Any:
+        if reads:
+            s3.copy_object(Bucket=bucket, Key=key, CopySource={"Bucket": bucket, "Key": later})
+        return listed(*given)
+
+    with patch.object(sync, "_rows", rows), patch.object(hours, "labeled", labeled):
+        return {**run("sync", arguments), "reads": len(reads)}
+
+
+OWN: dict[str, Callable[..., object]] = {"table": table, "loaded": loaded, "overtaken": overtaken}
 
 if __name__ == "__main__":
     main()

@@ -32,7 +32,7 @@ from tests.credentials import CREDENTIALS
 from tests.local.support_aws import LocalAws
 
 ROOT = Path(__file__).parents[2]
-BUCKET, ONE_SIDED = "training", "one-sided"
+BUCKET, ONE_SIDED, OVERTAKEN = "training", "one-sided", "overtaken"
 MODEL = "main.test.student"
 FIRST, SECOND = Window.parse("2026-11-20T05"), Window.parse("2026-11-20T06")
 EMPTY = Window.parse("2026-11-20T07")
@@ -145,7 +145,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
     folder = tmp_path_factory.mktemp("cluster")
     aws = LocalAws(tmp_path_factory.mktemp("aws")).start()
     s3 = aws.client("s3")
-    for bucket in (BUCKET, ONE_SIDED):
+    for bucket in (BUCKET, ONE_SIDED, OVERTAKEN):
         s3.create_bucket(Bucket=bucket)
     environment = cluster.environment(
         folder,
@@ -256,6 +256,21 @@ def test_a_sync_that_was_killed_before_its_note_does_the_same_again(
     lake.s3.delete_object(Bucket=BUCKET, Key=layout.SYNCED)
     assert lake.step("sync")["changed"] == 5
     assert lake.ask(f"table {BUCKET}") == lake.judged()
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_read_again(lake: Lake) -> None:
+    """In a first sync, whose failed write leaves the folder of the table's log without a version."""
+    key, later = layout.labeled_key("ukraine", FIRST), "later.parquet"
+    lake.put("ukraine", FIRST, rows("ukraine", FIRST, ROWS), OVERTAKEN)
+    lake.s3.copy_object(Bucket=OVERTAKEN, Key=later, CopySource={"Bucket": OVERTAKEN, "Key": key})
+    lake.put("ukraine", FIRST, rows("ukraine", FIRST, 20), OVERTAKEN)
+    answer = lake.ask(
+        f"overtaken {key} {later} --bucket={OVERTAKEN} --model={MODEL} --experiment=/tests"
+        f" --retention_days={FOREVER}"
+    )
+    assert (answer.get("changed"), answer.get("reads")) == (1, 2), answer
+    judged = [row["tweet_id"] for row in rows("ukraine", FIRST, ROWS) if row["sentiment"]]
+    assert [tweet_id for _, _, tweet_id, *_ in lake.ask(f"table {OVERTAKEN}")] == judged
 
 
 def test_an_hour_whose_check_blocks_stays_as_it_was(lake: Lake, first: dict[str, dict[str, Any]]) -> None:
