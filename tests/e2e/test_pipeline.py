@@ -29,6 +29,7 @@ import pytest
 import requests
 
 from include.lake import layout
+from include.training import hours as trained_hours
 from include.window import Window
 from include.x.search import SEARCH_DELAY
 from include.x.snowflake import lowest_id, moment
@@ -145,9 +146,9 @@ class Lake:
         return found
 
     def predicted(self) -> bool:
-        """Whether every labeled hour has its predictions."""
-        labeled = {key.removeprefix("labeled/") for key in self.state("labeled/")}
-        return labeled == {key.split("/", 2)[2] for key in self.state("predictions/")}
+        """Whether every labeled hour was predicted as it is now."""
+        noted = trained_hours.read_predicted(self.s3, self.bucket)
+        return noted.hours == trained_hours.labeled(self.s3, self.bucket)
 
     def cover(self, *windows: Window) -> str:
         """One run of coverage, and the runs of transform for these hours that it asked for.
@@ -257,7 +258,7 @@ def test_training_and_insights_cleared_whole_change_nothing(lake: Lake) -> None:
             lake.run.dag_runs.wait_for(dag, run["dag_run_id"])
 
     if not lake.predicted():
-        # An hour has ended, and was labeled, since the training.
+        # An hour has ended since the training, or the open one was labeled again.
         run_again()
     before, cleared = lake.state(*layers), datetime.now(UTC)
     run_again()
