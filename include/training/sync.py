@@ -64,10 +64,11 @@ def sync(spark: SparkSession, s3: S3Client, parameters: Parameters) -> SyncResul
     """Updates the Delta table to the labeled layer's rows with a sentiment.
 
     Expired hours and those that a check blocks are left out. What the table has not needed for
-    ``history_seconds`` is deleted (VACUUM): that long old files hold rows that were removed. An object that
-    is replaced after it was listed cannot be read by the size that it had, so all are listed again.
+    ``history_seconds`` is deleted (VACUUM): that long old files hold rows that were removed. If a labeled
+    object is replaced while Spark reads it, all are listed and read again.
     """
-    for look in range(1, _LOOKS + 1):
+    look = 1
+    while True:
         listed = hours.labeled(s3, parameters.bucket)
         try:
             return _update(spark, s3, parameters, listed)
@@ -75,7 +76,7 @@ def sync(spark: SparkSession, s3: S3Client, parameters: Parameters) -> SyncResul
             if look == _LOOKS or hours.labeled(s3, parameters.bucket) == listed:
                 raise
             log.warning("looking again: a labeled object was replaced while it was read", exc_info=True)
-    raise AssertionError
+        look += 1
 
 
 def _update(spark: SparkSession, s3: S3Client, parameters: Parameters, listed: hours.Hours) -> SyncResult:

@@ -1,6 +1,6 @@
 -- X's payloads as they came, with `ingest` added: one line a delivery, so an id may stand several times.
--- A line is a text, so that no content can keep the others from being read; the view raw_tweets parses it. Fields
--- and nulls are marked by what no line can have, the end of a line: it is taken whole, as it is.
+-- A line is a text, so that no content can keep the others from being read; the view raw_tweets parses it. The
+-- delimiter of fields and the mark of nulls are the newline, which no line contains: each line is read whole.
 -- ${topics} is the topics' names joined by commas; partitions are projected, none is registered.
 CREATE EXTERNAL TABLE IF NOT EXISTS `raw` (
   `line` string COMMENT 'X sends data, includes and matching_rules; ingest says when and how the line was received; JSON'
