@@ -10,6 +10,7 @@ import sqlite3
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,14 @@ def _content(response: requests.Response) -> Any:
         asked = response.request
         raise AirflowError(f"{asked.method} {asked.path_url}: {response.status_code} {response.text[:500]}")
     return response.json() if response.content else None
+
+
+def run_seconds(dag_run: Mapping[str, Any]) -> float | None:
+    """How long a run took, by the API's answer; None if it has not begun or not ended."""
+    start, end = dag_run.get("start_date"), dag_run.get("end_date")
+    if start is None or end is None:
+        return None
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from include.window import Window
-from local.airflow_server import AirflowClient, AirflowError
+from local.airflow_server import AirflowClient, AirflowError, run_seconds
 from local.world import World
 
 POLL_SECONDS = 1.0
@@ -68,9 +68,13 @@ class DagRuns:
         return run_id
 
     def finish(self, dag_id: str, run_id: str, name: str) -> None:
-        """Waits for the success of a run that was started before; raises `AirflowError` otherwise."""
-        with self.world.step(name) as progress:
-            self.wait_for(dag_id, run_id, progress)
+        """Waits for the success of a run that was started before, and tells how long the run took.
+
+        Raises `AirflowError` if it fails.
+        """
+        with self.world.step(name) as step:
+            self.wait_for(dag_id, run_id, step)
+            step.seconds = run_seconds(self.airflow.run(dag_id, run_id))
 
     def start(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Starts a run, or takes the scheduled one that is due, and returns its id."""

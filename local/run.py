@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -51,8 +52,13 @@ class Run:
         """The runs of its DAGs."""
         return DagRuns(self.world, self.airflow)
 
+    @property
+    def _summary_file(self) -> Path:
+        return self.world.options.run_dir / "summary.json"
+
     def start(self) -> None:
-        """Starts everything that the work needs."""
+        """Starts everything that the work needs, and removes the summary of an earlier run."""
+        self._summary_file.unlink(missing_ok=True)
         self.world.console.print(
             f"[bold]Opinion on {' and '.join(self.world.topics)}[/]; state and logs in {self.world.folder}"
         )
@@ -138,8 +144,7 @@ class Run:
             "problems": problems,
             "notes": notes,
         }
-        file = self.world.options.run_dir / "summary.json"
-        file.write_text(json.dumps(document, indent=2) + "\n")
+        self._summary_file.write_text(json.dumps(document, indent=2) + "\n")
 
     def _wall(self) -> float:
         return (datetime.now(UTC) - self.world.begun).total_seconds()
@@ -195,12 +200,14 @@ def run_stand_ins(options: RunOptions) -> None:
 def started(options: RunOptions) -> Iterator[Run]:
     """The pipeline with everything up and its work not begun; ended on leaving."""
     with prepared(options, SERVICES) as world:
-        with world.containers_environment():
-            this = Run(world)
-            with this.watching_memory():
-                this.start()
-                yield this
-        world.console.print("Stopping …")
+        try:
+            with world.containers_environment():
+                this = Run(world)
+                with this.watching_memory():
+                    this.start()
+                    yield this
+        finally:
+            world.console.print("Stopping …")
 
 
 def end_on_signals() -> None:

@@ -21,7 +21,7 @@ from local.x_api.archive_files import READING
 BUFFERING_SECONDS = 5
 """Firehose's buffering interval here: short, so that a run need not wait a minute for its tweets."""
 SAGEMAKER_JOBS = 4
-DAGS = ("provision", "coverage", "transform", "live", "train", "insights")
+DAGS = ("provision", "coverage", "transform", "live", "train", "insights", "costs")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from include.insights.quicksight import dashboard_url, data_set_ids
 from include.labeling.answers import sent
 from include.labeling.models import NO_ENGINE
 from include.lake import cards, sql
-from include.lake.athena import Athena, AthenaError
+from include.lake.athena import Athena, AthenaError, ResultRow
 from include.lake.cards import Measured
 from include.lake.layout import quality_key
 from include.lake.verdict import names
@@ -32,6 +31,7 @@ from include.window import Window
 from include.x.budget import PostsLedger, monthly_posts
 from include.x.price import cost
 from include.x.topics import load as load_topics
+from local.airflow_server import run_seconds
 from local.aws.context import ACCOUNT
 from local.endpoints import Endpoints
 
@@ -45,7 +45,7 @@ QUERIES = ("raw", "labeled", "engines", "quarantine", "coverage", "opinion")
 """The statements of ``sql/summary/``."""
 
 
-Tables = dict[str, list[dict[str, str]]]
+Tables = dict[str, list[ResultRow]]
 
 
 class SummaryError(RuntimeError):
@@ -136,13 +136,14 @@ def collect(
     """
     aws = _clients(endpoints)
     athena, s3 = aws("athena"), aws("s3")
-    tables = {name: _rows(athena, settings, name, windows) for name in QUERIES}
+    tables = _read(athena, settings, windows)
     hours = _hours(tables, topics, windows)
     ledger = PostsLedger(s3, settings.bucket).by_source(f"{datetime.now(UTC):%Y-%m}")
     archive = _archive(endpoints)
     streamer = requests.get(f"{endpoints.url('streamer')}/status", timeout=10).json()
     predicted = find_predicted(s3, settings.bucket)
     training = _training(s3, settings.bucket)
+    engines = _engines(tables["engines"])
     figures: dict[str, Any] = {
         "hours": hours,
         "quarantine": _quarantine(tables["quarantine"]),
@@ -154,8 +155,8 @@ def collect(
             "budget": monthly_posts(settings, load_topics(settings.topics_file)),
         },
         "sentiment": _sentiment(tables["labeled"], topics),
-        "engines": _engines(tables["engines"]),
-        "unmeasured": _unmeasured(cards.measured(s3, settings.bucket), tables["engines"]),
+        "engines": engines,
+        "unmeasured": _unmeasured(cards.measured(s3, settings.bucket), engines),
         "models": {mode: asdict(each) for mode, each in sent(s3, settings.bucket, windows).items()},
         "quality": _quality(s3, settings, windows),
         "jobs": {
@@ -196,27 +197,14 @@ def _clients(endpoints: Endpoints) -> Callable[[str], Any]:
     return lambda service: session.client(service, endpoint_url=environment["AWS_ENDPOINT_URL"])
 
 
-def _rows(athena: Any, settings: Settings, name: str, windows: Sequence[Window]) -> list[dict[str, str]]:
+def _read(athena: Any, settings: Settings, windows: Sequence[Window]) -> Tables:
+    """The rows of all `QUERIES`; runs one again where an object that it reads is replaced."""
     days, labels = sorted({window.date for window in windows}), [window.label for window in windows]
-    execution = athena.start_query_execution(
-        QueryString=sql.render(f"summary/{name}", days=days, windows=labels),
-        QueryExecutionContext={"Database": settings.database},
-        WorkGroup=settings.workgroup,
-    )["QueryExecutionId"]
-    while True:
-        status = athena.get_query_execution(QueryExecutionId=execution)["QueryExecution"]["Status"]
-        if status["State"] == "SUCCEEDED":
-            break
-        if status["State"] in ("FAILED", "CANCELLED"):
-            raise SummaryError(f"Athena could not read the lake back: {status.get('StateChangeReason')}")
-        time.sleep(0.1)
-    pages = athena.get_paginator("get_query_results").paginate(QueryExecutionId=execution)
-    rows = [
-        [cell.get("VarCharValue", "") for cell in row["Data"]]
-        for page in pages
-        for row in page["ResultSet"]["Rows"]
-    ]
-    return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+    statements = {name: sql.render(f"summary/{name}", days=days, windows=labels) for name in QUERIES}
+    try:
+        return Athena(athena, settings).run_all(statements)
+    except AthenaError as error:
+        raise SummaryError(f"Athena could not read the lake back: {error}") from error
 
 
 def _hours(tables: Tables, topics: Sequence[str], windows: Sequence[Window]) -> list[dict[str, Any]]:
@@ -236,20 +224,20 @@ def _hours(tables: Tables, topics: Sequence[str], windows: Sequence[Window]) -> 
                 "quarantined": quarantined[key],
                 "verdict": coverage.get("verdict", "not measured"),
                 "recovered": int(raw.get("recovered", 0)),
-                "gaps": coverage.get("gap_states", ""),
+                "gaps": coverage.get("gap_states") or "",
             }
         )
     return hours
 
 
-def _quarantine(rows: list[dict[str, str]]) -> dict[str, int]:
+def _quarantine(rows: list[ResultRow]) -> dict[str, int]:
     reasons: Counter[str] = Counter()
     for row in rows:
         reasons[row["reason"]] += int(row["lines"])
     return dict(sorted(reasons.items()))
 
 
-def _sentiment(rows: list[dict[str, str]], topics: Sequence[str]) -> dict[str, dict[str, int]]:
+def _sentiment(rows: list[ResultRow], topics: Sequence[str]) -> dict[str, dict[str, int]]:
     names = ("negative", "neutral", "positive")
     return {
         topic: {name: sum(int(row[name]) for row in rows if row["topic"] == topic) for name in names}
@@ -257,7 +245,7 @@ def _sentiment(rows: list[dict[str, str]], topics: Sequence[str]) -> dict[str, d
     }
 
 
-def _engines(rows: list[dict[str, str]]) -> dict[str, dict[str, int]]:
+def _engines(rows: list[ResultRow]) -> dict[str, dict[str, int]]:
     """The rows that each model has labeled or translated, by stage; ``none`` counts those of no model."""
     engines: dict[str, Counter[str]] = {"sentiment": Counter(), "translation": Counter()}
     for row in rows:
@@ -266,12 +254,12 @@ def _engines(rows: list[dict[str, str]]) -> dict[str, dict[str, int]]:
     return {stage: dict(sorted(counts.items())) for stage, counts in engines.items()}
 
 
-def _unmeasured(measured: Measured, rows: list[dict[str, str]]) -> dict[str, dict[str, int]]:
-    """As `_engines`, of models whose cards name no language that they were measured on."""
+def _unmeasured(measured: Measured, engines: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    """Those of `_engines` whose cards name no language that they were measured on."""
     known = {each.partition(" ")[0] for each in (*measured.sentiment, *measured.translation)}
     return {
         stage: {name: count for name, count in counts.items() if name not in {NO_ENGINE, *known}}
-        for stage, counts in _engines(rows).items()
+        for stage, counts in engines.items()
     }
 
 
@@ -370,17 +358,13 @@ def _count_queries(athena: Any, workgroup: str, begun: datetime) -> int:
 
 
 def _dag_run(run: dict[str, Any]) -> dict[str, Any]:
-    start, end = _moment(run.get("start_date")), _moment(run.get("end_date"))
+    took = run_seconds(run)
     return {
         "dag_id": run["dag_id"],
         "run_id": run["dag_run_id"],
         "state": run["state"],
-        "s": round((end - start).total_seconds(), 1) if start and end else None,
+        "s": None if took is None else round(took, 1),
     }
-
-
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
 
 
 def problems(figures: dict[str, Any], tables: Tables, windows: Sequence[Window]) -> Iterator[str]:

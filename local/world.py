@@ -100,6 +100,18 @@ def _console() -> Console:
 
 
 @dataclass
+class Step:
+    """A step in progress: called with how far it is; ``seconds`` is given if its wait does not tell them."""
+
+    tell: Callable[[str], None]
+    seconds: float | None = None
+
+    def __call__(self, progress: str) -> None:
+        """Shows how far it is."""
+        self.tell(progress)
+
+
+@dataclass
 class World:
     """What a run works in: its folder, its processes, its addresses, and what each step took."""
 
@@ -115,16 +127,18 @@ class World:
     steps: list[dict[str, Any]] = field(default_factory=list)
 
     @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[Callable[[str], None]]:
+    def step(self, name: str) -> Iterator[Step]:
         """Tells a step, its progress, its seconds, and whether it failed."""
         begin = time.monotonic()
+        step = Step(lambda _: None)
         mark, failed = "[red]✗[/]", True
         try:
             with self.console.status(f"{name} …") as status:
-                yield lambda progress: status.update(f"{name}: {progress}")
+                step.tell = lambda progress: status.update(f"{name}: {progress}")
+                yield step
             mark, failed = "[green]✓[/]", False
         finally:
-            seconds = time.monotonic() - begin
+            seconds = time.monotonic() - begin if step.seconds is None else step.seconds
             self.steps.append({"name": name, "s": round(seconds, 1), "failed": failed})
             self.console.print(f"  {mark} {name:<58}{seconds:7.1f} s")
 

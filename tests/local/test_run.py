@@ -380,6 +380,45 @@ def test_a_failed_step_is_told_also_where_nothing_can_be_read_back(
     assert summary_of(options)["problems"] == ["train failed in train; see http://airflow/dags/train"]
 
 
+@pytest.mark.parametrize(
+    ("ended", "told"), [("2026-11-26T12:30:42Z", 42.0), (None, 7.0)], ids=["ended", "waits for an approval"]
+)
+def test_a_run_beside_another_tells_how_long_it_took_and_not_how_long_it_was_waited_for(
+    wait: Callable[[Schedule], DagRuns], monkeypatch: pytest.MonkeyPatch, ended: str | None, told: float
+) -> None:
+    runs = wait(Schedule(missed=1, seconds=0))
+    dag_run = {"state": "success", "start_date": "2026-11-26T12:30:00Z", "end_date": ended}
+    monkeypatch.setattr(runs.airflow, "run", lambda dag_id, run_id: dag_run)
+    monkeypatch.setattr("local.world.time", SimpleNamespace(monotonic=iter([100.0, 107.0]).__next__))
+    runs.finish("live", "manual", "open hour labeled")
+    assert runs.world.steps == [{"name": "open hour labeled", "s": told, "failed": False}]
+
+
+def test_ctrl_c_is_answered_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it has started takes seconds to end."""
+    monkeypatch.setattr(run_module, "prepared", lambda options, _: prepared(options, []))
+    monkeypatch.setattr(Run, "start", lambda _: None)
+    with pytest.raises(KeyboardInterrupt), run_module.started(RunOptions(run_dir=tmp_path)):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().out.endswith("Stopping …\n")
+
+
+def test_a_run_that_cannot_start_leaves_no_summary_of_an_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: Any) -> None:
+        raise ProcessError("no room")
+
+    monkeypatch.setattr("local.services.Services.begin_migration", fails)
+    with prepared(RunOptions(run_dir=tmp_path), []) as this:
+        (tmp_path / "summary.json").write_text('{"ok": true}')
+        with pytest.raises(ProcessError):
+            Run(this).start()
+    assert not (tmp_path / "summary.json").exists()
+
+
 def test_a_run_that_the_schedule_makes_while_a_dag_is_paused_is_waited_for_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

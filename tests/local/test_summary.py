@@ -1,11 +1,13 @@
 """The summary finds whatever does not add up, and only that."""
 
 from copy import deepcopy
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from include.lake.cards import Measured
+from include.settings import Settings
 from include.window import Window
 from local import summary
 from local.summary import notes, problems, told_costs
@@ -125,11 +127,39 @@ def test_models_without_a_card_are_told_as_no_default_ratio_counts_them() -> Non
             ("none", "none"),
         )
     ]
-    found = summary._unmeasured(Measured(("e5-1 de", "e5-1 en"), ("opus-4 ru",)), rows)
+    found = summary._unmeasured(Measured(("e5-1 de", "e5-1 en"), ("opus-4 ru",)), summary._engines(rows))
     assert found == {"sentiment": {"mine-2": 4}, "translation": {"own-3": 2}}
     labeled, translated = notes(FIGURES | {"unmeasured": found}, {})
     assert "4 tweets that mine-2 has labeled count in no default ratio" in labeled
     assert "2 tweets that own-3 has translated count in no default ratio" in translated
+
+
+def test_an_object_that_is_replaced_while_the_summary_reads_it_is_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An hour may end, and be labeled for good, meanwhile."""
+    monkeypatch.setattr("include.lake.athena._AGAIN_AFTER_S", (0.0,))
+    started: list[str] = []
+
+    class Client:
+        def start_query_execution(self, **asked: Any) -> dict[str, str]:
+            started.append(asked["QueryString"])
+            return {"QueryExecutionId": str(len(started))}
+
+        def get_query_execution(self, **asked: str) -> dict[str, Any]:
+            failed = {"State": "FAILED", "StateChangeReason": "HIVE_CURSOR_ERROR: it was replaced"}
+            status = failed if asked["QueryExecutionId"] == "1" else {"State": "SUCCEEDED"}
+            return {"QueryExecution": {"Status": status}}
+
+        def get_paginator(self, _: str) -> Any:
+            columns = [{"Name": "ids", "Type": "bigint"}]
+            rows = [{"Data": [{"VarCharValue": value}]} for value in ("ids", "3")]
+            page = {"ResultSet": {"ResultSetMetadata": {"ColumnInfo": columns}, "Rows": rows}}
+            return SimpleNamespace(paginate=lambda **_: [page])
+
+    tables = summary._read(Client(), Settings(), WINDOWS)
+    assert tables == {name: [{"ids": 3}] for name in summary.QUERIES}
+    assert started[0] == started[-1]
 
 
 def test_costs_are_told_as_modeled_beside_the_original_s_design() -> None:
