@@ -1,17 +1,18 @@
 """The step sync: labeled Parquet into a Delta table, only the hours that have changed.
 
 A changed hour replaces its rows in one MERGE, which inserts, updates and deletes. The note of what is synced
-is written after the table, so a step that was killed in between repeats the same MERGE.
+names these hours before the table is written, and their states after it: a step that was killed in between
+repeats the same MERGE, and no hour that the table may hold is missing from the note.
 
 Texts expire: hours older than the retention are deleted from the table whether or not their objects still
-exist, and a VACUUM deletes the files that the table has not used for a week (Delta's default, which lets
-readers of an earlier version finish).
+exist, and a VACUUM deletes the files that the table no longer needs, but not before readers of an earlier
+version have had time to finish.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -42,6 +43,10 @@ _AT_ONCE = 2_000
 """Hours per MERGE: as many as a statement can name without becoming slow to plan."""
 _LOOKS = 3
 """How often the labeled objects are listed and read, if one is replaced in between."""
+_UNKNOWN = ""
+"""The state of an hour of which the table may hold any rows: it is read again."""
+_BLOCKED = "blocked "
+"""Begins the state of an hour whose check blocks, before the ETag: the table has older rows of it."""
 
 
 @dataclass(frozen=True)
@@ -63,23 +68,53 @@ def location(bucket: str) -> str:
 def sync(spark: SparkSession, s3: S3Client, parameters: Parameters) -> SyncResult:
     """Updates the Delta table to the labeled layer's rows with a sentiment.
 
-    Expired hours and those that a check blocks are left out. What the table has not needed for
-    ``history_seconds`` is deleted (VACUUM): that long old files hold rows that were removed. If a labeled
-    object is replaced while Spark reads it, all are listed and read again.
+    Expired hours are left out. An hour whose check blocks gains no row and changes none until it is published
+    again, but it loses those that its object no longer has: they may have been removed on request. VACUUM
+    deletes what the table has not needed for ``history_seconds``: until then old files hold removed rows.
+
+    If a labeled object is replaced while Spark reads it, Spark fails or reads only a part of it: all objects
+    are then listed, and what has changed is read again. What is replaced each time is read by the next step.
     """
+    bucket = parameters.bucket
+    since = _version(spark, bucket) if _exists(s3, bucket) else None
+    changed: set[str] = set()
+    gone: set[str] = set()
     look = 1
     while True:
-        listed = hours.labeled(s3, parameters.bucket)
+        listed = hours.labeled(s3, bucket)
         try:
-            return _update(spark, s3, parameters, listed)
+            done, synced = _update(spark, s3, parameters, listed)
         except (Py4JJavaError, PySparkException):
-            if look == _LOOKS or hours.labeled(s3, parameters.bucket) == listed:
+            if look == _LOOKS or hours.labeled(s3, bucket) == listed:
                 raise
             log.warning("looking again: a labeled object was replaced while it was read", exc_info=True)
+        else:
+            changed.update(done.changed)
+            gone.update(done.gone)
+            replaced = [hour for hour, state in synced.hours.items() if state == _UNKNOWN]
+            if replaced:
+                log.warning("replaced while they were read: %s", ", ".join(replaced))
+            if look == _LOOKS or not replaced:
+                break
         look += 1
+    removed = _rows_removed(spark, bucket, since) if since is not None else 0
+    log.info(
+        "synced changed=%d gone=%d hours=%d rows_removed=%d",
+        len(changed),
+        len(gone),
+        len(synced.hours),
+        removed,
+    )
+    return SyncResult(len(changed), len(gone), len(synced.hours), removed, synced.digest)
 
 
-def _update(spark: SparkSession, s3: S3Client, parameters: Parameters, listed: hours.Hours) -> SyncResult:
+def _update(
+    spark: SparkSession, s3: S3Client, parameters: Parameters, listed: hours.Hours
+) -> tuple[hours.Difference, hours.Synced]:
+    """Updates the table to the ``listed`` objects; what was done, and what the table holds then.
+
+    The state of an hour whose object was replaced in the meantime is `_UNKNOWN`.
+    """
     bucket, today = parameters.bucket, datetime.now(UTC).date()
     there = {
         hour: etag
@@ -87,22 +122,28 @@ def _update(spark: SparkSession, s3: S3Client, parameters: Parameters, listed: h
         if hours.parse(hour)[1].is_within(parameters.retention_days, today)
     }
     stood = exists = _exists(s3, bucket)
-    since = _version(spark, bucket) if stood else -1
     done = _done(spark, s3, bucket) if stood else {}
-    for hour in _blocked(s3, bucket, hours.difference(done, there).changed):
-        # It stays unchanged in the table until it is published again.
-        del there[hour]
-        there |= {hour: done[hour]} if hour in done else {}
+    blocked = _blocked(s3, bucket, hours.difference(done, there).changed)
+    for hour in blocked:
+        etag = there.pop(hour)
+        if hour in done:
+            there[hour] = _BLOCKED + etag
     todo = hours.difference(done, there)
-    for start in range(0, len(todo.changed), _AT_ONCE):
-        changed = todo.changed[start : start + _AT_ONCE]
-        rows = _rows(spark, bucket, changed)
+    if todo.changed:
+        hours.write_synced(s3, bucket, hours.Synced({**done, **dict.fromkeys(todo.changed, _UNKNOWN)}))
+    for some in _parts([hour for hour in todo.changed if hour not in blocked]):
+        rows = _rows(spark, bucket, some)
         if exists:
-            _merge(DeltaTable.forPath(spark, location(bucket)), rows, changed)
+            _merge(DeltaTable.forPath(spark, location(bucket)), rows, some)
         else:
             writer = rows.write.format("delta").partitionBy("dt")
             writer.options(**_properties(parameters)).save(location(bucket))
             exists = True
+    for some in _parts([hour for hour in todo.changed if hour in blocked]):
+        table = DeltaTable.forPath(spark, location(bucket))
+        _merge(table, _rows(spark, bucket, some), some, only_delete=True)
+    now = hours.labeled(s3, bucket) if todo.changed else listed
+    replaced = [hour for hour in todo.changed if now.get(hour) != listed[hour]]
     if stood:
         table = DeltaTable.forPath(spark, location(bucket))
         _keep_properties(spark, table, parameters)
@@ -111,17 +152,14 @@ def _update(spark: SparkSession, s3: S3Client, parameters: Parameters, listed: h
         if todo:
             table.optimize().executeCompaction()
         table.vacuum()
-    synced = hours.Synced(there)
+    synced = hours.Synced({**there, **dict.fromkeys(replaced, _UNKNOWN)})
     hours.write_synced(s3, bucket, synced)
-    removed = _rows_removed(spark, bucket, since) if stood else 0
-    log.info(
-        "synced changed=%d gone=%d hours=%d rows_removed=%d",
-        len(todo.changed),
-        len(todo.gone),
-        len(there),
-        removed,
-    )
-    return SyncResult(len(todo.changed), len(todo.gone), len(there), removed, synced.digest)
+    return todo, synced
+
+
+def _parts(some: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Hours divided into as many as a MERGE takes."""
+    return (some[start : start + _AT_ONCE] for start in range(0, len(some), _AT_ONCE))
 
 
 def _properties(parameters: Parameters) -> dict[str, str]:
@@ -162,7 +200,7 @@ def _done(spark: SparkSession, s3: S3Client, bucket: str) -> hours.Hours:
     if note:
         return note.hours
     held = spark.read.format("delta").load(location(bucket)).select("topic", "hour").distinct()
-    return {f"{row['topic']}/{row['hour']}": "" for row in held.collect()}
+    return {f"{row['topic']}/{row['hour']}": _UNKNOWN for row in held.collect()}
 
 
 def _blocked(s3: S3Client, bucket: str, some: Sequence[str]) -> list[str]:
@@ -172,7 +210,7 @@ def _blocked(s3: S3Client, bucket: str, some: Sequence[str]) -> list[str]:
     blocking = {window for window, verdict in verdicts.items() if verdict and verdict.blocks}
     found = [hour for hour in some if hours.parse(hour)[1] in blocking]
     if found:
-        log.warning("left out hours whose check blocks: %s", ", ".join(found))
+        log.warning("nothing is taken of hours whose check blocks: %s", ", ".join(found))
     return found
 
 
@@ -211,14 +249,10 @@ def in_hours(some: Sequence[str], table: str = "") -> str:
     return f"{table}dt IN ({dates}) AND concat({table}topic, '/', {table}hour) IN ({names})"
 
 
-def _merge(table: DeltaTable, rows: DataFrame, changed: Sequence[str]) -> None:
+def _merge(table: DeltaTable, rows: DataFrame, changed: Sequence[str], *, only_delete: bool = False) -> None:
     same = " AND ".join(f"held.{name} = fresh.{name}" for name in _IDENTITY)
-    differs = " OR ".join(f"NOT held.{name} <=> fresh.{name}" for name in _VALUES)
-    (
-        table.alias("held")
-        .merge(rows.alias("fresh"), f"{same} AND {in_hours(changed, 'held.')}")
-        .whenMatchedUpdateAll(differs)
-        .whenNotMatchedInsertAll()
-        .whenNotMatchedBySourceDelete(in_hours(changed, "held."))
-        .execute()
-    )
+    merge = table.alias("held").merge(rows.alias("fresh"), f"{same} AND {in_hours(changed, 'held.')}")
+    if not only_delete:
+        differs = " OR ".join(f"NOT held.{name} <=> fresh.{name}" for name in _VALUES)
+        merge = merge.whenMatchedUpdateAll(differs).whenNotMatchedInsertAll()
+    merge.whenNotMatchedBySourceDelete(in_hours(changed, "held.")).execute()

@@ -1,9 +1,8 @@
 """Runs inside the ml environment: one Spark session that does a step a line, as a job cluster would.
 
 Reads ``step --name=value …`` lines and answers each with one line of JSON behind ``answer: ``; the step
-``table`` gives the rows of the Delta table, ``loaded`` what a registered version scores on the hold-out, and
-``impatient`` lets the table's VACUUM remove what is unused at once, ``overtaken`` is a sync that finds an
-object replaced.
+``table`` gives the rows of the Delta table, ``loaded`` what a registered version scores on the hold-out,
+``overtaken`` is a sync that finds an object replaced, and ``killed`` one that ends before its last note.
 """
 
 from __future__ import annotations
@@ -54,8 +53,11 @@ def loaded(bucket: str, model: str, version: str) -> dict[str, float]:
     return scores(confusion(registry.load(registry.version(int(version))).transform(held)))
 
 
-def overtaken(key: str, later: str, *arguments: str) -> dict[str, object]:
-    """The step sync while ``later`` replaces the object ``key``: Spark reads what fits no size it knows."""
+def overtaken(key: str, between: str, later: str, *arguments: str) -> dict[str, object]:
+    """The step sync while the object ``between`` replaces the object ``key``, and then ``later`` does.
+
+    ``between`` comes after Spark has asked for the sizes of what it reads, ``later`` before the next listing.
+    """
     from unittest.mock import patch
 
     from include import aws
@@ -70,7 +72,7 @@ def overtaken(key: str, later: str, *arguments: str) -> dict[str, object]:
         found = read(*given)
         reads.append(key)
         if len(reads) == 1:
-            s3.put_object(Bucket=bucket, Key=key, Body=b"A" * 64)
+            s3.copy_object(Bucket=bucket, Key=key, CopySource={"Bucket": bucket, "Key": between})
         return found
 
     def labeled(*given: Any) -> Any:
@@ -82,7 +84,33 @@ def overtaken(key: str, later: str, *arguments: str) -> dict[str, object]:
         return {**run("sync", arguments), "reads": len(reads)}
 
 
-OWN: dict[str, Callable[..., object]] = {"table": table, "loaded": loaded, "overtaken": overtaken}
+def killed(*arguments: str) -> dict[str, object]:
+    """The step sync, which ends when the table is written, before it notes the states of its hours."""
+    from unittest.mock import patch
+
+    from include.training import hours
+    from include.training.steps import run
+
+    write = hours.write_synced
+
+    def end(s3: Any, bucket: str, synced: hours.Synced) -> None:
+        if all(synced.hours.values()):
+            raise InterruptedError
+        write(s3, bucket, synced)
+
+    with patch.object(hours, "write_synced", end):
+        try:
+            return run("sync", arguments)
+        except InterruptedError:
+            return {}
+
+
+OWN: dict[str, Callable[..., object]] = {
+    "table": table,
+    "loaded": loaded,
+    "overtaken": overtaken,
+    "killed": killed,
+}
 
 if __name__ == "__main__":
     main()

@@ -32,7 +32,7 @@ from tests.credentials import CREDENTIALS
 from tests.local.support_aws import LocalAws
 
 ROOT = Path(__file__).parents[2]
-BUCKET, ONE_SIDED, OVERTAKEN = "training", "one-sided", "overtaken"
+BUCKET, ONE_SIDED, OVERTAKEN, OUTGROWN = "training", "one-sided", "overtaken", "outgrown"
 MODEL = "main.test.student"
 FIRST, SECOND = Window.parse("2026-11-20T05"), Window.parse("2026-11-20T06")
 EMPTY = Window.parse("2026-11-20T07")
@@ -96,9 +96,16 @@ class Lake:
         self._session = session
         self._log = log
 
-    def put(self, topic: str, window: Window, found: list[dict[str, Any]], bucket: str = BUCKET) -> None:
-        body = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(found, schema=LABELED), body, write_statistics=["sentiment"])
+    def put(
+        self,
+        topic: str,
+        window: Window,
+        found: list[dict[str, Any]],
+        bucket: str = BUCKET,
+        row_group_size: int | None = None,
+    ) -> None:
+        body, table = io.BytesIO(), pa.Table.from_pylist(found, schema=LABELED)
+        pq.write_table(table, body, row_group_size=row_group_size, write_statistics=["sentiment"])
         self.s3.put_object(Bucket=bucket, Key=layout.labeled_key(topic, window), Body=body.getvalue())
 
     def table(self, key: str, bucket: str = BUCKET) -> pa.Table:
@@ -145,7 +152,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
     folder = tmp_path_factory.mktemp("cluster")
     aws = LocalAws(tmp_path_factory.mktemp("aws")).start()
     s3 = aws.client("s3")
-    for bucket in (BUCKET, ONE_SIDED, OVERTAKEN):
+    for bucket in (BUCKET, ONE_SIDED, OVERTAKEN, OUTGROWN):
         s3.create_bucket(Bucket=bucket)
     environment = cluster.environment(
         folder,
@@ -258,33 +265,65 @@ def test_a_sync_that_was_killed_before_its_note_does_the_same_again(
     assert lake.ask(f"table {BUCKET}") == lake.judged()
 
 
-def test_an_object_that_is_replaced_while_it_is_read_is_read_again(lake: Lake) -> None:
-    """In a first sync, whose failed write leaves the folder of the table's log without a version."""
-    key, later = layout.labeled_key("ukraine", FIRST), "later.parquet"
-    lake.put("ukraine", FIRST, rows("ukraine", FIRST, ROWS), OVERTAKEN)
-    lake.s3.copy_object(Bucket=OVERTAKEN, Key=later, CopySource={"Bucket": OVERTAKEN, "Key": key})
-    lake.put("ukraine", FIRST, rows("ukraine", FIRST, 20), OVERTAKEN)
-    answer = lake.ask(
-        f"overtaken {key} {later} --bucket={OVERTAKEN} --model={MODEL} --experiment=/tests"
-        f" --retention_days={FOREVER}"
-    )
-    assert (answer.get("changed"), answer.get("reads")) == (1, 2), answer
-    judged = [row["tweet_id"] for row in rows("ukraine", FIRST, ROWS) if row["sentiment"]]
-    assert [tweet_id for _, _, tweet_id, *_ in lake.ask(f"table {OVERTAKEN}")] == judged
-
-
-def test_an_hour_whose_check_blocks_stays_as_it_was(lake: Lake, first: dict[str, dict[str, Any]]) -> None:
+def test_an_hour_of_a_killed_sync_leaves_the_table_with_its_object(
+    lake: Lake, first: dict[str, dict[str, Any]]
+) -> None:
+    """The next sync knows of it though its object is gone, and so does whoever removes a tweet."""
     before, new = lake.ask(f"table {BUCKET}"), EMPTY.next
-    lake.put("ukraine", FIRST, rows("ukraine", FIRST, ROWS)[50:])
+    lake.put("ukraine", new, rows("ukraine", new, 20))
+    assert lake.step("killed") == {}
+    assert len(lake.ask(f"table {BUCKET}")) > len(before)
+    assert f"ukraine/{new.label}" in hours.read_synced(lake.s3, BUCKET).hours
+    lake.s3.delete_object(Bucket=BUCKET, Key=layout.labeled_key("ukraine", new))
+    assert lake.step("sync")["gone"] == 1
+    assert lake.ask(f"table {BUCKET}") == before
+
+
+@pytest.mark.parametrize("between", [b"A" * 64, None], ids=["unreadable", "larger"])
+def test_an_object_that_is_replaced_while_it_is_read_is_read_again(lake: Lake, between: bytes | None) -> None:
+    """In a first sync, whose failed write leaves the folder of the table's log without a version.
+
+    Of a larger object Spark reads the row groups that begin within the size that it knows.
+    """
+    bucket = OVERTAKEN if between else OUTGROWN
+    key, later = layout.labeled_key("ukraine", FIRST), "later.parquet"
+    lake.put("ukraine", FIRST, rows("ukraine", FIRST, ROWS), bucket, row_group_size=10)
+    lake.s3.copy_object(Bucket=bucket, Key=later, CopySource={"Bucket": bucket, "Key": key})
+    lake.put("ukraine", FIRST, rows("ukraine", FIRST, 20), bucket)
+    if between:
+        lake.s3.put_object(Bucket=bucket, Key="between.parquet", Body=between)
+    answer = lake.ask(
+        f"overtaken {key} {'between.parquet' if between else later} {later} --bucket={bucket} --model={MODEL}"
+        f" --experiment=/tests --retention_days={FOREVER}"
+    )
+    judged = [row["tweet_id"] for row in rows("ukraine", FIRST, ROWS) if row["sentiment"]]
+    assert [tweet_id for _, _, tweet_id, *_ in lake.ask(f"table {bucket}")] == judged
+    assert (answer.get("changed"), answer.get("reads")) == (1, 2), answer
+    assert hours.read_synced(lake.s3, bucket).hours == hours.labeled(lake.s3, bucket)
+
+
+def test_an_hour_whose_check_blocks_only_loses_what_its_object_lost(
+    lake: Lake, first: dict[str, dict[str, Any]]
+) -> None:
+    """What it lost may have been removed on request."""
+    before, new = lake.ask(f"table {BUCKET}"), EMPTY.next
+    published = rows("ukraine", FIRST, ROWS)
+    lake.put("ukraine", FIRST, [{**row, "text": "changed"} for row in rows("ukraine", FIRST, 2 * ROWS)[50:]])
+    removed = {row["tweet_id"] for row in published} - {
+        row["tweet_id"] for row in rows("ukraine", FIRST, 2 * ROWS)[50:]
+    }
     lake.put("ukraine", new, rows("ukraine", new, ROWS))
     for window in (FIRST, new):
         quality.keep(lake.s3, BUCKET, "labeled", window, quality.CheckResult(blocks=True), b"{}")
     synced = lake.step("sync")
-    assert (synced["changed"], synced["gone"]) == (0, 0)
-    assert lake.ask(f"table {BUCKET}") == before
+    assert (synced["changed"], synced["gone"]) == (1, 0)
+    left = [row for row in before if row[2] not in removed]
+    assert len(before) > len(left) == len(before) - synced["rows_removed"]
+    assert lake.ask(f"table {BUCKET}") == left
+    assert lake.step("sync")["changed"] == 0
     quality.keep(lake.s3, BUCKET, "labeled", FIRST, quality.CheckResult(blocks=False), b"{}")
     assert lake.step("sync")["changed"] == 1
-    lake.put("ukraine", FIRST, rows("ukraine", FIRST, ROWS))
+    lake.put("ukraine", FIRST, published)
     lake.s3.delete_object(Bucket=BUCKET, Key=layout.labeled_key("ukraine", new))
     assert lake.step("sync")["changed"] == 1
     assert lake.ask(f"table {BUCKET}") == before == lake.judged()
