@@ -159,6 +159,11 @@ _ORIGINS: dict[str, dict[str, str]] = {
 }
 
 _UNITS = (
+    (r"^1 if\b", "0 or 1"),
+    (r"\b0 to 1\b", "0 to 1"),
+    (r"^(?:Offset|Standard error)\b|^score_sum$", "1"),
+    (r"^people$", "people"),
+    (r"_days$", "days"),
     (r"_s$|\bseconds\b", "s"),
     (r"^net", "-1 to 1"),
     (r"^ratio", "1"),

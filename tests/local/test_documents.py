@@ -63,6 +63,18 @@ def test_every_section_of_the_dictionary_shows_a_sample() -> None:
         assert json.loads(sample)
 
 
+def test_neither_a_share_nor_a_flag_is_told_to_be_a_number_of_tweets() -> None:
+    rows = re.findall(
+        r"^\| `\w+`(?: \(partition\))? \| `[^|]+` \| ([^|]*) \| ([^|]*) \| ",
+        (ROOT / "docs" / "data-dictionary.md").read_text(),
+        re.MULTILINE,
+    )
+    units = {meaning: unit for unit, meaning in rows}
+    shares = {unit for meaning, unit in units.items() if "0 to 1" in meaning}
+    flags = {unit for meaning, unit in units.items() if re.match(r"1 if\b", meaning)}
+    assert (shares, flags) == ({"0 to 1"}, {"0 or 1"})
+
+
 @pytest.mark.parametrize(
     ("table", "schema"),
     [
