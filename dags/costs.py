@@ -25,7 +25,7 @@ The limit is `OPINION_MONTHLY_COST_LIMIT`.
 It is a DAG of its own because it waits for nothing and nothing waits for it: a service that does not answer
 fails its own task, and neither labels nor dashboards are late for it.
 
-**Every task can be cleared at any time**: its day stays the same, and objects replace themselves. A day
+**Every task can be cleared at any time**: its day stays the same, and its objects are replaced. A day
 that a service has forgotten (after 7 days, `s3` after 1) keeps its rows.
 """
 

@@ -14,12 +14,12 @@ the mix changes, the correction no longer fits.
 The measure is the population stability index. A warning appears on the pages and is sent once for each audit
 and dimension; the answer is a new audit. Without an audit nothing is compared.
 
-A shift is sent once for each topic and day: the net sentiment has left what sampling, the audit's error and
-the days' own changes let expect; an ordinary day does so with the probability `OPINION_SHIFT_CHANCE`.
+A shift is sent once for each topic and day: the net sentiment has left the range that sampling, the audit's
+error and the days' own changes explain. An ordinary day does so with the probability `OPINION_SHIFT_CHANCE`.
 
 A scheduled run compares up to the day before, a run by hand up to its own day.
 
-**Every task can be cleared at any time**: its days stay the same, and objects replace themselves.
+**Every task can be cleared at any time**: its days stay the same, and their objects are replaced.
 """
 
 from __future__ import annotations

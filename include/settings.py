@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     events_file: Path | None = None
     """A CSV file, `date,title,link`, of events that the pages draw on the charts over time."""
     pages_refresh_seconds: int = Field(20, ge=0)
-    """How often a page that is looked at refreshes its figures; 0: never by itself. All viewers share one
+    """How often a page that is in view refreshes its figures; 0: never by itself. All viewers share one
     query a minute, and another when the day is aggregated again."""
     source_notice: str = ""
     """What readers must know about the source of the tweets, such as that they are invented: a banner on
@@ -52,8 +52,8 @@ class Settings(BaseSettings):
     tweet_embed_url: str = Field(
         "https://platform.twitter.com/embed/Tweet.html?id={tweet_id}&dnt=true", pattern=_EMBED
     )
-    """The address at which X shows a post in a page of others, by which the pages show the tweets behind a
-    point of a chart; if empty, they show the lake's text."""
+    """The address of a post that X embeds in other sites: so the pages show the tweets behind a point of a
+    chart; if empty, they show the lake's text."""
     x_token_secret: str = "x-opinion/x-bearer-token"  # noqa: S105 - a name, no secret
     """The name of X's bearer token in Secrets Manager."""
     pseudonym_secret: str = "x-opinion/pseudonym-key"  # noqa: S105 - a name, no secret
@@ -91,13 +91,13 @@ class Settings(BaseSettings):
     drift_days: int = Field(7, ge=1, le=28)
     """How many recent days `drift` compares with those that people audited."""
     drift_tolerated: float = Field(0.25, gt=0)
-    """The population stability index above which the tweets no longer are what people audited: by convention
-    0.1 is a small change and 0.25 a large one."""
+    """The population stability index above which the tweets are no longer those that people audited: by
+    convention 0.1 is a small change and 0.25 a large one."""
     shift_days: int = Field(28, ge=14, le=60)
     """How many days `drift` compares a day's rectified net sentiment with."""
     shift_chance: float = Field(0.002, gt=0, le=0.1)
-    """The probability with which a day like those before it is notified as a shift all the same: 0.002 is one
-    false notification of a topic in 500 days."""
+    """The probability that a day like those before it is reported as a shift: 0.002 is one false notification
+    for each topic in 500 days."""
     gather_seconds: int = Field(300, ge=0)
     """How long insights waits for further changes of the lake after the first one."""
 
@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     dashboards show tweets within minutes, and SageMaker is called more often."""
     live_endpoints: bool = False
     """Whether the models are also served by real-time endpoints, which answer for the open hour; else batch
-    jobs do. `provision` makes and removes them. They are billed all the time."""
+    jobs do. `provision` makes and removes them. They are billed around the clock."""
     live_instances: int = Field(1, ge=1, le=20)
     """The most instances of each real-time endpoint, and how many payloads it is sent at a time. Above 1,
     Application Auto Scaling adds instances while payloads wait, and removes them after quiet minutes."""
@@ -177,9 +177,9 @@ class Settings(BaseSettings):
     training_timeout_seconds: int = Field(6 * 3600, ge=600)
     """The timeout of a training run on Databricks."""
     training_history_seconds: int = Field(6 * 3600, ge=0)
-    """How long the Delta table keeps files that it needs no more: so long old files hold tweets that were
-    removed. At least the longest run of `train` or `compliance` on Databricks (`training_timeout_seconds`),
-    which may still read them; within X's 24 hours."""
+    """How long the Delta table keeps files that it no longer needs: for that long, they may hold tweets that
+    were removed. At least the longest run of `train` or `compliance` on Databricks
+    (`training_timeout_seconds`), which may still read them; within X's 24 hours."""
     training_trials: int = Field(6, ge=1)
     """How many parameter sets the search tries."""
     training_seed: int = 20

@@ -106,9 +106,9 @@ class Run:
             self.world.console.print(f"[red]{escape(self.failure)}[/]")
 
     def resume_schedules(self) -> None:
-        """Lets Airflow go on by its schedules, also with what a failed step has left undone."""
+        """Lets Airflow continue on its schedules, including what a failed step left undone."""
         try:
-            for dag_id in ("coverage", "transform", "live", "insights"):
+            for dag_id in ("coverage", "transform", "live", "train", "insights", "costs"):
                 self.airflow.pause(dag_id, False)
         except AirflowError as error:
             self.world.console.print(f"[red]{escape(str(error))}[/]")

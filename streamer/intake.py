@@ -128,7 +128,7 @@ class Intake(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no typ
         self._shut()
 
     def cut(self, reason: str, cause: Cause = Cause.PAUSED) -> None:
-        """Ends the present connection soon, from any thread, for a reason of ours."""
+        """Ends the present connection soon, from any thread, for a reason of the caller."""
         if self.connected:
             self._ended = self._ended or Ended(cause, reason)
             self._shut()

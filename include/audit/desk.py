@@ -1,8 +1,8 @@
 """The desk: which drawn tweets a person is given to judge, how many are left, and judgments as CSV.
 
-A tweet is open to a person who has not judged it, while fewer people have judged it than shall. Each person
-has an order of their own, by a keyed hash: people who judge at the same time meet rarely, and what is judged
-at any time is a random part of each stratum. If two do meet, both judgments count.
+A tweet is open to a person who has not judged it, as long as fewer people have judged it than should. Each
+person has an order of their own, by a keyed hash: people who judge at the same time meet rarely, and what is
+judged at any time is a random part of each stratum. If two do meet, both judgments count.
 """
 
 from __future__ import annotations

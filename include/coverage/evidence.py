@@ -251,8 +251,8 @@ def _read(hours: Collection[Window], unreadable: Collection[str]) -> dict[str, l
 def judged_until(heartbeats: Iterable[ResultRow], now: datetime, settings: Settings) -> datetime:
     """The time up to which hours can be judged.
 
-    Up to the watermark, less a margin for what Firehose may deliver out of order, or, if there is none so
-    young, up to when the grace time is over; never as far as search finds nothing yet.
+    Up to the watermark, less a margin for what Firehose may deliver out of order, or up to where the grace
+    time is over, if that is later; never into the time that search does not find yet.
     """
     until = to_milliseconds(now - timedelta(seconds=settings.delivery_grace_seconds))
     watermarks = [row["watermark_ms"] for row in heartbeats if row["watermark_ms"] is not None]

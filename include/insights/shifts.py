@@ -1,4 +1,4 @@
-"""Shifts: days whose rectified net sentiment leaves what the days before it let expect.
+"""Shifts: days whose rectified net sentiment leaves the range that the days before them predict.
 
 The days before are taken for a sample of days whose true values differ around a mean, as opinion does from
 day to day: value = mean + the day's own deviation (variance tau squared) + sampling error + audit's error.
@@ -63,7 +63,7 @@ class DayFigure:
 
 @dataclass(frozen=True)
 class Shift:
-    """A day's net sentiment outside ``low`` to ``high``, which ``days`` days before it let expect."""
+    """A day's net sentiment outside ``low`` to ``high``, the range that ``days`` days before it predict."""
 
     topic: str
     day: date

@@ -80,7 +80,7 @@ class Verdict(StrEnum):
         "U",
         "Tweets are not labeled yet",
         "tweets of raw are neither labeled nor quarantined",
-        "`transform` is rerun; after `OPINION_MAX_RERUNS` in vain there is an alarm",
+        "`transform` is rerun; after `OPINION_MAX_RERUNS` reruns without success it raises an alarm",
         "collected",
     )
     LATE = (

@@ -223,7 +223,7 @@ def run_link(dag_id: str, run_id: str, task_id: str | None = None) -> str:
 
 
 _ACTIONS: Mapping[str, str] = {
-    "transform": "read the task's log, fix the cause, and clear the failed task; no model is paid twice.",
+    "transform": "read the task's log, fix the cause, and clear the failed task; no model is paid for twice.",
     "live": "read the task's log and fix the cause; the next run starts afresh.",
     "train": "read the task's log, fix the cause, clear the failed task; finished steps do not run again.",
     "insights": "read the task's log, fix the cause, and clear the failed task.",
@@ -268,7 +268,7 @@ def coverage_failed(context: Context) -> Message:
     ti: Any = context["ti"]
     return Message(
         subject="coverage: a person has to look",
-        happened=str(context.get("exception") or "The task has ended without a word."),
+        happened=str(context.get("exception") or "The task ended without an error message."),
         action="open the page Coverage; fix the cause of the alarm; start coverage by hand without dry_run.",
         section="coverage-raises-an-alarm",
         link=run_link(ti.dag_id, ti.run_id, ti.task_id),
@@ -303,7 +303,7 @@ def budget_exceeded(month: str, projected: int, budget: int, price: str) -> Mess
     """The month's posts are projected to exceed the budget; ``price`` is their price as text."""
     return Message(
         subject=f"budget: {projected:,} posts projected in {month}, {budget:,} allowed",
-        happened=f"At this rate {projected:,} posts are bought from X in {month} ({price}); the budget is"
+        happened=f"At this rate {projected:,} posts will be bought from X in {month} ({price}); the budget is"
         f" {budget:,}.",
         action="choose fewer keywords, approve fewer recoveries, or raise the budget in the topics file.",
         section="the-budget-is-projected-to-be-exceeded",
@@ -314,8 +314,8 @@ def cost_exceeded(month: str, dollars: float, projected: float, limit: float, li
     """The month's costs are projected above the limit; all in US dollars by list prices."""
     return Message(
         subject=f"costs: ${projected:,.0f} projected in {month}, ${limit:,.0f} allowed",
-        happened=f"By list prices ${dollars:,.2f} were used in {month} so far, and it would be"
-        f" ${projected:,.2f} at this rate; the limit is ${limit:,.2f}. This is modeled, and no bill.",
+        happened=f"At list prices, usage in {month} comes to ${dollars:,.2f} so far, and to"
+        f" ${projected:,.2f} at this rate; the limit is ${limit:,.2f}. This is modeled, not a bill.",
         action="see on the page Costs what costs most; lower the budget of posts, or raise the limit.",
         section="the-costs-are-projected-above-the-limit",
         link=link,
@@ -341,13 +341,13 @@ def drift_found(drifted: Sequence[dict[str, Any]], link: str) -> Message:
 
 
 def shift_found(shift: Shift) -> Message:
-    """A topic's net sentiment has left what the days before it let expect."""
+    """A topic's net sentiment has left the range that the days before it predict."""
     day = shift.day.isoformat()
     query = urlencode({"from": (shift.day - timedelta(days=shift.days)).isoformat(), "to": day})
     return Message(
-        subject=f"shift: {shift.topic} is not what it was, on {day}",
+        subject=f"shift: the net sentiment of {shift.topic} left its expected range on {day}",
         happened=f"The rectified net sentiment of {shift.topic} was {shift.net:+.1%} on {day}; the"
-        f" {shift.days} days before it let {shift.low:+.1%} to {shift.high:+.1%} be expected.",
+        f" {shift.days} days before it predict {shift.low:+.1%} to {shift.high:+.1%}.",
         action="see on the page behind the link whether rules, sample or models changed, or a gap lies there;"
         " then read some of the day's tweets.",
         section="a-days-sentiment-has-shifted",
@@ -362,8 +362,8 @@ async def hour_late(context: dict[str, Any]) -> None:
     hour = str(run.get("data_interval_start") or (run.get("conf") or {}).get("window") or run_id)
     message = Message(
         subject=f"{dag_id}: an hour is late",
-        happened=f"The hour from {hour} was not labeled within {settings().late_minutes} minutes of its run's"
-        " start.",
+        happened=f"The hour from {hour} was not labeled within {settings().late_minutes} minutes after its"
+        " run was queued.",
         action="look at the run: which task waits, and for what (a pool, a SageMaker job, Firehose).",
         section="an-hour-is-late",
         link=run_link(dag_id, run_id),

@@ -216,7 +216,9 @@ class AskModelOperator(BaseOperator):
         there = {key for key, _ in jobs.list_job_objects(client("s3"), settings().bucket, running["output"])}
         missing = sorted(set(running["outputs"]) - there)
         if missing:
-            raise jobs.JobError(f"job {name} has completed without {len(missing)} outputs, as {missing[0]}")
+            raise jobs.JobError(
+                f"job {name} completed without {len(missing)} of its outputs, such as {missing[0]}"
+            )
         ask = Ask(running["ask"]["prefix"], tuple(running["ask"]["files"]))
         self._kept(running["model"]).keep(ask, running["output"])
         self.log.info("job=%s state=%s outputs=%d", name, state, len(running["outputs"]))

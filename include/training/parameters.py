@@ -28,7 +28,7 @@ class Parameters:
     minimum_rows: int = _says("rows of each sentiment without which nothing is trained", default=30)
     margin: float = _says("macro-F1 by which a challenger must be better", default=0.005)
     retention_days: int = _says("tweets of earlier days leave the Delta table", default=30)
-    history_seconds: int = _says("how long the Delta table keeps files that it needs no more", default=21_600)
+    history_seconds: int = _says("how long the Delta table keeps files after their last use", default=21_600)
     retrain: bool = _says("train also where the same data has been trained on", default=False)
     repredict: bool = _says("predict all hours, not only the changed ones", default=False)
 

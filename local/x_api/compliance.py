@@ -1,6 +1,6 @@
-"""Batch compliance: which of the posts or users that somebody keeps are no more to be kept.
+"""Batch compliance: which of the posts or users that a customer keeps must no longer be kept.
 
-Nobody deletes a post here by himself: ``/_local/redactions`` says which posts and users are gone, and why.
+No post is deleted here on its own: ``/_local/redactions`` says which posts and users are gone, and why.
 Sources: X's documentation of batch compliance and OpenAPI 2.167.
 """
 

@@ -31,7 +31,7 @@ _FRESHEST = timedelta(seconds=10)
 _DEFAULT_LAG = timedelta(seconds=30)
 _RECENT = timedelta(days=7)
 _INDEX_DELAY = timedelta(minutes=1)
-"""So long after its end an hour gets no more posts."""
+"""How long after its end an hour may still get posts."""
 _COUNTED_KEPT = 20_000
 _FIRST_POST = datetime(2006, 3, 21, tzinfo=UTC)
 _ID = re.compile(r"[0-9]{1,19}")

@@ -149,7 +149,7 @@ class FilteredStream:
         return len(active)
 
     def closed(self, connection: Connection, reason: str) -> None:
-        """Takes down that the connection is no more."""
+        """Records that the connection has ended."""
         connection.disconnect_reason = connection.disconnect_reason or reason
         if not connection.ending.is_set():
             connection.haunting = self.faults.strike(
@@ -351,7 +351,7 @@ class StreamResponse(Response):
         if self._transport is None:
             raise RuntimeError("a reset needs the server's transport")
         self._transport.write(f"{len(content):x}\r\n".encode() + content[: len(content) // 2])
-        # What is still under way when a socket is reset is lost; the half chunk shall arrive.
+        # What is still under way when a socket is reset is lost; the half chunk must arrive.
         await asyncio.sleep(0.05)
         connected: socket.socket = self._transport.get_extra_info("socket")
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -27,7 +27,7 @@ class Cache:
         self._found: dict[Hashable, tuple[float, Future[Any]]] = {}
 
     async def get[T](self, key: Hashable, compute: Callable[[], T]) -> T:
-        """The entry of ``key``, computed by ``compute`` if there is none that is young enough.
+        """The entry of ``key``, computed by ``compute`` if there is none that is recent enough.
 
         Raises what ``compute`` raises, to everyone who waits for it.
         """

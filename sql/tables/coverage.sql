@@ -16,7 +16,7 @@ CREATE EXTERNAL TABLE IF NOT EXISTS `coverage` (
   `longest_silence_s` double COMMENT 'Longest time without a tweet within the hour, seconds',
   `alive_s` double COMMENT 'Seconds for which heartbeats prove that the stream was connected',
   `judged_until` timestamp COMMENT 'How far the hour could be judged, UTC: its end, or the watermark',
-  `verdict` string COMMENT 'What is the matter with the hour: one of the verdicts that docs/data-dictionary.md lists',
+  `verdict` string COMMENT 'The state of the hour: one of the verdicts that docs/data-dictionary.md lists',
   `evidence` string COMMENT 'What the verdict rests on, in words',
   `evidence_digest` string COMMENT 'Digest of what decides whether to try again',
   `inputs_digest` string COMMENT 'Digest of the objects that were measured',

@@ -1,8 +1,8 @@
--- What was removed from the lake, for whom and when: counts alone, one object a request.
+-- What was removed from the lake, on which request and when: counts alone, one object a request.
 CREATE EXTERNAL TABLE IF NOT EXISTS `removals` (
   `request` string COMMENT 'Names the request',
   `reason` string COMMENT 'Why: X reports it, or what the person who asked wrote',
-  `hour` string COMMENT 'Hour of the tweets, UTC, yyyy-MM-ddTHH; null for what lies by no hour of theirs',
+  `hour` string COMMENT 'Hour of the tweets, UTC, yyyy-MM-ddTHH; null for what is not stored by hour',
   `topic` string COMMENT 'The topic; _all for objects of every topic, _none for lines that name no known one',
   `layer` string COMMENT 'raw, quarantine, labeled, predictions, edits, work, delivery-errors, audit, delta or athena-results',
   `action` string COMMENT 'delete or scrub_geo',

@@ -1,4 +1,4 @@
--- What each day's usage comes to by the list prices: modeled from public lists, no bill. Airflow itself, the
+-- What each day's usage comes to by the list prices: modeled from public lists, not a bill. Airflow itself, the
 -- streamer's machine, network, logs, keys and taxes are not in it.
 --
 -- Columns:

@@ -4,7 +4,7 @@
 --   dt varchar: Day, UTC, yyyy-MM-dd
 --   hour timestamp(3): The hour, UTC
 --   topic varchar: The topic
---   verdict varchar: What is the matter with the hour: one of the verdicts that docs/data-dictionary.md lists
+--   verdict varchar: The state of the hour: one of the verdicts that docs/data-dictionary.md lists
 --   evidence varchar: What the verdict rests on, in words
 --   raw bigint: Distinct tweets in raw
 --   labeled bigint: Those of them that are in labeled

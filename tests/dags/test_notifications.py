@@ -317,7 +317,7 @@ def test_people_are_told_once_of_a_topics_shift_on_a_day(
     expected = [{**vars(one), "day": "2026-11-29"}]
     assert [look(one), look(one)] == [expected, expected]
     ((_, content),) = hook.received
-    assert "-12.3% on 2026-11-29; the 28 days before it let -5.1% to +3.2%" in content["happened"]
+    assert "-12.3% on 2026-11-29; the 28 days before it predict -5.1% to +3.2%" in content["happened"]
     assert content["link"].endswith("/plugin/opinion-over-time?from=2026-11-01&to=2026-11-29")
     look(one, replace(one, topic="russia"))
     assert len(hook.received) == 2

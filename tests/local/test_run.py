@@ -348,7 +348,7 @@ def test_a_failed_step_keeps_everything_up_and_schedules_going(
     options, done = failing(once=False)
     with pytest.raises(RunError, match="train failed in train"):
         run_module.run(options)
-    resumed = [f"{dag} resumed" for dag in ("coverage", "transform", "live", "insights")]
+    resumed = [f"{dag} resumed" for dag in ("coverage", "transform", "live", "train", "insights", "costs")]
     assert done == ["shown", *resumed, "stayed up"]
     assert "✗ student trained" in (output := capsys.readouterr().out)
     assert "train failed in train; see http://airflow/dags/train" in output

@@ -31,7 +31,7 @@ function draw() {
   filters(figures);
   byId("as-of").textContent = figures.days ? `${figures.days} ${figures.days === 1 ? "day" : "days"} measured, up to ${figures.last} (UTC)` : "";
   byId("content").replaceChildren(...[
-    element("p", { id: "modeled" }, "Every amount is modeled: usage times list price. It is no bill: discounts, free tiers and taxes are not in it, nor are Airflow itself, the streamer's machine, network and logs."),
+    element("p", { id: "modeled" }, "Every amount is modeled: usage times list price. It is not a bill: discounts, free tiers and taxes are not in it, nor are Airflow itself, the streamer's machine, network and logs."),
     figures.unpriced.length > 0 && element("p", { class: "error", id: "unpriced" }, `The price list has no price of ${figures.unpriced.join(", ")}: these count as nothing here.`),
     figures.limit !== null && figures.projected > figures.limit && element("p", { class: "error", id: "over-limit" }, `The month is projected above the limit of ${money(figures.limit)}.`),
     figures.rows.length ? [tiles(figures), comparison(figures), card("usage", "By stage and item", table("usage", "By stage and item", USAGE, figures.rows))]

@@ -300,7 +300,7 @@ function drawSelection(message = null) {
     element("span", {}, element("b", {}, span(start, end)), `, ${hours} ${hours === 1 ? "hour" : "hours"} of every topic`),
     page.mayRun
       ? element("button", { type: "button", class: "primary", onclick: () => begin(() => plan(start, end)) }, "Plan a backfill")
-      : element("span", { class: "muted" }, "Your role may not start runs of the DAG coverage; plans of others are below."),
+      : element("span", { class: "muted" }, "Your role may not start runs of the DAG coverage; other people's plans are below."),
     range[0] === range[1] ? element("button", { type: "button", onclick: () => openRuns(range[0]) }, "Its runs") : null,
     clear,
   ].filter(Boolean));
