@@ -11,9 +11,10 @@ import io
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -21,8 +22,8 @@ import pyarrow.parquet as pq
 
 from include.audit import records as audit
 from include.audit.wave import Wave
-from include.compliance import asking, tombstones
-from include.compliance.purge import Purge, Purged, predictions_by_hour
+from include.compliance import asking, listing, tombstones
+from include.compliance.purge import Purge, Purged
 from include.compliance.queries import forgetting
 from include.compliance.requests import RemovalRequest
 from include.compliance.tombstones import Tombstones
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 APPLIED_AGAIN = timedelta(days=2)
 """For so long tombstones are applied again by each removal: a run that read a tweet before it was removed may
 write a work file after that."""
+
+_AT_ONCE = 4
+"""Hours that are purged at once: most of the time an hour waits for S3."""
 
 _READ_BY_NOW = timedelta(hours=1)
 """After so long nobody reads a query's result any more."""
@@ -131,14 +135,27 @@ class Removal:
         return sorted(found)
 
     def from_hours(self, hours: Iterable[Window]) -> RemovalReport:
-        """Removes from all layers of some hours, and records it hour by hour.
+        """Removes from all layers of some hours, and records it.
 
-        Raises `RemovalIncompleteError`, after all else is done, where an object cannot be read.
+        Raises `RemovalIncompleteError`, after all else is done, where an object cannot be read. What was
+        removed by the time of another error is recorded too.
         """
-        predictions = predictions_by_hour(self._s3, self._bucket)
-        done = [self._from_hour(window, predictions.get(window, ())) for window in sorted(hours)]
+        windows = sorted(set(hours))
+        stones = self._stones_of_each(windows)
+        purges = [self._purge(stones[window]) for window in windows]
+        done = [Purged(window) for window in windows]
+        try:
+            for places in (listing.collected, listing.made):
+                found = places(self._s3, self._bucket, self._topics, windows)
+                with ThreadPoolExecutor(_AT_ONCE) as workers:
+                    # Where one hour fails, no other one is begun.
+                    list(workers.map(Purge.apply, purges, done, [found[window] for window in windows]))
+        finally:
+            counts = [each for purged in done for each in _counts(purged, purged.window.label)]
+            if not self._dry_run:
+                self.record(counts)
         _check_readable(done)
-        return self._report(done, [each for purged in done for each in _counts(purged, purged.window.label)])
+        return self._report(done, counts)
 
     def from_rest(self, hours: Iterable[Window], now: datetime) -> RemovalReport:
         """Removes from what lies by no hour of the tweets; ``hours`` are all that the request concerns.
@@ -146,10 +163,10 @@ class Removal:
         Raises as `from_hours`.
         """
         concerned = sorted(hours)
-        stones = self._stones(concerned)
-        beside = Purge(self._s3, self._bucket, stones, write=not self._dry_run).beside(
-            Window.containing(now), self._topics
-        )
+        stones = cache(lambda: self._stones(concerned))  # many requests, and often there is nothing
+        beside = Purged(Window.containing(now))
+        if places := listing.beside(self._s3, self._bucket, self._topics):
+            self._purge(stones()).apply(beside, places)
         counts = _counts(beside, None)
         objects = sum(beside.objects.values())
         if not self._dry_run:
@@ -158,7 +175,7 @@ class Removal:
                 self._s3,
                 self._bucket,
                 map(Wave.of, days),
-                lambda own: stones.of(own, None) is ComplianceAction.DELETE,
+                lambda own: stones().of(own, None) is ComplianceAction.DELETE,
             )
             results = _delete_results(self._s3, self._bucket, now)
             # Both also where they are nothing: that is the evidence that the request was carried out.
@@ -172,29 +189,8 @@ class Removal:
         """Adds to what the ledger has of the request; ``done_at`` is given when the last layer is done."""
         _record(self._s3, self._bucket, self._request, counts, done_at)
 
-    def _from_hour(self, window: Window, predictions: Iterable[str]) -> Purged:
-        stones = self._stones([window])
-        if self._request.users:
-            # Not every layer says whose a tweet is, so their ids are learned, and kept, before any goes.
-            theirs = Purged(window)
-            reading = Purge(self._s3, self._bucket, stones, write=False)
-            reading.raw(theirs, self._topics)
-            reading.published(theirs, self._topics)
-            stones = stones.with_tweets(theirs.tweets)
-            self._bury(theirs)
-        purged = Purged(window)
-        Purge(self._s3, self._bucket, stones, write=not self._dry_run).hour(purged, self._topics, predictions)
-        # Coverage counts what was removed by the topics in which it was found.
-        self._bury(purged)
-        if not self._dry_run:
-            self.record(_counts(purged, window.label))
-        return purged
-
-    def _bury(self, purged: Purged) -> None:
-        if purged.tweets and not self._dry_run:
-            tombstones.bury(
-                self._s3, self._bucket, self._pseudonyms, purged.window, purged.tweets, purged.topics
-            )
+    def _purge(self, stones: Tombstones) -> Purge:
+        return Purge(self._s3, self._bucket, stones, write=not self._dry_run)
 
     def _stones(self, hours: Sequence[Window]) -> Tombstones:
         """What must go of some hours: by the request alone in a dry run, which buries nothing."""
@@ -204,6 +200,12 @@ class Removal:
         for window in hours:
             stones = stones.with_markers(self._request.tweets.get(window, {}))
         return stones
+
+    def _stones_of_each(self, hours: Sequence[Window]) -> dict[Window, Tombstones]:
+        """As `_stones`, of each hour alone."""
+        if self._dry_run:
+            return {window: self._stones([window]) for window in hours}
+        return tombstones.read_each(self._s3, self._bucket, self._pseudonyms, hours)
 
     def _report(self, done: Sequence[Purged], counts: Sequence[RemovalCount]) -> RemovalReport:
         objects = sum(sum(purged.objects.values()) for purged in done)
@@ -289,31 +291,22 @@ def _hours_of_users(
             sql.render("compliance/tweets_of_users", days=days, authors=sorted(map(str, stones.users)))
         )
     found = {Window.containing(moment(row["tweet_id"])) for row in rows}
-    reading = Purge(s3, settings.bucket, stones, write=False)
-    for day in days:
-        newest: dict[tuple[str, Window], datetime] = {}
-        labeled: dict[tuple[str, Window], datetime] = {}
-        rejected: set[Window] = set()
-        midnight = Window.parse(f"{day}T00")
-        for topic in (*topics, layout.NO_TOPIC):
-            for layer in (layout.raw_prefix, layout.quarantine_prefix):
-                prefix = layout.day_prefix(layer(topic, midnight))
-                for each in storage.objects(s3, settings.bucket, prefix):
-                    if not (place := layout.partition(each.key)):
-                        continue
-                    if place[0] == "quarantine":
-                        rejected.add(place[2])
-                    else:
-                        newest[topic, place[2]] = max(
-                            newest.get((topic, place[2]), _EVER), each.last_modified
-                        )
-            for each in storage.objects(s3, settings.bucket, layout.labeled_prefix(topic, day)):
-                if hour := layout.labeled_hour(each.key):
-                    labeled[hour] = each.last_modified
-        found |= {hour[1] for hour, at in newest.items() if labeled.get(hour, _EVER) <= at}
-        for window in rejected - found:
+    first = Window.parse(f"{days[0]}T00")
+    collected_at: dict[tuple[str, Window], datetime] = {}
+    labeled_at: dict[tuple[str, Window], datetime] = {}
+    for topic in topics:
+        for each in listing.since(s3, settings.bucket, layout.raw_prefix(topic, first)):
+            if place := layout.partition(each.key):
+                hour = (topic, place[2])
+                collected_at[hour] = max(collected_at.get(hour, _EVER), each.last_modified)
+        for each in listing.since(s3, settings.bucket, layout.labeled_key(topic, first)):
+            if labeled := layout.labeled_hour(each.key):
+                labeled_at[labeled] = each.last_modified
+    found |= {hour[1] for hour, at in collected_at.items() if labeled_at.get(hour, _EVER) <= at}
+    for window, places in listing.quarantined_since(s3, settings.bucket, topics, first).items():
+        if window not in found:
             purged = Purged(window)
-            reading.quarantine(purged, topics)
+            Purge(s3, settings.bucket, stones, write=False).apply(purged, places)
             found |= {Window.containing(moment(own)) for own in purged.tweets}
     return found
 
@@ -371,10 +364,9 @@ def _record(
         return
     key = layout.removals_key(f"{request.requested_at:%Y-%m-%d}", request.name)
 
-    def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
+    def added(body: bytes | None) -> bytes:
         totals: Counter[tuple[str | None, str, str, str]] = Counter()
-        if found:
-            body = storage.read(s3, bucket, key, found.etag)
+        if body:
             for row in pq.read_table(io.BytesIO(body)).to_pylist():
                 totals[row["hour"], row["topic"], row["layer"], row["action"]] += row["removed"]
         for each in counts:
@@ -395,9 +387,9 @@ def _record(
                 totals.items(), key=lambda item: tuple(map(str, item[0]))
             )
         ]
-        return storage.Content(tables.encode(pa.Table.from_pylist(rows, schema=REMOVALS)))
+        return tables.encode(pa.Table.from_pylist(rows, schema=REMOVALS))
 
-    storage.compare_and_swap(s3, bucket, key, decide)
+    storage.update(s3, bucket, key, added)
 
 
 def _naive(at: datetime) -> datetime:

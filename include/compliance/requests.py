@@ -148,30 +148,30 @@ def asked_for(
 def add(s3: S3Client, bucket: str, request: RemovalRequest) -> None:
     """Keeps a request, merged with what is kept under its name. Twice changes nothing."""
 
-    def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
-        former = _read(s3, bucket, request.name, found.etag) if found else None
+    def merged(body: bytes | None) -> bytes | None:
+        former = _parsed(body) if body else None
         wanted = former.merged(request) if former else request
         return _content(wanted) if wanted != former else None
 
-    storage.compare_and_swap(s3, bucket, layout.request_key(request.name), decide)
+    storage.update(s3, bucket, layout.request_key(request.name), merged)
 
 
 def confirm(s3: S3Client, bucket: str, name: str) -> None:
     """Marks a request as one to carry out; raises `RequestError` where there is none."""
 
-    def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
-        if found is None:
+    def confirmed(body: bytes | None) -> bytes | None:
+        if body is None:
             raise _not_there(name)
-        former = _read(s3, bucket, name, found.etag)
+        former = _parsed(body)
         return None if former.confirmed else _content(replace(former, confirmed=True))
 
-    storage.compare_and_swap(s3, bucket, layout.request_key(name), decide)
+    storage.update(s3, bucket, layout.request_key(name), confirmed)
 
 
 def find(s3: S3Client, bucket: str, name: str) -> RemovalRequest:
     """An open request; raises `RequestError` where there is none, as after its end."""
     try:
-        return _read(s3, bucket, name)
+        return _parsed(storage.read(s3, bucket, layout.request_key(name)))
     except storage.ObjectMissingError as error:
         raise _not_there(name) from error
 
@@ -181,7 +181,7 @@ def pending(s3: S3Client, bucket: str) -> list[RemovalRequest]:
     found = []
     for each in storage.objects(s3, bucket, layout.REQUESTS_PREFIX):
         try:
-            found.append(RemovalRequest.from_json(json.loads(storage.read(s3, bucket, each.key))))
+            found.append(_parsed(storage.read(s3, bucket, each.key)))
         except storage.ObjectMissingError:
             continue  # done meanwhile
     return sorted(found, key=lambda request: (request.requested_at, request.name))
@@ -202,12 +202,12 @@ def drop(s3: S3Client, bucket: str, name: str) -> None:
     storage.delete(s3, bucket, layout.request_key(name))
 
 
-def _read(s3: S3Client, bucket: str, name: str, etag: str | None = None) -> RemovalRequest:
-    return RemovalRequest.from_json(json.loads(storage.read(s3, bucket, layout.request_key(name), etag)))
+def _parsed(body: bytes) -> RemovalRequest:
+    return RemovalRequest.from_json(json.loads(body))
 
 
-def _content(request: RemovalRequest) -> storage.Content:
-    return storage.Content(json.dumps(request.to_json(), sort_keys=True).encode())
+def _content(request: RemovalRequest) -> bytes:
+    return json.dumps(request.to_json(), sort_keys=True).encode()
 
 
 def _not_there(name: str) -> RequestError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -88,15 +88,42 @@ def read(s3: S3Client, bucket: str, pseudonyms: Pseudonyms, windows: Iterable[Wi
     hours = list(windows)
     tweets: dict[str, ComplianceAction] = {}
     for window in hours:
-        for marker, stone in _read(s3, bucket, layout.tombstones_key(window)).items():
-            tweets[marker] = ComplianceAction(stone["action"])
-    earliest = lowest_id(min(hours).start) if hours else 0
-    users = {
-        int(pseudonym): found
-        for pseudonym, bounds in _read(s3, bucket, layout.TOMBSTONES_OF_USERS).items()
-        if (found := {ComplianceAction(each): until for each, until in bounds.items() if until > earliest})
+        tweets |= _of_tweets(s3, bucket, window)
+    return Tombstones(pseudonyms, tweets, _reaching(_of_users(s3, bucket), hours))
+
+
+def read_each(
+    s3: S3Client, bucket: str, pseudonyms: Pseudonyms, windows: Iterable[Window]
+) -> dict[Window, Tombstones]:
+    """As `read`, of each hour alone."""
+    users = _of_users(s3, bucket)
+    return {
+        window: Tombstones(pseudonyms, _of_tweets(s3, bucket, window), _reaching(users, [window]))
+        for window in windows
     }
-    return Tombstones(pseudonyms, tweets, users)
+
+
+def _of_tweets(s3: S3Client, bucket: str, window: Window) -> dict[str, ComplianceAction]:
+    stones = _read(s3, bucket, layout.tombstones_key(window))
+    return {marker: ComplianceAction(stone["action"]) for marker, stone in stones.items()}
+
+
+def _of_users(s3: S3Client, bucket: str) -> Users:
+    stones = _read(s3, bucket, layout.TOMBSTONES_OF_USERS)
+    return {
+        int(user): {ComplianceAction(each): until for each, until in bounds.items()}
+        for user, bounds in stones.items()
+    }
+
+
+def _reaching(users: Users, hours: Collection[Window]) -> Users:
+    """Those of users that reach as far back as some hours."""
+    earliest = lowest_id(min(hours).start) if hours else 0
+    return {
+        user: found
+        for user, bounds in users.items()
+        if (found := {action: until for action, until in bounds.items() if until > earliest})
+    }
 
 
 def read_for(s3: S3Client, bucket: str, pseudonyms: Pseudonyms, key: str) -> Tombstones:
@@ -180,12 +207,11 @@ def _read(s3: S3Client, bucket: str, key: str) -> dict[str, Any]:
 
 
 def _merge(s3: S3Client, bucket: str, key: str, change: Callable[[dict[str, Any]], None]) -> None:
-    def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
-        # Read again at each attempt: what is written stands on just what was found, else the swap fails.
-        stones = _read(s3, bucket, key) if found else {}
+    def changed(body: bytes | None) -> bytes | None:
+        stones = json.loads(body) if body else {}
         former = json.dumps(stones, sort_keys=True)
         change(stones)
-        body = json.dumps(stones, sort_keys=True)
-        return storage.Content(body.encode()) if body != former else None
+        wanted = json.dumps(stones, sort_keys=True)
+        return wanted.encode() if wanted != former else None
 
-    storage.compare_and_swap(s3, bucket, key, decide)
+    storage.update(s3, bucket, key, changed)

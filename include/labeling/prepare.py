@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from include.compliance import lines, tombstones
+from include.compliance import lines, listing, tombstones
 from include.compliance.purge import Purge, Purged
 from include.labeling.garbage import loaded_left_alone
 from include.labeling.prepared import Prepared
@@ -135,11 +135,11 @@ def _prefix(window: Window, topics: Sequence[str], manifest: str, removed: Set[s
 def _purge_late(
     s3: S3Client, bucket: str, topics: Sequence[str], window: Window, stones: tombstones.Tombstones
 ) -> None:
-    """Removes again what has come into raw since it was removed, and remembers in which topics it was."""
-    purged = Purged(window)
-    Purge(s3, bucket, stones).raw(purged, topics)
+    """Removes again what has come into raw since it was removed."""
+    purged, purge = Purged(window), Purge(s3, bucket, stones)
+    for places in (listing.raw, listing.damaged):
+        purge.apply(purged, places(s3, bucket, topics, [window])[window])
     if purged.tweets:
-        tombstones.bury(s3, bucket, stones.pseudonyms, window, purged.tweets, purged.topics)
         logger.info("removed again from raw window=%s tweets=%d", window.label, len(purged.tweets))
 
 

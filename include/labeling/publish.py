@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include.compliance import lines, tombstones
+from include.compliance import lines, listing, tombstones
 from include.compliance.purge import REMOVED, Purge, Purged, without
 from include.compliance.tombstones import Tombstones
 from include.labeling.garbage import loaded_left_alone
@@ -192,7 +192,12 @@ def _left(path: Path, stones: Tombstones) -> Path:
 
 def _purge_published(s3: S3Client, bucket: str, pseudonyms: Pseudonyms, prepared: Prepared) -> None:
     stones = tombstones.read(s3, bucket, pseudonyms, [prepared.window])
-    Purge(s3, bucket, stones).published(Purged(prepared.window), tuple(prepared.raw))
+    window, topics = prepared.window, tuple(prepared.raw)
+    places = [
+        *listing.quarantine(s3, bucket, topics, [window])[window],
+        *listing.labeled(topics, [window])[window],
+    ]
+    Purge(s3, bucket, stones).apply(Purged(window), places)
 
 
 def _replace(

@@ -14,19 +14,24 @@ import random
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
-    from botocore.response import StreamingBody
     from types_boto3_s3 import S3Client
-    from types_boto3_s3.type_defs import CopySourceTypeDef, ListObjectsV2OutputTypeDef
+    from types_boto3_s3.type_defs import (
+        CopySourceTypeDef,
+        GetObjectOutputTypeDef,
+        HeadObjectOutputTypeDef,
+        ListObjectsV2OutputTypeDef,
+    )
 
 LONGEST_LINE = 4 * 1024 * 1024
 """Bytes kept of a line; Firehose accepts at most 1,000 KiB per record, so a longer line is not a record."""
@@ -174,12 +179,16 @@ def current(s3: S3Client, bucket: str, key: str) -> ObjectVersion | None:
         if _code(error) in _ABSENT:
             return None
         raise
+    return _version(head)
+
+
+def _version(answer: HeadObjectOutputTypeDef | GetObjectOutputTypeDef) -> ObjectVersion:
     return ObjectVersion(
-        head["ETag"],
-        head["ContentLength"],
-        head["LastModified"].astimezone(UTC),
-        dict(head["Metadata"]),
-        head.get("ChecksumSHA256"),
+        answer["ETag"],
+        answer["ContentLength"],
+        answer["LastModified"].astimezone(UTC),
+        dict(answer["Metadata"]),
+        answer.get("ChecksumSHA256"),
     )
 
 
@@ -212,16 +221,17 @@ def read(s3: S3Client, bucket: str, key: str, etag: str | None = None, start: in
 @contextmanager
 def opened(s3: S3Client, bucket: str, key: str) -> Iterator[IO[bytes]]:
     """The object as a file that is downloaded only as far as it is read; raises as `read` does."""
-    body = _body(s3, bucket, key, {})
-    with body:
+    with closing(_got(s3, bucket, key, {})["Body"]) as body:
         yield cast("IO[bytes]", body)
 
 
-def download(s3: S3Client, bucket: str, key: str, path: Path, etag: str | None = None) -> None:
-    """Writes the object's bytes into a local file; raises as `read` does."""
-    with path.open("wb") as file:
-        for chunk in _chunks(s3, bucket, key, etag):
+def download(s3: S3Client, bucket: str, key: str, path: Path, etag: str | None = None) -> ObjectVersion:
+    """Writes the object's bytes into a local file, and says what they are; raises as `read` does."""
+    answer = _got(s3, bucket, key, {"ChecksumMode": "ENABLED", **({"IfMatch": etag} if etag else {})})
+    with path.open("wb") as file, closing(answer["Body"]) as body:
+        for chunk in body.iter_chunks(_CHUNK):
             file.write(chunk)
+    return _version(answer)
 
 
 def read_lines(
@@ -233,7 +243,17 @@ def read_lines(
     ``longest`` bytes is truncated. Raises `ObjectMissingError` and `ObjectChangedError` (see `read`), and
     `CorruptObjectError` after the last complete line.
     """
-    chunks = _content(s3, bucket, key, etag)
+    return _lines(_content(s3, bucket, key, etag), longest)
+
+
+def file_lines(path: Path, key: str, longest: int = LONGEST_LINE) -> Iterator[bytes]:
+    """As `read_lines`, of the object under ``key`` that was downloaded into a local file."""
+    with path.open("rb") as file:
+        chunks = iter(partial(file.read, _CHUNK), b"")
+        yield from _lines(_unpacked(chunks, key) if key.endswith(".gz") else chunks, longest)
+
+
+def _lines(chunks: Iterator[bytes], longest: int) -> Iterator[bytes]:
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
@@ -313,23 +333,68 @@ def compare_and_swap(
     carries `If-Match` or `If-None-Match: *`, so it succeeds only on the object that ``decide`` saw. Raises
     `LostRaceError` after ``attempts`` lost races.
     """
-    for attempt in range(attempts):
+
+    def look() -> tuple[ObjectVersion | None, Content | None]:
         found = current(s3, bucket, key)
-        content = decide(found)
+        return found, decide(found)
+
+    return _swap(s3, bucket, key, look, attempts)
+
+
+def update(
+    s3: S3Client, bucket: str, key: str, change: Callable[[bytes | None], bytes | None], attempts: int = 10
+) -> Swap:
+    """As `compare_and_swap`, of a small object without metadata: ``change`` receives its bytes, which one
+    request brings together with the look at it."""
+
+    def look() -> tuple[ObjectVersion | None, Content | None]:
+        found, body = None, None
+        try:
+            answer = _got(s3, bucket, key, {"ChecksumMode": "ENABLED"})
+        except ObjectMissingError:
+            pass
+        else:
+            with closing(answer["Body"]) as stream:
+                found, body = _version(answer), stream.read()
+        changed = change(body)
+        return found, None if changed is None else Content(changed)
+
+    return _swap(s3, bucket, key, look, attempts)
+
+
+def replace(s3: S3Client, bucket: str, key: str, content: Content, found: ObjectVersion | None) -> str | None:
+    """Writes an object in place of just the one that was ``found`` (None: where there is none).
+
+    Returns its ETag, or None if another writer was faster. Nothing is written if what was found is the same.
+    """
+    if found and content.stands(found):
+        return found.etag
+    condition = {"IfMatch": found.etag} if found else {"IfNoneMatch": "*"}
+    try:
+        return _put(s3, bucket, key, content, condition)
+    except ClientError as error:
+        if _code(error) not in _LOST:
+            raise
+        # botocore repeats a write whose answer was lost, and finds the object that it has written itself.
+        repeated = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
+        if repeated and (standing := current(s3, bucket, key)) and content.stands(standing):
+            return standing.etag
+    return None
+
+
+def _swap(
+    s3: S3Client,
+    bucket: str,
+    key: str,
+    look: Callable[[], tuple[ObjectVersion | None, Content | None]],
+    attempts: int,
+) -> Swap:
+    for attempt in range(attempts):
+        found, content = look()
         if content is None:
             return Swap(False, found.etag if found else "")
-        if found and content.stands(found):
-            return Swap(True, found.etag)
-        condition = {"IfMatch": found.etag} if found else {"IfNoneMatch": "*"}
-        try:
-            return Swap(True, _put(s3, bucket, key, content, condition))
-        except ClientError as error:
-            if _code(error) not in _LOST:
-                raise
-            # botocore repeats a write whose answer was lost, and finds the object that it has written itself.
-            repeated = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
-            if repeated and (standing := current(s3, bucket, key)) and content.stands(standing):
-                return Swap(True, standing.etag)
+        if etag := replace(s3, bucket, key, content, found):
+            return Swap(True, etag)
         time.sleep(random.uniform(0, min(0.05 * 2**attempt, 2)))  # noqa: S311 - jitter, no secret
     raise LostRaceError(
         f"s3://{bucket}/{key} was replaced by others {attempts} times in a row; run the task again when they "
@@ -359,14 +424,13 @@ def _chunks(s3: S3Client, bucket: str, key: str, etag: str | None, start: int = 
     asked: dict[str, Any] = {"IfMatch": etag} if etag else {}
     if start:
         asked["Range"] = f"bytes={start}-"
-    body = _body(s3, bucket, key, asked)
-    with body:
+    with closing(_got(s3, bucket, key, asked)["Body"]) as body:
         yield from body.iter_chunks(_CHUNK)
 
 
-def _body(s3: S3Client, bucket: str, key: str, asked: Mapping[str, Any]) -> StreamingBody:
+def _got(s3: S3Client, bucket: str, key: str, asked: Mapping[str, Any]) -> GetObjectOutputTypeDef:
     try:
-        return s3.get_object(Bucket=bucket, Key=key, **asked)["Body"]
+        return s3.get_object(Bucket=bucket, Key=key, **asked)
     except ClientError as error:
         if told := _told(error, bucket, key):
             raise told from error

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from types_boto3_s3 import S3Client
 
+from include.compliance import listing
 from include.compliance.purge import Purge, Purged
 from include.compliance.tombstones import Tombstones
 from include.labeling.answers import Ask, KeptAnswers, Sent, sent
@@ -164,7 +165,7 @@ def test_a_removal_takes_a_tweet_out_of_what_was_asked_and_answered(s3: S3Client
     answer(s3, kept, kept.ask(INPUT))
     stones = Tombstones(Pseudonyms(KEY)).with_tweets({EARLY: ComplianceAction.DELETE})
     purged = Purged(WINDOW)
-    Purge(s3, BUCKET, stones).hour(purged, hour.TOPICS)
+    Purge(s3, BUCKET, stones).apply(purged, listing.made(s3, BUCKET, hour.TOPICS, [WINDOW])[WINDOW])
     assert purged.deleted["work", layout.ALL_TOPICS] == 3, "question, answer, and kept answer"
     for found in storage.list_objects(s3, BUCKET, layout.work_prefix(WINDOW)).objects:
         assert str(EARLY).encode() not in b"".join(storage.read_lines(s3, BUCKET, found.key)), found.key
@@ -203,5 +204,5 @@ def test_a_removal_reaches_what_an_endpoint_has_just_answered(s3: S3Client, kept
     kept.keep_invocation([question(EARLY)], json.dumps(neutral({"id": str(EARLY)})).encode())
     stones = Tombstones(Pseudonyms(KEY)).with_tweets({EARLY: ComplianceAction.DELETE})
     purged = Purged(WINDOW)
-    Purge(s3, BUCKET, stones).hour(purged, hour.TOPICS)
+    Purge(s3, BUCKET, stones).apply(purged, listing.made(s3, BUCKET, hour.TOPICS, [WINDOW])[WINDOW])
     assert purged.deleted["work", layout.ALL_TOPICS] == 1

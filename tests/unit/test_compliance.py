@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,9 +18,10 @@ import pytest
 from types_boto3_s3 import S3Client
 
 from include.audit.wave import Wave
-from include.compliance import lines, tombstones
+from include.compliance import lines, listing, tombstones
 from include.compliance.purge import Purge, Purged
 from include.compliance.removal import (
+    Removal,
     RemovalIncompleteError,
     RemovalReport,
     VersionedBucketError,
@@ -27,6 +29,7 @@ from include.compliance.removal import (
 )
 from include.compliance.requests import RemovalRequest
 from include.compliance.tombstones import Tombstones
+from include.coverage import damage
 from include.labeling.model_io import compose_sentiment_input
 from include.labeling.prepared import Prepared
 from include.labeling.publish import Published, publish
@@ -283,16 +286,46 @@ def test_only_hours_that_hold_one_are_read(s3: S3Client, monkeypatch: pytest.Mon
     labeled_hour(s3)
     other = hour.put_raw(s3, "ukraine", [line(tweet(GONE))], window=WINDOW.next.next)
     read: list[str] = []
-    reading = storage.read_lines
+    reading = storage.download
 
-    def noted(s3: S3Client, bucket: str, key: str, *rest: Any) -> Iterator[bytes]:
+    def noted(s3: S3Client, bucket: str, key: str, *rest: Any) -> storage.ObjectVersion:
         read.append(key)
         return reading(s3, bucket, key, *rest)
 
-    monkeypatch.setattr(storage, "read_lines", noted)
+    monkeypatch.setattr(storage, "download", noted)
     assert run(s3, {GONE: DELETE}).hours == 1
     assert read
     assert other not in read
+
+
+def test_the_hours_of_a_day_are_listed_together_and_nothing_is_asked_for_twice(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = [Window(WINDOW.start + timedelta(hours=number)) for number in range(6)]
+    gone = [snowflake.lowest_id(window.start) for window in windows]
+    for window, own in zip(windows, gone, strict=True):
+        hour.put_raw(s3, "ukraine", [line(tweet(own))], window=window)
+    asked: Counter[str] = Counter()
+    call = type(s3)._make_api_call  # type: ignore[attr-defined]
+
+    def counted(self: S3Client, operation: str, arguments: dict[str, Any]) -> Any:
+        asked[operation] += 1
+        return call(self, operation, arguments)
+
+    monkeypatch.setattr(type(s3), "_make_api_call", counted)
+    request = RemovalRequest.of(PSEUDONYMS, "r1", "X reports it", NOW, dict.fromkeys(gone, DELETE), {})
+    removal = Removal(s3, SETTINGS, TOPICS, KEY, request, dry_run=False)
+    nobody: Any = FakeAthena()
+    hours = removal.hours(nobody, NOW)
+    asked.clear()
+    assert removal.from_hours(hours).objects == 6
+    # Of each hour: tombstones, its raw object, two labeled ones that are not there; then tombstones again,
+    # with the topic. Once: the tombstones of users and the ledger.
+    assert asked["GetObject"] == 6 * (1 + 1 + 2 + 1) + 2
+    assert asked["PutObject"] == 6 * (1 + 1) + 1
+    # Two topics in raw, three in quarantine; predictions, edits, work and damaged.
+    assert asked["ListObjectsV2"] == 2 + 3 + 4
+    assert asked["HeadObject"] == 0
 
 
 def test_the_place_goes_and_the_tweet_stays(s3: S3Client) -> None:
@@ -340,6 +373,26 @@ def test_a_users_request_finds_all_tweets_until_then(s3: S3Client) -> None:
     assert holding(s3, '"77"', str(PSEUDONYMS.of("77"))) == [new, layout.TOMBSTONES_OF_USERS]
     assert holding(s3, str(mine), str(waiting), str(broken)) == []
     assert [row["tweet_id"] for row in labeled(s3).values()] == [theirs]
+
+
+def test_a_users_tweet_is_found_by_its_id_after_a_run_that_was_killed(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tweet_id(1)
+    hour.put_raw(s3, "ukraine", [line(tweet(mine, author_id="77"))])
+    student = {"sentiment": "Positive", "p_negative": 0.0, "p_neutral": 0.0, "p_positive": 1.0}
+    put_table(
+        s3, layout.predictions_key("v3", "ukraine", WINDOW), [{"tweet_id": mine, **student}], PREDICTIONS
+    )
+    with monkeypatch.context() as killed:
+        # All that says whose the tweet is has gone.
+        killed.setattr(listing, "made", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(s3, users=("77",))
+    assert holding(s3, "829647236", text_of(mine)) == []
+    assert holding(s3, str(mine)) == [layout.predictions_key("v3", "ukraine", WINDOW)]
+    run(s3, {}, name="r2")
+    assert holding(s3, str(mine)) == []
 
 
 def test_of_a_user_whose_places_must_go_the_tweets_stay(s3: S3Client) -> None:
@@ -392,6 +445,24 @@ def test_a_damaged_raw_object_leaves_what_can_be_read_and_a_mark(s3: S3Client) -
     s3.put_object(Bucket=BUCKET, Key=key, Body=whole[: len(whole) // 2])
     run(s3, {GONE: DELETE})
     assert 0 < len(list(storage.read_lines(s3, BUCKET, key))) < 200
+    assert storage.read(s3, BUCKET, layout.DAMAGED + key) == b""
+    assert holding(s3, str(GONE)) == []
+
+
+def test_a_damaged_object_that_is_set_aside_meanwhile_leaves_no_original(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = hour.put_raw(s3, "ukraine", [line(tweet(GONE))])
+    s3.put_object(Bucket=BUCKET, Key=key, Body=storage.read(s3, BUCKET, key)[:-5])
+    reading = storage.download
+
+    def meanwhile(*arguments: Any) -> storage.ObjectVersion:
+        if arguments[2] == key:
+            damage.set_aside(s3, BUCKET, [key])
+        return reading(*arguments)
+
+    monkeypatch.setattr(storage, "download", meanwhile)
+    run(s3, {GONE: DELETE})
     assert storage.read(s3, BUCKET, layout.DAMAGED + key) == b""
     assert holding(s3, str(GONE)) == []
 
@@ -471,7 +542,7 @@ def test_no_order_of_publishing_and_removing_leaves_it(
     assert stones
     if when != "after the last object":
         assert set(labeled(s3)) == {STAYS, MOVED}
-    Purge(s3, BUCKET, stones).hour(Purged(WINDOW), TOPICS)
+    run(s3, {}, name="the rest")
     assert holding(s3, str(GONE), text_of(GONE)) == []
 
 
@@ -481,17 +552,19 @@ def test_an_object_that_is_replaced_meanwhile_is_looked_at_again(
     collected(s3)
     stones = Tombstones(PSEUDONYMS, {PSEUDONYMS.marker(GONE): DELETE})
     key = f"{layout.raw_prefix('ukraine', WINDOW)}stream-0.gz"
-    reading, others = storage.read_lines, [2]
+    reading, others = storage.download, [2]
 
-    def slow(*arguments: Any) -> Iterator[bytes]:
-        yield from reading(*arguments)
+    def slow(*arguments: Any) -> storage.ObjectVersion:
+        found = reading(*arguments)
         if arguments[2] == key and others[0]:
             others[0] -= 1
             added = line(tweet(tweet_id(50 + others[0])))
             hour.put_raw(s3, "ukraine", [line(tweet(GONE)), added])
+        return found
 
-    monkeypatch.setattr(storage, "read_lines", slow)
-    Purge(s3, BUCKET, stones).raw(Purged(WINDOW), TOPICS)
+    monkeypatch.setattr(storage, "download", slow)
+    places = listing.raw(s3, BUCKET, TOPICS, [WINDOW])[WINDOW]
+    Purge(s3, BUCKET, stones).apply(Purged(WINDOW), places)
     assert [each["data"]["id"] for each in hour.json_lines(s3, key)] == [str(tweet_id(50))]
 
 
@@ -560,7 +633,7 @@ def test_a_run_that_is_killed_is_gone_on_with(s3: S3Client, monkeypatch: pytest.
     everywhere_else(s3)
     whole = {(each.layer, each.topic): each.removed for each in run(s3, {GONE: DELETE}, dry_run=True).counts}
     with monkeypatch.context() as killed:
-        killed.setattr(Purge, "beside", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        killed.setattr(listing, "beside", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(s3, {GONE: DELETE})
     run(s3, {GONE: DELETE})

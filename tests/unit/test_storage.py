@@ -103,10 +103,7 @@ def test_however_the_text_is_cut_into_chunks_the_lines_are_the_same(parts: list[
         def __init__(self, size: int) -> None:
             self.size = size
 
-        def __enter__(self) -> Body:
-            return self
-
-        def __exit__(self, *_: object) -> None:
+        def close(self) -> None:
             pass
 
         def iter_chunks(self, _: int) -> Iterator[bytes]:

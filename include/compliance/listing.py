@@ -1,0 +1,190 @@
+"""Which objects may hold what must go of some hours: one listing for all hours of a day, where that does.
+
+A listing may become as old as it likes, if the tombstones stood before it: who writes an object after that
+reads them again (`tombstones`). What is made from other objects is listed when those are purged already.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from include.lake import layout, storage
+from include.window import Window
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+_EMPTY = 20
+"""Bytes of a gzip stream of nothing (RFC 1952: a header of 10, 2 of the shortest block, a trailer of 8)."""
+
+_PREDICTED = re.compile(
+    r"predictions/model=[^/]+/topic=(?P<topic>[^/]+)/dt=(?P<date>\d{4}-\d\d-\d\d)/tweets-(?P<hour>\d\d)\.parquet"
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One object: what it holds counts to a layer and a topic."""
+
+    layer: str
+    topic: str
+    key: str
+
+
+Places = Mapping[Window, Sequence[Place]]
+"""By the hour of the tweets; an hour without any is there too."""
+
+
+def collected(s3: S3Client, bucket: str, topics: Sequence[str], windows: Sequence[Window]) -> Places:
+    """What holds tweets as they came, and their labels: all layers that say whose a tweet is."""
+    return _merged(
+        raw(s3, bucket, topics, windows),
+        quarantine(s3, bucket, topics, windows),
+        labeled(topics, windows),
+    )
+
+
+def made(s3: S3Client, bucket: str, topics: Sequence[str], windows: Sequence[Window]) -> Places:
+    """What is made from objects of `collected`, or kept of them: list it when they are purged."""
+    return _merged(
+        _predictions(s3, bucket, windows),
+        _edits(s3, bucket, windows),
+        _work(s3, bucket, windows),
+        damaged(s3, bucket, topics, windows),
+    )
+
+
+def raw(s3: S3Client, bucket: str, topics: Sequence[str], windows: Sequence[Window]) -> Places:
+    """The raw objects."""
+    found = _every(windows)
+    for topic in topics:
+        prefixes = {window: layout.raw_prefix(topic, window) for window in windows}
+        for window, each in _under(s3, bucket, prefixes):
+            found[window] += _places("raw", topic, each)
+    return found
+
+
+def quarantine(s3: S3Client, bucket: str, topics: Sequence[str], windows: Sequence[Window]) -> Places:
+    """The quarantined lines, also those of the next hour.
+
+    What the streamer rejects lies under the hour in which it was received, which may be the next one.
+    """
+    found = _every(windows)
+    for topic in (*topics, layout.NO_TOPIC):
+        received = {*windows, *(window.next for window in windows)}
+        prefixes = {window: layout.quarantine_prefix(topic, window) for window in received}
+        for window, each in _under(s3, bucket, prefixes):
+            for hour in {window, window.previous} & found.keys():
+                found[hour] += _places("quarantine", topic, each)
+    return found
+
+
+def labeled(topics: Sequence[str], windows: Sequence[Window]) -> Places:
+    """The labeled objects, which need no listing: who reads them sees which are there."""
+    return {
+        window: [Place("labeled", topic, layout.labeled_key(topic, window)) for topic in topics]
+        for window in windows
+    }
+
+
+def damaged(s3: S3Client, bucket: str, topics: Sequence[str], windows: Sequence[Window]) -> Places:
+    """The originals of damaged objects of raw and quarantine; they are few, so all are listed at once."""
+    found = _every(windows)
+    for each in storage.objects(s3, bucket, layout.DAMAGED):
+        place = layout.partition(each.key.removeprefix(layout.DAMAGED))
+        if not place:
+            continue
+        layer, topic, window = place
+        hours = {"raw": {window}, "quarantine": {window, window.previous}}.get(layer, set())
+        for hour in hours & found.keys() if topic in (*topics, layout.NO_TOPIC) else ():
+            found[hour] += _places("damaged", topic, each)
+    return found
+
+
+def beside(s3: S3Client, bucket: str, topics: Sequence[str]) -> list[Place]:
+    """What lies by no hour of the tweets: pages of searches, and what Firehose could not deliver."""
+    found = []
+    for topic in topics:
+        for each in storage.objects(s3, bucket, layout.recoveries_prefix(topic)):
+            found += _places("work", topic, each)
+    for each in storage.objects(s3, bucket, layout.DELIVERY_ERRORS):
+        found += _places("delivery-errors", layout.ALL_TOPICS, each)
+    return found
+
+
+def quarantined_since(s3: S3Client, bucket: str, topics: Sequence[str], first: Window) -> Places:
+    """All quarantined lines from a day on, by the hour under which they lie."""
+    found: defaultdict[Window, list[Place]] = defaultdict(list)
+    for topic in (*topics, layout.NO_TOPIC):
+        for each in since(s3, bucket, layout.quarantine_prefix(topic, first)):
+            if place := layout.partition(each.key):
+                found[place[2]] += _places("quarantine", topic, each)
+    return found
+
+
+def since(s3: S3Client, bucket: str, key: str) -> Iterator[storage.Object]:
+    """What lies beside a key, in the partition of its day and in those of later ones."""
+    start, _, rest = key.partition("dt=")
+    return storage.objects(s3, bucket, start, after=f"{start}dt={rest.partition('/')[0]}/")
+
+
+def _predictions(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
+    """The predictions of all models: a listing of each model's day would not be shorter than one of all."""
+    found = _every(windows)
+    for each in storage.objects(s3, bucket, "predictions/"):
+        if named := _PREDICTED.fullmatch(each.key):
+            window = Window.parse(f"{named['date']}T{named['hour']}")
+            if window in found:
+                found[window] += _places("predictions", named["topic"], each)
+    return found
+
+
+def _edits(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
+    found = _every(windows)
+    prefixes = {window: layout.edits_key(window, window).rpartition("/")[0] + "/" for window in windows}
+    for window, each in _under(s3, bucket, prefixes):
+        found[window] += _places("edits", layout.ALL_TOPICS, each)
+    return found
+
+
+def _work(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
+    found = _every(windows)
+    prefixes = {window: layout.work_prefix(window) for window in windows}
+    for window, each in _under(s3, bucket, prefixes):
+        layer = "edits" if "/edits/" in each.key else "work"
+        found[window] += _places(layer, layout.ALL_TOPICS, each)
+    return found
+
+
+def _places(layer: str, topic: str, found: storage.Object) -> list[Place]:
+    """The object's place; none where it holds nothing, or never a tweet."""
+    is_empty = found.size <= (_EMPTY if found.key.endswith(".gz") else 0)
+    if is_empty or found.key.endswith("/state.json"):
+        return []
+    return [Place(layer, topic, found.key)]
+
+
+def _under(
+    s3: S3Client, bucket: str, prefixes: Mapping[Window, str]
+) -> Iterator[tuple[Window, storage.Object]]:
+    """What lies under the prefixes of some hours, which end in the hour; each day is listed once."""
+    days: defaultdict[str, dict[str, Window]] = defaultdict(dict)
+    for window, prefix in sorted(prefixes.items()):
+        days[prefix.removesuffix(f"{window.hour}/")][prefix] = window
+    for of_day, hours in days.items():
+        length = len(of_day) + len("05/")
+        for found in storage.objects(s3, bucket, of_day if len(hours) > 1 else next(iter(hours))):
+            if window_found := hours.get(found.key[:length]):
+                yield window_found, found
+
+
+def _every(windows: Sequence[Window]) -> defaultdict[Window, list[Place]]:
+    return defaultdict(list, {window: [] for window in windows})
+
+
+def _merged(*some: Places) -> Places:
+    return {window: [place for each in some for place in each[window]] for window in some[0]}
