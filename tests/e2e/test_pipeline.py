@@ -197,7 +197,7 @@ def test_an_audit_that_people_have_judged_rectifies_what_the_pages_show(
 ) -> None:
     """Ten tweets are judged by keyboard, the rest by a file; of every five labels people confirm four."""
     period = {"first_day": hours[0].date, "last_day": hours[-1].date, "tweets": 60}
-    lake.run.dag_runs.run("audit", "tweets drawn", period)
+    lake.run.dag_runs.run_by_hand("audit", "tweets drawn", period)
     drawn = lake.table("audit/drawn/")
     # An hour may have ended since the run began, so there may be more than its hours.
     assert {row["tweet_id"] for row in drawn} <= {row["tweet_id"] for row in lake.table("labeled/")}
@@ -212,7 +212,7 @@ def test_an_audit_that_people_have_judged_rectifies_what_the_pages_show(
         pipeline.world.options.run_dir, labels, "file"
     )
     check_rectified(pipeline)
-    lake.run.dag_runs.run("drift", "drift measured")
+    lake.run.dag_runs.run_by_hand("drift", "drift measured")
     measured = lake.table("aggregates/drift/")
     assert {row["topic"] for row in measured} == set(lake.run.world.topics)
     assert {row["dimension"] for row in measured} >= {"engine", "language", "source", "negative", "positive"}

@@ -435,3 +435,29 @@ def test_a_run_that_the_schedule_makes_while_a_dag_is_paused_is_waited_for_too(
     monkeypatch.setattr(DagRuns, "wait_for", lambda self, dag_id, run_id: said.append(run_id))
     DagRuns(None, Airflow()).rest("live")  # type: ignore[arg-type]
     assert said == ["first", "pause", "resume", "made meanwhile", "pause"]
+
+
+@pytest.mark.parametrize(
+    ("way", "ran"), [(DagRuns.run, "scheduled"), (DagRuns.run_by_hand, "by hand")], ids=["run", "by hand"]
+)
+def test_only_a_run_by_hand_is_never_the_scheduled_one_that_is_due(
+    wait: Callable[[Schedule], DagRuns], monkeypatch: pytest.MonkeyPatch, way: Callable[..., str], ran: str
+) -> None:
+    """The scheduled one knows nothing of the period that was asked for."""
+    runs = wait(Schedule(missed=1, seconds=0))
+
+    class Airflow:
+        def dag(self, dag_id: str) -> dict[str, Any]:
+            return {"next_dagrun_run_after": "2026-11-26T03:00:00Z"}
+
+        def pause(self, dag_id: str, paused: bool) -> None:
+            assert not paused
+
+        def runs(self, dag_id: str, **_: Any) -> list[dict[str, Any]]:
+            return [{"dag_run_id": "scheduled", "run_type": "scheduled"}]
+
+        def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
+            return "by hand"
+
+    monkeypatch.setattr(DagRuns, "wait_for", lambda *_: None)
+    assert way(DagRuns(runs.world, Airflow()), "audit", "tweets drawn", {"tweets": 60}) == ran  # type: ignore[arg-type]
