@@ -134,17 +134,12 @@ def days(settings: Settings, now: datetime) -> list[str]:
 
 def _days_held(s3: S3Client, settings: Settings, topics: Sequence[str], now: datetime) -> list[str]:
     """Those of `days` of which there is anything: a query lists every hour of each day that it names."""
-
-    def holds(day: str) -> bool:
-        midnight = Window.parse(f"{day}T00")
-        prefixes = (
-            layout.day_prefix(layer(topic, midnight))
-            for topic in (*topics, layout.NO_TOPIC)
-            for layer in (layout.raw_prefix, layout.quarantine_prefix)
-        )
-        return any(next(storage.objects(s3, settings.bucket, prefix), None) for prefix in prefixes)
-
-    return [day for day in days(settings, now) if holds(day)]
+    hour = Window.containing(now)
+    held = set[str]()
+    for topic in (*topics, layout.NO_TOPIC):
+        for layer in (layout.raw_prefix, layout.quarantine_prefix):
+            held |= storage.folders(s3, settings.bucket, layout.topic_prefix(layer(topic, hour)))
+    return [day for day in days(settings, now) if f"dt={day}" in held]
 
 
 def _answered_lately(s3: S3Client, bucket: str, shard: Shard, now: datetime) -> bool:

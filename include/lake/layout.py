@@ -119,6 +119,11 @@ def day_prefix(prefix: str) -> str:
     return prefix.rpartition("hour=")[0]
 
 
+def topic_prefix(prefix: str) -> str:
+    """The prefix of all days of a topic, from that of one of its hours."""
+    return prefix.rpartition("dt=")[0]
+
+
 def work_prefix(window: Window) -> str:
     """Inputs and outputs of one hour's SageMaker jobs; they expire."""
     return f"work/transform/{window.label}/"

@@ -142,6 +142,16 @@ def objects(s3: S3Client, bucket: str, prefix: str, after: str = "") -> Iterator
         yield from _objects(page)
 
 
+def folders(s3: S3Client, bucket: str, prefix: str) -> set[str]:
+    """The names of the folders in which objects under ``prefix`` lie; ``prefix`` ends in a slash."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
+    return {
+        each["Prefix"].removeprefix(prefix).rstrip("/")
+        for page in pages
+        for each in page.get("CommonPrefixes", ())
+    }
+
+
 def list_objects(s3: S3Client, bucket: str, prefix: str) -> Listing:
     """Every object under ``prefix``.
 

@@ -51,6 +51,13 @@ def test_a_listing_goes_beyond_one_page(s3: S3Client, monkeypatch: pytest.Monkey
     assert len(storage.list_objects(s3, BUCKET, "p/").objects) == 8
 
 
+def test_folders_are_told_by_their_names_alone(s3: S3Client) -> None:
+    for key in ("p/dt=2/a", "p/dt=1/hour=1/a", "p/dt=1/b", "p/file", "q/dt=3/a"):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=b"")
+    assert storage.folders(s3, BUCKET, "p/") == {"dt=1", "dt=2"}
+    assert storage.folders(s3, BUCKET, "nothing/") == set()
+
+
 def test_lines_come_without_line_ends_and_blank_lines(s3: S3Client) -> None:
     assert lines(s3, gzip.compress(b'{"a":1}\r\n\n  \n{"b":2}\nlast')) == [b'{"a":1}', b'{"b":2}', b"last"]
 
