@@ -24,7 +24,6 @@ from include.insights.expressions import (
     Function,
     Reference,
     columns,
-    interned,
     parse,
     parse_condition,
     parse_head,
@@ -90,9 +89,7 @@ class Formula:
 
     def restricted(self, conditions: tuple[Condition, ...]) -> Formula:
         """The formula over the rows that meet ``conditions``."""
-        return Formula(
-            restricted(self.expression, conditions), interned(restricted(self.resolved, conditions))
-        )
+        return Formula(restricted(self.expression, conditions), restricted(self.resolved, conditions))
 
 
 @dataclass(frozen=True)

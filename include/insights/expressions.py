@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NoReturn
@@ -295,25 +295,21 @@ def substitute(
     reference: Callable[[Reference], Expression] = lambda found: found,
     aggregate: Callable[[Aggregate], Expression] = lambda found: found,
 ) -> Expression:
-    """``expression`` with its references and aggregates replaced."""
-    match expression:
-        case Reference():
-            return reference(expression)
-        case Aggregate():
-            return aggregate(expression)
-        case Arithmetic(sign, left, right):
-            return Arithmetic(
-                sign, substitute(left, reference, aggregate), substitute(right, reference, aggregate)
-            )
-        case Root(of):
-            return Root(substitute(of, reference, aggregate))
-        case Choice(comparison):
-            left, right, then, otherwise = (
-                substitute(part, reference, aggregate) for part in _parts(expression)
-            )
-            return Choice(comparison, left, right, then, otherwise)
-        case Number():
-            return expression
+    """``expression`` with its references and aggregates replaced; a part that is one object stays one."""
+    done: dict[int, Expression] = {}
+
+    def of(part: Expression) -> Expression:
+        if id(part) not in done:
+            match part:
+                case Reference():
+                    done[id(part)] = reference(part)
+                case Aggregate():
+                    done[id(part)] = aggregate(part)
+                case _:
+                    done[id(part)] = _made_of(part, tuple(map(of, _parts(part))))
+        return done[id(part)]
+
+    return of(expression)
 
 
 def restricted(expression: Expression, conditions: tuple[Condition, ...]) -> Expression:
@@ -347,32 +343,36 @@ def _resolved(expression: Expression, names: Mapping[str, Expression], path: tup
     return substitute(expression, reference)
 
 
-def interned(expression: Expression, known: dict[Expression, Expression] | None = None) -> Expression:
+def interned(expression: Expression) -> Expression:
     """``expression`` with equal parts made one object."""
-    found = {} if known is None else known
-    whole = expression
-    match expression:
-        case Arithmetic(sign, left, right):
-            whole = Arithmetic(sign, interned(left, found), interned(right, found))
-        case Root(of):
-            whole = Root(interned(of, found))
-        case Choice(comparison):
-            whole = Choice(comparison, *(interned(part, found) for part in _parts(expression)))
-    return found.setdefault(whole, whole)
+    known: dict[Hashable, Expression] = {}
+    done: dict[int, Expression] = {}
+
+    def of(part: Expression) -> Expression:
+        if id(part) not in done:
+            parts = tuple(map(of, _parts(part)))
+            # Its parts are interned already: they are equal if they are the same.
+            key = (_sign(part), *map(id, parts)) if parts else part
+            if key not in known:
+                known[key] = _made_of(part, parts)
+            done[id(part)] = known[key]
+        return done[id(part)]
+
+    return of(expression)
 
 
 def walk(expression: Expression) -> Iterator[Expression]:
-    """The expression and all its parts."""
-    yield expression
-    match expression:
-        case Arithmetic(_, left, right):
-            yield from walk(left)
-            yield from walk(right)
-        case Root(of):
-            yield from walk(of)
-        case Choice():
-            for part in _parts(expression):
-                yield from walk(part)
+    """The expression and all its parts, one that is the same object once."""
+    seen: set[int] = set()
+
+    def of(part: Expression) -> Iterator[Expression]:
+        if id(part) not in seen:
+            seen.add(id(part))
+            yield part
+            for inner in _parts(part):
+                yield from of(inner)
+
+    return of(expression)
 
 
 def columns(expression: Expression) -> set[str]:
@@ -478,8 +478,36 @@ def _evaluate(
             raise ExpressionError(f"'{name}' is not resolved")
 
 
-def _parts(choice: Choice) -> tuple[Expression, Expression, Expression, Expression]:
-    return choice.left, choice.right, choice.then, choice.otherwise
+def _parts(expression: Expression) -> tuple[Expression, ...]:
+    match expression:
+        case Arithmetic(_, left, right):
+            return left, right
+        case Root(of):
+            return (of,)
+        case Choice():
+            return expression.left, expression.right, expression.then, expression.otherwise
+    return ()
+
+
+def _made_of(expression: Expression, parts: tuple[Expression, ...]) -> Expression:
+    """``expression`` with other parts."""
+    match expression:
+        case Arithmetic(sign):
+            return Arithmetic(sign, *parts)
+        case Root():
+            return Root(*parts)
+        case Choice(comparison):
+            return Choice(comparison, *parts)
+    return expression
+
+
+def _sign(expression: Expression) -> str:
+    match expression:
+        case Arithmetic(sign):
+            return sign
+        case Choice(comparison):
+            return comparison
+    return "sqrt"
 
 
 def _number(value: float) -> str:
