@@ -27,6 +27,7 @@ from include.lake import storage
 from include.lake.layout import (
     DELIVERY_ERRORS,
     NO_TOPIC,
+    REDELIVERIES,
     heartbeats_prefix,
     quarantine_prefix,
     raw_prefix,
@@ -71,7 +72,9 @@ def redeliver(
 
     ``key`` gives the secret that ids are hashed with, for what was removed on request must not come back; it
     is asked for only if there is something. The new objects are named by the old one, so a run that was
-    killed, or another one beside it, does no harm. Needs local disk for one unpacked object.
+    killed, or another one beside it, does no harm. A note says beforehand which objects that are: a removal
+    may take lines out of the old one, and then it no longer tells what a killed run has written. Needs local
+    disk for one unpacked object.
     """
     counts: Counter[str] = Counter()
     unreadable = []
@@ -86,16 +89,29 @@ def redeliver(
             except (storage.ObjectMissingError, storage.ObjectChangedError):
                 continue  # another run has delivered it, or a removal rewrote it: the next run looks again
             pseudonyms = Pseudonyms(key())
-            name = f"redelivered-{sha256(found.key.encode()).hexdigest()[:16]}.json.gz"
+            digest = sha256(found.key.encode()).hexdigest()[:16]
+            name, note = f"redelivered-{digest}.json.gz", f"{REDELIVERIES}{digest}.json"
+            keys = sorted({*_noted(s3, bucket, note), *(f"{prefix}{name}" for prefix in placed)})
+            storage.overwrite(s3, bucket, note, json.dumps(keys).encode())
             for prefix, path in placed.items():
                 kept = _left(path, tombstones.read_for(s3, bucket, pseudonyms, prefix))
                 if kept:
                     storage.put(s3, bucket, f"{prefix}{name}", path)
                 counts[prefix.partition("/")[0]] += kept
-            purge_written(s3, bucket, pseudonyms, [f"{prefix}{name}" for prefix in placed])
+            purge_written(s3, bucket, pseudonyms, keys)
+        storage.delete(s3, bucket, note)
         storage.delete(s3, bucket, found.key)
         log.warning("delivered again object=%s", found.key)
     return Redelivery(counts, tuple(unreadable))
+
+
+def _noted(s3: S3Client, bucket: str, note: str) -> list[str]:
+    """The keys under which a run that was killed may have written."""
+    try:
+        keys: list[str] = json.loads(storage.read(s3, bucket, note))
+    except storage.ObjectMissingError:
+        return []
+    return keys
 
 
 def _placed(

@@ -95,6 +95,9 @@ def labeled_key(topic: str, window: Window) -> str:
     return f"{labeled_prefix(topic, window.date)}tweets-{window.hour}.parquet"
 
 
+REDELIVERIES = "work/redelivery/"
+"""Which objects a redelivery in progress writes, one note for each object of `DELIVERY_ERRORS`."""
+
 DAMAGED = "damaged/"
 """Originals of objects that could not be unpacked, each under its former key; see `coverage.damage`."""
 

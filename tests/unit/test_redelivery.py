@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
+import itertools
 import json
 import tracemalloc
 from collections.abc import Iterator
@@ -13,7 +15,8 @@ from typing import Any
 import pytest
 from types_boto3_s3 import S3Client
 
-from include.compliance import tombstones
+from include.compliance import listing, tombstones
+from include.compliance.purge import Purge, Purged
 from include.coverage import redelivery
 from include.coverage.redelivery import Redelivery, redeliver
 from include.lake import layout, storage
@@ -21,7 +24,7 @@ from include.lake.pseudonyms import Pseudonyms
 from include.window import Window
 from include.x.compliance import ComplianceAction
 from include.x.snowflake import to_milliseconds
-from tests.unit.support_hour import BUCKET, KEY, TOPICS, WINDOW, lake, line, tweet, tweet_id
+from tests.unit.support_hour import BUCKET, KEY, TOPICS, WINDOW, empty, lake, line, tweet, tweet_id
 
 FAILED = f"{layout.DELIVERY_ERRORS}metadata-extraction-failed/x-opinion-1-2026-11-20-05-07-00-a.gz"
 FIRST, SECOND = tweet_id(1), tweet_id(2)
@@ -73,13 +76,21 @@ def again(s3: S3Client) -> Redelivery:
     return redeliver(s3, BUCKET, TOPICS, lambda: KEY, WINDOW.end + timedelta(days=3))
 
 
-def held(s3: S3Client) -> dict[str, list[Any]]:
+def remove_first(s3: S3Client) -> None:
+    """Removes the first tweet from all that stands."""
+    tombstones.bury(s3, BUCKET, Pseudonyms(KEY), WINDOW, {FIRST: ComplianceAction.DELETE})
+    stones = tombstones.read(s3, BUCKET, Pseudonyms(KEY), [WINDOW])
+    places = [*listing.raw(s3, BUCKET, TOPICS, [WINDOW])[WINDOW], *listing.beside(s3, BUCKET, TOPICS)]
+    Purge(s3, BUCKET, stones).apply(Purged(WINDOW), places)
+
+
+def held(s3: S3Client, under: str = "") -> dict[str, list[Any]]:
     """The lines of the lake by the folders of their objects."""
     return {
         found.key.rpartition("/")[0] + "/": [
             json.loads(each) for each in storage.read_lines(s3, BUCKET, found.key)
         ]
-        for found in storage.list_objects(s3, BUCKET, "").objects
+        for found in storage.list_objects(s3, BUCKET, under).objects
     }
 
 
@@ -219,6 +230,53 @@ def test_what_a_killed_run_has_delivered_goes_too_if_it_was_removed_meanwhile(
             again(s3)
     again(s3)
     assert held(s3)[layout.raw_prefix("ukraine", WINDOW)] == []
+
+
+def killed_before(s3: S3Client, monkeypatch: pytest.MonkeyPatch, write: int) -> bool:
+    """Delivers again until just before one of its writes, if it comes to so many; whether it does.
+
+    The first tweet is removed before the first new object stands, or else at the end.
+    """
+    call = type(s3)._make_api_call  # type: ignore[attr-defined]
+    writes, is_removed = 0, False
+
+    def killed(client: Any, operation: str, arguments: Any) -> Any:
+        nonlocal writes, is_removed
+        if operation not in ("PutObject", "DeleteObject"):
+            return call(client, operation, arguments)
+        if writes == write:
+            raise KeyboardInterrupt
+        if arguments["Key"].startswith("raw/") and not is_removed:
+            is_removed = True
+            with monkeypatch.context() as beside:
+                beside.setattr(type(s3), "_make_api_call", call)
+                remove_first(s3)
+        writes += 1
+        return call(client, operation, arguments)
+
+    with monkeypatch.context() as deadly, contextlib.suppress(KeyboardInterrupt):
+        deadly.setattr(type(s3), "_make_api_call", killed)
+        again(s3)
+    if not is_removed:
+        remove_first(s3)
+    return writes == write
+
+
+def test_before_whichever_write_it_is_killed_nothing_stays_that_was_removed_meanwhile(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The removal takes the line out of the old object too, which is all that named the new one."""
+    for write in itertools.count():
+        empty(s3)
+        failed(s3, line(tweet(FIRST)), line(tweet(SECOND, ("russia",))))
+        was_killed = killed_before(s3, monkeypatch, write)
+        again(s3)
+        found = {place: rows for place, rows in held(s3, "raw/").items() if rows}
+        assert found == {layout.raw_prefix("russia", WINDOW): [tweet(SECOND, ("russia",))]}, write
+        assert storage.list_objects(s3, BUCKET, layout.REDELIVERIES).objects == (), write
+        if not was_killed:
+            break
+    assert write > 4
 
 
 def test_a_rejected_line_received_in_the_next_hour_does_not_come_back(s3: S3Client) -> None:
