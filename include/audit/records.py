@@ -11,7 +11,7 @@ import json
 import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -113,11 +113,12 @@ def draw(
     `ObjectChangedError` if an hour is replaced meanwhile: draw again.
     """
     blocked: set[str] = set()
+    hours: list[storage.Object] = []
     measured = cards.measured(s3, settings.bucket)
 
     def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
         former = json.loads(found.metadata.get("draw", "{}")) if found else {}
-        hours = _hours(s3, settings, topics, wave, now)
+        hours[:] = _hours(s3, settings, topics, wave, now)
         if len(hours) < former.get("hours", 0) or not hours:
             return None
         wanted = plan(settings, wave, tweets)
@@ -144,10 +145,16 @@ def draw(
         content = _parquet(pa.Table.from_pylist(rows, schema=AUDIT_DRAWN))
         return storage.Content(content, {"draw": json.dumps(design, sort_keys=True)})
 
-    swap = storage.compare_and_swap(s3, settings.bucket, layout.audit_drawn_key(wave.label), decide)
+    written = False
+    while True:
+        swap = storage.compare_and_swap(s3, settings.bucket, layout.audit_drawn_key(wave.label), decide)
+        written |= swap.written
+        # A tweet that is removed leaves labeled first: if that has not changed, the removal finds the draw.
+        if not swap.written or hours == _hours(s3, settings, topics, wave, now):
+            break
     counts = Counter(read_drawn(s3, settings.bucket, wave)["topic"].to_pylist())
     log.info("audit wave=%s drawn=%s blocked_hours=%d", wave.label, dict(counts), len(blocked))
-    return Draw(wave.label, swap.written, {topic: counts[topic] for topic in topics}, len(blocked))
+    return Draw(wave.label, written, {topic: counts[topic] for topic in topics}, len(blocked))
 
 
 def read_drawn(s3: S3Client, bucket: str, wave: Wave) -> pa.Table:
@@ -180,7 +187,9 @@ def predict(s3: S3Client, settings: Settings, model: str, today: date) -> int:
         table = pa.concat_tables([AUDIT_PREDICTED.empty_table(), *found])
         noted += table.num_rows
         if table.num_rows:
-            storage.overwrite(s3, bucket, layout.audit_predicted_key(wave.label), _parquet(table))
+            key = layout.audit_predicted_key(wave.label)
+            storage.overwrite(s3, bucket, key, _parquet(table))
+            noted -= _without_undrawn(s3, bucket, wave, key, AUDIT_PREDICTED, table["tweet_id"].to_pylist())
     return noted
 
 
@@ -219,6 +228,7 @@ def judge(
         raise JudgmentError(problems)
     for wave, given in sorted(waves.items()):
         _replace(s3, bucket, wave, person, given, at)
+        _without_undrawn(s3, bucket, wave, layout.audit_judged_key(wave.label, person), AUDIT_JUDGED, given)
     return dict(Counter(judgment for judgment in judgments.values() if judgment is not None))
 
 
@@ -257,19 +267,25 @@ def pseudonym(key: bytes, name: str) -> str:
 def remove(s3: S3Client, bucket: str, waves: Iterable[Wave], is_gone: Callable[[int], bool]) -> int:
     """Removes tweets from all that was drawn and judged in some waves; how many rows that were.
 
-    ``is_gone`` is asked about each tweet's id. Twice changes nothing.
+    ``is_gone`` is asked about each tweet's id. Twice changes nothing. Who notes something about a drawn tweet
+    looks afterward whether it is still drawn (`_without_undrawn`), so what was drawn goes first.
     """
     removed = 0
     for wave in sorted(set(waves)):
+        removed += _without(s3, bucket, layout.audit_drawn_key(wave.label), AUDIT_DRAWN, is_gone)
+        removed += _without(s3, bucket, layout.audit_predicted_key(wave.label), AUDIT_PREDICTED, is_gone)
         prefix = layout.audit_judged_key(wave.label, "").removesuffix(".parquet")
-        keys = [found.key for found in storage.list_objects(s3, bucket, prefix).objects]
-        for key, schema in [
-            (layout.audit_drawn_key(wave.label), AUDIT_DRAWN),
-            (layout.audit_predicted_key(wave.label), AUDIT_PREDICTED),
-            *((key, AUDIT_JUDGED) for key in keys),
-        ]:
-            removed += _without(s3, bucket, key, schema, is_gone)
+        for found in storage.list_objects(s3, bucket, prefix).objects:
+            removed += _without(s3, bucket, found.key, AUDIT_JUDGED, is_gone)
     return removed
+
+
+def _without_undrawn(
+    s3: S3Client, bucket: str, wave: Wave, key: str, schema: pa.Schema, tweets: Collection[int]
+) -> int:
+    """Takes out of what was just noted the ``tweets`` that were removed meanwhile; how many rows that is."""
+    gone = set(tweets) - set(read_drawn(s3, bucket, wave)["tweet_id"].to_pylist())
+    return _without(s3, bucket, key, schema, gone.__contains__) if gone else 0
 
 
 def _without(s3: S3Client, bucket: str, key: str, schema: pa.Schema, is_gone: Callable[[int], bool]) -> int:

@@ -7,7 +7,7 @@ import io
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import boto3
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -28,7 +29,7 @@ from include.audit.draw import OTHER, Drawn, DrawPlan, Urn
 from include.audit.records import JudgmentError
 from include.audit.rectify import Audited, Rectifier, rectifier
 from include.audit.wave import PeriodError, Wave, requested
-from include.lake import cards, layout, quality
+from include.lake import cards, layout, quality, storage
 from include.lake.schemas import LABELED, PREDICTIONS
 from include.settings import Settings
 from include.window import Window
@@ -371,6 +372,77 @@ def test_a_removed_tweet_leaves_what_was_drawn_and_what_was_judged(s3: S3Client)
     assert one not in {row["tweet_id"] for row in predicted(s3)}
     assert set(judged(s3)) == {(two, "ann"), (two, "bob")}
     assert records.remove(s3, "lake", waves, gone.__contains__) == 0
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, step: Callable[[], object]) -> None:
+    """Has another one do something just before a function is called for the first time."""
+    function = getattr(owner, name)
+
+    def after_step(*arguments: Any) -> Any:
+        monkeypatch.setattr(owner, name, function)
+        step()
+        return function(*arguments)
+
+    monkeypatch.setattr(owner, name, after_step)
+
+
+def remove(s3: S3Client, tweet_id: int) -> None:
+    """As a removal does: from labeled, and then from the audit."""
+    key = layout.labeled_key("ukraine", HOUR)
+    table = pq.read_table(io.BytesIO(s3.get_object(Bucket="lake", Key=key)["Body"].read()))
+    sink = io.BytesIO()
+    pq.write_table(table.filter(pc.not_equal(table["tweet_id"], tweet_id)), sink)
+    s3.put_object(Bucket="lake", Key=key, Body=sink.getvalue())
+    records.remove(s3, "lake", [WAVE], lambda own: own == tweet_id)
+
+
+def test_a_tweet_that_is_removed_while_it_is_drawn_does_not_stay(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label(s3)
+    draw(s3)
+    gone = rows(s3)[0]["tweet_id"]
+    s3.delete_object(Bucket="lake", Key=layout.audit_drawn_key(WAVE.label))
+    meanwhile(monkeypatch, storage, "replace", lambda: remove(s3, gone))
+    assert draw(s3).written
+    assert rows(s3)
+    assert gone not in {row["tweet_id"] for row in rows(s3)}
+
+
+def test_a_tweet_that_is_removed_while_it_is_judged_leaves_no_judgment(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label(s3)
+    draw(s3)
+    gone, stays = (row["tweet_id"] for row in rows(s3)[:2])
+    meanwhile(monkeypatch, storage, "replace", lambda: remove(s3, gone))
+    records.judge(s3, "lake", "ann", {gone: "Positive", stays: "Neutral"}, NOW)
+    assert judged(s3) == {(stays, "ann"): "Neutral"}
+
+
+def test_a_tweet_that_is_judged_while_it_is_removed_leaves_no_judgment(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label(s3)
+    draw(s3)
+    gone = rows(s3)[0]["tweet_id"]
+    meanwhile(
+        monkeypatch, storage, "replace", lambda: records.judge(s3, "lake", "ann", {gone: "Positive"}, NOW)
+    )
+    remove(s3, gone)
+    assert judged(s3) == {}
+
+
+def test_a_tweet_that_is_removed_while_predictions_are_noted_does_not_stay(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label(s3)
+    draw(s3)
+    predict(s3)
+    gone = rows(s3)[0]["tweet_id"]
+    meanwhile(monkeypatch, storage, "overwrite", lambda: remove(s3, gone))
+    assert records.predict(s3, SETTINGS, "v3", NOW.date()) == len(rows(s3))
+    assert {row["tweet_id"] for row in predicted(s3)} == {row["tweet_id"] for row in rows(s3)}
 
 
 def test_a_person_is_a_pseudonym() -> None:
