@@ -265,8 +265,12 @@ def recover(
     if _held_in_part(s3, settings.bucket, recovery.topic, stretch, owner or attempt, moment):
         kept.release(failed=False)
         return RecoveryOutcome(GapState.FILLING, 0, 0, "another run is recovering a part of it")
+    pseudonyms = Pseudonyms(key)
+    place, written = _keys(recovery)
     left = _left(s3, settings.bucket, recovery)
     if not left:
+        # A run that was killed may have written, and not looked again.
+        purge_written(s3, settings.bucket, pseudonyms, [place, written])
         kept.clear()
         return RecoveryOutcome(GapState.FILLED, 0, 0)
     if left != [stretch]:
@@ -275,7 +279,6 @@ def recover(
         return RecoveryOutcome(GapState.OPEN, 0, 0, reason)
     budget = None if recovery.approved else monthly_posts(settings, topics)
     writer = f"search-{recovery.topic}-{stretch.start:%Y%m%dT%H%M%S}-{stretch.end:%Y%m%dT%H%M%S}-{attempt}"
-    pseudonyms = Pseudonyms(key)
     stones = tombstones.read(s3, settings.bucket, pseudonyms, [recovery.window])
     rejected: list[bytes] = []
 
@@ -308,11 +311,8 @@ def recover(
                     line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
                     if (rest := lines.left(line, stones, lambda *_: None)) is not None:
                         file.write(rest + b"\n")
-            stage = recovery_stage(stretch.start, stretch.end)
-            place = quarantine_key(recovery.topic, recovery.window, stage)
             if rejected:
                 storage.put(s3, settings.bucket, place, gzip.compress(b"\n".join(rejected) + b"\n", mtime=0))
-            written = recovered_key(recovery.topic, recovery.window, stretch.start, stretch.end)
             storage.put(s3, settings.bucket, written, path)
         purge_written(s3, settings.bucket, pseudonyms, [place, written])
     except BudgetError as error:
@@ -337,6 +337,15 @@ def recover(
     )
     return RecoveryOutcome(
         GapState.FILLED, found.bought, found.kept, _shortfall(recovery, found.found), found.found
+    )
+
+
+def _keys(recovery: Recovery) -> tuple[str, str]:
+    """Where the posts go that were rejected, and those that were recovered."""
+    start, end = recovery.stretch.start, recovery.stretch.end
+    return (
+        quarantine_key(recovery.topic, recovery.window, recovery_stage(start, end)),
+        recovered_key(recovery.topic, recovery.window, start, end),
     )
 
 

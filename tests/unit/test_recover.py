@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from types_boto3_s3 import S3Client
 
 from include.compliance import tombstones
+from include.coverage import recover as recovering
 from include.coverage.judge import GapState
 from include.coverage.plan import Recovery
 from include.coverage.recover import RecoveryOutcome, recover
@@ -122,11 +123,12 @@ def test_what_was_removed_on_request_does_not_come_back_by_search(s3: S3Client) 
     assert sorted(written(s3)) == found[1:]
 
 
+@pytest.mark.parametrize("killed", [False, True])
 @pytest.mark.parametrize("rejected", [False, True])
 def test_what_is_removed_while_a_stretch_is_recovered_does_not_stay(
-    s3: S3Client, monkeypatch: pytest.MonkeyPatch, rejected: bool
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch, rejected: bool, killed: bool
 ) -> None:
-    """The removal looks before the new object stands; the recovery looks again after."""
+    """The removal looks before the new object stands; the recovery, or its next try, looks again after."""
     found, put, x = ids(3), storage.put, X(ids(3))
     x.changes = {"text": 5} if rejected else {}
 
@@ -136,6 +138,11 @@ def test_what_is_removed_while_a_stretch_is_recovered_does_not_stay(
         return put(client, bucket, key, content)
 
     monkeypatch.setattr(storage, "put", late)
+    if killed:
+        with monkeypatch.context() as deadly:
+            deadly.setattr(recovering, "purge_written", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                run(s3, x)
     assert run(s3, x).state is GapState.FILLED
     (key,) = keys(s3, quarantine_prefix("ukraine", WINDOW)) if rejected else [KEY]
     held = b"\n".join(storage.read_lines(s3, SETTINGS.bucket, key))
