@@ -23,7 +23,9 @@ the schedule does. An id is never a parameter: a run's parameters are kept for g
 **Every task can be cleared at any time**, and parallel runs do no harm: an object from which nothing
 must go stays as it is, X is not asked twice a day about the same ids, and a request stays open until every
 layer is done. Aggregates stay: they name nobody. A tombstone, a keyed hash, keeps a removed tweet from coming
-back by a late object, a recovery or a rerun.
+back by a late object, a recovery or a rerun. A run that was killed may still have written one after it was
+removed: what was removed in the last two days is removed again, for a request `again-…` where no other is
+open.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ not stay in clear anywhere, so a run of the DAG `compliance` is given the name o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import uuid
@@ -39,6 +40,9 @@ class RequestError(ValueError):
 class RemovalRequest:
     """What must go: tweets by hour and marker, and all that users posted below an id, by pseudonym.
 
+    Hours without a marker are those in which users' tweets were found: once labeled has lost them, nothing
+    else tells.
+
     ``name`` names the request, and its object in the ledger, so it is the same when the request is carried
     out again. One that is not ``confirmed`` has only been asked for: dry runs count what it would remove,
     and nothing is removed before a person starts a run for it that is none.
@@ -71,10 +75,24 @@ class RemovalRequest:
         bounds = {pseudonyms.of(user): {action: until} for user, action in users.items()}
         return cls(name, reason, requested_at, by_hour, bounds, confirmed)
 
+    @classmethod
+    def again(cls, now: datetime) -> RemovalRequest:
+        """One that asks for nothing new: what was removed lately is removed again where it has come back."""
+        return cls(f"again-{now:%Y-%m-%d}", "what was removed lately", now)
+
     @property
     def tweets_count(self) -> int:
         """How many tweets it names."""
         return sum(map(len, self.tweets.values()))
+
+    @property
+    def digest(self) -> str:
+        """Differs where anything else is asked for."""
+        return hashlib.sha256(_content(self)).hexdigest()
+
+    def with_hours(self, hours: Iterable[Window]) -> RemovalRequest:
+        """This one, and hours that hold users' tweets."""
+        return replace(self, tweets={**{window: {} for window in hours}, **self.tweets})
 
     def merged(self, other: RemovalRequest) -> RemovalRequest:
         """Both in one, under this name; a deletion outweighs the removal of a place."""
@@ -166,6 +184,20 @@ def confirm(s3: S3Client, bucket: str, name: str) -> None:
         return None if former.confirmed else _content(replace(former, confirmed=True))
 
     storage.update(s3, bucket, layout.request_key(name), confirmed)
+
+
+def remember_hours(s3: S3Client, bucket: str, name: str, hours: Iterable[Window]) -> None:
+    """Keeps with an open request which hours it concerns."""
+    found = list(hours)
+
+    def merged(body: bytes | None) -> bytes | None:
+        if body is None:
+            return None  # a run beside this one has carried it out
+        former = _parsed(body)
+        wanted = former.with_hours(found)
+        return _content(wanted) if wanted != former else None
+
+    storage.update(s3, bucket, layout.request_key(name), merged)
 
 
 def find(s3: S3Client, bucket: str, name: str) -> RemovalRequest:

@@ -221,7 +221,7 @@ def find(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | None = No
     """The hours of each request, in parts; the tombstones stand then, unless the run is a dry one.
 
     A run for one request confirms it, unless it is a dry one. Hours that were removed from lately are gone
-    through again, with the first request.
+    through again, with the first request, or one of their own.
     """
     from include.compliance import requests
     from include.compliance.removal import buried_lately
@@ -235,13 +235,19 @@ def find(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | None = No
         todo = [requests.find(s3, bucket, name)] if name else _confirmed(requests.pending(s3, bucket))
     except requests.RequestError as error:
         raise AirflowFailException(str(error)) from error
-    again = set() if dry_run or not todo else buried_lately(s3, bucket, now())
+    again = set() if dry_run else buried_lately(s3, bucket, now())
+    if again and not todo:
+        todo = [requests.RemovalRequest.again(now())]
+        requests.add(s3, bucket, todo[0])
     found: list[dict[str, Any]] = []
     for request in todo:
         hours = _removal(request, dry_run=dry_run).hours(client("athena"), now())
+        if not dry_run:
+            requests.remember_hours(s3, bucket, request.name, hours)
         labels = [window.label for window in hours]
         beside = sorted(window.label for window in again - set(hours)) if not found else []
-        found.append({"request": request.name, "hours": labels, "again": beside})
+        digest = request.with_hours(hours).digest
+        found.append({"request": request.name, "digest": digest, "hours": labels, "again": beside})
         log.info("request=%s hours=%d again=%d dry_run=%s", request.name, len(labels), len(beside), dry_run)
     ti.xcom_push(REQUESTS, found)
     return _parts(found)
@@ -347,6 +353,8 @@ class WaitForDeltaHistory(BaseOperator):
 def record(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | None = None) -> str:
     """Ends the requests in the ledger, and fails if a task failed: then they stay open.
 
+    A request to which something was added meanwhile stays open too: the next run carries out the rest.
+
     Returns what was removed, or would be, by layer, hour and topic.
     """
     from include.compliance import requests
@@ -370,9 +378,13 @@ def record(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | None = 
                 log.info("%s", error)
                 continue
             at = now()
+            is_done = request.digest == each["digest"]
             # Rows of the table are counted once, though several requests may share them.
-            _removal(request, dry_run=False).record([count_beside("delta", removed)], at)
+            _removal(request, dry_run=False).record([count_beside("delta", removed)], at if is_done else None)
             removed = 0
+            if not is_done:
+                log.warning("request=%s asks for more than at the start: it stays open", request.name)
+                continue
             requests.drop(client("s3"), settings().bucket, request.name)
             log.info("done request=%s after=%s", request.name, at - request.requested_at)
     if failed:

@@ -14,7 +14,7 @@ import pytest
 import requests as http
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
-from include.compliance import asking, requests
+from include.compliance import asking, removal, requests
 from include.compliance.removal import buried_lately
 from include.lake import layout, storage
 from include.lake.pseudonyms import Pseudonyms
@@ -365,6 +365,55 @@ def test_hours_of_lately_are_gone_through_again_with_the_next_request(s3: Any) -
     requests.add(s3, BUCKET, other)
     run(WET | {"dry_run": True}, "scheduled")
     assert str(GONE) not in everything(s3)
+
+
+def test_hours_of_lately_are_gone_through_again_where_nobody_asks_for_more(s3: Any) -> None:
+    """As where X does not answer: a run that had read a tweet before may have written it after."""
+    collected(s3)
+    run({"request": asked_for(s3), "dry_run": False})
+    hour.put_raw(s3, "ukraine", [line(tweet(GONE))], name="late.gz")
+    run(WET | {"dry_run": True}, "scheduled")
+    assert str(GONE) not in everything(s3)
+    assert requests.pending(s3, BUCKET) == []
+
+
+def test_the_hours_of_a_user_are_known_after_a_run_that_was_killed(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first steps have taken the user out of labeled, which alone had told the hours; Delta has not."""
+    request = requests.asked_for(PSEUDONYMS, "a person asks", datetime.now(UTC), [], ["829647236"])
+    requests.add(s3, BUCKET, request)
+    hours.write_synced(s3, BUCKET, hours.Synced({f"ukraine/{WINDOW.label}": "etag"}))
+    found = iter([{WINDOW}, set()])
+    monkeypatch.setattr(removal, "_hours_of_users", lambda *_: next(found))
+    given: dict[str, Any] = {"dag_run": BY_HAND, "params": {"request": request.name, "dry_run": False}}
+    tasks.find.function(ti=TaskInstance(), **given)
+    ti = TaskInstance()
+    (part,) = tasks.find.function(ti=ti, **given)
+    assert part["hours"] == [WINDOW.label]
+    assert tasks.delta_holds.function(ti=ti, **given) == 1
+
+
+def test_what_is_added_to_a_request_while_it_is_carried_out_stays_open(s3: Any) -> None:
+    """Another run asks X while this one waits for Delta's history."""
+    collected(s3)
+    at = datetime.now(UTC)
+
+    def of(tweet: int) -> requests.RemovalRequest:
+        return requests.RemovalRequest.of(
+            PSEUDONYMS, "x-2026-11-21", "X reports it", at, {tweet: ComplianceAction.DELETE}, {}
+        )
+
+    requests.add(s3, BUCKET, of(GONE))
+    ti = TaskInstance()
+    given: dict[str, Any] = {"ti": ti, "dag_run": SimpleNamespace(run_type="scheduled"), "params": DRY}
+    tasks.find.function(**given)
+    requests.add(s3, BUCKET, of(STAYS))
+    tasks.record.function(**given)
+    assert [each.name for each in requests.pending(s3, BUCKET)] == ["x-2026-11-21"]
+    run(WET | {"dry_run": True}, "scheduled")
+    assert requests.pending(s3, BUCKET) == []
+    assert str(STAYS) not in everything(s3)
 
 
 def test_many_hours_are_divided_into_parts_that_airflow_can_map() -> None:
