@@ -3,7 +3,8 @@
 Whoever removes writes the tombstone first and rewrites the objects then; whoever writes tweets into raw,
 quarantine or labeled reads the tombstones before and, once the object stands, again. So whichever comes
 second sees the other, and no order of the two leaves a removed tweet there. What Firehose brings late goes
-when `transform` reads it.
+when `transform` reads it. Predictions and the audit are made from labeled, and removed from after it: whoever
+writes them looks at labeled again once they stand.
 """
 
 from __future__ import annotations

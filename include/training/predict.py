@@ -1,9 +1,9 @@
 """The step predict: the champion's prediction for every labeled tweet, one whole Parquet object per hour.
 
 Only hours that changed since they were predicted are processed, or all of them if the champion has changed.
-The predictions of hours that were deleted from the lake are deleted; those of expired hours contain no text
-and stay until the bucket's own rule deletes them, like the labels that they are compared with. The note is
-written last.
+Tweets that were removed meanwhile leave their predictions again (`second_look`). The predictions of hours
+that were deleted from the lake are deleted; those of expired hours contain no text and stay until the
+bucket's own rule deletes them, like the labels that they are compared with. The note is written last.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from include.training import hours
 from include.training.errors import TrainingRefusedError
 from include.training.parameters import Parameters
 from include.training.registry import CHAMPION, Registry
+from include.training.second_look import look_again
 from include.training.sync import in_hours, location
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def predict(spark: SparkSession, s3: S3Client, parameters: Parameters) -> Predic
             for hour in keys.keys() - counted.keys():
                 _write_empty(s3, parameters.bucket, keys[hour])
                 counted[hour] = [0] * len(SENTIMENTS)
+    counted |= look_again(s3, parameters.bucket, name, synced.hours, todo.changed)
     for hour in gone:
         storage.delete(s3, parameters.bucket, layout.predictions_key(name, *hours.parse(hour)))
     kept = {hour: counts for hour, counts in done.counts.items() if hour in synced.hours}

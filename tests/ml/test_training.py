@@ -396,7 +396,11 @@ def test_texts_older_than_the_retention_leave_the_table_and_its_files(
     text = "nobody may read this for ever"
     lake.put("ukraine", OLD, [{**row, "text": text} for row in rows("ukraine", OLD, ROWS)])
     assert lake.step("sync")["changed"] == 1
+    stay = rows("ukraine", OLD, ROWS)[1:]
+    lake.put("ukraine", OLD, stay)
     lake.step("predict")
+    predicted = lake.table(layout.predictions_key("v1", "ukraine", OLD))["tweet_id"].to_pylist()
+    assert predicted == [row["tweet_id"] for row in stay if row["sentiment"]], "one was removed"
     assert files()
 
     days = (datetime.now(UTC).date() - FIRST.start.date()).days

@@ -37,6 +37,8 @@ from include.lake import layout, storage
 from include.lake.pseudonyms import Pseudonyms
 from include.lake.schemas import AUDIT_DRAWN, AUDIT_JUDGED, PREDICTIONS
 from include.quality import frames
+from include.training import hours
+from include.training.second_look import look_again
 from include.window import Window
 from include.x import snowflake
 from include.x.compliance import ComplianceAction
@@ -130,9 +132,7 @@ def labeled_hour(s3: S3Client) -> Prepared:
 
 def everywhere_else(s3: S3Client) -> None:
     """The tweet in the layers that `transform` does not write."""
-    student = {"sentiment": "Positive", "p_negative": 0.0, "p_neutral": 0.0, "p_positive": 1.0}
-    rows = [{"tweet_id": own, **student} for own in (GONE, STAYS)]
-    put_table(s3, layout.predictions_key("v3", "ukraine", WINDOW), rows, PREDICTIONS)
+    predicted(s3, GONE, STAYS)
     wave = Wave.of_tweet(GONE).label
     put_table(s3, layout.audit_drawn_key(wave), [{"tweet_id": own} for own in (GONE, STAYS)], AUDIT_DRAWN)
     put_table(s3, layout.audit_judged_key(wave, "p"), [{"tweet_id": GONE}], AUDIT_JUDGED)
@@ -162,6 +162,14 @@ def everywhere_else(s3: S3Client) -> None:
     s3.put_object(Bucket=BUCKET, Key=layout.ATHENA_RESULTS + "q.csv", Body=f'"tweet_id"\n"{GONE}"\n'.encode())
     original = layout.DAMAGED + layout.raw_prefix("ukraine", WINDOW) + "d.gz"
     s3.put_object(Bucket=BUCKET, Key=original, Body=gzip.compress(line(tweet(GONE)))[:-5])
+
+
+def predicted(s3: S3Client, *tweets: int) -> str:
+    """The student's predictions as `train` leaves them; their key."""
+    student = {"sentiment": "Positive", "p_negative": 0.0, "p_neutral": 0.0, "p_positive": 1.0}
+    key = layout.predictions_key("v3", "ukraine", WINDOW)
+    put_table(s3, key, [{"tweet_id": own, **student} for own in tweets], PREDICTIONS)
+    return key
 
 
 def put_table(s3: S3Client, key: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
@@ -380,17 +388,14 @@ def test_a_users_tweet_is_found_by_its_id_after_a_run_that_was_killed(
 ) -> None:
     mine = tweet_id(1)
     hour.put_raw(s3, "ukraine", [line(tweet(mine, author_id="77"))])
-    student = {"sentiment": "Positive", "p_negative": 0.0, "p_neutral": 0.0, "p_positive": 1.0}
-    put_table(
-        s3, layout.predictions_key("v3", "ukraine", WINDOW), [{"tweet_id": mine, **student}], PREDICTIONS
-    )
+    predictions = predicted(s3, mine)
     with monkeypatch.context() as killed:
         # All that says whose the tweet is has gone.
         killed.setattr(listing, "made", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(s3, users=("77",))
     assert holding(s3, "829647236", text_of(mine)) == []
-    assert holding(s3, str(mine)) == [layout.predictions_key("v3", "ukraine", WINDOW)]
+    assert holding(s3, str(mine)) == [predictions]
     run(s3, {}, name="r2")
     assert holding(s3, str(mine)) == []
 
@@ -544,6 +549,48 @@ def test_no_order_of_publishing_and_removing_leaves_it(
         assert set(labeled(s3)) == {STAYS, MOVED}
     run(s3, {}, name="the rest")
     assert holding(s3, str(GONE), text_of(GONE)) == []
+
+
+@pytest.mark.parametrize("when", ["before they stand", "before the look", "within the look", "after it"])
+def test_no_order_of_predicting_and_removing_leaves_it(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The student has read the tweets before they were removed."""
+    labeled_hour(s3)
+    synced = hours.labeled(s3, BUCKET)
+    if when in ("before they stand", "within the look"):
+        run(s3, {GONE: DELETE})
+    predictions = predicted(s3, GONE, STAYS, MOVED)
+    if when == "before the look":
+        run(s3, {GONE: DELETE})
+    with monkeypatch.context() as meanwhile:
+        if when == "within the look":
+            replace = storage.replace
+
+            def late(*arguments: Any) -> str | None:
+                meanwhile.undo()
+                run(s3, {STAYS: DELETE}, name="r2")
+                return replace(*arguments)
+
+            meanwhile.setattr(storage, "replace", late)
+        counts = look_again(s3, BUCKET, "v3", synced, list(synced))
+    if when == "after it":
+        assert counts == {}
+        run(s3, {GONE: DELETE})
+    left = [MOVED] if when == "within the look" else [STAYS, MOVED]
+    assert hour.parquet(s3, predictions)["tweet_id"].to_pylist() == left
+    assert counts in ({}, {f"ukraine/{WINDOW.label}": [0, 0, len(left)]})
+    assert holding(s3, str(GONE), text_of(GONE)) == []
+
+
+def test_predictions_of_an_hour_that_was_deleted_meanwhile_are_withdrawn(s3: S3Client) -> None:
+    """As a removal asks people to do where the labels cannot be read."""
+    labeled_hour(s3)
+    synced = hours.labeled(s3, BUCKET)
+    predictions = predicted(s3, GONE)
+    s3.delete_object(Bucket=BUCKET, Key=layout.labeled_key("ukraine", WINDOW))
+    assert look_again(s3, BUCKET, "v3", synced, list(synced)) == {f"ukraine/{WINDOW.label}": [0, 0, 0]}
+    assert hour.parquet(s3, predictions).num_rows == 0
 
 
 def test_an_object_that_is_replaced_meanwhile_is_looked_at_again(
