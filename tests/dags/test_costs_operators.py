@@ -47,16 +47,11 @@ class Instance(TaskInstance):
 
 
 @pytest.fixture(scope="module")
-def athena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAthena]:
-    server = LocalAthena(tmp_path_factory.mktemp("athena"))
-    try:
-        server.wait_until_ready()
-        lake = Settings(bucket=BUCKET, database=BUCKET.replace("-", "_"), workgroup=BUCKET)
-        server.s3.create_bucket(Bucket=BUCKET)
-        provision_lake(server.aws.client, lake, load(lake.topics_file))
-        yield server
-    finally:
-        server.stop()
+def lake(athena: LocalAthena) -> None:
+    """Tables and views over an empty bucket."""
+    settings = Settings(bucket=BUCKET, database=BUCKET.replace("-", "_"), workgroup=BUCKET)
+    athena.s3.create_bucket(Bucket=BUCKET)
+    provision_lake(athena.aws.client, settings, load(settings.topics_file))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +69,11 @@ def hook() -> Iterator[Webhook]:
 
 @pytest.fixture(autouse=True)
 def environment(
-    athena: LocalAthena, databricks: LocalDatabricks, hook: Webhook, monkeypatch: pytest.MonkeyPatch
+    athena: LocalAthena,
+    lake: None,
+    databricks: LocalDatabricks,
+    hook: Webhook,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[None]:
     connection = {"conn_type": "databricks", "host": "http://127.0.0.1", "schema": "http"}
     for name, value in {

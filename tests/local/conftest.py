@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.local.support_athena import LocalAthena
 from tests.local.support_aws import LocalAws
 
 
@@ -31,17 +30,6 @@ def new_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
 
 
 @pytest.fixture
-def unread_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Statements that cannot read the data are run again without a pause."""
-    monkeypatch.setattr("include.lake.athena._AGAIN_AFTER_S", (0.0, 0.0))
-
-
-@pytest.fixture(scope="session")
-def athena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAthena]:
-    """A local AWS with Athena over a real Trino, shared by all tests: each takes a database of its own."""
-    server = LocalAthena(tmp_path_factory.mktemp("athena"))
-    try:
-        server.wait_until_ready()
-        yield server
-    finally:
-        server.stop()
+def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statements that cannot read the data are not run again."""
+    monkeypatch.setattr("include.lake.athena._AGAIN_AFTER_S", ())

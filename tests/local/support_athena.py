@@ -58,6 +58,21 @@ class LocalAthena:
         identity: str = answer["QueryExecutionId"]
         return identity
 
+    def start_long(self) -> str:
+        """The id of a statement that is running, and would for hours."""
+        sequence = "UNNEST(sequence(1, 10000))"
+        identity = self.start(
+            f"SELECT count(*) FROM {sequence} a(x), {sequence} b(y), {sequence} c(z) WHERE x*y*z%7=3"
+        )
+        deadline = time.monotonic() + 60
+        while (
+            self.athena.get_query_execution(QueryExecutionId=identity)["QueryExecution"]["Status"]["State"]
+            == "QUEUED"
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return identity
+
     def end(self, identity: str) -> dict[str, Any]:
         """The execution once it is over."""
         deadline = time.monotonic() + 60

@@ -335,24 +335,8 @@ def test_explain_validates_without_running(athena: LocalAthena, database: str) -
     assert athena.fails("EXPLAIN SELECT nope FROM posts", database).startswith("COLUMN_NOT_FOUND: line 1:16")
 
 
-def long_query(athena: LocalAthena) -> str:
-    """The id of a query that is running, and would for hours."""
-    sequence = "UNNEST(sequence(1, 10000))"
-    identity = athena.start(
-        f"SELECT count(*) FROM {sequence} a(x), {sequence} b(y), {sequence} c(z) WHERE x*y*z%7=3"
-    )
-    deadline = time.monotonic() + 60
-    while (
-        athena.athena.get_query_execution(QueryExecutionId=identity)["QueryExecution"]["Status"]["State"]
-        == "QUEUED"
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return identity
-
-
 def test_a_stopped_query_is_canceled_at_trino_too(athena: LocalAthena) -> None:
-    identity = long_query(athena)
+    identity = athena.start_long()
     with pytest.raises(ClientError, match=r"Query has not yet finished\. Current state: RUNNING"):
         athena.athena.get_query_results(QueryExecutionId=identity)
     athena.athena.stop_query_execution(QueryExecutionId=identity)
@@ -364,20 +348,6 @@ def test_a_stopped_query_is_canceled_at_trino_too(athena: LocalAthena) -> None:
     while athena.rows(running)[1] != ["0"]:
         assert time.monotonic() < deadline
         time.sleep(0.2)
-
-
-def test_a_query_during_which_trino_ends_fails_and_the_next_one_waits_until_it_is_up_again(
-    athena: LocalAthena,
-) -> None:
-    identity = long_query(athena)
-    athena.kill_trino()
-    following = athena.start("SELECT 1")
-    failed = athena.end(identity)["Status"]
-    assert failed["State"] == "FAILED"
-    assert failed["StateChangeReason"].startswith("INTERNAL_ERROR: Trino ended during the query")
-    assert failed["AthenaError"]["Retryable"]
-    athena.wait_until_ready()
-    assert athena.end(following)["Status"]["State"] == "SUCCEEDED"
 
 
 def test_the_same_token_brings_the_same_execution(athena: LocalAthena) -> None:

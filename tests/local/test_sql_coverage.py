@@ -667,7 +667,7 @@ def look(lake: Lake) -> Measurement:
     return measure(lake.database, lake.s3, lake.settings, topics, hours, (), NOW)
 
 
-@pytest.mark.usefixtures("unread_at_once")
+@pytest.mark.usefixtures("read_once")
 def test_10_000_mutated_lines_and_damaged_objects_keep_no_other_hour_from_being_judged(lake: Lake) -> None:
     lake.hear([session("connect", -90), *beats(-89.75, 149)])
     for hour in (NINE, TEN, ELEVEN):

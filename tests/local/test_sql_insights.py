@@ -1022,7 +1022,7 @@ def test_examples_are_drawn_as_the_figures_weigh_them(lake: Lake) -> None:
     assert drawn(25) != drawn(25)
 
 
-@pytest.mark.usefixtures("unread_at_once")
+@pytest.mark.usefixtures("read_once")
 def test_who_asks_for_a_day_reads_that_and_the_one_before_only(lake: Lake) -> None:
     lake.label("ukraine", TEN, [tweet()])
     lake.predict(3, "ukraine", TEN, ["Positive"])

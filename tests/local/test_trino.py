@@ -18,6 +18,7 @@ import pytest
 
 from local.aws import trino
 from tests.credentials import CREDENTIALS
+from tests.local.support_athena import LocalAthena
 from tests.local.support_aws import ROOT
 from tests.ports import free_ports
 
@@ -163,3 +164,17 @@ def test_it_listens_on_the_loopback_alone(athena: object) -> None:
     listening = [c.laddr.ip for c in java.net_connections() if c.status == psutil.CONN_LISTEN]
     assert listening
     assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+
+
+def test_a_query_during_which_trino_ends_fails_and_the_next_one_waits_until_it_is_up_again(
+    athena: LocalAthena,
+) -> None:
+    identity = athena.start_long()
+    athena.kill_trino()
+    following = athena.start("SELECT 1")
+    failed = athena.end(identity)["Status"]
+    assert failed["State"] == "FAILED"
+    assert failed["StateChangeReason"].startswith("INTERNAL_ERROR: Trino ended during the query")
+    assert failed["AthenaError"]["Retryable"]
+    athena.wait_until_ready()
+    assert athena.end(following)["Status"]["State"] == "SUCCEEDED"
