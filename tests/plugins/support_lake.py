@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -281,6 +282,33 @@ def _selectable(topic: str) -> list[dict[str, Any]]:
     ]
 
 
+@cache
+def _views() -> sqlite3.Connection:
+    """What every recorded lake begins with, filled once: hundreds of tests have a lake of their own."""
+    views = sqlite3.connect(":memory:", check_same_thread=False)
+    for view, rows in (
+        ("opinion", opinion_rows()),
+        ("coverage_by_hour", coverage_rows()),
+        ("audit_quality", audit_rows()),
+        ("removals", removal_rows()),
+        ("labeled", [row for topic in TOPICS for row in _selectable(topic)]),
+        ("costs", cost_rows()),
+        ("opinion_hourly", [{"dt": f"{NOW:%Y-%m-%d}", "tweets": 2_000}]),
+    ):
+        columns = ", ".join(rows[0])
+        views.execute(f"CREATE TABLE {view} ({columns})")
+        places = ", ".join(f":{name}" for name in rows[0])
+        views.executemany(f"INSERT INTO {view} VALUES ({places})", rows)
+    views.commit()
+    return views
+
+
+@cache
+def _in_sqlite(statement: str) -> str:
+    """The statement in SQLite's dialect; tests ask the same ones again and again."""
+    return sqlglot.transpile(statement, read="athena", write="sqlite")[0]
+
+
 class RecordedLake(Lake):
     """Answers the pages' own statements; counts how often it was asked; takes ``seconds`` for an answer."""
 
@@ -293,19 +321,7 @@ class RecordedLake(Lake):
         self._views = sqlite3.connect(":memory:", check_same_thread=False)
         # Trino's random is of [0, 1).
         self._views.create_function("RANDOM", 0, random.random)
-        for view, rows in (
-            ("opinion", opinion_rows()),
-            ("coverage_by_hour", coverage_rows()),
-            ("audit_quality", audit_rows()),
-            ("removals", removal_rows()),
-            ("labeled", [row for topic in TOPICS for row in _selectable(topic)]),
-            ("costs", cost_rows()),
-            ("opinion_hourly", [{"dt": f"{NOW:%Y-%m-%d}", "tweets": 2_000}]),
-        ):
-            columns = ", ".join(rows[0])
-            self._views.execute(f"CREATE TABLE {view} ({columns})")
-            places = ", ".join(f":{name}" for name in rows[0])
-            self._views.executemany(f"INSERT INTO {view} VALUES ({places})", rows)
+        _views().backup(self._views)
 
     def relabel(self, language: str, topic: str, engine: str) -> None:
         """Has an engine that was never measured label a topic's posts in a language."""
@@ -359,7 +375,7 @@ class RecordedLake(Lake):
             raise NotThereError("The lake's tables and views do not exist yet. Run the DAGs.")
         if f"'{BROKEN}-" in statement:
             raise LakeError("The query failed. <script>alert(1)</script>")
-        found = self._views.execute(sqlglot.transpile(statement, read="athena", write="sqlite")[0])
+        found = self._views.execute(_in_sqlite(statement))
         rows = found.fetchall()
         return pa.table(
             {column[0]: [row[place] for row in rows] for place, column in enumerate(found.description)}
