@@ -1,4 +1,4 @@
-"""`make test`: lint and types, then the tests in several processes, and where their time went.
+"""`make test`: lint, then types beside the tests in several processes, and where their time went.
 
 A test that fails in parallel is run once more, alone. If it then passes, it is flaky: the closing lines name
 it, and the report of its failure is kept in `.run/tests/`.
@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FAILED = ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed"
 REPORTS = ROOT / ".run" / "tests"
-CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
+CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."))
 PROCESSES = (os.cpu_count() or 1) + 1
 """One more than cores, since some tests mostly wait for what they have started (`tests/streamer`)."""
 SIDE_BY_SIDE = ("-n", str(PROCESSES), "--dist", "loadfile", "--no-loadscope-reorder")
@@ -30,6 +30,16 @@ def main(arguments: Sequence[str] = ()) -> int:
     for check in CHECKS:
         if status := _run(*check):
             return status
+    types = [sys.executable, "-m", "mypy"]
+    # Its words come last, where they are seen.
+    with subprocess.Popen(types, cwd=ROOT, stdout=subprocess.PIPE, text=True) as checking:
+        status = _tested(arguments)
+        print(f"\nTypes: {checking.communicate()[0]}", flush=True)
+    return status or checking.returncode
+
+
+def _tested(arguments: Sequence[str]) -> int:
+    """Exit status of the tests: 0 if all passed or are flaky."""
     FAILED.unlink(missing_ok=True)
     status = _tests("side-by-side", *SIDE_BY_SIDE, *arguments)
     if status != 1:
