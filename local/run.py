@@ -73,18 +73,18 @@ class Run:
         self.dag_runs.run("provision", "tables, workgroup and models provisioned")
         hours = self.world.options.hours
         self.dag_runs.run("coverage", f"past {hours} hours measured and recovered", {"dry_run": False})
+        opened = self.dag_runs.start("live")
         self.dag_runs.transform()
+        self.dag_runs.finish("live", opened, "open hour labeled")
+        # From here on labels stay as they are, for the training and for the summary.
+        self.dag_runs.rest("live")
         # Beside the training, which leaves a part of the machine idle.
         measured = self.dag_runs.start("coverage", {"dry_run": False})
-        opened = self.dag_runs.start("live")
         await_training_stand_ins()
         # Insights is let go just before, so that one run sees labels and predictions.
         self.airflow.pause("insights", False)
         trained = self.dag_runs.start("train")
         self.dag_runs.finish("coverage", measured, "coverage measured again")
-        self.dag_runs.finish("live", opened, "open hour labeled")
-        # Until the summary is read: it replaces objects that the summary reads.
-        self.dag_runs.rest("live")
         self.dag_runs.finish("train", trained, "student trained, compared and its predictions published")
         priced = self.dag_runs.start("costs")
         self.dag_runs.refresh()

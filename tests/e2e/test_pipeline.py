@@ -173,7 +173,6 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.5)
 
 
-@pytest.mark.usefixtures("watch")
 def test_the_student_predicts_every_tweet_that_has_a_sentiment(lake: Lake, hours: list[Window]) -> None:
     figures = lake.run.summary.figures
     assert (figures["training"]["version"], figures["training"]["alias"]) == (1, "champion")
@@ -188,6 +187,36 @@ def test_the_student_predicts_every_tweet_that_has_a_sentiment(lake: Lake, hours
     assert all(figures["jobs"].values()), figures["jobs"]
 
 
+def test_training_and_insights_cleared_whole_change_nothing(lake: Lake) -> None:
+    """Coverage is paused from here on, but for the runs that a test asks for, and so is insights: no other
+    test is about it, and it would run after each. Transform is paused meanwhile: an hour may end.
+    """
+    layers = ("predictions/", "aggregates/opinion/", "training/champion")
+    airflow = lake.run.airflow
+    for dag in ("coverage", "transform", "insights"):
+        lake.run.dag_runs.rest(dag)
+    airflow.pause("insights", False)
+    (trained,) = airflow.runs("train")
+    refreshed = next(run for run in airflow.runs("insights") if run["state"] == "success")
+
+    def run_again() -> None:
+        for dag, run in (("train", trained), ("insights", refreshed)):
+            lake.clear_only(run["dag_run_id"], dag_id=dag)
+            lake.run.dag_runs.wait_for(dag, run["dag_run_id"])
+
+    if not lake.predicted():
+        # An hour has ended since the training.
+        run_again()
+    before, cleared = lake.state(*layers), datetime.now(UTC)
+    run_again()
+    airflow.pause("insights", True)
+    airflow.pause("transform", False)
+    assert lake.state(*layers) == before
+    for task in airflow.task_instances("train", trained["dag_run_id"]):
+        assert datetime.fromisoformat(task["start_date"]) > cleared, f"{task['task_id']} did not run again"
+
+
+@pytest.mark.usefixtures("watch")
 def test_the_pages_show_what_athena_says(pipeline: Run) -> None:
     check_pages(pipeline)
 
@@ -231,42 +260,13 @@ def test_meanwhile_the_pages_have_shown_the_open_hour_once_and_endpoints_have_la
     windows = list(Window.between(*(datetime.fromtimestamp(at, UTC) for at in (watch.begun, ended))))
     until(lambda: time.time() >= ended + ARRIVES)
     pipeline.dag_runs.run("live", "open hour labeled again")
+    pipeline.dag_runs.rest("live")
     watch.settle(windows, ended + ARRIVES)
     watch.stop()
     found = watch.freshness(windows, watch.begun, ended)
     assert found.posts
     assert not found.unseen
     assert models(pipeline, windows)["endpoint"]["tweets"]
-
-
-def test_training_and_insights_cleared_whole_change_nothing(lake: Lake) -> None:
-    """From here on insights and live are paused: no other test is about them, and they would run after each.
-
-    So is coverage, but for the runs that a test asks for; transform only meanwhile: an hour may end.
-    """
-    layers = ("predictions/", "aggregates/opinion/", "training/champion")
-    airflow = lake.run.airflow
-    for dag in ("live", "coverage", "transform", "insights"):
-        lake.run.dag_runs.rest(dag)
-    airflow.pause("insights", False)
-    (trained,) = airflow.runs("train")
-    refreshed = next(run for run in airflow.runs("insights") if run["state"] == "success")
-
-    def run_again() -> None:
-        for dag, run in (("train", trained), ("insights", refreshed)):
-            lake.clear_only(run["dag_run_id"], dag_id=dag)
-            lake.run.dag_runs.wait_for(dag, run["dag_run_id"])
-
-    if not lake.predicted():
-        # An hour has ended since the training, or the open one was labeled again.
-        run_again()
-    before, cleared = lake.state(*layers), datetime.now(UTC)
-    run_again()
-    airflow.pause("insights", True)
-    airflow.pause("transform", False)
-    assert lake.state(*layers) == before
-    for task in airflow.task_instances("train", trained["dag_run_id"]):
-        assert datetime.fromisoformat(task["start_date"]) > cleared, f"{task['task_id']} did not run again"
 
 
 @pytest.fixture(scope="module")
