@@ -188,8 +188,8 @@ def test_the_student_predicts_every_tweet_that_has_a_sentiment(lake: Lake, hours
 
 
 def test_training_and_insights_cleared_whole_change_nothing(lake: Lake) -> None:
-    """Coverage is paused from here on, but for the runs that a test asks for, and so is insights: no other
-    test is about it, and it would run after each. Transform is paused meanwhile: an hour may end.
+    """Insights is paused from here on: no other test is about it, and it would run after each. Coverage and
+    transform are paused meanwhile: an hour may end.
     """
     layers = ("predictions/", "aggregates/opinion/", "training/champion")
     airflow = lake.run.airflow
@@ -210,7 +210,8 @@ def test_training_and_insights_cleared_whole_change_nothing(lake: Lake) -> None:
     before, cleared = lake.state(*layers), datetime.now(UTC)
     run_again()
     airflow.pause("insights", True)
-    airflow.pause("transform", False)
+    for dag in ("coverage", "transform"):
+        airflow.pause(dag, False)
     assert lake.state(*layers) == before
     for task in airflow.task_instances("train", trained["dag_run_id"]):
         assert datetime.fromisoformat(task["start_date"]) > cleared, f"{task['task_id']} did not run again"
@@ -254,13 +255,15 @@ def test_meanwhile_the_pages_have_shown_the_open_hour_once_and_endpoints_have_la
 ) -> None:
     """The posts of the first half minute since the watch began: `make live-test` measures how soon.
 
-    A page that counts a tweet twice counts more than the lake has, and `freshness` raises.
+    A page that counts a tweet twice counts more than the lake has, and `freshness` raises. From here on live
+    and coverage are paused, but for the runs that a test asks for.
     """
     ended = watch.begun + ARRIVES
     windows = list(Window.between(*(datetime.fromtimestamp(at, UTC) for at in (watch.begun, ended))))
     until(lambda: time.time() >= ended + ARRIVES)
     pipeline.dag_runs.run("live", "open hour labeled again")
-    pipeline.dag_runs.rest("live")
+    for dag in ("live", "coverage"):
+        pipeline.dag_runs.rest(dag)
     watch.settle(windows, ended + ARRIVES)
     watch.stop()
     found = watch.freshness(windows, watch.begun, ended)
