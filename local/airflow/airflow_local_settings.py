@@ -1,12 +1,14 @@
-"""Imports libraries once, in the scheduler: workers are forked from it and need not import them again.
+"""Makes Airflow's processes start faster: fewer collections of garbage, and libraries imported once.
 
 Airflow imports this module in each of its processes (it lies on their path), before anything else. Only the
-scheduler, whose LocalExecutor forks the workers, spends the memory. Only libraries are imported here: every
-task reads the project's own modules, so that edited code takes effect at once.
+scheduler, whose LocalExecutor forks the workers, spends the memory of the libraries: workers need not import
+them again. Only libraries are imported here: every task reads the project's own modules, so that edited code
+takes effect at once.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 
@@ -32,6 +34,10 @@ PRELOADED = (
     "yaml",
 )
 
+NEW_OBJECTS = 20_000
+"""Objects after which garbage is looked for. Python's 700 cost an API server, which imports hundreds of
+thousands of objects that stay, a sixth of the CPU time of its start."""
+
 __all__: list[str] = []
 """This module changes no setting of Airflow's."""
 
@@ -42,5 +48,6 @@ def preload() -> None:
         importlib.import_module(name)
 
 
+gc.set_threshold(NEW_OBJECTS, *gc.get_threshold()[1:])
 if sys.argv[1:2] == ["scheduler"]:
     preload()
