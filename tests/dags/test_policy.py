@@ -24,7 +24,6 @@ from include.lake import sql, views
 ROOT = Path(__file__).parents[2]
 DAGS = sorted((ROOT / "dags").glob("*.py"))
 LONGEST_FILE = 120
-LONGEST_PARSE_S = 0.2
 
 TOO_HEAVY = {
     "boto3",
@@ -39,7 +38,7 @@ TOO_HEAVY = {
 """What no DAG file may load: each task parses its file again. What Airflow itself loads is not counted."""
 
 PARSE = """
-import importlib.util, json, os, sys, time
+import importlib.util, json, os, sys
 import airflow.sdk
 import airflow.providers.standard.operators.hitl, airflow.providers.standard.operators.trigger_dagrun
 import airflow.providers.standard.triggers.temporal
@@ -49,10 +48,8 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 def parsed(file):
     before = set(sys.modules)
-    start = time.process_time()
     spec = importlib.util.spec_from_file_location("parsed", file)
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    seconds = time.process_time() - start
     loaded = sorted({name.partition(".")[0] for name in set(sys.modules) - before})
     bag = DagBag(file)
     dags = {}
@@ -79,7 +76,7 @@ def parsed(file):
             "triggers": [task.trigger_dag_id for task in dag.tasks if hasattr(task, "trigger_dag_id")],
         }
     errors = {str(key): str(value) for key, value in bag.import_errors.items()}
-    return {"seconds": seconds, "loaded": loaded, "dags": dags, "errors": errors}
+    return {"loaded": loaded, "dags": dags, "errors": errors}
 
 
 for file in sys.argv[1:]:
@@ -189,9 +186,9 @@ def test_what_is_triggered_exists(parsed: dict[str, Any]) -> None:
     assert {f"{name}.py" for name in dag["triggers"]} <= {path.name for path in DAGS}
 
 
-def test_a_dag_file_is_parsed_in_no_time_and_loads_nothing_heavy(parsed: dict[str, Any]) -> None:
+def test_a_dag_file_loads_nothing_heavy(parsed: dict[str, Any]) -> None:
+    """Airflow parses each of them again and again."""
     assert TOO_HEAVY.isdisjoint(parsed["loaded"])
-    assert parsed["seconds"] < LONGEST_PARSE_S
 
 
 @pytest.mark.parametrize("path", DAGS, ids=[path.stem for path in DAGS])
