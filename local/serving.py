@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import socket
 from pathlib import Path
@@ -69,7 +70,12 @@ def listen(host: str, port: int) -> tuple[socket.socket, str]:
 
 
 def stoppable(application: Any, **options: Any) -> uvicorn.Server:
-    """A server that SIGTERM and SIGINT end from now on; ``options`` are uvicorn's beyond those of all."""
+    """A server that SIGTERM and SIGINT end from now on; ``options`` are uvicorn's beyond those of all.
+
+    What is loaded by now stays as long as the process, and garbage collections skip it: they took a twelfth
+    of the local AWS's CPU time, and the last one half as long as its start.
+    """
+    gc.freeze()
     server = uvicorn.Server(
         uvicorn.Config(
             application,

@@ -4,26 +4,37 @@ serves all who need one, and the run ends with where its time went.
 
 from __future__ import annotations
 
+import functools
+import gc
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import botocore.loaders
 import pytest
 from hypothesis import HealthCheck, settings
-from xdist.scheduler import LoadFileScheduling
 
 from include.operators import inputs
-from tests.local.support_athena import LocalAthena
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
+    from tests.local.support_athena import LocalAthena
+
 SHOWN = 15
 """Files in the table of times."""
+# What a process of tests imports is hundreds of thousands of objects, which collections would walk through.
+gc.set_threshold(50_000, 20, 50)
+# A botocore session reads the descriptions of services anew, and most tests have sessions of their own.
+botocore.loaders.create_loader = functools.cache(botocore.loaders.create_loader)
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+def pytest_unconfigure() -> None:
+    """Leaves what is loaded to the system: pytest and Python would look through it six times over."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -36,34 +47,15 @@ def own_connections() -> None:
 @pytest.fixture(scope="session")
 def athena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAthena]:
     """A local AWS with Athena over a real Trino, shared by all tests: each takes a database of its own."""
+    # Here, since tests/models runs in an environment without Java.
+    from tests.local.support_athena import LocalAthena
+
     server = LocalAthena(tmp_path_factory.mktemp("athena"))
     try:
         server.wait_until_ready()
         yield server
     finally:
         server.stop()
-
-
-class _OneTrino(LoadFileScheduling):
-    """Gives a file's tests to one process, and the files that need a Trino to the same one.
-
-    A Trino takes seconds to start, and is several times as fast once it has run some statements.
-    """
-
-    @cached_property
-    def _with_trino(self) -> set[str]:
-        root = self.config.rootpath
-        found = (root / "tests").rglob("test_*.py")
-        return {str(path.relative_to(root)) for path in found if "LocalAthena" in path.read_text()}
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = super()._split_scope(nodeid)
-        return "trino" if file in self._with_trino else file
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
-    """Puts `_OneTrino` in the place of ``--dist loadfile``."""
-    return _OneTrino(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

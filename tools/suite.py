@@ -17,9 +17,9 @@ ROOT = Path(__file__).parents[1]
 FAILED = ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed"
 REPORTS = ROOT / ".run" / "tests"
 CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."))
-PROCESSES = (os.cpu_count() or 1) + 1
-"""One more than cores, since some tests mostly wait for what they have started (`tests/streamer`)."""
-SIDE_BY_SIDE = ("-n", str(PROCESSES), "--dist", "loadfile", "--no-loadscope-reorder")
+PROCESSES = (os.cpu_count() or 1) + 2
+"""Two more than cores, since tests often wait for what they have started."""
+SIDE_BY_SIDE = ("-p", "tests.side_by_side", "-n", str(PROCESSES), "--no-loadscope-reorder")
 ALONE = ("--last-failed", "--last-failed-no-failures", "none")
 MOST = 10
 """More failures than this are not a matter of timing: they are not tried again."""

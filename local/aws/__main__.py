@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import os
 import socket
@@ -81,8 +80,6 @@ def serve(context: Context, listener: socket.socket, guard: WebGuard) -> int:
     state.start()
     context.start()
     print(f"local AWS at {context.endpoint}", flush=True)
-    # Hundreds of thousands of imported objects stay as long as the process: no collection walks through them.
-    gc.freeze()
     server.run(sockets=[listener])
     application.close()
     context.close()
