@@ -169,7 +169,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
             stderr=messages,
             text=True,
             cwd=folder,
-            env={**environment, "PYTHONPATH": str(ROOT)},
+            # One session does all the steps: unlike a cluster's, it lives long enough for both compilers.
+            env={**environment, "PYTHONPATH": str(ROOT), "_JAVA_OPTIONS": "-XX:TieredStopAtLevel=4"},
             preexec_fn=dies_with_parent(signal.SIGKILL),
         )
     found = Lake(s3, session, log)
