@@ -76,7 +76,7 @@ class Run:
         opened = self.dag_runs.start("live")
         self.dag_runs.transform()
         self.dag_runs.finish("live", opened, "open hour labeled")
-        # From here on labels stay as they are, for the training and for the summary.
+        # The training and the summary read labels that no longer change, unless an hour ends meanwhile.
         self.dag_runs.rest("live")
         # Beside the training, which leaves a part of the machine idle.
         measured = self.dag_runs.start("coverage", {"dry_run": False})

@@ -17,12 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from include.lake import layout, storage, tables
-from include.lake.schemas import PREDICTIONS, SENTIMENTS
+from include.lake.schemas import LABELED, PREDICTIONS, SENTIMENTS
 from include.training import hours
 from include.training.hours import Hours
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
+
+_ID = pa.schema([LABELED.field("tweet_id")])
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ def look_again(
 
 def _keep_labeled(s3: S3Client, bucket: str, version: str, hour: str) -> list[int]:
     topic, window = hours.parse(hour)
-    held = _ids(s3, bucket, layout.labeled_key(topic, window))
+    held = tables.read(s3, bucket, layout.labeled_key(topic, window), _ID)["tweet_id"]
     kept = PREDICTIONS.empty_table()
 
     def change(body: bytes | None) -> bytes | None:
@@ -55,12 +57,3 @@ def _keep_labeled(s3: S3Client, bucket: str, version: str, hour: str) -> list[in
 
     storage.update(s3, bucket, layout.predictions_key(version, topic, window), change)
     return [pc.sum(pc.equal(kept["sentiment"], sentiment)).as_py() or 0 for sentiment in SENTIMENTS]
-
-
-def _ids(s3: S3Client, bucket: str, key: str) -> pa.ChunkedArray:
-    """The ids of all tweets of a labeled object; none if it is not there."""
-    try:
-        content = storage.read(s3, bucket, key)
-    except storage.ObjectMissingError:
-        return pa.chunked_array([], pa.int64())
-    return pq.read_table(io.BytesIO(content), columns=["tweet_id"])["tweet_id"]

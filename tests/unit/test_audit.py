@@ -396,12 +396,17 @@ def remove(s3: S3Client, tweet_id: int) -> None:
     records.remove(s3, "lake", [WAVE], lambda own: own == tweet_id)
 
 
+def drawn_ids(s3: S3Client) -> list[int]:
+    """The ids of the tweets that are drawn from a labeled hour."""
+    label(s3)
+    draw(s3)
+    return [row["tweet_id"] for row in rows(s3)]
+
+
 def test_a_tweet_that_is_removed_while_it_is_drawn_does_not_stay(
     s3: S3Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    label(s3)
-    draw(s3)
-    gone = rows(s3)[0]["tweet_id"]
+    gone, *_ = drawn_ids(s3)
     s3.delete_object(Bucket="lake", Key=layout.audit_drawn_key(WAVE.label))
     meanwhile(monkeypatch, storage, "replace", lambda: remove(s3, gone))
     assert draw(s3).written
@@ -412,9 +417,7 @@ def test_a_tweet_that_is_removed_while_it_is_drawn_does_not_stay(
 def test_a_tweet_that_is_removed_while_it_is_judged_leaves_no_judgment(
     s3: S3Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    label(s3)
-    draw(s3)
-    gone, stays = (row["tweet_id"] for row in rows(s3)[:2])
+    gone, stays, *_ = drawn_ids(s3)
     meanwhile(monkeypatch, storage, "replace", lambda: remove(s3, gone))
     records.judge(s3, "lake", "ann", {gone: "Positive", stays: "Neutral"}, NOW)
     assert judged(s3) == {(stays, "ann"): "Neutral"}
@@ -423,9 +426,7 @@ def test_a_tweet_that_is_removed_while_it_is_judged_leaves_no_judgment(
 def test_a_tweet_that_is_judged_while_it_is_removed_leaves_no_judgment(
     s3: S3Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    label(s3)
-    draw(s3)
-    gone = rows(s3)[0]["tweet_id"]
+    gone, *_ = drawn_ids(s3)
     meanwhile(
         monkeypatch, storage, "replace", lambda: records.judge(s3, "lake", "ann", {gone: "Positive"}, NOW)
     )
@@ -436,10 +437,8 @@ def test_a_tweet_that_is_judged_while_it_is_removed_leaves_no_judgment(
 def test_a_tweet_that_is_removed_while_predictions_are_noted_does_not_stay(
     s3: S3Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    label(s3)
-    draw(s3)
+    gone, *_ = drawn_ids(s3)
     predict(s3)
-    gone = rows(s3)[0]["tweet_id"]
     meanwhile(monkeypatch, storage, "overwrite", lambda: remove(s3, gone))
     assert records.predict(s3, SETTINGS, "v3", NOW.date()) == len(rows(s3))
     assert {row["tweet_id"] for row in predicted(s3)} == {row["tweet_id"] for row in rows(s3)}
