@@ -157,7 +157,7 @@ def _collected(
 
 def _carry_out(step: str, todo: Path) -> dict[str, Any]:
     given = json.loads(todo.read_text())
-    s3, settings, topics = boto3.client("s3"), Settings(), tweets.TOPICS
+    s3, settings = boto3.client("s3"), Settings()
     requests = 0
 
     def count(**_: Any) -> None:
@@ -173,11 +173,11 @@ def _carry_out(step: str, todo: Path) -> dict[str, Any]:
     done: RemovalReport
     if step == "remove":
         clock = lambda: datetime.now(UTC)  # noqa: E731
-        done = remove(s3, boto3.client("athena"), settings, topics, _KEY, request, clock, dry_run=False)
+        done = remove(s3, boto3.client("athena"), settings, _KEY, request, clock, dry_run=False)
     else:
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         some = Window.between(midnight - timedelta(hours=_SCANNED), midnight)
-        done = Removal(s3, settings, topics, _KEY, request, dry_run=True).from_hours(some)
+        done = Removal(s3, settings, _KEY, request, dry_run=True).from_hours(some)
     seconds = time.perf_counter() - begun
     rows = sum(each.removed for each in done.counts if each.layer == "labeled")
     return {

@@ -4,7 +4,7 @@ Runs every day, and by hand. X's terms give 24 hours from a request; `coverage` 
 
 | Step | What it does |
 |---|---|
-| `collect` | divides all collected tweets and users within the retention into shards for X |
+| `collect` | divides all tweets and users that the lake holds, of whatever topic, into shards for X |
 | `ask` | one mapped task for each shard: a batch compliance job at X, awaited without a worker |
 | `find` | lists the open requests and the hours that hold what must go; writes the tombstones |
 | `remove` | one mapped task for some hours: rewrites every object that holds it, in all layers |

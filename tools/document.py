@@ -197,8 +197,8 @@ def tables(settings: Settings, topics: Topics) -> list[Layer]:
     for name, (statement, _) in sorted(lake.definitions(settings, topics).items()):
         tree = sqlglot.parse_one(statement, read="athena")
         location, partitioned = tree.find(exp.LocationProperty), tree.find(exp.PartitionedByProperty)
-        if location is None or partitioned is None:
-            raise DocumentError(f"sql/tables/{name}.sql names no location or no partitions")
+        if location is None:
+            raise DocumentError(f"sql/tables/{name}.sql names no location")
         writer = _WRITERS.get(name, "")
         origins = _ORIGINS.get(name, {})
         found.append(
@@ -206,7 +206,7 @@ def tables(settings: Settings, topics: Topics) -> list[Layer]:
                 name=name,
                 text=_header(f"tables/{name}") + (f" Written by {writer}." if writer else ""),
                 columns=tuple(_columns(name, tree.this.expressions, origins)),
-                partitions=tuple(_columns(name, partitioned.this.expressions, {})),
+                partitions=tuple(_columns(name, partitioned.this.expressions if partitioned else [], {})),
                 prefix=location.this.name.removeprefix(settings.s3()),
             )
         )
@@ -387,9 +387,7 @@ def _remove(client: ClientOf, settings: Settings, topics: Topics) -> None:
     )
     last = {max(rows["tweet_id"].to_pylist()): ComplianceAction.DELETE}
     request = RemovalRequest.of(Pseudonyms(_KEY), "x-2026-11-20", "X reports it", NOW, last, {})
-    removal.remove(
-        client("s3"), client("athena"), settings, topics.names, _KEY, request, lambda: NOW, dry_run=False
-    )
+    removal.remove(client("s3"), client("athena"), settings, _KEY, request, lambda: NOW, dry_run=False)
 
 
 def _answer(s3: Any, settings: Settings, prefix: str) -> str:

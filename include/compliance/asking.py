@@ -1,4 +1,7 @@
-"""What X is asked about: every id that was collected within the retention, in shards that one job takes.
+"""What X is asked about: every id that the lake holds, in shards that one job takes.
+
+Topics and days do not matter, as the lake may hold more than both settings say: a topic that was taken out of
+the topics file, labels that were made long after the tweet was collected, an audit, which does not expire.
 
 The ids of a shard are read from the lake when they are needed, and kept nowhere: a retry adopts the job by
 the digest of its ids.
@@ -9,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,7 +22,6 @@ from include.compliance.requests import RemovalRequest
 from include.lake import layout, sql, storage
 from include.lake.pseudonyms import Pseudonyms
 from include.settings import Settings
-from include.window import Window
 from include.x.compliance import IDS_A_JOB, ComplianceAction, Gone, Kind
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ _KINDS: tuple[Kind, ...] = ("tweets", "users")
 
 @dataclass(frozen=True)
 class Shard:
-    """One part of all collected tweets or users: what one job of X is asked about."""
+    """One part of all tweets or users in the lake: what one job of X is asked about."""
 
     kind: Kind
     number: int
@@ -60,16 +62,12 @@ def shards(
     s3: S3Client,
     athena: AthenaClient,
     settings: Settings,
-    topics: Sequence[str],
     now: datetime,
     ids_a_job: int = IDS_A_JOB,
 ) -> list[Shard]:
-    """The shards that X was not asked about lately; none of a kind that nothing was collected of."""
-    held = _days_held(s3, settings, topics, now)
-    if not held:
-        return []
+    """The shards that X was not asked about lately; none of a kind of which the lake holds nothing."""
     with forgetting(s3, athena, settings) as queries:
-        (counts,) = queries.run(sql.render("compliance/counts", days=held))
+        (counts,) = queries.run(sql.render("compliance/counts"))
     found = []
     for kind in _KINDS:
         number = math.ceil(counts[kind] / (ids_a_job * _FULL))
@@ -77,25 +75,9 @@ def shards(
     return [shard for shard in found if not _answered_lately(s3, settings.bucket, shard, now)]
 
 
-def ids(
-    s3: S3Client,
-    athena: AthenaClient,
-    settings: Settings,
-    topics: Sequence[str],
-    shard: Shard,
-    now: datetime,
-) -> list[str]:
+def ids(s3: S3Client, athena: AthenaClient, settings: Settings, shard: Shard) -> list[str]:
     """The ids of a shard; keep them in memory."""
-    held = _days_held(s3, settings, topics, now)
-    if not held:
-        return []
-    statement = sql.render(
-        "compliance/ids",
-        days=held,
-        kind=shard.kind,
-        shards=shard.shards,
-        shard=shard.number,
-    )
+    statement = sql.render("compliance/ids", kind=shard.kind, shards=shard.shards, shard=shard.number)
     with forgetting(s3, athena, settings) as queries:
         found: list[str] = queries.table(s3, statement)["id"].to_pylist()
     return found
@@ -125,21 +107,6 @@ def request_of(
         gone if kind == "users" else {},
     )
     return request, dict(reasons)
-
-
-def days(settings: Settings, now: datetime) -> list[str]:
-    """The days of which something may be kept, by the retention, in order."""
-    return [f"{now - timedelta(days=back):%Y-%m-%d}" for back in reversed(range(settings.retention_days + 2))]
-
-
-def _days_held(s3: S3Client, settings: Settings, topics: Sequence[str], now: datetime) -> list[str]:
-    """Those of `days` of which there is anything: a query lists every hour of each day that it names."""
-    hour = Window.containing(now)
-    held = set[str]()
-    for topic in (*topics, layout.NO_TOPIC):
-        for layer in (layout.raw_prefix, layout.quarantine_prefix):
-            held |= storage.folders(s3, settings.bucket, layout.topic_prefix(layer(topic, hour)))
-    return [day for day in days(settings, now) if f"dt={day}" in held]
 
 
 def _answered_lately(s3: S3Client, bucket: str, shard: Shard, now: datetime) -> bool:

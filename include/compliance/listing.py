@@ -1,5 +1,8 @@
 """Which objects may hold what must go of some hours: one listing for all hours of a day, where that does.
 
+Whose topics are looked at the lake says, not the topics file: what was collected of a topic stays until it
+expires, though nobody asks for it any more.
+
 A listing may become as old as it likes, if the tombstones stood before it: who writes an object after that
 reads them again (`tombstones`). What is made from other objects is listed when those are purged already.
 """
@@ -39,42 +42,44 @@ Places = Mapping[Window, Sequence[Place]]
 """By the hour of the tweets; an hour without any is there too."""
 
 
-def collected(s3: S3Client, bucket: str, topics: Sequence[str], windows: Sequence[Window]) -> Places:
+def topics(s3: S3Client, bucket: str, layer: str) -> list[str]:
+    """The topics of which a layer holds anything, `NO_TOPIC` too."""
+    folders = storage.folders(s3, bucket, f"{layer}/")
+    return sorted(name.removeprefix("topic=") for name in folders if name.startswith("topic="))
+
+
+def collected(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
     """What holds tweets as they came, and their labels: all layers that say whose a tweet is."""
-    return _merged(
-        raw(s3, bucket, topics, windows),
-        quarantine(s3, bucket, topics, windows),
-        labeled(topics, windows),
-    )
+    return _merged(raw(s3, bucket, windows), quarantine(s3, bucket, windows), labeled(s3, bucket, windows))
 
 
-def made(s3: S3Client, bucket: str, topics: Sequence[str], windows: Sequence[Window]) -> Places:
+def made(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
     """What is made from objects of `collected`, or kept of them: list it when they are purged."""
     return _merged(
         _predictions(s3, bucket, windows),
         _edits(s3, bucket, windows),
         _work(s3, bucket, windows),
-        damaged(s3, bucket, topics, windows),
+        damaged(s3, bucket, windows),
     )
 
 
-def raw(s3: S3Client, bucket: str, topics: Sequence[str], windows: Sequence[Window]) -> Places:
+def raw(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
     """The raw objects."""
     found = _every(windows)
-    for topic in topics:
+    for topic in topics(s3, bucket, "raw"):
         prefixes = {window: layout.raw_prefix(topic, window) for window in windows}
         for window, each in _under(s3, bucket, prefixes):
             found[window] += _places("raw", topic, each)
     return found
 
 
-def quarantine(s3: S3Client, bucket: str, topics: Sequence[str], windows: Sequence[Window]) -> Places:
+def quarantine(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
     """The quarantined lines, also those of the next hour.
 
     What the streamer rejects lies under the hour in which it was received, which may be the next one.
     """
     found = _every(windows)
-    for topic in (*topics, layout.NO_TOPIC):
+    for topic in topics(s3, bucket, "quarantine"):
         received = {*windows, *(window.next for window in windows)}
         prefixes = {window: layout.quarantine_prefix(topic, window) for window in received}
         for window, each in _under(s3, bucket, prefixes):
@@ -83,15 +88,16 @@ def quarantine(s3: S3Client, bucket: str, topics: Sequence[str], windows: Sequen
     return found
 
 
-def labeled(topics: Sequence[str], windows: Sequence[Window]) -> Places:
-    """The labeled objects, which need no listing: who reads them sees which are there."""
+def labeled(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
+    """The labeled objects, whose hours need no listing: who reads them sees which are there."""
+    names = topics(s3, bucket, "labeled")
     return {
-        window: [Place("labeled", topic, layout.labeled_key(topic, window)) for topic in topics]
+        window: [Place("labeled", topic, layout.labeled_key(topic, window)) for topic in names]
         for window in windows
     }
 
 
-def damaged(s3: S3Client, bucket: str, topics: Sequence[str], windows: Sequence[Window]) -> Places:
+def damaged(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
     """The originals of damaged objects of raw and quarantine; they are few, so all are listed at once."""
     found = _every(windows)
     for each in storage.objects(s3, bucket, layout.DAMAGED):
@@ -100,36 +106,29 @@ def damaged(s3: S3Client, bucket: str, topics: Sequence[str], windows: Sequence[
             continue
         layer, topic, window = place
         hours = {"raw": {window}, "quarantine": {window, window.previous}}.get(layer, set())
-        for hour in hours & found.keys() if topic in (*topics, layout.NO_TOPIC) else ():
+        for hour in hours & found.keys():
             found[hour] += _places("damaged", topic, each)
     return found
 
 
-def beside(s3: S3Client, bucket: str, topics: Sequence[str]) -> list[Place]:
+def beside(s3: S3Client, bucket: str) -> list[Place]:
     """What lies by no hour of the tweets: pages of searches, and what Firehose could not deliver."""
     found = []
-    for topic in topics:
-        for each in storage.objects(s3, bucket, layout.recoveries_prefix(topic)):
-            found += _places("work", topic, each)
+    for each in storage.objects(s3, bucket, layout.RECOVERIES):
+        topic = each.key.removeprefix(layout.RECOVERIES).partition("/")[0]
+        found += _places("work", topic, each)
     for each in storage.objects(s3, bucket, layout.DELIVERY_ERRORS):
         found += _places("delivery-errors", layout.ALL_TOPICS, each)
     return found
 
 
-def quarantined_since(s3: S3Client, bucket: str, topics: Sequence[str], first: Window) -> Places:
-    """All quarantined lines from a day on, by the hour under which they lie."""
+def all_quarantined(s3: S3Client, bucket: str) -> Places:
+    """All quarantined lines, by the hour under which they lie."""
     found: defaultdict[Window, list[Place]] = defaultdict(list)
-    for topic in (*topics, layout.NO_TOPIC):
-        for each in since(s3, bucket, layout.quarantine_prefix(topic, first)):
-            if place := layout.partition(each.key):
-                found[place[2]] += _places("quarantine", topic, each)
+    for each in storage.objects(s3, bucket, "quarantine/"):
+        if place := layout.partition(each.key):
+            found[place[2]] += _places("quarantine", place[1], each)
     return found
-
-
-def since(s3: S3Client, bucket: str, key: str) -> Iterator[storage.Object]:
-    """What lies beside a key, in the partition of its day and in those of later ones."""
-    start, _, rest = key.partition("dt=")
-    return storage.objects(s3, bucket, start, after=f"{start}dt={rest.partition('/')[0]}/")
 
 
 def _predictions(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from include.audit import records as audit
 from include.audit.wave import Wave
-from include.compliance import asking, listing, tombstones
+from include.compliance import listing, tombstones
 from include.compliance.purge import Purge, Purged
 from include.compliance.queries import forgetting
 from include.compliance.requests import RemovalRequest
@@ -100,7 +100,6 @@ class Removal:
         self,
         s3: S3Client,
         settings: Settings,
-        topics: Sequence[str],
         key: bytes,
         request: RemovalRequest,
         *,
@@ -110,7 +109,6 @@ class Removal:
         self._s3 = s3
         self._settings = settings
         self._bucket = settings.bucket
-        self._topics = topics
         self._pseudonyms = Pseudonyms(key)
         self._request = request
         self._dry_run = dry_run
@@ -121,7 +119,7 @@ class Removal:
                 "(infra/lake.yaml)"
             )
 
-    def hours(self, athena: AthenaClient, now: datetime) -> list[Window]:
+    def hours(self, athena: AthenaClient) -> list[Window]:
         """The hours that hold what must go, in order; the tombstones of the request stand then."""
         request = self._request
         if not self._dry_run:
@@ -131,7 +129,7 @@ class Removal:
         found = set(request.tweets)
         if request.users:
             stones = Tombstones(self._pseudonyms, {}, request.users)
-            found |= _hours_of_users(self._s3, athena, self._settings, self._topics, stones, now)
+            found |= _hours_of_users(self._s3, athena, self._settings, stones)
         return sorted(found)
 
     def from_hours(self, hours: Iterable[Window]) -> RemovalReport:
@@ -146,7 +144,7 @@ class Removal:
         done = [Purged(window) for window in windows]
         try:
             for places in (listing.collected, listing.made):
-                found = places(self._s3, self._bucket, self._topics, windows)
+                found = places(self._s3, self._bucket, windows)
                 with ThreadPoolExecutor(_AT_ONCE) as workers:
                     # Where one hour fails, no other one is begun.
                     list(workers.map(Purge.apply, purges, done, [found[window] for window in windows]))
@@ -165,7 +163,7 @@ class Removal:
         concerned = sorted(hours)
         stones = cache(lambda: self._stones(concerned))  # many requests, and often there is nothing
         beside = Purged(Window.containing(now))
-        if places := listing.beside(self._s3, self._bucket, self._topics):
+        if places := listing.beside(self._s3, self._bucket):
             self._purge(stones()).apply(beside, places)
         counts = _counts(beside, None)
         objects = sum(beside.objects.values())
@@ -225,7 +223,6 @@ def remove(
     s3: S3Client,
     athena: AthenaClient,
     settings: Settings,
-    topics: Sequence[str],
     key: bytes,
     request: RemovalRequest,
     clock: Callable[[], datetime],
@@ -233,8 +230,8 @@ def remove(
     dry_run: bool,
 ) -> RemovalReport:
     """All steps of `Removal` one after another, and again what was removed lately (`buried_lately`)."""
-    removal = Removal(s3, settings, topics, key, request, dry_run=dry_run)
-    hours = set(removal.hours(athena, clock()))
+    removal = Removal(s3, settings, key, request, dry_run=dry_run)
+    hours = set(removal.hours(athena))
     if not dry_run:
         hours |= buried_lately(s3, settings.bucket, clock())
     parts: list[RemovalReport] = []
@@ -276,34 +273,24 @@ def _check_readable(done: Iterable[Purged]) -> None:
 
 
 def _hours_of_users(
-    s3: S3Client,
-    athena: AthenaClient,
-    settings: Settings,
-    topics: Sequence[str],
-    stones: Tombstones,
-    now: datetime,
+    s3: S3Client, athena: AthenaClient, settings: Settings, stones: Tombstones
 ) -> set[Window]:
-    """The hours that hold users' tweets: by the labeled table; by quarantine, which is small and is read; and
-    all hours whose raw is newer than what was labeled of it."""
-    days = asking.days(settings, now)
+    """The hours that hold users' tweets: by all that is labeled; by quarantine, which is small and is read;
+    and all hours whose raw is newer than what was labeled of it."""
     with forgetting(s3, athena, settings) as queries:
-        rows = queries.run(
-            sql.render("compliance/tweets_of_users", days=days, authors=sorted(map(str, stones.users)))
-        )
+        rows = queries.run(sql.render("compliance/tweets_of_users", authors=sorted(map(str, stones.users))))
     found = {Window.containing(moment(row["tweet_id"])) for row in rows}
-    first = Window.parse(f"{days[0]}T00")
     collected_at: dict[tuple[str, Window], datetime] = {}
     labeled_at: dict[tuple[str, Window], datetime] = {}
-    for topic in topics:
-        for each in listing.since(s3, settings.bucket, layout.raw_prefix(topic, first)):
-            if place := layout.partition(each.key):
-                hour = (topic, place[2])
-                collected_at[hour] = max(collected_at.get(hour, _EVER), each.last_modified)
-        for each in listing.since(s3, settings.bucket, layout.labeled_key(topic, first)):
-            if labeled := layout.labeled_hour(each.key):
-                labeled_at[labeled] = each.last_modified
+    for each in storage.objects(s3, settings.bucket, "raw/"):
+        if place := layout.partition(each.key):
+            hour = place[1:]
+            collected_at[hour] = max(collected_at.get(hour, _EVER), each.last_modified)
+    for each in storage.objects(s3, settings.bucket, "labeled/"):
+        if labeled := layout.labeled_hour(each.key):
+            labeled_at[labeled] = each.last_modified
     found |= {hour[1] for hour, at in collected_at.items() if labeled_at.get(hour, _EVER) <= at}
-    for window, places in listing.quarantined_since(s3, settings.bucket, topics, first).items():
+    for window, places in listing.all_quarantined(s3, settings.bucket).items():
         if window not in found:
             purged = Purged(window)
             Purge(s3, settings.bucket, stones, write=False).apply(purged, places)

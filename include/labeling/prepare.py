@@ -59,7 +59,7 @@ def prepare(s3: S3Client, settings: Settings, topics: Sequence[str], window: Win
     pseudonyms = Pseudonyms(key)
     stones = tombstones.read(s3, settings.bucket, pseudonyms, [window])
     if stones:
-        _purge_late(s3, settings.bucket, topics, window, stones)
+        _purge_late(s3, settings.bucket, window, stones)
     listings, edits = _listings(s3, settings.bucket, topics, window)
     objects = [entry for listing in listings for entry in listing.objects]
     listed_at = min(listing.at for listing in (*listings, edits))
@@ -132,13 +132,11 @@ def _prefix(window: Window, topics: Sequence[str], manifest: str, removed: Set[s
     return f"{layout.work_prefix(window)}{hashlib.sha256(decisive.encode()).hexdigest()[:16]}/"
 
 
-def _purge_late(
-    s3: S3Client, bucket: str, topics: Sequence[str], window: Window, stones: tombstones.Tombstones
-) -> None:
-    """Removes again what has come into raw since it was removed."""
+def _purge_late(s3: S3Client, bucket: str, window: Window, stones: tombstones.Tombstones) -> None:
+    """Removes again what has come into raw since it was removed, of whatever topic."""
     purged, purge = Purged(window), Purge(s3, bucket, stones)
     for places in (listing.raw, listing.damaged):
-        purge.apply(purged, places(s3, bucket, topics, [window])[window])
+        purge.apply(purged, places(s3, bucket, [window])[window])
     if purged.tweets:
         logger.info("removed again from raw window=%s tweets=%d", window.label, len(purged.tweets))
 

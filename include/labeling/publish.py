@@ -192,10 +192,10 @@ def _left(path: Path, stones: Tombstones) -> Path:
 
 def _purge_published(s3: S3Client, bucket: str, pseudonyms: Pseudonyms, prepared: Prepared) -> None:
     stones = tombstones.read(s3, bucket, pseudonyms, [prepared.window])
-    window, topics = prepared.window, tuple(prepared.raw)
+    window = prepared.window
     places = [
-        *listing.quarantine(s3, bucket, topics, [window])[window],
-        *listing.labeled(topics, [window])[window],
+        *listing.quarantine(s3, bucket, [window])[window],
+        *listing.labeled(s3, bucket, [window])[window],
     ]
     Purge(s3, bucket, stones).apply(Purged(window), places)
 

@@ -122,11 +122,6 @@ def day_prefix(prefix: str) -> str:
     return prefix.rpartition("hour=")[0]
 
 
-def topic_prefix(prefix: str) -> str:
-    """The prefix of all days of a topic, from that of one of its hours."""
-    return prefix.rpartition("dt=")[0]
-
-
 def work_prefix(window: Window) -> str:
     """Inputs and outputs of one hour's SageMaker jobs; they expire."""
     return f"work/transform/{window.label}/"
@@ -142,9 +137,13 @@ def recovery_prefix(topic: str, digest: str) -> str:
     return f"{recoveries_prefix(topic)}{digest}/"
 
 
+RECOVERIES = "work/recovery/"
+"""The part of `recovery_prefix` that is common to all topics."""
+
+
 def recoveries_prefix(topic: str) -> str:
     """The part of `recovery_prefix` that is common to a topic."""
-    return f"work/recovery/{topic}/"
+    return f"{RECOVERIES}{topic}/"
 
 
 def approvals_key() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,7 +17,7 @@ from airflow.sdk import BaseOperator, TriggerRule, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.operators.coverage import is_dry_run
-from include.operators.inputs import client, now, pulled, secret, topics, x_client
+from include.operators.inputs import client, now, pulled, secret, x_client
 from include.operators.polling import PollingTrigger, Seen, Watch
 from include.settings import Settings, settings
 from include.window import Window
@@ -63,19 +63,39 @@ def _removal(request: RemovalRequest, *, dry_run: bool) -> Removal:
     from include.compliance.removal import Removal
 
     key = secret(settings().pseudonym_secret).encode()
-    return Removal(client("s3"), settings(), topics().names, key, request, dry_run=dry_run)
+    return Removal(client("s3"), settings(), key, request, dry_run=dry_run)
 
 
 @task
 def collect(params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    """The shards of ids that X is asked about; none if the run is for one request."""
+    """The shards of the lake's ids that X is asked about; none if the run is for one request."""
     from include.compliance import asking
 
     if (params or {}).get("request"):
         return []
-    found = asking.shards(client("s3"), client("athena"), settings(), topics().names, now())
+    found = _readable(lambda: asking.shards(client("s3"), client("athena"), settings(), now()))
     log.info("shards to ask X about: %d", len(found))
     return [shard.to_json() for shard in found]
+
+
+def _readable[T](ask: Callable[[], T]) -> T:
+    """What ``ask`` returns; damaged objects on which its query fails are set aside before.
+
+    Coverage sets aside those of the topics in use, and X is asked about all that the lake holds.
+    """
+    from include.coverage import damage
+    from include.lake import storage
+    from include.lake.athena import UnreadDataError
+
+    try:
+        return ask()
+    except UnreadDataError as error:
+        log.error("damaged objects are looked for: %s", error)
+        s3, bucket = client("s3"), settings().bucket
+        held = [each for layer in ("raw/", "quarantine/") for each in storage.objects(s3, bucket, layer)]
+        if not damage.set_aside(s3, bucket, damage.find(s3, bucket, held)):
+            raise
+    return ask()
 
 
 class ComplianceJobWatch(Watch):
@@ -186,7 +206,7 @@ class AskComplianceOperator(BaseOperator):
         from include.compliance import asking
 
         at = now()
-        ids = asking.ids(client("s3"), client("athena"), settings(), topics().names, shard, at)
+        ids = _readable(lambda: asking.ids(client("s3"), client("athena"), settings(), shard))
         return compliance.submit(shard.kind, ids, shard.label(f"{at:%Y-%m-%d}"), at)
 
     def _begun(self, context: Context, compliance: Compliance) -> ComplianceJob | None:
@@ -241,7 +261,7 @@ def find(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | None = No
         requests.add(s3, bucket, todo[0])
     found: list[dict[str, Any]] = []
     for request in todo:
-        hours = _removal(request, dry_run=dry_run).hours(client("athena"), now())
+        hours = _removal(request, dry_run=dry_run).hours(client("athena"))
         if not dry_run:
             requests.remember_hours(s3, bucket, request.name, hours)
         labels = [window.label for window in hours]

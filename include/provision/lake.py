@@ -21,6 +21,7 @@ from include.lake.layout import (
     AUDIT_DRAWN_PREFIX,
     AUDIT_JUDGED_PREFIX,
     AUDIT_PREDICTED_PREFIX,
+    AUDIT_PREFIX,
     DRIFT_PREFIX,
     MIX_PREFIX,
     NO_TOPIC,
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
     from types_boto3_glue.client import GlueClient
 
 _PREFIXES = {
+    "all_audit": AUDIT_PREFIX,
+    "all_labeled": "labeled/",
+    "all_predictions": "predictions/",
+    "all_quarantine": "quarantine/",
+    "all_raw": "raw/",
     "audit_drawn": AUDIT_DRAWN_PREFIX,
     "audit_judged": AUDIT_JUDGED_PREFIX,
     "audit_predicted": AUDIT_PREDICTED_PREFIX,

@@ -111,7 +111,7 @@ _LOG = """\
 io.trino=INFO
 io.trino.event=WARN
 """
-# Athena's own defaults: Parquet, gzip, milliseconds.
+# Athena's own defaults: Parquet, gzip, milliseconds, and of a table without partitions all that lies below.
 _HIVE = """\
 connector.name=hive
 fs.native-s3.enabled=true
@@ -128,6 +128,7 @@ hive.metastore.glue.aws-secret-key={secret_access_key}
 hive.non-managed-table-writes-enabled=true
 hive.non-managed-table-creates-enabled=true
 hive.partition-projection-enabled=true
+hive.recursive-directories=true
 hive.timestamp-precision=MILLISECONDS
 hive.storage-format=PARQUET
 hive.compression-codec=GZIP

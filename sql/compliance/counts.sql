@@ -1,4 +1,4 @@
--- How many tweets and users were collected on some days, to some percent.
+-- How many tweets and users the lake holds, to some percent.
 SELECT
   approx_distinct(tweet) AS tweets,
   approx_distinct(author) AS users

@@ -1,4 +1,4 @@
--- One shard of the ids of all collected tweets or users: a hash decides which, so that shards are of one size.
+-- One shard of the ids of all tweets or users in the lake: a hash decides which, so that shards are of one size.
 SELECT DISTINCT id
 FROM (
   SELECT CASE ${kind} WHEN 'users' THEN author ELSE tweet END AS id

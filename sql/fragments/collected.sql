@@ -1,12 +1,22 @@
--- The ids of all collected tweets and of their authors, of raw and of quarantine, some of them more than once.
+-- The ids of all tweets that the lake holds and, where it holds them, of their authors; some of them more than
+-- once. A line that was cut tells the id too.
 SELECT
-  CAST(tweet_id AS varchar) AS tweet,
-  author_id AS author
-FROM raw_tweets
-WHERE dt IN (${days})
+  json_extract_scalar(line, '$$.data.id') AS tweet,
+  json_extract_scalar(line, '$$.data.author_id') AS author
+FROM all_raw
 UNION ALL
 SELECT
-  tweet_id,
-  json_extract_scalar(line, '$$.data.author_id')
-FROM quarantined_lines
-WHERE dt IN (${days})
+  -- What search and the stream rejected is the post itself, or X's payload.
+  coalesce(
+    json_extract_scalar(line, '$$.tweet_id'),
+    json_extract_scalar(rejected, '$$.data.id'),
+    json_extract_scalar(rejected, '$$.id')
+  ),
+  coalesce(json_extract_scalar(rejected, '$$.data.author_id'), json_extract_scalar(rejected, '$$.author_id'))
+FROM (SELECT line, json_extract_scalar(line, '$$.line') AS rejected FROM all_quarantine)
+UNION ALL
+SELECT CAST(tweet_id AS varchar), NULL FROM all_labeled
+UNION ALL
+SELECT CAST(tweet_id AS varchar), NULL FROM all_predictions
+UNION ALL
+SELECT CAST(tweet_id AS varchar), NULL FROM all_audit

@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, T
 from include.compliance import asking, removal, requests
 from include.compliance.removal import buried_lately
 from include.lake import layout, storage
+from include.lake.athena import UnreadDataError
 from include.lake.pseudonyms import Pseudonyms
 from include.operators import compliance as tasks
 from include.operators import coverage
@@ -68,7 +69,6 @@ def s3(monkeypatch: pytest.MonkeyPatch, x: Service, clock: Clock) -> Iterator[An
     with hour.lake() as made:
         monkeypatch.setattr(tasks, "client", lambda service: made if service == "s3" else None)
         monkeypatch.setattr(tasks, "secret", lambda _: KEY.decode())
-        monkeypatch.setattr(tasks, "topics", lambda: SimpleNamespace(names=hour.TOPICS))
         monkeypatch.setattr(tasks, "x_client", lambda: api_client(Settings(x_api_url=x.url), TOKEN))
         monkeypatch.setattr(tasks, "now", lambda: datetime.fromtimestamp(clock(), UTC))
         # What Athena answers is another test's (tests/local/test_sql_compliance.py).
@@ -214,6 +214,28 @@ def test_where_x_refuses_the_task_fails_at_once(s3: Any, x: Service) -> None:
 def test_x_s_rate_limit_is_waited_for(s3: Any, x: Service) -> None:
     x.api.faults.add({"kind": "http", "status": 429, "on": "compliance"})
     assert Ask().execute().method_name == "try_again"
+
+
+def test_damaged_objects_on_which_the_query_fails_are_set_aside_first(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = hour.put_raw(s3, "a topic that nobody measures any more", [line(tweet(GONE))])
+    whole = storage.read(s3, BUCKET, key)
+
+    def shards(*_: Any) -> list[asking.Shard]:
+        try:
+            storage.verify(s3, BUCKET, key)
+        except storage.CorruptObjectError as error:
+            raise UnreadDataError(str(error)) from error
+        return [asking.Shard(**TWEETS)]
+
+    monkeypatch.setattr(asking, "shards", shards)
+    s3.put_object(Bucket=BUCKET, Key=key, Body=whole[:-5])
+    assert tasks.collect.function() == [TWEETS]
+    assert storage.read(s3, BUCKET, f"{layout.DAMAGED}{key}") == whole[:-5]
+    monkeypatch.setattr(asking, "shards", lambda *_: (_ for _ in ()).throw(UnreadDataError("another cause")))
+    with pytest.raises(UnreadDataError, match="another cause"):
+        tasks.collect.function()
 
 
 # --- Removing

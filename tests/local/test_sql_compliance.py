@@ -1,22 +1,28 @@
-"""The ids that X is asked about, in the real engine: each once, from raw and from quarantine, in shards."""
+"""The ids that X is asked about, in the real engine: all that the lake holds, each once, in shards."""
 
 from __future__ import annotations
 
 import gzip
 import json
 from datetime import UTC, datetime
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from include.compliance import asking
 from include.compliance.asking import Shard
-from include.lake import layout, storage
+from include.compliance.removal import Removal
+from include.compliance.requests import RemovalRequest
+from include.lake import layout, storage, tables
 from include.lake.athena import Athena
+from include.lake.pseudonyms import Pseudonyms
+from include.lake.schemas import AUDIT_DRAWN, AUDIT_JUDGED, LABELED, PREDICTIONS
 from include.lake.views import create_views
 from include.provision.lake import ensure_database, ensure_tables, ensure_workgroup
 from include.settings import Settings
 from include.window import Window
-from include.x.compliance import Kind
+from include.x.compliance import ComplianceAction, Kind
 from include.x.snowflake import lowest_id
 from include.x.topics import load
 from tests.local.support_athena import LocalAthena
@@ -25,9 +31,15 @@ pytestmark = pytest.mark.trino
 
 TEN = Window.parse("2026-11-20T10")
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
-TOPICS = ("ukraine", "russia")
+KEY = b"a key of the tests"
+PSEUDONYMS = Pseudonyms(KEY)
+RETIRED = "poland"
+"""A topic that was taken out of the topics file."""
 TWEETS = [lowest_id(TEN.start) + number for number in range(200)]
-REJECTED, EXPIRED = lowest_id(TEN.start) + 500, Window.parse("2026-09-01T10")
+REJECTED, UNDELIVERED, FOUND = (lowest_id(TEN.start) + number for number in (500, 501, 502))
+LONG_AGO = Window.parse("2025-09-01T10")
+"""Of what is older than the retention the lake keeps what was made later, and the audit."""
+LABELED_LATE, PREDICTED, DRAWN, JUDGED = OLD = [lowest_id(LONG_AGO.start) + number for number in range(4)]
 
 
 class Lake:
@@ -49,9 +61,13 @@ class Lake:
             Bucket=self.settings.bucket, Key=key, Body=gzip.compress("\n".join(lines).encode())
         )
 
+    def put_row(self, key: str, schema: pa.Schema, **row: Any) -> None:
+        body = tables.encode(pa.Table.from_pylist([row], schema=schema))
+        self.s3.put_object(Bucket=self.settings.bucket, Key=key, Body=body)
+
     def ids(self, kind: Kind, shards: int) -> list[list[str]]:
         found = [Shard(kind, number, shards) for number in range(shards)]
-        return [asking.ids(self.s3, self.athena, self.settings, TOPICS, shard, NOW) for shard in found]
+        return [asking.ids(self.s3, self.athena, self.settings, shard) for shard in found]
 
 
 def payload(tweet_id: int, author: int) -> str:
@@ -63,17 +79,27 @@ def lake(athena: LocalAthena) -> Lake:
     made = Lake(athena)
     lines = [payload(own, own % 40 + 1) for own in TWEETS]
     made.put(f"{layout.raw_prefix('ukraine', TEN)}a.gz", [*lines, *lines[:20], '{"data": {"id": "12', "5"])
-    made.put(f"{layout.raw_prefix('russia', TEN)}a.gz", lines[-5:])
-    made.put(f"{layout.raw_prefix('russia', EXPIRED)}a.gz", [payload(7, 999)])
+    made.put(f"{layout.raw_prefix(RETIRED, TEN)}a.gz", [*lines[-5:], payload(7, 999)])
+    made.put_row(
+        layout.labeled_key(RETIRED, LONG_AGO), LABELED, tweet_id=LABELED_LATE, author_id=PSEUDONYMS.of("55")
+    )
+    made.put_row(layout.predictions_key("v1", RETIRED, LONG_AGO), PREDICTIONS, tweet_id=PREDICTED)
+    made.put_row(layout.audit_drawn_key("2025-09-01"), AUDIT_DRAWN, tweet_id=DRAWN)
+    made.put_row(layout.audit_judged_key("2025-09-01", "p"), AUDIT_JUDGED, tweet_id=JUDGED)
     rejected = {"stage": "streamer", "reason": "overlap", "tweet_id": str(REJECTED)}
     row = json.dumps({**rejected, "line": payload(REJECTED, 77)})
     cut = json.dumps({**rejected, "tweet_id": None, "line": '{"data": {"id'})
     made.put(f"{layout.quarantine_prefix('ukraine', TEN)}a.gz", [row, cut])
+    undelivered = {"stage": "firehose", "tweet_id": None, "line": payload(UNDELIVERED, 78)}
+    found = {"stage": "search", "tweet_id": None, "line": f'{{"id": "{FOUND}", "author_id": "79"}}'}
+    made.put(
+        f"{layout.quarantine_prefix(layout.NO_TOPIC, TEN)}a.gz", list(map(json.dumps, (undelivered, found)))
+    )
     return made
 
 
 def test_the_counts_decide_how_many_shards_there_are(lake: Lake) -> None:
-    found = asking.shards(lake.s3, lake.athena, lake.settings, TOPICS, NOW, ids_a_job=100)
+    found = asking.shards(lake.s3, lake.athena, lake.settings, NOW, ids_a_job=100)
     kinds = [shard.kind for shard in found]
     assert (2 <= kinds.count("tweets") <= 3, kinds.count("users")) == (True, 1)
 
@@ -81,8 +107,8 @@ def test_the_counts_decide_how_many_shards_there_are(lake: Lake) -> None:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("tweets", {str(own) for own in (*TWEETS, REJECTED)}),
-        ("users", {str(own % 40 + 1) for own in TWEETS} | {"77"}),
+        ("tweets", {str(own) for own in (*TWEETS, REJECTED, UNDELIVERED, FOUND, 7, *OLD)}),
+        ("users", {str(own % 40 + 1) for own in TWEETS} | {"77", "78", "79", "999"}),
     ],
 )
 def test_every_id_is_in_one_shard_alone(lake: Lake, kind: Kind, expected: set[str]) -> None:
@@ -93,3 +119,10 @@ def test_every_id_is_in_one_shard_alone(lake: Lake, kind: Kind, expected: set[st
     assert [sorted(shard) for shard in lake.ids(kind, 3)] == [sorted(shard) for shard in shards]
     results = storage.list_objects(lake.s3, lake.settings.bucket, layout.ATHENA_RESULTS).objects
     assert not [each.key for each in results if ".csv" in each.key]
+
+
+def test_a_users_tweets_are_found_in_all_that_is_labeled(lake: Lake) -> None:
+    request = RemovalRequest.of(PSEUDONYMS, "r", "a person asks", NOW, {}, {"55": ComplianceAction.DELETE})
+    removal = Removal(lake.s3, lake.settings, KEY, request, dry_run=True)
+    # Of the other hour raw is newer than its labels: there are none.
+    assert removal.hours(lake.athena) == [LONG_AGO, TEN]

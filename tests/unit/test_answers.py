@@ -165,7 +165,7 @@ def test_a_removal_takes_a_tweet_out_of_what_was_asked_and_answered(s3: S3Client
     answer(s3, kept, kept.ask(INPUT))
     stones = Tombstones(Pseudonyms(KEY)).with_tweets({EARLY: ComplianceAction.DELETE})
     purged = Purged(WINDOW)
-    Purge(s3, BUCKET, stones).apply(purged, listing.made(s3, BUCKET, hour.TOPICS, [WINDOW])[WINDOW])
+    Purge(s3, BUCKET, stones).apply(purged, listing.made(s3, BUCKET, [WINDOW])[WINDOW])
     assert purged.deleted["work", layout.ALL_TOPICS] == 3, "question, answer, and kept answer"
     for found in storage.list_objects(s3, BUCKET, layout.work_prefix(WINDOW)).objects:
         assert str(EARLY).encode() not in b"".join(storage.read_lines(s3, BUCKET, found.key)), found.key
@@ -204,5 +204,5 @@ def test_a_removal_reaches_what_an_endpoint_has_just_answered(s3: S3Client, kept
     kept.keep_invocation([question(EARLY)], json.dumps(neutral({"id": str(EARLY)})).encode())
     stones = Tombstones(Pseudonyms(KEY)).with_tweets({EARLY: ComplianceAction.DELETE})
     purged = Purged(WINDOW)
-    Purge(s3, BUCKET, stones).apply(purged, listing.made(s3, BUCKET, hour.TOPICS, [WINDOW])[WINDOW])
+    Purge(s3, BUCKET, stones).apply(purged, listing.made(s3, BUCKET, [WINDOW])[WINDOW])
     assert purged.deleted["work", layout.ALL_TOPICS] == 1

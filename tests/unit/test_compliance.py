@@ -49,6 +49,8 @@ DELETE, SCRUB = ComplianceAction.DELETE, ComplianceAction.SCRUB_GEO
 PSEUDONYMS = Pseudonyms(KEY)
 NOW = WINDOW.end + timedelta(hours=20)
 GONE, STAYS, MOVED = tweet_id(10), tweet_id(20), tweet_id(30)
+RETIRED = "poland"
+"""A topic that was taken out of the topics file: the lake has what was collected of it."""
 PLACE: dict[str, Any] = {
     "geo": {"place_id": "p"},
     "includes": {"places": [{"id": "p", "country_code": "UA", "full_name": "Kyiv"}]},
@@ -222,7 +224,7 @@ def run(
     request = RemovalRequest.of(PSEUDONYMS, name, "X reports it", NOW, tweets or {}, gone)
     now = datetime.now(UTC) + timedelta(hours=2)  # the objects were written just now
     found: Any = athena or FakeAthena()
-    return remove(s3, found, SETTINGS, TOPICS, KEY, request, lambda: now, dry_run=dry_run)
+    return remove(s3, found, SETTINGS, KEY, request, lambda: now, dry_run=dry_run)
 
 
 def snapshot(s3: S3Client) -> dict[str, str]:
@@ -250,6 +252,26 @@ def test_a_deleted_tweet_is_in_no_object_of_the_lake_any_more(s3: S3Client) -> N
     assert storage.read(s3, BUCKET, f"{layout.DAMAGED}{layout.raw_prefix('ukraine', WINDOW)}d.gz") == b""
     assert {each.layer for each in report.counts if each.removed} == layers - {"damaged"}
     assert {each.removed for each in report.counts if each.layer == "raw"} == {3}
+
+
+def test_a_topic_that_was_taken_out_of_the_topics_file_is_removed_from_too(s3: S3Client) -> None:
+    hour.put_raw(s3, RETIRED, [line(tweet(GONE, (RETIRED,), lang="uk")), line(tweet(STAYS, (RETIRED,)))])
+    prepared = hour.prepare(s3, (RETIRED,))
+    published(s3, prepared, answered(s3, prepared))
+    rejected = gzip.compress(line({"stage": "search", "tweet_id": str(GONE), "line": ""}) + b"\n")
+    for key in (
+        f"{layout.quarantine_prefix(RETIRED, WINDOW.next)}a.gz",
+        f"{layout.recovery_prefix(RETIRED, 'd')}page-000000.json.gz",
+        f"{layout.DAMAGED}{layout.raw_prefix(RETIRED, WINDOW)}d.gz",
+    ):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=rejected)
+    run(s3, {GONE: DELETE})
+    assert holding(s3, str(GONE), text_of(GONE)) == []
+    assert list(labeled(s3, RETIRED)) == [STAYS]
+    # Firehose may still bring some; the hour is prepared for the present topics.
+    hour.put_raw(s3, RETIRED, [line(tweet(GONE, (RETIRED,)))], name="late.gz")
+    hour.prepare(s3)
+    assert holding(s3, str(GONE), text_of(GONE)) == []
 
 
 def test_all_else_stays_as_it_was(s3: S3Client) -> None:
@@ -322,17 +344,17 @@ def test_the_hours_of_a_day_are_listed_together_and_nothing_is_asked_for_twice(
 
     monkeypatch.setattr(type(s3), "_make_api_call", counted)
     request = RemovalRequest.of(PSEUDONYMS, "r1", "X reports it", NOW, dict.fromkeys(gone, DELETE), {})
-    removal = Removal(s3, SETTINGS, TOPICS, KEY, request, dry_run=False)
+    removal = Removal(s3, SETTINGS, KEY, request, dry_run=False)
     nobody: Any = FakeAthena()
-    hours = removal.hours(nobody, NOW)
+    hours = removal.hours(nobody)
     asked.clear()
     assert removal.from_hours(hours).objects == 6
-    # Of each hour: tombstones, its raw object, two labeled ones that are not there; then tombstones again,
+    # Of each hour: tombstones and its raw object; then tombstones again,
     # with the topic. Once: the tombstones of users and the ledger.
-    assert asked["GetObject"] == 6 * (1 + 1 + 2 + 1) + 2
+    assert asked["GetObject"] == 6 * (1 + 1 + 1) + 2
     assert asked["PutObject"] == 6 * (1 + 1) + 1
-    # Two topics in raw, three in quarantine; predictions, edits, work and damaged.
-    assert asked["ListObjectsV2"] == 2 + 3 + 4
+    # The topics of raw, quarantine and labeled; the only one of raw; predictions, edits, work and damaged.
+    assert asked["ListObjectsV2"] == 3 + 1 + 4
     assert asked["HeadObject"] == 0
 
 
@@ -366,7 +388,7 @@ def test_a_users_request_finds_all_tweets_until_then(s3: S3Client) -> None:
     published(s3, prepared, answered(s3, prepared))
     # Not labeled yet: another hour, and one that is only in quarantine.
     waiting, broken = snowflake.lowest_id(WINDOW.end), snowflake.lowest_id(WINDOW.end) + 1
-    hour.put_raw(s3, "russia", [line(tweet(waiting, ("russia",), author_id="77"))], window=WINDOW.next)
+    hour.put_raw(s3, RETIRED, [line(tweet(waiting, (RETIRED,), author_id="77"))], window=WINDOW.next)
     row = {"stage": "transform", "reason": "edited", "tweet_id": str(broken)}
     row["line"] = line(tweet(broken, author_id="77")).decode()
     key = layout.quarantine_key("ukraine", WINDOW.next, "transform")
@@ -376,7 +398,7 @@ def test_a_users_request_finds_all_tweets_until_then(s3: S3Client) -> None:
     monday = Window.containing(NOW)
     request = RemovalRequest.of(PSEUDONYMS, "r1", "a person asks", NOW, {}, {"77": DELETE})
     found: Any = athena
-    remove(s3, found, SETTINGS, TOPICS, KEY, request, lambda: monday.end, dry_run=False)
+    remove(s3, found, SETTINGS, KEY, request, lambda: monday.end, dry_run=False)
     assert "77" not in athena.statements[0].replace(str(PSEUDONYMS.of("77")), "")
     assert holding(s3, '"77"', str(PSEUDONYMS.of("77"))) == [new, layout.TOMBSTONES_OF_USERS]
     assert holding(s3, str(mine), str(waiting), str(broken)) == []
@@ -408,7 +430,7 @@ def test_of_a_user_whose_places_must_go_the_tweets_stay(s3: S3Client) -> None:
     published(s3, prepared, answered(s3, prepared))
     request = RemovalRequest.of(PSEUDONYMS, "r1", "X reports it", NOW, {}, {"77": SCRUB})
     athena: Any = FakeAthena(mine)
-    remove(s3, athena, SETTINGS, TOPICS, KEY, request, lambda: NOW, dry_run=False)
+    remove(s3, athena, SETTINGS, KEY, request, lambda: NOW, dry_run=False)
     places = {own: row["country_code"] for own, row in labeled(s3).items()}
     assert places == {mine: None, other: "UA"}
     # What arrives later of them has no place either.
@@ -423,7 +445,7 @@ def test_a_bucket_with_old_versions_is_refused(s3: S3Client) -> None:
     settings = SETTINGS.model_copy(update={"bucket": "versioned"})
     nobody: Any = FakeAthena()
     with pytest.raises(VersionedBucketError, match="never versioned"):
-        remove(s3, nobody, settings, TOPICS, KEY, RemovalRequest("r", "", NOW), lambda: NOW, dry_run=False)
+        remove(s3, nobody, settings, KEY, RemovalRequest("r", "", NOW), lambda: NOW, dry_run=False)
 
 
 def test_an_object_that_cannot_be_read_keeps_the_tweet_in_no_other(s3: S3Client) -> None:
@@ -610,7 +632,7 @@ def test_an_object_that_is_replaced_meanwhile_is_looked_at_again(
         return found
 
     monkeypatch.setattr(storage, "download", slow)
-    places = listing.raw(s3, BUCKET, TOPICS, [WINDOW])[WINDOW]
+    places = listing.raw(s3, BUCKET, [WINDOW])[WINDOW]
     Purge(s3, BUCKET, stones).apply(Purged(WINDOW), places)
     assert [each["data"]["id"] for each in hour.json_lines(s3, key)] == [str(tweet_id(50))]
 

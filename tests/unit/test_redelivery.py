@@ -80,7 +80,7 @@ def remove_first(s3: S3Client) -> None:
     """Removes the first tweet from all that stands."""
     tombstones.bury(s3, BUCKET, Pseudonyms(KEY), WINDOW, {FIRST: ComplianceAction.DELETE})
     stones = tombstones.read(s3, BUCKET, Pseudonyms(KEY), [WINDOW])
-    places = [*listing.raw(s3, BUCKET, TOPICS, [WINDOW])[WINDOW], *listing.beside(s3, BUCKET, TOPICS)]
+    places = [*listing.raw(s3, BUCKET, [WINDOW])[WINDOW], *listing.beside(s3, BUCKET)]
     Purge(s3, BUCKET, stones).apply(Purged(WINDOW), places)
 
 

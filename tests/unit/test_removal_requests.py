@@ -16,8 +16,7 @@ from include.lake import layout, storage
 from include.lake.pseudonyms import Pseudonyms
 from include.x import snowflake
 from include.x.compliance import ComplianceAction, Gone
-from tests.unit import support_hour as hour
-from tests.unit.support_hour import BUCKET, KEY, SETTINGS, TOPICS, WINDOW, tweet_id
+from tests.unit.support_hour import BUCKET, KEY, SETTINGS, WINDOW, tweet_id
 
 DELETE, SCRUB = ComplianceAction.DELETE, ComplianceAction.SCRUB_GEO
 PSEUDONYMS = Pseudonyms(KEY)
@@ -133,10 +132,8 @@ class CountingAthena:
 def test_ids_are_divided_into_as_few_jobs_as_take_them_and_not_asked_about_twice(s3: Any) -> None:
     athena: Any = CountingAthena(2_000, 40)
 
-    hour.put_raw(s3, "ukraine", [b"{}"])
-
     def todo(at: datetime) -> list[Shard]:
-        return asking.shards(s3, athena, SETTINGS, TOPICS, at, ids_a_job=1_000)
+        return asking.shards(s3, athena, SETTINGS, at, ids_a_job=1_000)
 
     found = todo(NOW)
     assert found == [*(Shard("tweets", number, 3) for number in range(3)), Shard("users", 0, 1)]
@@ -149,16 +146,14 @@ def test_ids_are_divided_into_as_few_jobs_as_take_them_and_not_asked_about_twice
 
 def test_of_an_empty_lake_nothing_is_asked(s3: Any) -> None:
     nothing: Any = CountingAthena(0, 0)
-    assert asking.shards(s3, nothing, SETTINGS, TOPICS, NOW) == []
-    assert asking.ids(s3, nothing, SETTINGS, TOPICS, Shard("tweets", 0, 1), NOW) == []
+    assert asking.shards(s3, nothing, SETTINGS, NOW) == []
 
 
 def test_the_results_of_queries_for_ids_are_deleted_at_once(s3: Any) -> None:
     for name in ("e1.csv", "e1.csv.metadata", "other.csv"):
         storage.put(s3, BUCKET, layout.ATHENA_RESULTS + name, b"1")
-    hour.put_raw(s3, "ukraine", [b"{}"])
     athena: Any = CountingAthena(1, 1)
-    asking.shards(s3, athena, SETTINGS, TOPICS, NOW)
+    asking.shards(s3, athena, SETTINGS, NOW)
     left = [each.key for each in storage.list_objects(s3, BUCKET, layout.ATHENA_RESULTS).objects]
     assert left == [f"{layout.ATHENA_RESULTS}other.csv"]
 
