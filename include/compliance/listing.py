@@ -29,6 +29,10 @@ _PREDICTED = re.compile(
 )
 
 
+_EDITS = re.compile(r"/edits/(?P<hour>\d{4}-\d\d-\d\dT\d\d)\.json$")
+"""A work file of an hour that names edited posts of another one."""
+
+
 @dataclass(frozen=True)
 class Place:
     """One object: what it holds counts to a layer and a topic."""
@@ -151,11 +155,14 @@ def _edits(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
 
 
 def _work(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
+    """The hours' work files, and those of the hours beside that name their edited posts."""
     found = _every(windows)
-    prefixes = {window: layout.work_prefix(window) for window in windows}
-    for window, each in _under(s3, bucket, prefixes):
-        layer = "edits" if "/edits/" in each.key else "work"
-        found[window] += _places(layer, layout.ALL_TOPICS, each)
+    around = {near for window in windows for near in (window.previous, window, window.next)}
+    for window, each in _under(s3, bucket, {near: layout.work_prefix(near) for near in around}):
+        edits = _EDITS.search(each.key)
+        hour = Window.parse(edits["hour"]) if edits else window
+        if hour in found:
+            found[hour] += _places("edits" if edits else "work", layout.ALL_TOPICS, each)
     return found
 
 

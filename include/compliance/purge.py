@@ -204,15 +204,15 @@ class Purge:
 
     def _edits(self, place: Place, found: storage.ObjectVersion, path: Path) -> _Change | None:
         """Of lists of the ids of posts that were edited later."""
-        ids = json.loads(path.read_bytes())
-        kept = [each for each in ids if self._tombstones.of(int(each), None) is not _DELETE]
-        if kept == ids:
+        listed = path.read_bytes()
+        body = edits_left(listed, self._tombstones)
+        if body == listed:
             return None
-        body = json.dumps(kept, separators=(",", ":")).encode()
         metadata = dict(found.metadata)
         if "content" in metadata:
             metadata["content"] = hashlib.sha256(body).hexdigest()
-        gone = [(int(each), _DELETE, place.topic) for each in set(ids) - set(kept)]
+        went = set(json.loads(listed)) - set(json.loads(body))
+        gone = [(int(each), _DELETE, place.topic) for each in went]
         return _Change(place, found, storage.Content(body, metadata), gone)
 
     def _rows(
@@ -253,6 +253,13 @@ class Purge:
         elif gone:
             pq.write_table(pa.concat_tables(parts), rest, compression="zstd")
         return gone
+
+
+def edits_left(listed: bytes, tombstones: Tombstones) -> bytes:
+    """A list of the ids of edited posts without those that must go; the same bytes where none must."""
+    ids = json.loads(listed)
+    kept = [each for each in ids if tombstones.of(int(each), None) is not _DELETE]
+    return listed if kept == ids else json.dumps(kept, separators=(",", ":")).encode()
 
 
 def _actions(changes: Iterable[_Change]) -> dict[int, ComplianceAction]:

@@ -9,8 +9,8 @@ Everything is written under a prefix that names its input by digest, and the sam
 A run that was killed, started twice or runs at the same time as another therefore leaves nothing wrong
 behind.
 
-A late object does not bring back what was removed on request (`include/compliance`): raw is purged of it
-before it is listed, and what arrives in between is left out.
+A late object does not bring back what was removed on request (`include/compliance`): raw and quarantine are
+purged of it before raw is listed, and what arrives in between is left out.
 """
 
 from __future__ import annotations
@@ -133,12 +133,12 @@ def _prefix(window: Window, topics: Sequence[str], manifest: str, removed: Set[s
 
 
 def _purge_late(s3: S3Client, bucket: str, window: Window, stones: tombstones.Tombstones) -> None:
-    """Removes again what has come into raw since it was removed, of whatever topic."""
+    """Removes again what has come since it was removed, of whatever topic."""
     purged, purge = Purged(window), Purge(s3, bucket, stones)
-    for places in (listing.raw, listing.damaged):
+    for places in (listing.raw, listing.quarantine, listing.damaged):
         purge.apply(purged, places(s3, bucket, [window])[window])
     if purged.tweets:
-        logger.info("removed again from raw window=%s tweets=%d", window.label, len(purged.tweets))
+        logger.info("removed again window=%s tweets=%d", window.label, len(purged.tweets))
 
 
 def _left(

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.compliance import lines, listing, tombstones
-from include.compliance.purge import REMOVED, Purge, Purged, without
+from include.compliance.purge import REMOVED, Purge, Purged, edits_left, without
 from include.compliance.tombstones import Tombstones
 from include.labeling.garbage import loaded_left_alone
 from include.labeling.model_io import is_asked, read_answers, read_shard_and_removed, read_translations
@@ -149,7 +149,7 @@ def publish(
         _purge_published(s3, settings.bucket, pseudonyms, prepared)
     # Only after the newest versions are in labeled: at no time is a post without a version.
     for hour in (prepared.window.previous, prepared.window.next):
-        _tell_edits(s3, settings.bucket, prepared, hour)
+        _tell_edits(s3, settings.bucket, pseudonyms, prepared, hour)
 
     published = Published(
         window=prepared.window,
@@ -228,13 +228,17 @@ def _replace(
     return written
 
 
-def _tell_edits(s3: S3Client, bucket: str, prepared: Prepared, hour: Window) -> None:
+def _tell_edits(s3: S3Client, bucket: str, pseudonyms: Pseudonyms, prepared: Prepared, hour: Window) -> None:
     """Records for another hour which of its posts were edited later; `coverage` reruns it if this is new.
 
     An object with the same content is kept with its ETag: otherwise two hours could trigger each other
     forever.
     """
     body = storage.read(s3, bucket, prepared.edits_key(hour))
+    stones = Tombstones(pseudonyms)
+    if body != _NO_EDITS:
+        stones = tombstones.read(s3, bucket, pseudonyms, [hour])
+        body = edits_left(body, stones)
     content = hashlib.sha256(body).hexdigest()
 
     def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
@@ -253,7 +257,13 @@ def _tell_edits(s3: S3Client, bucket: str, prepared: Prepared, hour: Window) -> 
         }
         return storage.Content(body, metadata) if told else None
 
-    storage.compare_and_swap(s3, bucket, layout.edits_key(hour, prepared.window), decide)
+    key = layout.edits_key(hour, prepared.window)
+    storage.compare_and_swap(s3, bucket, key, decide)
+    if body != _NO_EDITS:
+        later = tombstones.read(s3, bucket, pseudonyms, [hour])
+        if later.digest != stones.digest:
+            place = listing.Place("edits", layout.ALL_TOPICS, key)
+            Purge(s3, bucket, later).apply(Purged(hour), [place])
 
 
 def _age(metadata: Mapping[str, str]) -> tuple[datetime, int, str]:
