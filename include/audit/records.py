@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -43,6 +44,8 @@ _READ = (
     "p_neutral",
     "p_positive",
 )
+
+_NO_COUNTRY = "--"
 
 log = logging.getLogger(__name__)
 
@@ -113,12 +116,12 @@ def draw(
     `ObjectChangedError` if an hour is replaced meanwhile: draw again.
     """
     blocked: set[str] = set()
-    hours: list[storage.Object] = []
     measured = cards.measured(s3, settings.bucket)
 
-    def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
+    def decide(
+        hours: Sequence[storage.Object], found: storage.ObjectVersion | None
+    ) -> storage.Content | None:
         former = json.loads(found.metadata.get("draw", "{}")) if found else {}
-        hours[:] = _hours(s3, settings, topics, wave, now)
         if len(hours) < former.get("hours", 0) or not hours:
             return None
         wanted = plan(settings, wave, tweets)
@@ -146,8 +149,10 @@ def draw(
         return storage.Content(content, {"draw": json.dumps(design, sort_keys=True)})
 
     written = False
+    key_of_wave = layout.audit_drawn_key(wave.label)
     while True:
-        swap = storage.compare_and_swap(s3, settings.bucket, layout.audit_drawn_key(wave.label), decide)
+        hours = _hours(s3, settings, topics, wave, now)
+        swap = storage.compare_and_swap(s3, settings.bucket, key_of_wave, partial(decide, hours))
         written |= swap.written
         # A tweet that is removed leaves labeled first: if that has not changed, the removal finds the draw.
         if not swap.written or hours == _hours(s3, settings, topics, wave, now):
@@ -280,6 +285,22 @@ def remove(s3: S3Client, bucket: str, waves: Iterable[Wave], is_gone: Callable[[
     return removed
 
 
+def hide_places(s3: S3Client, bucket: str, waves: Iterable[Wave], is_hidden: Callable[[int], bool]) -> int:
+    """Empties the country of tweets in what was drawn in some waves; of how many. Twice changes nothing."""
+
+    def left(table: pa.Table) -> tuple[pa.Table, int]:
+        told = zip(table["tweet_id"].to_pylist(), table["country_code"].to_pylist(), strict=True)
+        hidden = [country != _NO_COUNTRY and is_hidden(own) for own, country in told]
+        emptied = pc.if_else(pa.array(hidden, pa.bool_()), _NO_COUNTRY, table["country_code"])
+        column = table.schema.get_field_index("country_code")
+        return table.set_column(column, table.schema.field(column), emptied), sum(hidden)
+
+    return sum(
+        _change(s3, bucket, layout.audit_drawn_key(wave.label), AUDIT_DRAWN, left)
+        for wave in sorted(set(waves))
+    )
+
+
 def _without_undrawn(
     s3: S3Client, bucket: str, wave: Wave, key: str, schema: pa.Schema, tweets: Collection[int]
 ) -> int:
@@ -289,20 +310,29 @@ def _without_undrawn(
 
 
 def _without(s3: S3Client, bucket: str, key: str, schema: pa.Schema, is_gone: Callable[[int], bool]) -> int:
-    removed = 0
+    def left(table: pa.Table) -> tuple[pa.Table, int]:
+        kept = table.filter(pa.array([not is_gone(own) for own in table["tweet_id"].to_pylist()], pa.bool_()))
+        return kept, table.num_rows - kept.num_rows
+
+    return _change(s3, bucket, key, schema, left)
+
+
+def _change(
+    s3: S3Client, bucket: str, key: str, schema: pa.Schema, left: Callable[[pa.Table], tuple[pa.Table, int]]
+) -> int:
+    """Replaces an object by what is ``left`` of its rows; how many were changed or removed."""
+    changed = 0
 
     def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
-        nonlocal removed
-        removed = 0
+        nonlocal changed
+        changed = 0
         if found is None:
             return None
-        table = tables.read(s3, bucket, key, schema)
-        kept = table.filter(pa.array([not is_gone(own) for own in table["tweet_id"].to_pylist()], pa.bool_()))
-        removed = table.num_rows - kept.num_rows
-        return storage.Content(_parquet(kept), found.metadata) if removed else None
+        rows, changed = left(tables.read(s3, bucket, key, schema))
+        return storage.Content(_parquet(rows), found.metadata) if changed else None
 
     storage.compare_and_swap(s3, bucket, key, decide)
-    return removed
+    return changed
 
 
 def _replace(
@@ -396,7 +426,7 @@ def _row(row: Mapping[str, Any], measured: cards.Measured, topic: str, drawn: Dr
         **{name: row[name] for name in ("p_negative", "p_neutral", "p_positive")},
         "dt": Wave.of_tweet(row["tweet_id"]).month,
         "topic": topic,
-        "country_code": row["country_code"] or "--",
+        "country_code": row["country_code"] or _NO_COUNTRY,
         "measured": int(_is_measured(row, measured)),
         "stratum": drawn.stratum,
         "chance": drawn.chance,

@@ -169,15 +169,18 @@ class Removal:
         objects = sum(beside.objects.values())
         if not self._dry_run:
             days = {window.start.date() for window in concerned}
-            judged = audit.remove(
-                self._s3,
-                self._bucket,
-                map(Wave.of, days),
-                lambda own: stones().of(own, None) is ComplianceAction.DELETE,
-            )
+            waves = {Wave.of(day) for day in days}
+
+            def must(action: ComplianceAction) -> Callable[[int], bool]:
+                return lambda own: stones().of(own, None) is action
+
+            judged = audit.remove(self._s3, self._bucket, waves, must(ComplianceAction.DELETE))
+            hidden = audit.hide_places(self._s3, self._bucket, waves, must(ComplianceAction.SCRUB_GEO))
             results = _delete_results(self._s3, self._bucket, now)
             # Both also where they are nothing: that is the evidence that the request was carried out.
             counts += [count_beside("audit", judged), count_beside("athena-results", results)]
+            if hidden:
+                counts.append(count_beside("audit", hidden, ComplianceAction.SCRUB_GEO))
             objects += results
             self.record(counts)
         _check_readable([beside])
@@ -258,9 +261,11 @@ def total(reports: Sequence[RemovalReport]) -> RemovalReport:
     )
 
 
-def count_beside(layer: str, removed: int) -> RemovalCount:
+def count_beside(
+    layer: str, removed: int, action: ComplianceAction = ComplianceAction.DELETE
+) -> RemovalCount:
     """How much went of a layer that no purge reads."""
-    return RemovalCount(None, ALL_TOPICS, layer, ComplianceAction.DELETE, removed)
+    return RemovalCount(None, ALL_TOPICS, layer, action, removed)
 
 
 def _check_readable(done: Iterable[Purged]) -> None:

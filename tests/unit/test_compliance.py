@@ -30,6 +30,7 @@ from include.compliance.removal import (
 from include.compliance.requests import RemovalRequest
 from include.compliance.tombstones import Tombstones
 from include.coverage import damage
+from include.labeling import prepare as preparing
 from include.labeling.model_io import compose_sentiment_input
 from include.labeling.prepared import Prepared
 from include.labeling.publish import Published, publish
@@ -381,6 +382,21 @@ def test_the_place_goes_and_the_tweet_stays(s3: S3Client) -> None:
     assert not any(each.action is DELETE and each.removed for each in report.counts if each.hour)
 
 
+def test_the_place_goes_out_of_the_audit_and_the_tweet_stays_there(s3: S3Client) -> None:
+    wave = Wave.of_tweet(MOVED).label
+    drawn = [{"tweet_id": own, "country_code": "UA", "topic": "ukraine"} for own in (STAYS, MOVED)]
+    put_table(s3, layout.audit_drawn_key(wave), drawn, AUDIT_DRAWN)
+    put_table(s3, layout.audit_judged_key(wave, "p"), [{"tweet_id": MOVED}], AUDIT_JUDGED)
+    report = run(s3, {MOVED: SCRUB})
+    rows = hour.parquet(s3, layout.audit_drawn_key(wave)).to_pylist()
+    assert {row["tweet_id"]: row["country_code"] for row in rows} == {STAYS: "UA", MOVED: "--"}
+    assert hour.parquet(s3, layout.audit_judged_key(wave, "p"))["tweet_id"].to_pylist() == [MOVED]
+    counts = {each.action: each.removed for each in report.counts if each.layer == "audit"}
+    assert counts == {DELETE: 0, SCRUB: 1}
+    again = run(s3, {MOVED: SCRUB}, name="r2")
+    assert not any(each.removed for each in again.counts)
+
+
 def test_a_users_request_finds_all_tweets_until_then(s3: S3Client) -> None:
     mine, theirs, later = tweet_id(1), tweet_id(2), snowflake.lowest_id(NOW) + 5
     hour.put_raw(s3, "ukraine", [line(tweet(mine, author_id="77")), line(tweet(theirs))])
@@ -507,6 +523,48 @@ def test_a_late_object_does_not_bring_it_back(s3: S3Client) -> None:
     assert set(labeled(s3)) == {STAYS, MOVED, late}
     assert holding(s3, str(GONE), text_of(GONE)) == []
     assert tombstones.removed_by_topic(s3, BUCKET, layout.tombstones_key(WINDOW)) == {"ukraine": 1}
+
+
+def test_a_late_object_of_quarantine_does_not_bring_it_back(s3: S3Client) -> None:
+    """As from a spool that was kept for longer than a removal is repeated."""
+    labeled_hour(s3)
+    run(s3, {GONE: DELETE})
+    rejected = {"stage": "streamer", "reason": "overlap", "tweet_id": str(GONE), "line": text_of(GONE)}
+    key = f"{layout.quarantine_prefix('ukraine', WINDOW.next)}late.gz"
+    s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(line(rejected) + b"\n"))
+    hour.prepare(s3)
+    assert holding(s3, str(GONE), text_of(GONE)) == []
+
+
+@pytest.mark.parametrize("when", ["after", "before the object", "between object and look"])
+def test_no_other_hour_names_it_as_an_earlier_version(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """A post is edited in the next hour, whose run tells its own hour so; X reports both versions."""
+    later = snowflake.lowest_id(WINDOW.end)
+    history = [str(GONE), str(later)]
+    hour.put_raw(s3, "ukraine", [line(tweet(GONE))])
+    hour.put_raw(s3, "ukraine", [line(tweet(later, edit_history_tweet_ids=history))], window=WINDOW.next)
+    prepared = preparing.prepare(s3, SETTINGS, TOPICS, WINDOW.next, KEY)
+    answers = answered(s3, prepared)
+    both = {GONE: DELETE, later: DELETE}
+    if when == "before the object":
+        run(s3, both)
+    if when == "between object and look":
+        swap = storage.compare_and_swap
+
+        def interrupted(*arguments: Any, **named: Any) -> storage.Swap:
+            if arguments[2] == layout.edits_key(WINDOW, WINDOW.next):
+                monkeypatch.undo()
+                run(s3, both)
+            return swap(*arguments, **named)
+
+        monkeypatch.setattr(storage, "compare_and_swap", interrupted)
+    published(s3, prepared, answers)
+    if when == "after":
+        assert layout.edits_key(WINDOW, WINDOW.next) in holding(s3, str(GONE))
+        run(s3, both)
+    assert holding(s3, str(GONE)) == []
 
 
 def test_what_a_recovery_brings_into_another_topic_is_removed_and_counted_there(s3: S3Client) -> None:
