@@ -72,6 +72,7 @@ def prepare(s3: S3Client, settings: Settings, topics: Sequence[str], window: Win
                 for entry in listing.objects:
                     read = _lines(s3, settings.bucket, entry)
                     slices.add_object(topic, entry.key, _left(read, stones, removed) if stones else read)
+        _bury(s3, settings.bucket, window, removed)
         for entry in edits.objects:
             named = orjson.loads(storage.read(s3, settings.bucket, entry.key, entry.etag))
             slices.edited[window].update(map(int, named))
@@ -154,6 +155,13 @@ def _left(
             yield None
         elif (rest := lines.left(line, stones, note)) is not None:
             yield rest
+
+
+def _bury(s3: S3Client, bucket: str, window: Window, removed: Set[str]) -> None:
+    """Tells removals that raw holds what was left out: of a user's tweets labeled no longer tells."""
+    if removed:
+        markers = {marker: ComplianceAction(action) for marker, action in map(str.split, removed)}
+        tombstones.bury_markers(s3, bucket, window, markers)
 
 
 def _lines(s3: S3Client, bucket: str, entry: storage.Object) -> Iterator[bytes | None]:

@@ -113,6 +113,7 @@ def publish(
     superseded = False
     pseudonyms = Pseudonyms(key)
     stones = tombstones.read(s3, settings.bucket, pseudonyms, [prepared.window])
+    left_out: dict[int, ComplianceAction] = {}
     with tempfile.TemporaryDirectory(prefix="publish-") as name:
         folder = Path(name)
         files = {topic: _TopicFile(folder / f"labeled-{number}") for number, topic in enumerate(prepared.raw)}
@@ -129,9 +130,14 @@ def publish(
                 of_topic = table.filter(pc.equal(table.column("tag"), topic))
                 if stones:
                     of_topic, gone = without(of_topic, stones, topic)
+                    left_out |= {own: action for own, action, _ in gone}
                     file.removed += sum(action is ComplianceAction.DELETE for _, action, _ in gone)
                 file.removed += removed_before.get(topic, 0)
                 file.add(of_topic)
+        if left_out:
+            # Of a user's tweets labeled no longer tells, and other layers hold them.
+            tombstones.bury(s3, settings.bucket, pseudonyms, prepared.window, left_out)
+            stones = stones.with_tweets(left_out)
         for topic, file in files.items():
             file.close()
             quarantine = folder / "quarantine"

@@ -255,22 +255,33 @@ def find(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | None = No
         todo = [requests.find(s3, bucket, name)] if name else _confirmed(requests.pending(s3, bucket))
     except requests.RequestError as error:
         raise AirflowFailException(str(error)) from error
-    again = set() if dry_run else buried_lately(s3, bucket, now())
-    if again and not todo:
-        todo = [requests.RemovalRequest.again(now())]
-        requests.add(s3, bucket, todo[0])
     found: list[dict[str, Any]] = []
     for request in todo:
         hours = _removal(request, dry_run=dry_run).hours(client("athena"))
         if not dry_run:
             requests.remember_hours(s3, bucket, request.name, hours)
-        labels = [window.label for window in hours]
-        beside = sorted(window.label for window in again - set(hours)) if not found else []
-        digest = request.with_hours(hours).digest
-        found.append({"request": request.name, "digest": digest, "hours": labels, "again": beside})
-        log.info("request=%s hours=%d again=%d dry_run=%s", request.name, len(labels), len(beside), dry_run)
+        found.append(_found_of(request, hours))
+        log.info("request=%s hours=%d dry_run=%s", request.name, len(hours), dry_run)
+    if not dry_run:
+        # After the hours: labels made meanwhile leave out users' tweets, and their hour is buried instead.
+        labels = {window.label for window in buried_lately(s3, bucket, now())}
+        again = sorted(labels.difference(*(each["hours"] for each in found)))
+        if again and not found:
+            request = requests.RemovalRequest.again(now())
+            requests.add(s3, bucket, request)
+            found.append(_found_of(request, []))
+        if found:
+            found[0]["again"] = again
+        log.info("hours of lately=%d", len(again))
     ti.xcom_push(REQUESTS, found)
     return _parts(found)
+
+
+def _found_of(request: RemovalRequest, hours: Sequence[Window]) -> dict[str, Any]:
+    """A request for XCom: what it asked for when its ``hours`` were looked for, and these."""
+    digest = request.with_hours(hours).digest
+    labels = [window.label for window in hours]
+    return {"request": request.name, "digest": digest, "hours": labels, "again": []}
 
 
 def _confirmed(pending: Sequence[RemovalRequest]) -> list[RemovalRequest]:
@@ -339,8 +350,15 @@ def delta_holds(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | No
     if _is_dry(dag_run, params):
         raise AirflowSkipException("a dry run changes no table")
     wanted = {label for each in _found(ti) for label in each["hours"]}
-    synced = hours.find_synced(client("s3"), settings().bucket)
+    again = {label for each in _found(ti) for label in each.get("again", ())}
+    s3, bucket = client("s3"), settings().bucket
+    synced = hours.find_synced(s3, bucket)
     held = {hours.parse(hour)[1].label for hour in synced.hours} & wanted if synced else set()
+    if synced and again:
+        # Those whose labels have not changed since are in Delta as they are.
+        now_labeled = hours.labeled(s3, bucket)
+        changed = (hour for hour, state in synced.hours.items() if now_labeled.get(hour) != state)
+        held |= {hours.parse(hour)[1].label for hour in changed} & again
     if not held:
         raise AirflowSkipException("the Delta table holds no hour of the requests")
     return len(held)

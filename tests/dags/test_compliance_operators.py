@@ -14,7 +14,7 @@ import pytest
 import requests as http
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
-from include.compliance import asking, removal, requests
+from include.compliance import asking, removal, requests, tombstones
 from include.compliance.removal import buried_lately
 from include.lake import layout, storage
 from include.lake.athena import UnreadDataError
@@ -25,6 +25,7 @@ from include.operators.compliance import AskComplianceOperator
 from include.operators.coverage import CoverageAlarmError, ReportCoverageOperator
 from include.settings import Settings, settings
 from include.training import hours
+from include.window import Window
 from include.x.client import api_client
 from include.x.compliance import Compliance, ComplianceAction
 from local.x_api.app import XApi
@@ -376,6 +377,40 @@ def test_databricks_is_started_only_for_hours_that_the_table_holds(s3: Any) -> N
     assert tasks.delta_holds.function(ti=ti, **given) == 1
     with pytest.raises(AirflowSkipException, match="dry run"):
         tasks.delta_holds.function(ti=ti, dag_run=BY_HAND, params={"request": name, "dry_run": True})
+
+
+def test_databricks_is_started_for_an_hour_of_lately_whose_labels_have_changed_since(s3: Any) -> None:
+    """As where a run of transform had left a user's tweets out before the removal looked for them."""
+    ti = TaskInstance()
+    ti.xcom_push(tasks.REQUESTS, [{"request": "r", "digest": "", "hours": [], "again": [WINDOW.label]}])
+    given: dict[str, Any] = {"ti": ti, "dag_run": BY_HAND, "params": WET}
+    etag = storage.put(s3, BUCKET, layout.labeled_key("ukraine", WINDOW), b"labels")
+    hours.write_synced(s3, BUCKET, hours.Synced({f"ukraine/{WINDOW.label}": "another"}))
+    assert tasks.delta_holds.function(**given) == 1
+    hours.write_synced(s3, BUCKET, hours.Synced({f"ukraine/{WINDOW.label}": etag}))
+    with pytest.raises(AirflowSkipException, match="holds no hour"):
+        tasks.delta_holds.function(**given)
+
+
+def test_what_is_buried_while_hours_are_looked_for_is_gone_through_with_them(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests.confirm(s3, BUCKET, name := asked_for(s3))
+    meanwhile = WINDOW.next
+
+    def look(*_: Any) -> set[Window]:
+        tombstones.bury_markers(s3, BUCKET, meanwhile, {"marker": ComplianceAction.DELETE})
+        return set()
+
+    user = requests.asked_for(PSEUDONYMS, "a person asks", datetime.now(UTC), [], ["77"])
+    requests.add(s3, BUCKET, user)
+    requests.confirm(s3, BUCKET, user.name)
+    monkeypatch.setattr(removal, "_hours_of_users", look)
+    ti = TaskInstance()
+    parts = tasks.find.function(ti=ti, dag_run=SimpleNamespace(run_type="scheduled"), params=DRY)
+    assert {each["request"] for each in ti.xcom_pull("find", tasks.REQUESTS)} == {name, user.name}
+    # Each hour once: what a request has buried itself is no other's.
+    assert sorted(hour for part in parts for hour in part["hours"]) == [WINDOW.label, meanwhile.label]
 
 
 def test_hours_of_lately_are_gone_through_again_with_the_next_request(s3: Any) -> None:

@@ -18,7 +18,7 @@ import pytest
 from types_boto3_s3 import S3Client
 
 from include.audit.wave import Wave
-from include.compliance import lines, listing, tombstones
+from include.compliance import lines, listing, removal, tombstones
 from include.compliance.purge import Purge, Purged
 from include.compliance.removal import (
     Removal,
@@ -345,11 +345,11 @@ def test_the_hours_of_a_day_are_listed_together_and_nothing_is_asked_for_twice(
 
     monkeypatch.setattr(type(s3), "_make_api_call", counted)
     request = RemovalRequest.of(PSEUDONYMS, "r1", "X reports it", NOW, dict.fromkeys(gone, DELETE), {})
-    removal = Removal(s3, SETTINGS, KEY, request, dry_run=False)
+    carried = Removal(s3, SETTINGS, KEY, request, dry_run=False)
     nobody: Any = FakeAthena()
-    hours = removal.hours(nobody)
+    hours = carried.hours(nobody)
     asked.clear()
-    assert removal.from_hours(hours).objects == 6
+    assert carried.from_hours(hours).objects == 6
     # Of each hour: tombstones and its raw object; then tombstones again,
     # with the topic. Once: the tombstones of users and the ledger.
     assert asked["GetObject"] == 6 * (1 + 1 + 1) + 2
@@ -436,6 +436,36 @@ def test_a_users_tweet_is_found_by_its_id_after_a_run_that_was_killed(
     assert holding(s3, str(mine)) == [predictions]
     run(s3, {}, name="r2")
     assert holding(s3, str(mine)) == []
+
+
+@pytest.mark.parametrize("hidden_by", ["publishing", "preparing"])
+def test_a_users_tweets_are_found_though_labeled_is_made_without_them_meanwhile(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch, hidden_by: str
+) -> None:
+    """The user's tombstone stands before labeled is asked for the hours, and raw is older than labeled."""
+    stones = {PSEUDONYMS.of("77"): {DELETE: NOW_ID}}
+    key = hour.put_raw(s3, "ukraine", [line(tweet(STAYS))])
+    others = [line(tweet(tweet_id(1), author_id="77")), line(tweet(STAYS))]
+    if hidden_by == "publishing":
+        hour.put_raw(s3, "ukraine", others)
+    else:
+        tombstones.bury_users(s3, BUCKET, stones)
+        listed = preparing._listings
+
+        def late(*arguments: Any) -> Any:
+            hour.put_raw(s3, "ukraine", others)
+            return listed(*arguments)
+
+        monkeypatch.setattr(preparing, "_listings", late)
+    prepared = hour.prepare(s3)
+    answers = answered(s3, prepared)
+    tombstones.bury_users(s3, BUCKET, stones)
+    published(s3, prepared, answers)
+    assert set(labeled(s3)) == {STAYS}
+    assert key in holding(s3, '"77"')
+    monkeypatch.setattr(removal, "_hours_of_users", lambda *_: set())
+    run(s3, users=("77",))
+    assert holding(s3, '"77"', str(PSEUDONYMS.of("77"))) == [layout.TOMBSTONES_OF_USERS]
 
 
 def test_of_a_user_whose_places_must_go_the_tweets_stay(s3: S3Client) -> None:
