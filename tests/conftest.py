@@ -1,11 +1,14 @@
-"""For all tests: properties have no deadline on a busy machine, each test reads its own connections, a Trino
-serves all who need one, and the run ends with where its time went.
+"""For all tests: properties have no deadline on a busy machine, each process has an Airflow home of its own,
+each test reads its own connections, a Trino serves all who need one, and the run ends with where its time
+went.
 """
 
 from __future__ import annotations
 
 import functools
 import gc
+import os
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
 
 SHOWN = 15
 """Files in the table of times."""
+# Airflow reads this when it is first imported, and writes its configuration there.
+AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="airflow-home-")
+os.environ["AIRFLOW_HOME"] = AIRFLOW_HOME.name
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 # What a process of tests imports is hundreds of thousands of objects, which collections would walk through.
 gc.set_threshold(50_000, 20, 50)
 # A botocore session reads the descriptions of services anew, and most tests have sessions of their own.
@@ -33,7 +40,10 @@ settings.load_profile("patient")
 
 
 def pytest_unconfigure() -> None:
-    """Leaves what is loaded to the system: pytest and Python would look through it six times over."""
+    """Removes the Airflow home, and leaves what is loaded to the system: pytest and Python would look through
+    it six times over.
+    """
+    AIRFLOW_HOME.cleanup()
     gc.freeze()
 
 
