@@ -320,6 +320,10 @@ def _launch(
 ) -> subprocess.Popen[bytes]:
     etc = state / "etc"
     (etc / "catalog").mkdir(parents=True, exist_ok=True)
+    # What Trino unpacks; a killed one leaves it.
+    unpacked = state / "unpacked"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    unpacked.mkdir()
     values = {
         "host": HOST,
         "port": port,
@@ -343,6 +347,7 @@ def _launch(
         # More is given for large data: there the second compiler gains more than it costs.
         *(["-XX:TieredStopAtLevel=4"] if heap_mib > HEAP_MIB else []),
         *node,
+        f"-Djava.io.tmpdir={unpacked}",
         f"-Dconfig={etc}/config.properties",
         f"-Dlog.levels-file={etc}/log.properties",
         "-cp",

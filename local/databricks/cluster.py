@@ -97,6 +97,9 @@ def environment(
         "JAVA_HOME": str(java),
         "SPARK_CONF_DIR": str(conf),
         "SPARK_LOCAL_IP": "127.0.0.1",
+        # What is unpacked and downloaded, by Spark, MLflow and Python, stays in the folder.
+        "TMPDIR": str(folder.resolve()),
+        "MLFLOW_DFS_TMP": str(folder.resolve() / "mlflow"),
         "PYSPARK_PYTHON": str(python()),
         "PYSPARK_DRIVER_PYTHON": str(python()),
         "PYTHONWARNINGS": "ignore::SyntaxWarning",
