@@ -22,10 +22,12 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """A pipeline with six past hours recovered, translated and labeled, and its streamer collecting.
+    """A pipeline with four past hours recovered, translated and labeled, and its streamer collecting.
 
     A tiny opus-mt translates: a dictionary of a few words that copies all others. Endpoints answer for the
-    open hour. It ends with its module: its environment and its load are no other test's.
+    open hour, which is labeled less often than in `make run`: on a machine that is busy with other tests one
+    run of live would follow the other. It ends with its module: its environment and its load are no other
+    test's.
     """
     folder = tmp_path_factory.mktemp("run")
     model = folder / "model"
@@ -40,8 +42,10 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         environment.setenv("OPINION_SENTIMENT_ARTIFACT", str(model))
         environment.setenv("OPINION_TRANSLATION_ARTIFACT", str(translator))
         environment.setenv("OPINION_LIVE_ENDPOINTS", "true")
+        environment.setenv("OPINION_LIVE_MINUTES", "10")
+        environment.setenv("OPINION_TRAINING_TRIALS", "1")
         options = RunOptions(
-            hours=6,
+            hours=4,
             rate=900,
             first_port=free_ports(len(SERVICES)),
             database=os.environ.get("DATABASE") or SQLITE,
