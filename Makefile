@@ -59,7 +59,6 @@ models: parameters ## Fetch, convert, verify and pack a model: MODEL=opus-mt (do
 test: setup ## Set up, lint, check types and run the tests
 	@python3 tools/setup.py pack
 	@$(PYTHON) -m tools.suite
-	@.venv-pack/bin/python -m pytest tests/models
 
 kill-test: setup ## Kill the streamer 100 times under load and settle what became of every post
 	@$(PYTHON) -m local.proof.kill_test --kills 100 --page docs/streamer-measurements.md

@@ -1,4 +1,7 @@
-"""`make test`: lint, then types beside the tests in several processes, and where their time went.
+"""`make test`: lint, then the tests in several processes, and where their time went.
+
+Types are checked beside them, and so are the tests of models, which have an environment of their own. What
+these two say comes last, where it is seen.
 
 A test that fails in parallel is run once more, alone. If it then passes, it is flaky: the closing lines name
 it, and the report of its failure is kept in `.run/tests/`.
@@ -6,6 +9,7 @@ it, and the report of its failure is kept in `.run/tests/`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -13,10 +17,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tools.setup import PACK_ENVIRONMENT
+
 ROOT = Path(__file__).parents[1]
 FAILED = ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed"
 REPORTS = ROOT / ".run" / "tests"
 CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."))
+BESIDE = {
+    "Types": (sys.executable, "-m", "mypy"),
+    # It has no part in what failed last, which the other tests write.
+    "Models": (
+        *(str(PACK_ENVIRONMENT / "bin" / "python"), "-m", "pytest"),
+        *("-p", "no:cacheprovider", "tests/models"),
+    ),
+}
 PROCESSES = (os.cpu_count() or 1) + 2
 """Two more than cores, since tests often wait for what they have started."""
 SIDE_BY_SIDE = ("-p", "tests.side_by_side", "-n", str(PROCESSES), "--no-loadscope-reorder")
@@ -30,12 +44,18 @@ def main(arguments: Sequence[str] = ()) -> int:
     for check in CHECKS:
         if status := _run(*check):
             return status
-    types = [sys.executable, "-m", "mypy"]
-    # Its words come last, where they are seen.
-    with subprocess.Popen(types, cwd=ROOT, stdout=subprocess.PIPE, text=True) as checking:
+    with contextlib.ExitStack() as started:
+        beside = {
+            name: started.enter_context(
+                subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+            )
+            for name, command in BESIDE.items()
+        }
         status = _tested(arguments)
-        print(f"\nTypes: {checking.communicate()[0]}", flush=True)
-    return status or checking.returncode
+        for name, process in beside.items():
+            print(f"\n{name}: {process.communicate()[0]}", flush=True)
+            status = status or process.returncode
+    return status
 
 
 def _tested(arguments: Sequence[str]) -> int:
