@@ -4,7 +4,8 @@ Whoever removes writes the tombstone first and rewrites the objects then; whoeve
 quarantine or labeled reads the tombstones before and, once the object stands, again. So whichever comes
 second sees the other, and no order of the two leaves a removed tweet there. What Firehose brings late goes
 when `transform` reads it. Predictions and the audit are made from labeled, and removed from after it: whoever
-writes them looks at labeled again once they stand.
+writes them looks at labeled again once they stand. Labeled also tells a removal in which hours a user wrote:
+whoever leaves tweets out of it buries them, and every removal goes through the hours of lately buried ones.
 """
 
 from __future__ import annotations

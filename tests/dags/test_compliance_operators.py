@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Iterator
@@ -471,6 +472,24 @@ def test_what_is_added_to_a_request_while_it_is_carried_out_stays_open(s3: Any) 
     run(WET | {"dry_run": True}, "scheduled")
     assert requests.pending(s3, BUCKET) == []
     assert str(STAYS) not in everything(s3)
+
+
+def test_a_request_that_a_run_beside_has_carried_out_keeps_no_other_from_its_end(s3: Any) -> None:
+    page, key = gzip.compress(line(tweet(STAYS))), layout.recovery_prefix("ukraine", "d")
+    s3.put_object(Bucket=BUCKET, Key=f"{key}page-000000.json.gz", Body=page)
+    first = asked_for(s3)
+    second = requests.asked_for(PSEUDONYMS, "another", datetime.now(UTC), [str(STAYS)], [])
+    requests.add(s3, BUCKET, second)
+    for name in (first, second.name):
+        requests.confirm(s3, BUCKET, name)
+    ti = TaskInstance()
+    given: dict[str, Any] = {"ti": ti, "dag_run": SimpleNamespace(run_type="scheduled"), "params": DRY}
+    tasks.find.function(**given)
+    requests.drop(s3, BUCKET, first)
+    ti.xcoms["remove_rest", "return_value"] = [tasks.remove_rest.function(**given)]
+    assert str(STAYS) not in everything(s3)
+    tasks.record.function(**given)
+    assert requests.pending(s3, BUCKET) == []
 
 
 def test_a_run_that_began_before_requests_had_digests_leaves_them_open(s3: Any) -> None:
