@@ -300,6 +300,8 @@ def _hours_of_users(
             purged = Purged(window)
             Purge(s3, settings.bucket, stones, write=False).apply(purged, places)
             found |= {Window.containing(moment(own)) for own in purged.tweets}
+            if purged.objects:
+                found.add(window)  # of a cut line that names the user nothing tells the tweet
     return found
 
 

@@ -438,6 +438,16 @@ def test_a_users_tweet_is_found_by_its_id_after_a_run_that_was_killed(
     assert holding(s3, str(mine)) == []
 
 
+def test_a_cut_line_that_names_the_user_alone_is_found(s3: S3Client) -> None:
+    cut = '{"data":{"author_id":"77","text":"a secret'
+    rejected = {"stage": "streamer", "reason": "malformed_json", "tweet_id": None, "line": cut}
+    for window in (WINDOW, WINDOW.next):
+        key = f"{layout.quarantine_prefix(layout.NO_TOPIC, window)}a.gz"
+        s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(line(rejected) + b"\n"))
+    run(s3, users=("77",))
+    assert holding(s3, "a secret") == []
+
+
 @pytest.mark.parametrize("hidden_by", ["publishing", "preparing"])
 def test_a_users_tweets_are_found_though_labeled_is_made_without_them_meanwhile(
     s3: S3Client, monkeypatch: pytest.MonkeyPatch, hidden_by: str
