@@ -230,8 +230,25 @@ def overdue(s3: S3Client, bucket: str, now: datetime) -> list[str]:
 
 
 def drop(s3: S3Client, bucket: str, name: str) -> None:
-    """Forgets a request: it is carried out, or a person takes it back."""
+    """Forgets a request that a person takes back."""
     storage.delete(s3, bucket, layout.request_key(name))
+
+
+def end(s3: S3Client, bucket: str, name: str, digest: str | None) -> bool:
+    """Forgets a request that was carried out as its ``digest`` says; False where it asks for more by now."""
+    key = layout.request_key(name)
+    standing = storage.current(s3, bucket, key)
+    if standing is None:
+        return True  # a run beside this one has ended it
+    try:
+        if _parsed(storage.read(s3, bucket, key, standing.etag)).digest != digest:
+            return False
+        storage.delete(s3, bucket, key, standing.etag)
+    except storage.ObjectMissingError:
+        return True
+    except storage.ObjectChangedError:
+        return False
+    return True
 
 
 def _parsed(body: bytes) -> RemovalRequest:

@@ -319,9 +319,21 @@ def copy(s3: S3Client, bucket: str, key: str, target: str, etag: str) -> None:
         raise
 
 
-def delete(s3: S3Client, bucket: str, key: str) -> None:
-    """Deletes an object; it is not an error if it does not exist."""
-    s3.delete_object(Bucket=bucket, Key=key)
+def delete(s3: S3Client, bucket: str, key: str, etag: str | None = None) -> None:
+    """Deletes an object; it is not an error if it does not exist.
+
+    Raises `ObjectChangedError` if ``etag`` is given and the object has another.
+    """
+    condition: Any = {"IfMatch": etag} if etag else {}
+    try:
+        s3.delete_object(Bucket=bucket, Key=key, **condition)
+    except ClientError as error:
+        told = _told(error, bucket, key)
+        if isinstance(told, ObjectMissingError):
+            return
+        if told:
+            raise told from error
+        raise
 
 
 def keeps_versions(s3: S3Client, bucket: str) -> bool:

@@ -427,11 +427,10 @@ def record(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | None = 
             # Rows of the table are counted once, though several requests may share them.
             _removal(request, dry_run=False).record([count_beside("delta", removed)], at if is_done else None)
             removed = 0
-            if not is_done:
+            if is_done and requests.end(client("s3"), settings().bucket, request.name, request.digest):
+                log.info("done request=%s after=%s", request.name, at - request.requested_at)
+            else:
                 log.warning("request=%s may ask for more than at the start: it stays open", request.name)
-                continue
-            requests.drop(client("s3"), settings().bucket, request.name)
-            log.info("done request=%s after=%s", request.name, at - request.requested_at)
     if failed:
         raise AirflowFailException(f"tasks failed: {', '.join(failed)}")
     return text

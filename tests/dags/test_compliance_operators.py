@@ -6,6 +6,7 @@ import gzip
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -472,6 +473,24 @@ def test_what_is_added_to_a_request_while_it_is_carried_out_stays_open(s3: Any) 
     run(WET | {"dry_run": True}, "scheduled")
     assert requests.pending(s3, BUCKET) == []
     assert str(STAYS) not in everything(s3)
+
+
+def test_what_is_added_to_a_request_as_it_is_ended_is_not_forgotten(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected(s3)
+    name = asked_for(s3)
+    more = requests.asked_for(PSEUDONYMS, "more", datetime.now(UTC), [str(STAYS)], [])
+    record = removal._record
+
+    def meanwhile(*arguments: Any) -> None:
+        record(*arguments)
+        if arguments[-1]:  # it is done
+            requests.add(s3, BUCKET, replace(more, name=name))
+
+    monkeypatch.setattr(removal, "_record", meanwhile)
+    run({"request": name, "dry_run": False})
+    assert [each.tweets_count for each in requests.pending(s3, BUCKET)] == [2]
 
 
 def test_a_request_that_a_run_beside_has_carried_out_keeps_no_other_from_its_end(s3: Any) -> None:
