@@ -85,7 +85,7 @@ truth: setup ## Measure how often the dashboards' intervals hold the truth; LABE
 check: setup ## Lint, types and DAG policy; changes nothing
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
-	@$(PYTHON) -m mypy
+	@$(PYTHON) -m pyrefly check
 	@$(PYTHON) -m pytest tests/dags/test_policy.py
 
 mwaa: setup ## Build dist/mwaa/: DAGs, plugins.zip and requirements.txt for Amazon MWAA

@@ -147,7 +147,7 @@ def tweepy_(count: int) -> None:
     from include.settings import settings
     from include.x.client import XSession
 
-    class Reading(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no types
+    class Reading(tweepy.StreamingClient):
         left = count
 
         def on_response(self, _: object) -> None:
@@ -245,7 +245,7 @@ class _X(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:
         """Logs nothing."""
 
 
@@ -290,7 +290,7 @@ class _Firehose(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:
         """Logs nothing."""
 
 
@@ -298,7 +298,7 @@ def serve(service: str, count: int) -> None:
     """Serves a stand-in until its process is ended; prints its port."""
     handler: type[BaseHTTPRequestHandler] = _Firehose
     if service == "x":
-        handler, _X.chunks = _X, b"".join(_chunks(count))
+        handler = type("_Loaded", (_X,), {"chunks": b"".join(_chunks(count))})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     print(server.server_address[1], flush=True)
     server.serve_forever()

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+type Day = date
+"""In `Window`, whose property has the class's name."""
 HOUR = timedelta(hours=1)
 FIRST_DAY = date(2006, 3, 21)
 """The day of the first post on X: no hour before it can hold one."""
@@ -59,7 +61,7 @@ class Window:
             raise WindowError(f"{label!r} is not an hour; write it as 2026-11-20T05 (UTC)") from error
         return cls(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
-    def is_within(self, days: int, today: date) -> bool:
+    def is_within(self, days: int, today: Day) -> bool:
         """Whether its day is one of the ``days`` before ``today``, or later."""
         return self.start.date() >= today - timedelta(days=days)
 

@@ -188,6 +188,7 @@ def download(artifact: Artifact, folder: Path, report: Report) -> Path:
             raise requests.ConnectionError(f"{name} ended after {done} of {total} bytes")
 
     project, name, packaging, version = artifact.coordinate.split(":")
+    failure: Exception | None = None
     for attempt in range(1, _ATTEMPTS + 1):
         context = MavenContext(
             resolver=PythonResolver(progress_callback=progress),
@@ -200,7 +201,7 @@ def download(artifact: Artifact, folder: Path, report: Report) -> Path:
         except requests.RequestException as error:
             report(f"{artifact.coordinate}: {type(error).__name__} in attempt {attempt} of {_ATTEMPTS}")
             shutil.rmtree(folder, ignore_errors=True)
-            failure: Exception = error
+            failure = error
         except RuntimeError as error:
             raise ArtifactError(
                 f"{artifact.coordinate} is not in the Maven repository, or the repository rejects it; ask"

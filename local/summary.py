@@ -71,7 +71,7 @@ class Summary:
         for column, justify in [("hour", "left"), ("topic", "left")] + [
             (name, "right") for name in ("raw", "recovered", "labeled", "quarantined")
         ]:
-            table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+            table.add_column(column, justify=justify, no_wrap=True)  # pyrefly: ignore[bad-argument-type]
         table.add_column("verdict", no_wrap=True)
         for row in self.figures["hours"]:
             table.add_row(

@@ -203,6 +203,7 @@ def prepared(options: RunOptions, services: Sequence[str]) -> Iterator[World]:
     """A world with nothing started yet, for services whose ports are free; on leaving, all ends."""
     begun = datetime.now(UTC)
     topics_file = options.topics or Settings().topics_file
+    folder = options.run_dir
     try:
         topics = load_topics(topics_file)
         options.run_dir.mkdir(parents=True, exist_ok=True)

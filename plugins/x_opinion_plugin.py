@@ -42,7 +42,7 @@ class XOpinionPlugin(AirflowPlugin):
     ]
 
     @property
-    def fastapi_apps(self) -> list[Any]:  # type: ignore[override]
+    def fastapi_apps(self) -> list[Any]:  # pyrefly: ignore[bad-override]
         """Imported only by the server that asks for it: every worker loads its plugins, too."""
         if importlib.util.find_spec("include") is None:
             sys.path.append(str(LIBRARY))

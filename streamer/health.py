@@ -85,7 +85,7 @@ class HealthServer:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *args: Any) -> None:
+            def log_message(self, format: str, *args: Any) -> None:
                 """Scrapes are not worth a log line."""
 
         self._server = ThreadingHTTPServer((host, port), Handler)

@@ -52,7 +52,7 @@ class _AttemptOver(Exception):  # noqa: N818 - no error, but the end of tweepy's
     """tweepy tried to reconnect."""
 
 
-class Intake(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no types
+class Intake(tweepy.StreamingClient):
     """X's filtered stream; its lines except keep-alives go to ``on_lines``, in the attempt's thread.
 
     They come by chunk, with the time at which it was read. ``on_lines`` returns the reason if X announced a
@@ -199,6 +199,7 @@ class Intake(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no typ
         chunks = response.iter_content(chunk_size)
         ready = _Ready(response)
         held = [b""]
+        rest = b""
         failure: Exception | None = None
         ended = False
         while not ended:
@@ -242,7 +243,7 @@ class Intake(tweepy.StreamingClient):  # type: ignore[misc]  # tweepy has no typ
         self._response = response
         status = response.status_code
         if status == requests.codes.ok:
-            response.iter_lines = partial(self._blocks, response)  # type: ignore[method-assign]
+            response.iter_lines = partial(self._blocks, response)  # pyrefly: ignore[bad-assignment, method-assign]
             return
         title = _title(response)
         cause = {401: Cause.REFUSED, 403: Cause.REFUSED, 409: Cause.NO_RULES, 429: Cause.RATE_LIMITED}.get(
@@ -266,7 +267,7 @@ class _Ready:
         self._known = False
         with suppress(OSError, ValueError, AttributeError):
             # The reader takes more from the socket than it is asked for; what it holds, polling cannot see.
-            reader: Any = response.raw._fp.fp  # type: ignore[union-attr]
+            reader: Any = response.raw._fp.fp  # pyrefly: ignore[missing-attribute]
             self._reader, self._socket = reader, reader.raw._sock
             self._poll.register(self._socket, select.POLLIN)
             self._known = True

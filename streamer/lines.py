@@ -174,7 +174,7 @@ class Reader:
             if (
                 rule
                 and rule.tag in tags
-                and payload.data.created_at
+                and payload.data.created_at  # pyrefly: ignore[unbound-name] - it has given the rule
                 and _is_dated(payload.data.created_at)
                 and _CARRIAGE_RETURN not in line
                 and (_BACKSLASH not in line or not may_escape_surrogates(line))

@@ -24,7 +24,7 @@ FAILED = ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed"
 REPORTS = ROOT / ".run" / "tests"
 CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."))
 BESIDE = {
-    "Types": (sys.executable, "-m", "mypy"),
+    "Types": (sys.executable, "-m", "pyrefly", "check"),
     # It has no part in what failed last, which the other tests write.
     "Models": (
         *(str(PACK_ENVIRONMENT / "bin" / "python"), "-m", "pytest"),

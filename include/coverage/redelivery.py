@@ -33,7 +33,7 @@ from include.lake.layout import (
     raw_prefix,
 )
 from include.lake.pseudonyms import Pseudonyms
-from include.window import Window, WindowError, possible_day
+from include.window import Window, possible_day
 from include.x.payload import QUARANTINED_CHARACTERS, is_payload
 from include.x.snowflake import from_milliseconds, moment
 from include.x.text import loads
@@ -204,6 +204,6 @@ def _prefix(line: bytes, topics: Collection[str], now: datetime) -> str | None:
                 return quarantine_prefix(topic, window) if topic in (*topics, NO_TOPIC) else None
             case "heartbeat" | "session":
                 return heartbeats_prefix(window)
-    except (ValueError, WindowError, TypeError, KeyError, IndexError, AttributeError):
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         return None
     return None

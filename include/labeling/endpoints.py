@@ -162,6 +162,7 @@ def _payloads(questions: list[bytes]) -> Iterator[list[bytes]]:
 
 def _invoke(runtime: Any, name: str, questions: list[bytes]) -> Iterator[tuple[list[bytes], bytes]]:
     """The answers to a payload; in halves if the model fails on it again and again, or takes too long."""
+    failure: Exception | None = None
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(random.uniform(0, 2.0**attempt))  # noqa: S311 - jitter, no secret
@@ -175,7 +176,7 @@ def _invoke(runtime: Any, name: str, questions: list[bytes]) -> Iterator[tuple[l
             yield questions, answer["Body"].read()
             return
         except ReadTimeoutError as error:
-            failure: Exception = error
+            failure = error
         except ClientError as error:
             # Throttling and 5xx were tried again by botocore already (`include/aws.py`).
             if error.response["Error"]["Code"] != "ModelError":

@@ -73,10 +73,9 @@ class Prepared:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Prepared:
         """The inverse of `to_json`."""
-        return cls(
-            **{
-                **value,
-                "window": Window.parse(value["window"]),
-                "listed_at": datetime.fromisoformat(value["listed_at"]),
-            }
-        )
+        fields: dict[str, Any] = {
+            **value,
+            "window": Window.parse(value["window"]),
+            "listed_at": datetime.fromisoformat(value["listed_at"]),
+        }
+        return cls(**fields)

@@ -88,7 +88,8 @@ class Published:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Published:
         """The inverse of `to_json`."""
-        return cls(**{**value, "window": Window.parse(value["window"])})
+        fields: dict[str, Any] = {**value, "window": Window.parse(value["window"])}
+        return cls(**fields)
 
 
 @loaded_left_alone()

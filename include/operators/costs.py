@@ -34,7 +34,7 @@ def _runs(start: datetime, end: datetime) -> Iterator[Mapping[str, Any]]:
         "limit": 25,
     }
     while True:
-        page = databricks._do_api_call(("GET", _RUNS), asked)
+        page: Any = databricks._do_api_call(("GET", _RUNS), asked)
         yield from (run for run in page.get("runs", ()) if run["run_name"].startswith(_OUR_JOBS))
         if not page.get("has_more"):
             return

@@ -80,7 +80,7 @@ def upload(path: str, content: bytes) -> None:
 
     databricks = databricks_hook()
     # The hook only has calls for JSON, so its address and token are used directly.
-    url = databricks._endpoint_url(f"api/2.0/fs/files{path}")  # type: ignore[no-untyped-call]
+    url = databricks._endpoint_url(f"api/2.0/fs/files{path}")
     token = databricks._get_token(raise_error=True)
     headers = {**databricks.user_agent_header, "Authorization": f"Bearer {token}"}
     found = requests.head(url, headers=headers, timeout=60)
@@ -123,14 +123,14 @@ class DatabricksWorkflow(TaskGroup):
         self._timeout_seconds = timeout_seconds
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, _type: type[BaseException] | None, _value: BaseException | None, _tb: TracebackType | None
     ) -> None:
         """Puts ``launch`` before the tasks that the block has created."""
         try:
-            if error is None:
+            if _value is None:
                 self._add_launch()
         finally:  # a group that is not left would take in the next DAG's tasks
-            super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+            super().__exit__(_type, _value, _tb)
 
     def _add_launch(self) -> None:
         tasks = list(self.children.values())
@@ -492,7 +492,7 @@ def _refuse_skipped(run: Mapping[str, Any]) -> None:
 
 def _latest(run: Mapping[str, Any], task_key: str) -> dict[str, Any] | None:
     """A task's latest attempt: a repaired run lists the earlier ones too, in any order."""
-    attempts = [task for task in run.get("tasks", ()) if task["task_key"] == task_key]
+    attempts: list[dict[str, Any]] = [task for task in run.get("tasks", ()) if task["task_key"] == task_key]
     return max(attempts, key=lambda task: (task["attempt_number"], task["start_time"]), default=None)
 
 

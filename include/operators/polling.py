@@ -60,7 +60,7 @@ class PollingTrigger(BaseTrigger):
         growth: float,
         longest_wait: float,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.watch = watch
         self.arguments = arguments
         self.first_wait = first_wait
@@ -90,7 +90,7 @@ class PollingTrigger(BaseTrigger):
             await asyncio.sleep(pause)
             seen = await asyncio.to_thread(watch.look)
             if seen.event is not None:
-                yield TriggerEvent(dict(seen.event))  # type: ignore[no-untyped-call]
+                yield TriggerEvent(dict(seen.event))
                 return
             wait = min(wait * self.growth, self.longest_wait)
             pause = wait if seen.again_after is None else seen.again_after

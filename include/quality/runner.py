@@ -120,7 +120,7 @@ def run_suite(suite: Suite, frames: Mapping[str, pd.DataFrame]) -> QualityResult
         validation = batch.validate(
             gx_suite, result_format={"result_format": "SUMMARY", "partial_unexpected_count": 0}
         )
-        found = {each.expectation_config.meta["number"]: each for each in validation.results}  # type: ignore[union-attr]
+        found = {each.expectation_config.meta["number"]: each for each in validation.results}
         outcomes += [
             replace(_outcome(frame, wanted, found[number]), observed=observed(frames[frame], wanted))
             for number, wanted in enumerate(expectations)

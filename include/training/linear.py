@@ -85,7 +85,8 @@ def fit(rows: csr_matrix, labels: npt.NDArray[np.int64], seed: int) -> Linear:
 def _share(rows: csr_matrix) -> Floats:
     """The logarithm of each n-gram's share among those of some rows, with add-one smoothing."""
     counts = np.bincount(rows.indices, minlength=rows.shape[1]) + 1.0
-    return np.log(counts / counts.sum())
+    shares: Floats = np.log(counts / counts.sum())
+    return shares
 
 
 def out_of_fold(

@@ -172,6 +172,7 @@ class Compliance:
 
     def _upload(self, job: ComplianceJob, body: bytes) -> ComplianceJob:
         """Sends the ids; where the connection breaks, X is asked whether they arrived."""
+        error: Exception | None = None
         for attempt in range(1, _UPLOADS + 1):
             try:
                 # The address is signed: it needs no token, and must not be given one.
@@ -180,7 +181,7 @@ class Compliance:
                 )
                 if answer.ok:
                     return self.job(job.id)
-                error: Exception = requests.HTTPError(f"X answers {answer.status_code} to the upload")
+                error = requests.HTTPError(f"X answers {answer.status_code} to the upload")
             except requests.ConnectionError as broken:
                 error = broken
             log.info("compliance upload failed id=%s attempt=%d", job.id, attempt)

@@ -651,4 +651,4 @@ def _configuration(backend: Any, name: str) -> dict[str, Any]:
     stream = backend.delivery_streams.get(name)
     if stream is None:
         raise ResourceNotFoundException(f"Firehose {name} under account {backend.account_id} not found.")
-    return stream.destinations[0]["ExtendedS3"]  # type: ignore[no-any-return]
+    return stream.destinations[0]["ExtendedS3"]  # pyrefly: ignore[no-any-return-explicit]

@@ -25,7 +25,7 @@ def _holder(response: Any) -> Any:
 
 
 def _parameters(response: Any) -> dict[str, Any]:
-    return response.parameters  # type: ignore[no-any-return]
+    return response.parameters  # pyrefly: ignore[no-any-return-explicit]
 
 
 def _update(response: Any) -> str:

@@ -220,7 +220,7 @@ class StoredKey(models.FakeKey):
             parts = str(self._etag).partition("-")
             self._etag = "".join((secrets.token_hex(16), *parts[1:]))
 
-    @property  # type: ignore[override]
+    @property
     def value(self) -> bytes | Value:
         """The value: bytes where it is small, else a view of the file that can be used like bytes."""
         return self.path.read_bytes() if self.contentsize <= _BLOCK else Value(self.path)
@@ -231,7 +231,8 @@ class StoredKey(models.FakeKey):
         self._value_buffer.close()
         self.path = store().write(data)
         self.contentsize = len(data)
-        if self._etag is None:
+        known: str | None = self._etag
+        if known is None:
             self._etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
 
     @property
@@ -297,7 +298,7 @@ class KeyStore(_VersionedKeyStore):
         super().setlist(name, versions)
         self._changed(name, known)
 
-    def pop(self, name: str) -> None:  # type: ignore[override]
+    def pop(self, name: str) -> None:
         """Removes an object with all its versions."""
         known = name in self
         super().pop(name)

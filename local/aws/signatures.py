@@ -128,7 +128,7 @@ def _presented(request: Signed) -> _Signature:
     parameters = _parameters(request.query)
     if authorization is not None:
         algorithm, _, rest = authorization.partition(" ")
-        fields = dict(part.strip().partition("=")[::2] for part in rest.split(","))
+        fields = {name: value for name, _, value in (part.strip().partition("=") for part in rest.split(","))}
         fields |= {"Date": request.headers.get("x-amz-date", "")}
         token = request.headers.get("x-amz-security-token")
         payload = request.headers.get("x-amz-content-sha256") or hashlib.sha256(request.body).hexdigest()

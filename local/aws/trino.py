@@ -293,7 +293,7 @@ def is_ready(url: str, credentials: Credentials) -> bool:
         with urllib.request.urlopen(f"{url}/v1/info", timeout=2) as answer:  # noqa: S310 - our own address
             if json.load(answer)["starting"]:
                 return False
-        connection = connect(  # type: ignore[no-untyped-call]
+        connection = connect(
             host=host,
             port=int(port),
             catalog=CATALOG,
@@ -399,7 +399,7 @@ class ClassCacheBuilder:
 
     def close(self) -> None:
         """Ends the second Trino if it runs and removes what it left."""
-        self._steps.close()  # type: ignore[attr-defined]
+        self._steps.close()  # pyrefly: ignore[missing-attribute]
 
     def _build(self, home: Path) -> Iterator[bool]:
         with self._alone() as alone:
@@ -463,9 +463,7 @@ def _has_started(url: str) -> bool:
 
 def _has_run(port: int, credentials: Credentials, statement: str) -> bool:
     """Whether the server answered; it does not for some seconds after it says that it has started."""
-    connection = connect(  # type: ignore[no-untyped-call]
-        host=HOST, port=port, max_attempts=1, **access(token(credentials))
-    )
+    connection = connect(host=HOST, port=port, max_attempts=1, **access(token(credentials)))
     with contextlib.closing(connection), contextlib.suppress(OSError, TrinoClientError):
         cursor = connection.cursor()
         cursor.execute(statement)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -57,8 +58,8 @@ def _environment(
     credentials: Credentials,
     mlflow_url: str | None,
     folder: Path,
-    spark_conf: dict[str, str],
-    variables: dict[str, str],
+    spark_conf: Mapping[str, str],
+    variables: Mapping[str, str],
 ) -> dict[str, str]:
     return environment(
         folder,

@@ -311,7 +311,8 @@ def _state(this: Bench) -> str:
         status = this.status()
     except requests.RequestException:
         return ""
-    return ", ".join([status["state"], *status["warnings"]])
+    words: list[str] = [status["state"], *status["warnings"]]
+    return ", ".join(words)
 
 
 def _recovered(this: Bench, process: Popen[bytes]) -> float | None:

@@ -273,7 +273,8 @@ class XApi:
             ids, values = _deletions(body["delete"])
             deleted, errors = self._rules.delete(ids, values, dry_run)
             summary = {"deleted": deleted, "not_deleted": len(errors)}
-            answer, status = {"meta": {"sent": _now(), "summary": summary}}, 200
+            answer = {"meta": {"sent": _now(), "summary": summary}}
+            status = 200
         else:
             raise invalid_request([({}, "The request body must have either `add` or `delete`")])
         if errors:

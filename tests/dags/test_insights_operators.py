@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import requests
@@ -383,7 +383,10 @@ def test_an_ingestion_leads_to_the_dashboard_that_shows_its_data_set(
         # The link is there all the same.
         operator.execute(ti.context)
     (link,) = operator.operator_extra_links
-    assert link.get_link(operator, ti_key=ti) == f"{expected}/dashboards/x_opinion-opinion-over-time"
+    assert (
+        link.get_link(operator, ti_key=cast("Any", ti))
+        == f"{expected}/dashboards/x_opinion-opinion-over-time"
+    )
 
 
 def test_a_query_can_be_followed_while_it_runs_and_the_one_that_failed_afterward(

@@ -278,7 +278,7 @@ def test_people_are_told_once_of_a_drift_away_from_the_same_audit(
         pq.write_table(pa.Table.from_pylist(list(rows), schema=DRIFT), sink)
         aws.client("s3").put_object(Bucket=BUCKET, Key=drift_key("2026-11-29"), Body=sink.getvalue())
         ti = TaskInstance()
-        ti.dag_id, ti.run_id, ti.task_id = "drift", "run", "check"  # type: ignore[attr-defined]
+        ti.dag_id, ti.run_id, ti.task_id = "drift", "run", "check"  # pyrefly: ignore[missing-attribute]
         result: dict[str, Any] = drift.check.function(list(rows), ti=ti, dag_run=run)
         assert ("quality_result", "drift/2026-11-29") in ti.pushed
         return result

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, cast
 
 import pyarrow.parquet as pq
 import pytest
@@ -719,7 +719,7 @@ def test_the_job_can_be_followed_while_it_runs_and_where_the_settings_say(
             with contextlib.suppress(TaskDeferred):
                 operator.execute(ti.context)
         (link,) = operator.operator_extra_links
-        address = link.get_link(operator, ti_key=ti)
+        address = link.get_link(operator, ti_key=cast("Any", ti))
         job = address.rsplit("/", 1)[-1]
         assert address == expected.format(job)
         assert job in job_names(aws)

@@ -187,7 +187,7 @@ def assert_nothing_is_left() -> None:
     assert all(port_is_free(PORT + offset) for offset in range(len(SERVICES)))
 
 
-def wait_until(condition) -> None:  # type: ignore[no-untyped-def]
+def wait_until(condition) -> None:  # pyrefly: ignore[implicit-any-parameter]
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline

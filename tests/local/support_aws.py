@@ -69,7 +69,7 @@ class LocalAws:
 
     def client(self, service: str, **config: Any) -> Any:
         """A client that never tries twice, so that an error is seen as it came."""
-        return boto3.client(  # type: ignore[call-overload]
+        return boto3.client(  # pyrefly: ignore[no-matching-overload]
             service,
             endpoint_url=self.endpoint,
             config=Config(retries={"max_attempts": 0}, max_pool_connections=32, **config),

@@ -179,7 +179,7 @@ class LocalDatabricks:
         """One request, as a client without any library makes it."""
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         where = {"params": body} if method == "GET" else {"json": body}
-        return requests.request(method, f"{self.url}/api/{path}", headers=headers, timeout=30, **where)  # type: ignore[arg-type]
+        return requests.request(method, f"{self.url}/api/{path}", headers=headers, timeout=30, **where)  # pyrefly: ignore[bad-argument-type]
 
     def answer(self, method: str, path: str, **body: Any) -> dict[str, Any]:
         """The answer to a request that must not be refused."""

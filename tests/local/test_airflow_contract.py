@@ -85,7 +85,7 @@ def test_every_call_of_the_client_is_one_that_airflow_knows() -> None:
     airflow.runs("transform")
     airflow.task_instances(*run)
     airflow.ensure_pool("sagemaker", 4)
-    DagRuns(None, airflow).started_since(datetime.now(UTC))  # type: ignore[arg-type]
+    DagRuns(None, airflow).started_since(datetime.now(UTC))  # pyrefly: ignore[bad-argument-type]
     public = {name for name, value in vars(AirflowClient).items() if callable(value) and name[0] != "_"}
     tried = {"has_dag", "dag", "pause", "trigger", "clear", "run", "runs", "task_instances", "ensure_pool"}
     assert public - {"call"} == tried

@@ -89,7 +89,7 @@ def start(aws: LocalAws, model: str, inputs: dict[str, bytes], **changes: Any) -
     s3 = aws.client("s3")
     for key, content in inputs.items():
         s3.put_object(Bucket=BUCKET, Key=f"{name}/in/{key}", Body=content)
-    request = {
+    request: dict[str, Any] = {
         "TransformJobName": name,
         "ModelName": model,
         "BatchStrategy": "MultiRecord",

@@ -132,8 +132,8 @@ def test_an_unknown_key_and_a_wrong_secret_are_refused_with_the_services_codes(
     aws: LocalAws, service: str, operation: str, arguments: dict[str, str], unknown: str, wrong: str
 ) -> None:
     def code(key: str, secret: str) -> str:
-        client: Any = boto3.client(
-            service,  # type: ignore[call-overload]
+        client: Any = boto3.client(  # pyrefly: ignore[no-matching-overload]
+            service,
             endpoint_url=aws.endpoint,
             region_name="us-east-1",
             aws_access_key_id=key,

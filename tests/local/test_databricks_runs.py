@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -43,7 +44,7 @@ def put(server: LocalDatabricks, path: str, content: bytes) -> None:
     assert answer.status_code == 204, answer.text
 
 
-def output(server: LocalDatabricks, run: dict, key: str) -> dict:
+def output(server: LocalDatabricks, run: dict[str, Any], key: str) -> dict[str, Any]:
     run_id = next(each["run_id"] for each in run["tasks"] if each["task_key"] == key)
     return server.answer("GET", "2.2/jobs/runs/get-output", run_id=run_id)
 
@@ -53,14 +54,14 @@ def counted(folder: Path, name: str) -> int:
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 
-def count(folder: Path, key: str, *after: str, entry_point: str = "count", **more: object) -> dict:
+def count(folder: Path, key: str, *after: str, entry_point: str = "count", **more: Any) -> dict[str, Any]:
     return task(key, entry_point, *after, parameters=[f"--folder={folder}", f"--name={key}"], **more)
 
 
 def test_tasks_of_one_run_share_one_cluster_in_the_order_of_their_dependencies(
     databricks: LocalDatabricks, tmp_path: Path
 ) -> None:
-    def one(key: str, *after: str) -> dict:
+    def one(key: str, *after: str) -> dict[str, Any]:
         return task(key, "count", *after, parameters=[f"--folder={tmp_path}", "--name=all"])
 
     run = databricks.wait(

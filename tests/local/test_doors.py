@@ -118,7 +118,7 @@ def _aws(athena: LocalAthena) -> list[Door]:
         Door("S3, presigned", put("new"), "PUT", 200, body="replaced", state=objects),
         Door(
             *("Firehose's faults", f"{endpoint}/_local/firehose/faults", "POST", 201, CONTROL),
-            **{"body": fault, "state": faults},  # type: ignore[arg-type]
+            **{"body": fault, "state": faults},
         ),
         Door("QuickSight's pages", f"{endpoint}/_local/quicksight/dashboards/x", "GET", 404, BASIC),
     ]
@@ -307,7 +307,7 @@ class _Hostile(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(page)
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: Any) -> None:
         """Says nothing."""
 
 

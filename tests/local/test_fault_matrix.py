@@ -60,7 +60,7 @@ class TestCases:
 
     @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
     def test_the_stand_in_understands_it(self, case: object) -> None:
-        assert Faults(KINDS[case.side]).add(list(case.faults))  # type: ignore[attr-defined]
+        assert Faults(KINDS[case.side]).add(list(case.faults))  # pyrefly: ignore[missing-attribute]
 
 
 class TestReplay:
@@ -137,7 +137,7 @@ class TestVerdict:
         ids=str,
     )
     def test_each_figure_can_be_wrong(self, figures: dict[str, int | None]) -> None:
-        assert len(replace(RIGHT, **figures).wrong) == 1  # type: ignore[arg-type]
+        assert len(replace(RIGHT, **figures).wrong) == 1  # pyrefly: ignore[bad-argument-type]
 
     def test_who_must_end_need_not_recover(self) -> None:
         assert replace(RIGHT, exit_status=3, right_exit_status=3, recovery_seconds=None).wrong == []

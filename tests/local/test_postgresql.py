@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy
+import sqlalchemy.exc
 
 from local import postgresql
 from local.processes import Process, Processes

@@ -307,7 +307,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tu
                 done.append(f"{dag_id} {'paused' if paused else 'resumed'}")
 
         class Shown(Summary):
-            def show(self, *_: Any) -> None:
+            def show(self, console: Any, wall: float, peak_memory: int) -> None:
                 done.append("shown")
 
         def work(this: Run) -> None:
@@ -433,7 +433,7 @@ def test_a_run_that_the_schedule_makes_while_a_dag_is_paused_is_waited_for_too(
             said.append("pause" if paused else "resume")
 
     monkeypatch.setattr(DagRuns, "wait_for", lambda self, dag_id, run_id: said.append(run_id))
-    DagRuns(None, Airflow()).rest("live")  # type: ignore[arg-type]
+    DagRuns(None, Airflow()).rest("live")  # pyrefly: ignore[bad-argument-type]
     assert said == ["first", "pause", "resume", "made meanwhile", "pause"]
 
 
@@ -460,4 +460,4 @@ def test_only_a_run_by_hand_is_never_the_scheduled_one_that_is_due(
             return "by hand"
 
     monkeypatch.setattr(DagRuns, "wait_for", lambda *_: None)
-    assert way(DagRuns(runs.world, Airflow()), "audit", "tweets drawn", {"tweets": 60}) == ran  # type: ignore[arg-type]
+    assert way(DagRuns(runs.world, Airflow()), "audit", "tweets drawn", {"tweets": 60}) == ran  # pyrefly: ignore[bad-argument-type]

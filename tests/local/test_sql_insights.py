@@ -29,6 +29,7 @@ from include.coverage import ledger
 from include.coverage.judge import Gap, GapState, Measures
 from include.coverage.stretch import Stretch
 from include.insights import aggregate, page, shifts
+from include.insights.aggregate import Refreshed
 from include.insights.definition import load as load_dashboards
 from include.lake import cards, layout, quality, storage
 from include.lake.athena import Athena, AthenaError
@@ -154,14 +155,14 @@ class Lake:
     def changed(self) -> list[str]:
         return aggregate.changed_days(self.s3, self.settings, TOPICS)
 
-    def refresh(self, *days: str) -> list[aggregate.Refreshed]:
+    def refresh(self, *days: str) -> list[Refreshed]:
         """Aggregates days, and notes that their check found them good."""
         found = [self.refresh_unchecked(day) for day in days]
         for day in days:
             self.note("opinion", day, state=aggregate.state(self.s3, self.settings.bucket, day))
         return found
 
-    def refresh_unchecked(self, day: str) -> aggregate.Refreshed:
+    def refresh_unchecked(self, day: str) -> Refreshed:
         return aggregate.refresh(self.athena, self.s3, self.settings, TOPICS, day)
 
     def note(self, suite: str, period: Window | str, *, blocks: bool = False, state: str = "") -> None:
@@ -170,7 +171,7 @@ class Lake:
     def refresh_all(self) -> None:
         self.refresh(*self.changed())
 
-    def bytes(self, day: str = DAY) -> bytes:
+    def content(self, day: str = DAY) -> bytes:
         return storage.read(self.s3, self.settings.bucket, layout.aggregate_key(day))
 
     def aggregate(self, day: str = DAY) -> list[dict[str, Any]]:
@@ -226,7 +227,7 @@ def test_rows_are_counted_by_hour_topic_language_country_and_method(lake: Lake) 
     )
     lake.label("russia", TEN, [])
     assert lake.changed() == [DAY]
-    assert lake.refresh(DAY) == [aggregate.Refreshed(DAY, True, 5, 6, 5, 0)]
+    assert lake.refresh(DAY) == [Refreshed(DAY, True, 5, 6, 5, 0)]
     rows = {(row["lang"], row["country_code"]): row for row in lake.aggregate()}
     counted = {
         "hour": TEN.start.replace(tzinfo=None),
@@ -286,13 +287,13 @@ def test_the_champions_predictions_are_compared_with_the_labels(lake: Lake) -> N
 def test_a_day_that_has_not_changed_is_left_alone_and_made_again_it_has_the_same_bytes(lake: Lake) -> None:
     lake.label("ukraine", TEN, [tweet(lang=lang, score=0.1 * n) for n, lang in enumerate(("en", "de", "fr"))])
     assert lake.refresh(DAY)[0].written
-    first = lake.bytes()
+    first = lake.content()
     assert lake.changed() == []
     assert not lake.refresh(DAY)[0].written
     lake.s3.delete_object(Bucket=lake.settings.bucket, Key=layout.aggregate_key(DAY))
     assert lake.changed() == [DAY]
     assert lake.refresh(DAY)[0].written
-    assert lake.bytes() == first
+    assert lake.content() == first
 
 
 def test_a_day_is_changed_by_whatever_its_aggregate_is_made_from(lake: Lake) -> None:
@@ -316,24 +317,24 @@ def test_a_day_that_loses_rows_to_retention_keeps_its_aggregate(lake: Lake) -> N
     for hour in (NINE, TEN):
         lake.label("ukraine", hour, [tweet()])
     lake.refresh_all()
-    kept = lake.bytes()
+    kept = lake.content()
     for hour in (NINE, TEN):
         lake.s3.delete_object(Bucket=lake.settings.bucket, Key=layout.labeled_key("ukraine", hour))
         lake.crown(9)
         assert lake.changed() == []
         assert not lake.refresh(DAY)[0].written
-    assert lake.bytes() == kept
+    assert lake.content() == kept
 
 
 def test_a_day_beyond_the_retention_keeps_its_aggregate_whatever_its_hours_hold(lake: Lake) -> None:
     lake.label("ukraine", TEN, [tweet()])
     lake.refresh_all()
-    kept = lake.bytes()
+    kept = lake.content()
     lake.label("ukraine", TEN, [])
     old = Lake(lake.s3, lake.athena, lake.settings.model_copy(update={"retention_days": 0}))
     assert old.changed() == []
     assert not old.refresh_unchecked(DAY).written
-    assert lake.bytes() == kept
+    assert lake.content() == kept
     assert lake.changed() == [DAY]
 
 
@@ -353,12 +354,12 @@ def test_a_day_whose_check_blocked_or_never_ended_is_looked_at_again(lake: Lake)
 def test_an_hour_whose_check_blocks_stays_out_of_the_aggregates(lake: Lake) -> None:
     lake.label("ukraine", NINE, [tweet()])
     lake.refresh_all()
-    kept = lake.bytes()
+    kept = lake.content()
     lake.label("ukraine", TEN, [tweet()])
     lake.note("labeled", TEN, blocks=True)
     assert lake.changed() == []
     assert not lake.refresh_unchecked(DAY).written
-    assert lake.bytes() == kept
+    assert lake.content() == kept
     lake.note("labeled", TEN)
     assert lake.changed() == [DAY]
 

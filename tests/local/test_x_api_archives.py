@@ -109,7 +109,7 @@ def texts(archive: Archive) -> list[str]:
     return [post.text for post in posts(archive)]
 
 
-EXPECTED = [line["data"]["text"] for line in LINES]  # type: ignore[index]
+EXPECTED = [line["data"]["text"] for line in LINES]
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,9 @@ class _Session(requests.Session):
         super().__init__()
         self._url = url
 
-    def request(self, method: Any, url: Any, **options: Any) -> requests.Response:  # type: ignore[override]
-        return super().request(method, f"{self._url}{url}", **{"timeout": 30, **options})
+    def request(self, method: Any, url: Any, **options: Any) -> requests.Response:  # pyrefly: ignore[bad-override]
+        given: dict[str, Any] = {"timeout": 30, **options}
+        return super().request(method, f"{self._url}{url}", **given)
 
 
 def create_database() -> None:
@@ -111,7 +112,7 @@ def _create_fab_users() -> None:
     with create_session() as session:
         RunDBManager().initdb(session)
     with get_application_builder() as builder:
-        security = builder.sm
+        security: Any = builder.sm
         security.sync_roles()
         for name, permission in OWN_ROLES.items():
             security.add_permission_to_role(security.add_role(name), security.create_permission(*permission))

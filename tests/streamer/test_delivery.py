@@ -151,7 +151,7 @@ def test_a_request_waits_a_moment_for_more_groups_and_not_where_it_is_full(
 ) -> None:
     monkeypatch.setattr(delivery_module, "LINGER_SECONDS", 600.0)
     firehose = FakeFirehose(description=DEAGGREGATING)
-    delivery = Delivery(firehose, "stream", spool, never)  # type: ignore[arg-type]
+    delivery = Delivery(firehose, "stream", spool, never)  # pyrefly: ignore[bad-argument-type]
     spool.put(tweet(b"first\n"))
     spool.flush(20)
     delivery.start()
@@ -175,7 +175,7 @@ def test_lines_of_a_group_wait_in_memory_for_the_group_and_all_of_it_comes_again
     spool.put(Pack(AT, "ttt", b"1\n2\n3\n", 3))
     spool.flush(20)
     firehose = FakeFirehose(iter(lambda: lambda index: index == 0, None))
-    delivery = Delivery(firehose, "stream", spool, never)  # type: ignore[arg-type]
+    delivery = Delivery(firehose, "stream", spool, never)  # pyrefly: ignore[bad-argument-type]
     delivery.start()
     while len(firehose.calls) < 3:
         time.sleep(0.01)
@@ -280,7 +280,7 @@ def test_the_real_clients_partial_failure_is_understood(spool: Spool) -> None:
 
 def test_a_firehose_that_is_away_costs_time_and_no_record(spool: Spool) -> None:
     class Away(FakeFirehose):
-        def put_record_batch(self, **request: Any) -> Any:  # type: ignore[override]
+        def put_record_batch(self, **request: Any) -> Any:  # pyrefly: ignore[bad-override]
             if len(self.calls) < 3:
                 self.calls.append([])
                 raise (

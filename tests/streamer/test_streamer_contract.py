@@ -67,7 +67,7 @@ class Clouds:
         }
 
     def client(self, service: str) -> Any:
-        return boto3.client(  # type: ignore[call-overload]
+        return boto3.client(  # pyrefly: ignore[no-matching-overload]
             service,
             endpoint_url=f"http://127.0.0.1:{self.aws_port}",
             region_name="us-east-1",

@@ -87,7 +87,7 @@ def text_of(identifier: int) -> str:
 
 def collected(s3: S3Client) -> None:
     """Three tweets in raw, one of them twice, and lines that cannot be used."""
-    geo = {**PLACE, "includes": {**tweet(MOVED)["includes"], **PLACE["includes"]}}
+    geo: dict[str, Any] = {**PLACE, "includes": {**tweet(MOVED)["includes"], **PLACE["includes"]}}
     hour.put_raw(
         s3,
         "ukraine",
@@ -337,7 +337,7 @@ def test_the_hours_of_a_day_are_listed_together_and_nothing_is_asked_for_twice(
     for window, own in zip(windows, gone, strict=True):
         hour.put_raw(s3, "ukraine", [line(tweet(own))], window=window)
     asked: Counter[str] = Counter()
-    call = type(s3)._make_api_call  # type: ignore[attr-defined]
+    call = type(s3)._make_api_call  # pyrefly: ignore[missing-attribute]
 
     def counted(self: S3Client, operation: str, arguments: dict[str, Any]) -> Any:
         asked[operation] += 1
@@ -846,10 +846,10 @@ def test_tombstones_hold_hashes_alone_and_a_deletion_outweighs(s3: S3Client) -> 
 def test_every_form_of_a_line_is_known(stored: bytes) -> None:
     told: list[tuple[int, ComplianceAction]] = []
     stones = Tombstones(PSEUDONYMS, {PSEUDONYMS.marker(GONE): DELETE})
-    assert lines.left(stored, stones, lambda *gone: told.append(gone)) is None
+    assert lines.left(stored, stones, lambda own, action: told.append((own, action))) is None
     assert told == [(GONE, DELETE)]
     others = Tombstones(PSEUDONYMS, {PSEUDONYMS.marker(STAYS): DELETE})
-    assert lines.left(stored, others, lambda *gone: told.append(gone)) == stored
+    assert lines.left(stored, others, lambda own, action: told.append((own, action))) == stored
     assert len(told) == 1
 
 

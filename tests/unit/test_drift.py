@@ -260,7 +260,7 @@ def test_a_days_mix_is_selected_once_until_its_objects_change(s3: S3Client) -> N
     label(s3, day)
 
     def refresh() -> int:
-        return mix.refresh(athena, s3, SETTINGS, TOPICS, day.isoformat())  # type: ignore[arg-type]
+        return mix.refresh(athena, s3, SETTINGS, TOPICS, day.isoformat())  # pyrefly: ignore[bad-argument-type]
 
     assert mix.outdated_days(s3, SETTINGS, TOPICS, LAST) == [day.isoformat()]
     assert [refresh(), refresh()] == [40, 40]
@@ -275,10 +275,10 @@ def test_a_days_mix_is_selected_once_until_its_objects_change(s3: S3Client) -> N
 def test_a_mix_outlasts_the_tweets_that_it_was_made_from(s3: S3Client) -> None:
     athena, day = Answers(), LAST
     label(s3, day)
-    mix.refresh(athena, s3, SETTINGS, TOPICS, day.isoformat())  # type: ignore[arg-type]
+    mix.refresh(athena, s3, SETTINGS, TOPICS, day.isoformat())  # pyrefly: ignore[bad-argument-type]
     s3.delete_object(Bucket="lake", Key=layout.labeled_key("russia", Window.parse(f"{day}T05")))
     assert mix.outdated_days(s3, SETTINGS, TOPICS, LAST) == []
-    assert mix.refresh(athena, s3, SETTINGS, TOPICS, day.isoformat()) == 40  # type: ignore[arg-type]
+    assert mix.refresh(athena, s3, SETTINGS, TOPICS, day.isoformat()) == 40  # pyrefly: ignore[bad-argument-type]
     assert athena.asked == 1
 
 

@@ -36,7 +36,7 @@ class Airflow(BaseHTTPRequestHandler):
 
     pool: Mapping[str, Any] | None = GOOD
 
-    def log_message(self, *arguments: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:
         """Says nothing."""
 
     def do_POST(self) -> None:

@@ -237,7 +237,7 @@ def killed_before(s3: S3Client, monkeypatch: pytest.MonkeyPatch, write: int) -> 
 
     The first tweet is removed before the first new object stands, or else at the end.
     """
-    call = type(s3)._make_api_call  # type: ignore[attr-defined]
+    call = type(s3)._make_api_call  # pyrefly: ignore[missing-attribute]
     writes, is_removed = 0, False
 
     def killed(client: Any, operation: str, arguments: Any) -> Any:

@@ -83,7 +83,7 @@ def test_a_line_beyond_the_limit_gives_its_beginning_and_the_next_line_is_whole(
 @pytest.mark.parametrize(
     "damage", [lambda b: b[:-9], lambda b: b[:200] + bytes(50) + b[250:], lambda b: b"plain"]
 )
-def test_a_damaged_gzip_is_named_after_the_lines_that_could_be_read(s3: S3Client, damage) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_gzip_is_named_after_the_lines_that_could_be_read(s3: S3Client, damage) -> None:  # pyrefly: ignore[implicit-any-parameter]
     packed = gzip.compress(bytes(range(65, 91)) * 40 + b"\n", compresslevel=0)
     s3.put_object(Bucket=BUCKET, Key="a.gz", Body=damage(packed))
     with pytest.raises(storage.CorruptObjectError, match=r"s3://lake/a\.gz"):
@@ -126,7 +126,7 @@ def test_however_the_text_is_cut_into_chunks_the_lines_are_the_same(parts: list[
 
     wanted = [part for part in parts if part and not part.isspace()]
     for size in (1, 3, 1000):
-        assert list(storage.read_lines(Client(size), BUCKET, "a")) == wanted  # type: ignore[arg-type]
+        assert list(storage.read_lines(Client(size), BUCKET, "a")) == wanted  # pyrefly: ignore[bad-argument-type]
 
 
 def test_an_object_that_is_gone_or_replaced_is_named(s3: S3Client) -> None:

@@ -107,7 +107,7 @@ class Catalog:
         raise TypeError(f"not Hive's: {statement}")
 
     def _pages(self, operation: str, key: str, **parameters: Any) -> Iterator[dict[str, Any]]:
-        for page in self._glue.get_paginator(operation).paginate(**parameters):  # type: ignore[call-overload]
+        for page in self._glue.get_paginator(operation).paginate(**parameters):  # pyrefly: ignore[no-matching-overload]
             yield from page[key]
 
     def _require_database(self, name: str) -> None:
@@ -156,7 +156,7 @@ class Catalog:
         if statement.location is not None:
             parameters["LocationUri"] = statement.location
         try:
-            self._glue.create_database(DatabaseInput=parameters)  # type: ignore[arg-type]
+            self._glue.create_database(DatabaseInput=parameters)  # pyrefly: ignore[bad-argument-type]
         except self._glue.exceptions.AlreadyExistsException as error:
             if not statement.if_not_exists:
                 raise QueryError(
@@ -232,7 +232,7 @@ class Catalog:
             },
         }
         try:
-            self._glue.create_table(DatabaseName=holder, TableInput=table)  # type: ignore[arg-type]
+            self._glue.create_table(DatabaseName=holder, TableInput=table)  # pyrefly: ignore[bad-argument-type]
         except self._glue.exceptions.AlreadyExistsException as error:
             if not statement.if_not_exists:
                 raise QueryError(
@@ -258,7 +258,7 @@ class Catalog:
         )
         wanted = {key: table[key] for key in taken if key in table}
         change(wanted)
-        self._glue.update_table(DatabaseName=name.database or database, TableInput=wanted)  # type: ignore[arg-type]
+        self._glue.update_table(DatabaseName=name.database or database, TableInput=wanted)  # pyrefly: ignore[bad-argument-type]
         return TextResult()
 
     def _partition_input(
@@ -284,7 +284,7 @@ class Catalog:
                 self._glue.create_partition(
                     DatabaseName=holder,
                     TableName=statement.name.table,
-                    PartitionInput=self._partition_input(table, values, location),  # type: ignore[arg-type]
+                    PartitionInput=self._partition_input(table, values, location),  # pyrefly: ignore[bad-argument-type]
                 )
             except self._glue.exceptions.AlreadyExistsException as error:
                 if not statement.if_not_exists:
@@ -341,7 +341,7 @@ class Catalog:
             answer = self._glue.batch_create_partition(
                 DatabaseName=holder,
                 TableName=table["Name"],
-                PartitionInputList=batch,  # type: ignore[arg-type]
+                PartitionInputList=batch,  # pyrefly: ignore[bad-argument-type]
             )
             if answer.get("Errors"):
                 raise QueryError(_failed(f"MetaException(message:{answer['Errors']})"))

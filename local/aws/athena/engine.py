@@ -97,7 +97,7 @@ class Engine:
         """
         try:
             with self._cursor("default", {}, attempts=1) as cursor:
-                cursor.execute(f"PREPARE statement FROM {header}\n{sql}")  # type: ignore[no-untyped-call]
+                cursor.execute(f"PREPARE statement FROM {header}\n{sql}")
                 cursor.fetchall()
         except TrinoQueryError as error:
             if error.error_name == "SYNTAX_ERROR":
@@ -236,7 +236,7 @@ class Engine:
         attempts: int = 3,
         report: Callable[[dict[str, Any]], None] | None = None,
     ) -> Iterator[Cursor]:
-        connection = connect(  # type: ignore[no-untyped-call]
+        connection = connect(
             **self._address,
             **access(self._token),
             source="athena",
@@ -269,7 +269,7 @@ class Engine:
             with self._cursor(database, session or {}, report=report) as cursor:
                 try:
                     try:
-                        cursor.execute(sql)  # type: ignore[no-untyped-call]
+                        cursor.execute(sql)
                     except (TrinoConnectionError, TrinoQueryError) as error:
                         # A query that Trino has taken may be what ended it: it is not sent again.
                         taken = isinstance(error, TrinoConnectionError) and cursor.query_id
@@ -280,7 +280,7 @@ class Engine:
                         continue
                     yield cursor
                 except StoppedError:
-                    cursor.cancel()  # type: ignore[no-untyped-call]
+                    cursor.cancel()
                     raise
                 except TrinoQueryError as error:
                     name = error.error_name or "INTERNAL_ERROR"

@@ -160,7 +160,7 @@ class Tokens:
 
 def _tokens(sql: str, pattern: re.Pattern[str]) -> list[Token]:
     return [
-        Token(match.lastgroup, match[0], match.start(), match.end())  # type: ignore[arg-type]
+        Token(match.lastgroup, match[0], match.start(), match.end())  # pyrefly: ignore[bad-argument-type]
         for match in pattern.finditer(sql)
         if match.lastgroup != "space"
     ]

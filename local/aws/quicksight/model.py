@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -159,7 +159,7 @@ def _bounds(shape: Shape, value: Any, path: str) -> Iterator[str]:
         return
     if "pattern" in metadata and isinstance(value, str) and not re.fullmatch(metadata["pattern"], value):
         yield _problem(value, path, f"Member must satisfy regular expression pattern: {metadata['pattern']}")
-    sized = isinstance(value, str | list | dict)
+    sized = isinstance(value, Sized)
     size = len(value) if sized else value
     if not isinstance(size, int | float) or isinstance(size, bool):
         return
