@@ -1088,9 +1088,12 @@ def test_athena_that_throttles_is_asked_again(athena: LocalAthena, lake: Lake, e
 
 
 def test_the_tasks_lead_from_the_lake_to_quicksight_and_cleared_they_change_and_pay_nothing(
-    athena: LocalAthena, lake: Lake, environment: None
+    athena: LocalAthena, lake: Lake, environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from include.operators import insights as tasks
+
+    # An operator that defers is another test's subject.
+    monkeypatch.setattr(tasks, "_PATIENCE", 120)
 
     quicksight = athena.aws.client("quicksight")
     quicksight.register_user(
