@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tools import lock, mwaa
+from tools.setup import find_uv
 
 ROOT = Path(__file__).parents[2]
 DAGS = {path.stem for path in (ROOT / "dags").glob("*.py")}
@@ -88,7 +89,10 @@ class Deployed:
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
-    """The artifacts, built, unpacked and installed as MWAA does it: by pip, under the pins that it adds."""
+    """The artifacts, built, unpacked and installed under the pins that MWAA adds.
+
+    MWAA has pip install them; uv reads the same files and pins, and takes a twentieth of the time.
+    """
     folder = tmp_path_factory.mktemp("mwaa")
     assert mwaa.main(["--target", str(folder / "mwaa")]) == 0
     with zipfile.ZipFile(folder / "mwaa" / "plugins.zip") as archive:
@@ -96,21 +100,10 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
     requirements = folder / "requirements.txt"
     there = (folder / "mwaa" / "requirements.txt").read_text()
     requirements.write_text(there.replace(mwaa.DAG_FOLDER, str(folder / "mwaa" / "dags")))
-    # Not from the suite's own environment: a virtual environment of a virtual environment shares its pip.
-    base = Path(sys.base_prefix) / "bin" / "python3.12"
-    subprocess.run([base, "-m", "venv", folder / "venv"], check=True)
+    uv = find_uv()
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
-    install: list[str] = [
-        str(python),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-compile",
-        "--disable-pip-version-check",
-        "-r",
-        str(requirements),
-    ]
+    install = [uv, "pip", "install", "--quiet", "--python", str(python), "-r", str(requirements)]
     pins = [word for name in lock.GIVEN for word in ("--constraint", str(ROOT / "locks" / name))]
     done = subprocess.run([*install, *pins], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
