@@ -709,7 +709,7 @@ _OWN_CONTENT = {
 
 _DELETED_OTHERWISE = {
     "delta/": "{retention} days (`OPINION_RETENTION_DAYS`), by `train`; old files 6 hours later",
-    "audit/": "until it is removed on request",
+    "audit/": "until X or a person has it removed",
 }
 """How long a prefix without a lifecycle rule is kept, where that is not for good."""
 

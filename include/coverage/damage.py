@@ -53,13 +53,18 @@ def run_all(
         except UnreadDataError as error:
             found = {} if verified else find(s3, bucket, list(candidates()))
             verified = True
-            named = re.findall(rf"s3://{re.escape(bucket)}/([^\s,;()\[\]\\]+)", str(error))
-            found = {key: str(error) for key in named} | found
+            found = {key: str(error) for key in named(error, bucket)} | found
             if found.keys() <= damaged.keys():
                 raise
             damaged |= found
             for key, reason in sorted(found.items()):
                 log.error("object cannot be read: %s: %s", key, reason)
+
+
+def named(error: UnreadDataError, bucket: str) -> list[str]:
+    """The keys of the objects that Athena's reason names."""
+    found = re.findall(rf"s3://{re.escape(bucket)}/([^\s,;()\[\]\\]+)", str(error))
+    return [key.rstrip(":.") for key in found]
 
 
 def find(s3: S3Client, bucket: str, objects: Sequence[Object]) -> dict[str, str]:

@@ -92,8 +92,11 @@ def _readable[T](ask: Callable[[], T]) -> T:
     except UnreadDataError as error:
         log.error("damaged objects are looked for: %s", error)
         s3, bucket = client("s3"), settings().bucket
-        held = [each for layer in ("raw/", "quarantine/") for each in storage.objects(s3, bucket, layer)]
-        if not damage.set_aside(s3, bucket, damage.find(s3, bucket, held)):
+        suspects = damage.named(error, bucket)
+        if not suspects:
+            held = [each for layer in ("raw/", "quarantine/") for each in storage.objects(s3, bucket, layer)]
+            suspects = list(damage.find(s3, bucket, held))
+        if not damage.set_aside(s3, bucket, suspects):
             raise
     return ask()
 

@@ -219,17 +219,18 @@ def test_x_s_rate_limit_is_waited_for(s3: Any, x: Service) -> None:
     assert Ask().execute().method_name == "try_again"
 
 
+@pytest.mark.parametrize("told", ["HIVE_CURSOR_ERROR: s3://lake/{}: cut", "HIVE_CURSOR_ERROR: cut"])
 def test_damaged_objects_on_which_the_query_fails_are_set_aside_first(
-    s3: Any, monkeypatch: pytest.MonkeyPatch
+    s3: Any, monkeypatch: pytest.MonkeyPatch, told: str
 ) -> None:
-    key = hour.put_raw(s3, "a topic that nobody measures any more", [line(tweet(GONE))])
+    key = hour.put_raw(s3, "poland", [line(tweet(GONE))])
     whole = storage.read(s3, BUCKET, key)
 
     def shards(*_: Any) -> list[asking.Shard]:
         try:
             storage.verify(s3, BUCKET, key)
         except storage.CorruptObjectError as error:
-            raise UnreadDataError(str(error)) from error
+            raise UnreadDataError(told.format(key)) from error
         return [asking.Shard(**TWEETS)]
 
     monkeypatch.setattr(asking, "shards", shards)
