@@ -119,6 +119,7 @@ async function show() {
   drawFilters();
   warnOfDrift(drifted, titles());
   if (!hasTweets()) {
+    byId("content").removeAttribute("aria-busy");
     clearContent();
     notice("No opinion in this period yet",
       "Tweets are labeled an hour after they were written, and the figures are refreshed some minutes later." +
