@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,9 +25,17 @@ MANAGERS = {
     "dnf": [["dnf", "install", "-y", "chromium"]],
     "apk": [["apk", "add", "chromium"]],
 }
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    # A page is looked at for seconds: to optimize its scripts costs more than it saves.
+    "--js-flags=--no-opt --no-maglev",
+]
 INSTALL_SECONDS = 240
 AXE = Axe()
+COLORS = ("color-contrast", "link-in-text-block")
+"""axe-core's rules that another theme, which changes colors alone, can break."""
 expect.set_options(timeout=30_000)  # a page's data comes from a machine that is busy with other tests
 
 
@@ -70,11 +78,15 @@ def browser(*arguments: str) -> Iterator[Browser]:
             started.close()
 
 
-def flaws(page: Page) -> list[str]:
-    """What axe-core finds wrong with a page as it stands: the rule, the element and what to do about it."""
+def flaws(page: Page, rules: Sequence[str] | None = None) -> list[str]:
+    """What axe-core finds wrong with a page as it stands: the rule, the element and what to do about it.
+
+    ``rules`` are the ids of those to look at, by default all that are for everybody.
+    """
+    options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
     return [
         f"{rule['id']}: {element['html'][:200]}: {element['failureSummary']}"
-        for rule in AXE.run(page).response["violations"]
+        for rule in AXE.run(page, options=options).response["violations"]
         for element in rule["nodes"]
     ]
 

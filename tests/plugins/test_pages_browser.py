@@ -8,16 +8,17 @@ import http.server
 import io
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 from urllib.parse import parse_qs, quote, urlparse
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, expect
+from playwright.sync_api import Browser, Error, FrameLocator, Page, Request, expect
 from x_opinion.app import PAGES
 
-from tests.browser import browser, flaws
+from tests.browser import COLORS, browser, flaws
 from tests.plugins.support_addresses import QUALITY
 from tests.plugins.support_lake import (
     ALARM,
@@ -69,45 +70,46 @@ def chromium() -> Iterator[Browser]:
 
 
 class Visitor:
-    """A person who is logged in, with a window of their own."""
+    """A person who is logged in, at a window that other tests have used before and left as new.
 
-    def __init__(
-        self, chromium: Browser, server: Server, user: str, width: int = 1440, **options: Any
-    ) -> None:
+    A new window would read, compile and draw all that it loads for the first time: twice the work of a page.
+    """
+
+    def __init__(self, page: Page, server: Server) -> None:
         self.url = server.url
+        self.page = page
+        self.asked: list[str] = []
         self.problems: list[str] = []
-        self.context: BrowserContext = chromium.new_context(
-            viewport={"width": width, "height": 900}, reduced_motion="reduce", **options
-        )
-        token = server.session(user).cookies["_token"]
-        self.context.add_cookies([{"name": "_token", "value": token, "url": server.url}])
-        self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(15_000)
         self.problems_expected = False
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("request", lambda request: self._watch(request.url))
+        page.on("pageerror", self._note)
+        page.on("request", self._watch)
 
-    def _watch(self, url: str) -> None:
-        if not self.problems_expected and not url.startswith((self.url, "data:", "blob:")):
-            self.problems.append(f"asked another host: {url}")
+    def _note(self, error: Error) -> None:
+        self.problems.append(str(error))
+
+    def _watch(self, request: Request) -> None:
+        self.asked.append(request.url)
+        if not self.problems_expected and not request.url.startswith((self.url, "data:", "blob:")):
+            self.problems.append(f"asked another host: {request.url}")
 
     def open(self, name: str) -> Page:
         """The page of that name, drawn; alone, which is much faster than in Airflow's frame."""
         self.page.goto(f"{self.url}/x-opinion/{name}")
-        self._drawn(self.page)
+        self.drawn(self.page)
         return self.page
 
     def open_framed(self, name: str) -> FrameLocator:
         """The page of that name in Airflow's frame, drawn."""
         self.page.goto(f"{self.url}/plugin/{name}")
         frame = self.page.frame_locator("iframe")
-        self._drawn(frame)
+        self.drawn(frame)
         return frame
 
     @staticmethod
-    def _drawn(shown: Page | FrameLocator) -> None:
-        expect(shown.locator("#content section").first).to_be_visible(timeout=30_000)
-        expect(shown.locator("#content:not([aria-busy])")).to_be_attached(timeout=30_000)
+    def drawn(shown: Page | FrameLocator) -> None:
+        """Waits until a page is drawn."""
+        # Every time that `expect` has to look again, Playwright describes the whole page.
+        shown.locator("#content:not([aria-busy]) section").first.wait_for(timeout=30_000)
         expect(shown.locator("#notice")).to_be_hidden()
 
     def choose_year(self, frame: Page | FrameLocator, year: str) -> None:
@@ -115,19 +117,67 @@ class Visitor:
         expect(frame.locator("#content:not([aria-busy])")).to_be_attached()
         frame.get_by_label("Last day, UTC").fill(f"{year}-01-02")
 
+    def leave(self) -> None:
+        """Leaves nothing to the next visitor: no page, no listener, no storage."""
+        self.page.remove_listener("pageerror", self._note)
+        self.page.remove_listener("request", self._watch)
+        self.page.unroute_all()
+        self.page.mouse.move(0, 0)
+        self.page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+        self.page.goto("about:blank")
+
+
+@pytest.fixture(scope="module")
+def window(chromium: Browser) -> Callable[[str, bool, bool], Page]:
+    """The window of that name: by mouse or by touch, with the machine's clock or with one that tests set."""
+
+    @cache
+    def opened(name: str, touch: bool, clock: bool) -> Page:
+        context = chromium.new_context(reduced_motion="reduce", has_touch=touch)
+        if clock:
+            context.clock.install()
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        return page
+
+    return opened
+
 
 @pytest.fixture
-def visit(chromium: Browser, server: Server) -> Iterator[Any]:
-    visitors: list[Visitor] = []
+def visit(window: Callable[[str, bool, bool], Page], server: Server) -> Iterator[Any]:
+    visitors: dict[Page, Visitor] = {}
+    problems: list[str] = []
 
-    def enter(user: str = "admin", **options: Any) -> Visitor:
-        visitors.append(Visitor(chromium, server, user, **options))
-        return visitors[-1]
+    def leave(page: Page) -> None:
+        visitor = visitors.pop(page)
+        visitor.leave()
+        problems.extend(visitor.problems)
+
+    def enter(
+        user: str = "admin",
+        *,
+        width: int = 1440,
+        theme: Literal["light", "dark"] = "light",
+        touch: bool = False,
+        clock: bool = False,
+        at: str = "the first window",
+    ) -> Visitor:
+        """Logs in at a window, which whoever is there leaves."""
+        page = window(at, touch, clock)
+        if page in visitors:
+            leave(page)
+        token = server.session(user).cookies["_token"]
+        page.context.clear_cookies()
+        page.context.add_cookies([{"name": "_token", "value": token, "url": server.url}])
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=theme)
+        visitors[page] = Visitor(page, server)
+        return visitors[page]
 
     yield enter
-    for visitor in visitors:
-        visitor.context.close()
-        assert visitor.problems == []
+    for page in list(visitors):
+        leave(page)
+    assert problems == []
 
 
 def hour_cell(frame: Page | FrameLocator, ago: int, topic: str = "ukraine") -> Any:
@@ -138,29 +188,35 @@ def hour_cell(frame: Page | FrameLocator, ago: int, topic: str = "ukraine") -> A
     return frame.locator(f"[role=gridcell][data-topic={topic}][data-hour='{index}']")
 
 
-def expect_soundness(page: Page) -> None:
-    """In either theme axe-core finds nothing, and nothing is wider than the window."""
-    for theme in ("dark", "light"):
+def expect_soundness(page: Page, *themes: Literal["dark", "light"]) -> None:
+    """In each theme axe-core finds nothing, and nothing is wider than the window."""
+    for theme in themes:
         page.emulate_media(color_scheme=theme)
         # Data Docs have their colors by style alone.
         page.wait_for_function(
             "(theme) => (document.documentElement.dataset.theme ?? theme) === theme", arg=theme
         )
-        assert flaws(page) == []
+        assert flaws(page, None if theme == themes[0] else COLORS) == []
     assert page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth") <= 0
 
 
-@pytest.mark.parametrize("width", [1440, 390])
-def test_pages_are_accessible_and_hold_still_while_they_load(visit: Any, width: int) -> None:
-    visitor = visit(width=width, color_scheme="dark")
+SIZES: list[tuple[int, tuple[Literal["dark", "light"], ...]]] = [(1440, ("light", "dark")), (390, ("dark",))]
+"""Widths, and the themes to look at there: a phone shows what a wide window does, in the same colors."""
+
+
+@pytest.mark.parametrize(("width", "themes"), SIZES, ids=["window", "phone"])
+def test_pages_are_accessible_and_hold_still_while_they_load(
+    visit: Any, width: int, themes: tuple[Literal["dark", "light"], ...]
+) -> None:
+    visitor = visit(width=width, theme=themes[0])
     for name, (title, _) in PAGES.items():
         page = visitor.open(name)
         expect(page.get_by_role("heading", level=1)).to_have_text(title)
         assert page.evaluate(SHIFTS) < 0.1
-        expect_soundness(page)
+        expect_soundness(page, *themes)
     for address in QUALITY:
         visitor.page.goto(f"{visitor.url}/x-opinion{address}")
-        expect_soundness(visitor.page)
+        expect_soundness(visitor.page, *themes)
 
 
 NOTHING = {
@@ -188,13 +244,13 @@ def test_pages_are_accessible_while_there_is_nothing_to_show(visit: Any) -> None
         query, words = NOTHING[name]
         page.goto(f"{visitor.url}/x-opinion/{name}{query}")
         expect(page.get_by_text(words).last).to_be_visible()
-        for width in (1440, 390):
+        for width, themes in SIZES:
             page.set_viewport_size({"width": width, "height": 900})
-            expect_soundness(page)
+            expect_soundness(page, *themes)
 
 
 def test_the_theme_follows_airflows_switch_at_once(visit: Any) -> None:
-    visitor = visit(color_scheme="light")
+    visitor = visit()
     frame = visitor.open_framed("opinion-over-time")
     visitor.page.evaluate("() => { document.documentElement.className = 'dark'; }")
     expect(frame.locator("html[data-theme=dark]")).to_be_attached()
@@ -236,7 +292,7 @@ def test_tiles_are_compared_with_the_period_before_where_a_reader_wants_it(visit
     ratio = page.locator(".tile[data-id='positive_to_negative-russia'] .before")
     expect(ratio).to_contain_text(re.compile(r"^× \d\.\d\d \(sampling error only: × .* to × .*\) from \d"))
     expect(page.locator("#compared")).to_contain_text("The periods were not measured alike")
-    expect_soundness(page)
+    expect_soundness(page, "light", "dark")
     page.get_by_text("30 days", exact=True).click()
     expect(net).to_have_text("nothing to compare with")
 
@@ -297,17 +353,21 @@ def test_what_is_shown_lives_in_the_address_and_survives_a_reload(visit: Any) ->
         "topic": ["russia"],
         "sort": ["by_country:country_code:asc"],
     }
-    visitor.page.reload()
-    other = visit("reader")
-    other.page.goto(address)
-    for page in (visitor.page, other.page):
+
+    def expect_the_same(page: Page) -> None:
         frame = page.frame_locator("iframe")
-        visitor._drawn(frame)
+        visitor.drawn(frame)
         expect(frame.locator("#period-30")).to_be_checked()
         expect(frame.locator("#topic-russia")).to_be_checked()
         expect(frame.locator("#visual-map-ukraine")).to_have_count(0)
         head = frame.locator("#visual-by_country thead th").first
         expect(head).to_have_attribute("aria-sort", "ascending")
+
+    visitor.page.reload()
+    expect_the_same(visitor.page)
+    other = visit("reader")
+    other.page.goto(address)
+    expect_the_same(other.page)
 
 
 def test_an_address_names_a_layer_and_an_hour_of_the_coverage(visit: Any) -> None:
@@ -319,26 +379,16 @@ def test_an_address_names_a_layer_and_an_hour_of_the_coverage(visit: Any) -> Non
     expect(frame.locator("#selection")).to_contain_text("1 hour of every topic")
 
 
-@pytest.mark.parametrize("name", ["opinion-over-time", "coverage"])
-def test_a_page_that_is_looked_at_is_read_again_every_minute(visit: Any, name: str) -> None:
-    visitor = visit()
-    visitor.page.clock.install()
-    page = visitor.open(name)
-    if name == "coverage":
-        hour_cell(page, 3).focus()
-        page.keyboard.press("ArrowRight")
-        page.mouse.move(0, 0)
-        page.evaluate("() => { document.querySelector('#tip').hidden = true; }")
-    else:
-        page.locator("#visual-share_positive").get_by_text("Figures").click()
-        page.locator("#visual-share_positive .scroll").evaluate("(place) => { place.scrollTop = 100; }")
-    with page.expect_response(lambda answer: f"data/{name}" in answer.url):
+def test_the_coverage_that_is_looked_at_is_read_again_every_minute(visit: Any) -> None:
+    page = visit(clock=True).open("coverage")
+    hour_cell(page, 3).focus()
+    page.keyboard.press("ArrowRight")
+    page.mouse.move(0, 0)
+    page.evaluate("() => { document.querySelector('#tip').hidden = true; }")
+    with page.expect_response(lambda answer: "data/coverage" in answer.url):
         page.clock.fast_forward(61_000)
     expect(page.locator("#content:not([aria-busy])")).to_be_attached()
-    if name == "coverage":
-        expect(hour_cell(page, 2)).to_be_focused()
-    else:
-        assert page.locator("#visual-share_positive .scroll").evaluate("(place) => place.scrollTop") == 100
+    expect(hour_cell(page, 2)).to_be_focused()
 
 
 def test_every_table_and_chart_is_saved_with_what_it_rests_on(visit: Any) -> None:
@@ -375,26 +425,27 @@ def test_every_table_and_chart_is_saved_with_what_it_rests_on(visit: Any) -> Non
     assert told[3] == "Sentiment of tweets that name a topic is not support for it."
 
 
-@pytest.mark.parametrize(
-    ("page", "title", "columns"),
-    [
-        ("coverage", "Ukraine", "topic,hour,raw_state,labeled_state,predicted_state,raw,"),
-        ("audit", "What is left", "topic,lang,drawn,judged,open,waiting,read_at,source"),
-        ("audit", "How far the models agree with people", "month,engine,lang,measured,n,accuracy,macro_f1,"),
-        ("removals", "What was removed", "request,requested_at,reason,layer,action,removed,hours,done_at,"),
-    ],
-)
-def test_the_tables_of_the_other_pages_are_saved_too(visit: Any, page: str, title: str, columns: str) -> None:
+TABLES = [
+    ("coverage", "Ukraine", "topic,hour,raw_state,labeled_state,predicted_state,raw,"),
+    ("audit", "What is left", "topic,lang,drawn,judged,open,waiting,read_at,source"),
+    ("audit", "How far the models agree with people", "month,engine,lang,measured,n,accuracy,macro_f1,"),
+    ("removals", "What was removed", "request,requested_at,reason,layer,action,removed,hours,done_at,"),
+]
+"""The tables of the other pages: the page, the table's title and its first columns."""
+
+
+def test_the_tables_of_the_other_pages_are_saved_too(visit: Any) -> None:
     visitor = visit()
-    frame = visitor.open_framed(page)
-    with visitor.page.expect_download() as loading:
-        frame.get_by_role("button", name=f"{title} as CSV", exact=True).click()
-    assert re.fullmatch(rf"{page}-[\w-]+\.csv", loading.value.suggested_filename)
-    text = loading.value.path().read_text("utf-8")
-    assert text.startswith(columns)
-    rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    assert rows
-    assert all(datetime.fromisoformat(row["read_at"]) for row in rows)
+    for name, title, columns in TABLES:
+        page = visitor.open(name)
+        with page.expect_download() as loading:
+            page.get_by_role("button", name=f"{title} as CSV", exact=True).click()
+        assert re.fullmatch(rf"{name}-[\w-]+\.csv", loading.value.suggested_filename)
+        text = loading.value.path().read_text("utf-8")
+        assert text.startswith(columns)
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        assert rows
+        assert all(datetime.fromisoformat(row["read_at"]) for row in rows)
 
 
 def test_a_point_and_a_gap_lead_to_their_hour(visit: Any) -> None:
@@ -405,9 +456,9 @@ def test_a_point_and_a_gap_lead_to_their_hour(visit: Any) -> None:
     expect(point).to_contain_text(f"{gap:%H}:00 UTC")
     expect(point).to_contain_text("outage: The stream was away for a minute or more")
     point.get_by_role("link").click()
-    visitor.page.wait_for_url(f"**/plugin/coverage?hour={gap:%Y-%m-%dT%H}**")
+    visitor.page.wait_for_url(f"**/plugin/coverage?hour={gap:%Y-%m-%dT%H}**", wait_until="commit")
     coverage = visitor.page.frame_locator("iframe")
-    visitor._drawn(coverage)
+    visitor.drawn(coverage)
     expect(hour_cell(coverage, OUTAGE, "russia")).to_be_focused()
 
 
@@ -431,13 +482,11 @@ def choose_point(visitor: Visitor, frame: Page | FrameLocator, name: str, at: da
 
 def test_the_tweets_behind_a_point_are_asked_for_by_a_click_and_are_text(visit: Any) -> None:
     visitor = visit()
-    asked: list[str] = []
-    visitor.page.on("request", lambda request: asked.append(request.url))
     page = visitor.open("opinion-over-time")
     point = choose_point(visitor, page, "net_sentiment", LABELED_HOUR.start)
     button = point.get_by_role("button", name="Some tweets: Ukraine")
     expect(button).to_be_visible()
-    assert not [url for url in asked if "data/examples" in url]
+    assert not [url for url in visitor.asked if "data/examples" in url]
     assert "Sehr Sehr" not in page.content()
     assert "100 % good" not in page.content()
     found = ""
@@ -454,8 +503,6 @@ def test_the_tweets_behind_a_point_are_asked_for_by_a_click_and_are_text(visit: 
 def test_a_country_and_a_language_lead_to_some_of_their_tweets(visit: Any) -> None:
     visitor = visit()
     page = visitor.open("opinion-across-the-world")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
     period = {"hour": [f"{NOW - timedelta(days=6):%Y-%m-%d}T00"], "hours": [str(7 * 24)]}
 
     def shown(name: str, topic: str) -> Any:
@@ -465,7 +512,7 @@ def test_a_country_and_a_language_lead_to_some_of_their_tweets(visit: Any) -> No
         return point
 
     def last_asked() -> dict[str, list[str]]:
-        return parse_qs(urlparse([url for url in asked if "data/examples" in url][-1]).query)
+        return parse_qs(urlparse([url for url in visitor.asked if "data/examples" in url][-1]).query)
 
     x, y = pixels(page, "map-russia", "seriesIndex", [10.5, 51])
     page.locator("#visual-map-russia .chart").click(position={"x": x, "y": y})
@@ -494,10 +541,8 @@ def test_a_country_and_a_language_lead_to_some_of_their_tweets(visit: Any) -> No
 
 def test_who_may_not_read_texts_is_offered_none(visit: Any) -> None:
     visitor = visit("reader")
-    page = visitor.open("opinion-over-time")
-    with page.expect_response(lambda answer: "data/rights" in answer.url):
-        page.reload()
-    visitor._drawn(page)
+    with visitor.page.expect_response(lambda answer: "data/rights" in answer.url):
+        page = visitor.open("opinion-over-time")
     point = choose_point(visitor, page, "net_sentiment", LABELED_HOUR.start)
     expect(point).to_contain_text("its coverage and runs")
     expect(point.get_by_role("button")).to_have_count(0)
@@ -506,7 +551,7 @@ def test_who_may_not_read_texts_is_offered_none(visit: Any) -> None:
 
 def test_a_gap_leads_to_its_hour_by_keyboard_alone(visit: Any) -> None:
     visitor = visit()
-    frame = visitor.open_framed("opinion-over-time")
+    frame = visitor.open("opinion-over-time")
     slider = frame.get_by_role("slider", name="Net sentiment: point in time")
     slider.focus()
     point = frame.locator("#visual-net_sentiment .point")
@@ -520,12 +565,11 @@ def test_a_gap_leads_to_its_hour_by_keyboard_alone(visit: Any) -> None:
     visitor.page.keyboard.press("Tab")
     expect(point.get_by_role("link")).to_be_focused()
     visitor.page.keyboard.press("Enter")
-    visitor.page.wait_for_url(f"**/plugin/coverage?hour={gap:%Y-%m-%dT%H}**")
+    visitor.page.wait_for_url(f"**/plugin/coverage?hour={gap:%Y-%m-%dT%H}**", wait_until="commit")
 
 
-def test_a_refresh_keeps_the_focus_the_chosen_point_and_what_is_open(visit: Any) -> None:
-    visitor = visit()
-    visitor.page.clock.install()
+def test_a_refresh_after_a_minute_keeps_the_focus_the_chosen_point_and_what_is_open(visit: Any) -> None:
+    visitor = visit(clock=True)
     changed = {"now": False}
 
     def answer(route: Any) -> None:
@@ -545,12 +589,15 @@ def test_a_refresh_keeps_the_focus_the_chosen_point_and_what_is_open(visit: Any)
     page.locator("#visual-share_positive").get_by_text("Figures", exact=True).click()
     link = page.locator("#visual-share_positive tbody a").nth(7)
     link.focus()
+    figures = page.locator("#visual-share_positive .scroll")
+    figures.evaluate("(place) => { place.scrollTop = 100; }")
     page.mouse.move(0, 0)
     changed["now"] = True
     page.clock.fast_forward(61_000)
     expect(page.locator(".tile .value").first).to_have_attribute("data-value", "0.123")
     expect(page.locator("#drift")).to_have_count(0)
     expect(page.locator("#visual-share_positive tbody a").nth(7)).to_be_focused()
+    assert figures.evaluate("(place) => place.scrollTop") == 100
     expect(point).to_contain_text(f"{LABELED_HOUR.start:%H}:00 UTC")
     times = page.locator("#steps-net_sentiment")
     expect(times).to_have_attribute("aria-valuetext", re.compile(f"{LABELED_HOUR.start:%H}:00 UTC"))
@@ -590,16 +637,18 @@ def test_ratios_stand_on_a_logarithmic_axis_with_a_line_at_one(visit: Any) -> No
 
 
 def test_every_topics_map_has_the_same_scale_and_keeps_its_shape(visit: Any) -> None:
+    page = visit().open("opinion-across-the-world")
+    week = page.evaluate(CHART, "map-ukraine")
+    assert week["hatched"] == 1, "a country of few tweets"
+    assert page.evaluate(CHART, "countries")["hatched"] == 2
+    assert page.evaluate(CHART, "map-russia")["scale"] == week["scale"]
+    page.get_by_text("Today", exact=True).click()
+    expect(page.locator("#content:not([aria-busy])")).to_be_attached()
+    assert page.evaluate(CHART, "map-ukraine")["scale"] == week["scale"]
     for width in (1440, 390):
-        page = visit(width=width).open("opinion-across-the-world")
-        week = page.evaluate(CHART, "map-ukraine")["scale"]
-        assert page.evaluate(CHART, "map-ukraine")["hatched"] == 1, "a country of few tweets"
-        assert page.evaluate(CHART, "countries")["hatched"] == 2
-        assert page.evaluate(CHART, "map-russia")["scale"] == week
-        page.get_by_text("Today", exact=True).click()
-        expect(page.locator("#content:not([aria-busy])")).to_be_attached()
-        assert page.evaluate(CHART, "map-ukraine")["scale"] == week
+        page.set_viewport_size({"width": width, "height": 900})
         box = page.locator("#visual-map-ukraine .chart").bounding_box()
+        assert box["width"] < width
         assert box["width"] / box["height"] == pytest.approx(2.1, abs=0.15)
 
 
@@ -620,18 +669,20 @@ def test_filters_are_reached_by_keyboard_and_narrow_the_page(visit: Any) -> None
     expect(frame.locator("#language-uk")).to_be_attached()
 
 
-@pytest.mark.parametrize(
-    ("year", "title"),
-    [(NEVER_MADE, "No data yet"), (EMPTY, "No opinion in this period yet"), (BROKEN, "does not answer")],
-)
-def test_without_figures_the_page_says_what_to_do(visit: Any, year: str, title: str) -> None:
+def test_without_figures_the_page_says_what_to_do(visit: Any) -> None:
     visitor = visit(width=800)
-    frame = visitor.open("opinion-over-time")
-    visitor.choose_year(frame, year)
-    expect(frame.locator("#notice h2")).to_contain_text(title)
-    expect(frame.locator("#notice a").first).to_be_visible()
-    assert visitor.page.evaluate("() => document.querySelectorAll('#notice script').length") == 0
-    expect_soundness(visitor.page)
+    page = visitor.open("opinion-over-time")
+    for year, title in (
+        (NEVER_MADE, "No data yet"),
+        (EMPTY, "No opinion in this period yet"),
+        (BROKEN, "does not answer"),
+    ):
+        visitor.choose_year(page, year)
+        expect(page.locator("#notice h2")).to_contain_text(title)
+        expect(page.locator("#notice a").first).to_be_visible()
+        expect(page.locator("#content[aria-busy]")).to_have_count(0)  # only then it is read again
+        assert page.evaluate("() => document.querySelectorAll('#notice script').length") == 0
+        expect_soundness(page, "light", "dark")
 
 
 def test_an_hours_verdict_is_a_color_a_letter_and_words(visit: Any) -> None:
@@ -661,14 +712,14 @@ def test_the_layers_switch_what_the_letters_say(visit: Any) -> None:
 @pytest.mark.parametrize("way", ["click", "Enter"])
 def test_an_hour_leads_to_its_runs(visit: Any, way: str) -> None:
     visitor = visit()
-    frame = visitor.open_framed("coverage")
+    frame = visitor.open("coverage")
     cell = hour_cell(frame, 2)
     if way == "click":
         cell.click()
     else:
         cell.focus()
         visitor.page.keyboard.press("Enter")
-    visitor.page.wait_for_url("**/dags/transform/runs?**")
+    visitor.page.wait_for_url("**/dags/transform/runs?**", wait_until="commit")
     [pattern] = parse_qs(urlparse(visitor.page.url).query)["run_id_pattern"]
     assert f"window__{NOW - timedelta(hours=2):%Y-%m-%dT%H}" in pattern.split("|")
 
@@ -814,12 +865,12 @@ def test_a_range_by_mouse_is_planned_in_airflows_frame(visit: Any, scheduler: Sc
     visitor.page.reload()
     expect(frame.locator("#panel-title")).to_contain_text("Plan for")
     frame.locator("#backfill").get_by_text("The run in Airflow").click()
-    visitor.page.wait_for_url("**/dags/coverage/runs/**")
+    visitor.page.wait_for_url("**/dags/coverage/runs/**", wait_until="commit")
     assert len(scheduler.runs()) == 1
 
 
 def test_two_people_start_a_plan_once(visit: Any, scheduler: Scheduler) -> None:
-    first, second = visit("admin"), visit("editor")
+    first, second = visit("admin"), visit("editor", at="the second window")
     frames = [visitor.open("coverage") for visitor in (first, second)]
     mark_by_keyboard(first, frames[0])
     frames[0].get_by_role("button", name="Plan a backfill").press("Enter")
@@ -921,7 +972,8 @@ def test_an_approval_that_waits_shows_the_link_that_answers_it(
     expect(panel).to_contain_text("Waits for approval")
     expect(panel).to_contain_text("- russia, about 800 posts")
     panel.get_by_text("Answer it in Airflow").click()
-    page.wait_for_url(f"**/dags/coverage/runs/{quote(run)}/tasks/approve/required_actions")
+    address = f"**/dags/coverage/runs/{quote(run)}/tasks/approve/required_actions"
+    page.wait_for_url(address, wait_until="commit")
 
 
 def test_what_was_approved_counts_in_the_result(visit: Any, scheduler: Scheduler, server: Server) -> None:
@@ -996,7 +1048,7 @@ def test_a_reader_is_warned_where_the_audit_no_longer_fits(visit: Any) -> None:
 
 
 def test_on_a_phone_the_hours_scroll_and_their_day_stays(visit: Any) -> None:
-    visitor = visit(width=390, has_touch=True)
+    visitor = visit(width=390, touch=True)
     page = visitor.open("coverage")
     assert page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth") <= 0
     head = page.locator(".row.head").first.locator("[role=columnheader]")
@@ -1013,14 +1065,16 @@ def test_on_a_phone_the_hours_scroll_and_their_day_stays(visit: Any) -> None:
     expect(page.locator("#selection")).to_contain_text("2 hours of every topic")
 
 
-@pytest.mark.parametrize("width", [390, 560, 800])
-def test_the_menu_of_languages_is_within_the_window(visit: Any, width: int) -> None:
-    page = visit(width=width).open("opinion-over-time")
-    page.locator("details.menu summary").click()
-    page.wait_for_function(
-        "() => document.querySelector('.menu > div').getBoundingClientRect().right <= window.innerWidth"
-    )
-    assert page.locator("details.menu > div").bounding_box()["x"] >= 0
+def test_the_menu_of_languages_is_within_the_window(visit: Any) -> None:
+    page = visit(width=800).open("opinion-over-time")
+    for width in (800, 560, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.locator("details.menu summary").click()
+        page.wait_for_function(
+            "() => document.querySelector('.menu > div').getBoundingClientRect().right <= window.innerWidth"
+        )
+        assert page.locator("details.menu > div").bounding_box()["x"] >= 0
+        page.keyboard.press("Escape")
 
 
 def test_a_long_title_stays_in_its_tile(visit: Any) -> None:
@@ -1066,12 +1120,9 @@ def judged_by(server: Server, user: str) -> dict[str, Any]:
 KEYS = [("1", "Negative"), ("2", "Neutral"), ("3", "Positive"), ("0", "Cannot tell")]
 
 
-@pytest.mark.parametrize("width", [1440, 390])
-def test_ten_tweets_are_judged_by_keyboard_and_survive_a_reload(
-    visit: Any, server: Server, width: int
-) -> None:
-    user = {1440: "editor", 390: "operator"}[width]
-    visitor = visit(user, width=width)
+def test_ten_tweets_are_judged_by_keyboard_and_survive_a_reload(visit: Any, server: Server) -> None:
+    user = "editor"
+    visitor = visit(user)
     page = visitor.open("audit")
     for number in range(10):
         before = page.locator("#tweet").inner_text()
@@ -1083,24 +1134,24 @@ def test_ten_tweets_are_judged_by_keyboard_and_survive_a_reload(
     assert page.title() == "Audit", "a tweet's markup is text"
     shown = page.locator("#tweet").inner_text()
     page.reload()
-    visitor._drawn(page)
+    visitor.drawn(page)
     expect(page.locator("#tweet")).to_have_text(shown, use_inner_text=True)
     last = judged_by(server, user)["last"]
     page.keyboard.press("u")
     expect(page.locator("#said")).to_have_text(f"Last judged: {KEYS[8 % 4][1]}")
     expect(page.locator("#tweet")).to_contain_text(last["text"].split("\n")[0])
     assert judged_by(server, user)["last"]["tweet_id"] != last["tweet_id"]
-    assert page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth") <= 0
 
 
 def test_a_tweet_is_judged_by_touch(visit: Any, server: Server) -> None:
-    page = visit("admin", width=390, has_touch=True).open("audit")
+    page = visit("admin", width=390, touch=True).open("audit")
     before = page.locator("#tweet").inner_text()
     button = page.get_by_role("button", name="Neutral", exact=True)
     assert button.bounding_box()["height"] >= 44
     button.tap()
     expect(page.locator("#tweet")).not_to_have_text(before, use_inner_text=True)
     assert judged_by(server, "admin")["last"]["judgment"] == "Neutral"
+    assert page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth") <= 0
     page.get_by_role("button", name="Undo").tap()
     expect(page.locator("#tweet")).to_have_text(before, use_inner_text=True)
     assert judged_by(server, "admin")["last"] is None
@@ -1108,14 +1159,12 @@ def test_a_tweet_is_judged_by_touch(visit: Any, server: Server) -> None:
 
 def test_a_viewer_sees_the_results_and_judges_nothing(visit: Any) -> None:
     visitor = visit("reader")
-    asked: list[str] = []
-    visitor.page.on("request", lambda request: asked.append(request.url))
     page = visitor.open("audit")
     expect(page.locator("#results tbody").first).to_contain_text("<b>ngram</b>")
     expect(page.locator("#progress tbody tr")).to_have_count(6)
     expect(page.get_by_role("button", name="Positive", exact=True)).to_have_count(0)
     page.keyboard.press("3")
-    assert not [url for url in asked if "tweets" in url or "judgments" in url]
+    assert not [url for url in visitor.asked if "tweets" in url or "judgments" in url]
 
 
 def test_the_confusion_is_that_of_the_chosen_line(visit: Any) -> None:
