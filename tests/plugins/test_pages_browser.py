@@ -603,6 +603,33 @@ def test_a_refresh_after_a_minute_keeps_the_focus_the_chosen_point_and_what_is_o
     expect(times).to_have_attribute("aria-valuetext", re.compile(f"{LABELED_HOUR.start:%H}:00 UTC"))
 
 
+@pytest.mark.parametrize(
+    ("name", "asking", "drawn"),
+    [
+        ("opinion-over-time", ["#topic-ukraine", "#topic-ukraine"], ".tile .value"),
+        ("coverage", ["[aria-label=Earlier]"], "[role=gridcell]"),
+    ],
+    ids=["opinion, the same as before", "coverage, another period"],
+)
+def test_a_page_that_could_not_be_read_is_drawn_as_soon_as_it_can(
+    visit: Any, name: str, asking: list[str], drawn: str
+) -> None:
+    visitor = visit(clock=True)
+    page = visitor.open(name)
+    expect(page.locator(drawn).first).to_be_visible()
+    data = f"**/data/{name}?*"
+    page.route(data, lambda route: route.fulfill(status=503, body="down"))
+    for what in asking:
+        page.locator(what).click(force=True)
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    expect(page.locator(drawn)).to_have_count(0)
+    page.unroute(data)
+    page.mouse.move(0, 0)
+    page.clock.fast_forward(61_000)
+    expect(page.locator(drawn).first).to_be_visible()
+    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
+
+
 CHART = """async (id) => {
   const scripts = document.querySelector("script[type=module]").src;
   const { chartOf } = await import(scripts.replace("opinion.js", "charts.js"));

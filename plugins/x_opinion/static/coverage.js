@@ -49,6 +49,7 @@ const cellOf = (topic, index) => cells().find((cell) => cell.dataset.topic === t
 
 /** Reads anew what is shown; draws it if it has changed, and leaves the focus where it was. */
 async function refresh() {
+  if (page.failed) return load();
   const query = new URLSearchParams({ days: page.days });
   if (page.paged) query.set("from", page.from);
   if (page.revision) query.set("revision", page.revision);
@@ -79,12 +80,14 @@ async function load() {
   try {
     page.data = await request(`data/coverage?${query}`);
   } catch (problem) {
+    page.failed = true;
     byId("as-of").textContent = "";
     byId("grids").replaceChildren();
     const retry = element("button", { type: "button", class: "primary", onclick: load }, "Try again");
     notice(problem.title, problem.message, retry, " ", airflowLink("dags", "The DAGs"));
     return;
   }
+  page.failed = false;
   page.from = page.data.hours[0].slice(0, 10);
   if (page.from !== page.drawn) {
     // What was selected is of another period.
@@ -612,5 +615,5 @@ Promise.all([load(), resume()]).finally(() => {
     page.single = true;
     drawSelection();
   }
-  keepFresh(refresh, () => page.data && !page.dragging && !selected() && byId("tip").hidden);
+  keepFresh(refresh, () => (page.data || page.failed) && !page.dragging && !selected() && byId("tip").hidden);
 });

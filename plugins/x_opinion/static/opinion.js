@@ -102,6 +102,8 @@ async function load() {
     ]);
   } catch (problem) {
     if (problem.name === "AbortError") return;
+    // The next refresh draws again, also what was shown before.
+    shown = null;
     byId("content").removeAttribute("aria-busy");
     clearContent();
     notice(problem.title, problem.message, element("button", { type: "button", class: "primary", onclick: load }, "Try again"),
