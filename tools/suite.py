@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] = ()) -> int:
     with contextlib.ExitStack() as started:
         beside = {
             name: started.enter_context(
-                subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+                subprocess.Popen(
+                    command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                )
             )
             for name, command in BESIDE.items()
         }
