@@ -20,7 +20,7 @@ RESULT = ROOT / ".run" / "bench.json"
 
 
 def main() -> int:
-    """Measures, shows and writes; 1 if a measurement failed."""
+    """Measures, shows and writes; 1 if a measurement failed: the parts before it are on the page already."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the tweets, without the full hour")
     parser.add_argument(
@@ -52,6 +52,9 @@ def main() -> int:
         for name in chosen.only or parts:
             with console.status(f"measuring {name} …"):
                 found[name] = parts[name]()
+            console.print(f"measured {name}")
+            if chosen.page:
+                write_section(chosen.page, f"bench {name}", _section(found[name]))
     except MeasureError as error:
         print(error, file=sys.stderr)
         return 1
@@ -62,9 +65,6 @@ def main() -> int:
             console.print(f"{number}: {row.note}", highlight=False)
     save([asdict(row) for row in rows], RESULT)
     console.print(f"written to {RESULT.relative_to(ROOT)}; CPU time is that of this machine in this run")
-    if chosen.page:
-        for name, measured in found.items():
-            write_section(chosen.page, f"bench {name}", _section(measured))
     return 0
 
 
