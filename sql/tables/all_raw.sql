@@ -4,9 +4,6 @@ CREATE EXTERNAL TABLE IF NOT EXISTS `all_raw` (
   `line` string COMMENT 'As in raw'
 )
 COMMENT 'All payloads of X that the lake holds'
-ROW FORMAT SERDE 'org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe'
-WITH SERDEPROPERTIES ('field.delim' = '\n', 'serialization.null.format' = '\n')
-STORED AS INPUTFORMAT 'org.apache.hadoop.mapred.TextInputFormat'
-OUTPUTFORMAT 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat'
+${fragments/text_lines}
 LOCATION ${location}
 TBLPROPERTIES ('definition' = ${definition})

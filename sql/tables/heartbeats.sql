@@ -9,10 +9,7 @@ PARTITIONED BY (
   `dt` string COMMENT 'Day, UTC, yyyy-MM-dd',
   `hour` string COMMENT 'Hour, UTC, 00 to 23'
 )
-ROW FORMAT SERDE 'org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe'
-WITH SERDEPROPERTIES ('field.delim' = '\n', 'serialization.null.format' = '\n')
-STORED AS INPUTFORMAT 'org.apache.hadoop.mapred.TextInputFormat'
-OUTPUTFORMAT 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat'
+${fragments/text_lines}
 LOCATION ${location}
 TBLPROPERTIES (
   'projection.enabled' = 'true',
