@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import batched, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -212,7 +212,7 @@ class _X(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     rules: list[dict[str, str]] = []  # noqa: RUF012 - of the process
-    chunks: bytes
+    chunks: ClassVar[bytes]
 
     def do_GET(self) -> None:
         if self.path.partition("?")[0] != _STREAM:
@@ -298,7 +298,7 @@ def serve(service: str, count: int) -> None:
     """Serves a stand-in until its process is ended; prints its port."""
     handler: type[BaseHTTPRequestHandler] = _Firehose
     if service == "x":
-        handler = type("_Loaded", (_X,), {"chunks": b"".join(_chunks(count))})
+        handler, _X.chunks = _X, b"".join(_chunks(count))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     print(server.server_address[1], flush=True)
     server.serve_forever()

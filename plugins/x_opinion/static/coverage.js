@@ -16,7 +16,7 @@ const STORED = "x-opinion-backfill";
 const FIRST_WAIT = 1e3;
 const LONGEST_WAIT = 10e3;
 const page = {
-  data: null, layer: "raw", from: null, days: 7, cursor: null, anchor: null, single: false, dragging: false,
+  data: null, failed: false, layer: "raw", from: null, days: 7, cursor: null, anchor: null, single: false, dragging: false,
   /** Whether the user may start runs. */
   mayRun: false,
   /** The plan or backfill that is followed: its run's id and its latest snapshot. */
