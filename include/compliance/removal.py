@@ -1,8 +1,8 @@
 """Carries a request to remove tweets, or users' tweets, through every layer of the lake, and records it.
 
-Which hours hold a tweet its id says; which tweets are a user's the labeled table says by the keyed pseudonym.
-So only those hours are read, however large the lake is. Each may be removed from twice: what was done stays
-done, and a run that was killed is started again.
+Which hours hold a tweet its id says, and of the few that lie elsewhere a query; which tweets are a user's the
+labeled table says by the keyed pseudonym. So only those hours are read, however large the lake is. Each may
+be removed from twice: what was done stays done, and a run that was killed is started again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -122,15 +123,30 @@ class Removal:
     def hours(self, athena: AthenaClient) -> list[Window]:
         """The hours that hold what must go, in order; the tombstones of the request stand then."""
         request = self._request
+        wanted = [request.tweets]
+        if any(request.tweets.values()):
+            wanted.append(self._misplaced(athena))
         if not self._dry_run:
-            for window, markers in request.tweets.items():
+            for window, markers in chain.from_iterable(each.items() for each in wanted):
                 tombstones.bury_markers(self._s3, self._bucket, window, markers)
             tombstones.bury_users(self._s3, self._bucket, request.users)
-        found = set(request.tweets)
+        found = set(chain.from_iterable(wanted))
         if request.users:
             stones = Tombstones(self._pseudonyms, {}, request.users)
             found |= _hours_of_users(self._s3, athena, self._settings, stones)
         return sorted(found)
+
+    def _misplaced(self, athena: AthenaClient) -> dict[Window, dict[str, ComplianceAction]]:
+        """The request's tweets that lie under another hour than their own, by that hour and marker."""
+        found: dict[Window, dict[str, ComplianceAction]] = {}
+        with forgetting(self._s3, athena, self._settings) as queries:
+            rows = queries.run(sql.render("compliance/misplaced"))
+        for row in rows:
+            marker = self._pseudonyms.marker(row["tweet_id"])
+            own = self._request.tweets.get(Window.containing(moment(row["tweet_id"])), {})
+            if marker in own:
+                found.setdefault(Window.parse(row["label"]), {})[marker] = own[marker]
+        return found
 
     def from_hours(self, hours: Iterable[Window]) -> RemovalReport:
         """Removes from all layers of some hours, and records it.
@@ -194,18 +210,16 @@ class Removal:
         return Purge(self._s3, self._bucket, stones, write=not self._dry_run)
 
     def _stones(self, hours: Sequence[Window]) -> Tombstones:
-        """What must go of some hours: by the request alone in a dry run, which buries nothing."""
+        """What must go of some hours: all of the request in a dry run, which buries nothing."""
         if not self._dry_run:
             return tombstones.read(self._s3, self._bucket, self._pseudonyms, hours)
-        stones = Tombstones(self._pseudonyms, {}, self._request.users)
-        for window in hours:
-            stones = stones.with_markers(self._request.tweets.get(window, {}))
-        return stones
+        markers = chain.from_iterable(each.items() for each in self._request.tweets.values())
+        return Tombstones(self._pseudonyms, dict(markers), self._request.users)
 
     def _stones_of_each(self, hours: Sequence[Window]) -> dict[Window, Tombstones]:
         """As `_stones`, of each hour alone."""
         if self._dry_run:
-            return {window: self._stones([window]) for window in hours}
+            return dict.fromkeys(hours, self._stones(hours))
         return tombstones.read_each(self._s3, self._bucket, self._pseudonyms, hours)
 
     def _report(self, done: Sequence[Purged], counts: Sequence[RemovalCount]) -> RemovalReport:

@@ -23,7 +23,7 @@ from include.provision.lake import ensure_database, ensure_tables, ensure_workgr
 from include.settings import Settings
 from include.window import Window
 from include.x.compliance import ComplianceAction, Kind
-from include.x.snowflake import lowest_id
+from include.x.snowflake import lowest_id, moment
 from include.x.topics import load
 from tests.local.support_athena import LocalAthena
 
@@ -126,3 +126,21 @@ def test_a_users_tweets_are_found_in_all_that_is_labeled(lake: Lake) -> None:
     removal = Removal(lake.s3, lake.settings, KEY, request, dry_run=True)
     # Of the other hour raw is newer than its labels: there are none.
     assert removal.hours(lake.athena) == [LONG_AGO, TEN]
+
+
+def test_a_tweet_that_lies_under_another_hour_is_found_there(lake: Lake) -> None:
+    """As where the line that was rejected names no time, and arrived long after the tweet was made."""
+    after, late = (lowest_id(TEN.start) + number for number in (600, 601))
+    for tweet_id, window in ((after, TEN.next), (late, TEN.next.next)):
+        row = {"stage": "streamer", "reason": "missing_created_at", "tweet_id": str(tweet_id), "line": "{"}
+        lake.put(f"{layout.quarantine_prefix(layout.NO_TOPIC, window)}late.gz", [json.dumps(row)])
+
+    def hours(*tweets: int) -> list[Window]:
+        gone = dict.fromkeys(tweets, ComplianceAction.DELETE)
+        request = RemovalRequest.of(PSEUDONYMS, "r", "X reports it", NOW, gone, {})
+        return Removal(lake.s3, lake.settings, KEY, request, dry_run=True).hours(lake.athena)
+
+    assert hours(*TWEETS, REJECTED, UNDELIVERED, after) == [TEN]
+    assert hours(late) == [TEN, TEN.next.next]
+    assert hours(7) == [Window.containing(moment(7)), TEN]
+    assert hours(8) == [Window.containing(moment(8))]

@@ -35,6 +35,7 @@ from include.labeling.model_io import compose_sentiment_input
 from include.labeling.prepared import Prepared
 from include.labeling.publish import Published, publish
 from include.lake import layout, storage
+from include.lake.athena import Athena
 from include.lake.pseudonyms import Pseudonyms
 from include.lake.schemas import AUDIT_DRAWN, AUDIT_JUDGED, PREDICTIONS
 from include.quality import frames
@@ -273,6 +274,27 @@ def test_a_topic_that_was_taken_out_of_the_topics_file_is_removed_from_too(s3: S
     hour.put_raw(s3, RETIRED, [line(tweet(GONE, (RETIRED,)))], name="late.gz")
     hour.prepare(s3)
     assert holding(s3, str(GONE), text_of(GONE)) == []
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_line_under_another_hour_than_its_ids_is_removed_from_too(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    """Which these are is a query's answer (tests/local/test_sql_compliance.py)."""
+    there = WINDOW.next.next
+    rows = [{"tweet_id": GONE, "label": there.label}, {"tweet_id": STAYS, "label": there.label}]
+    monkeypatch.setattr(Athena, "run", lambda *_: rows)
+    rejected = {"stage": "streamer", "reason": "missing_created_at", "tweet_id": str(GONE), "line": "{"}
+    key = f"{layout.quarantine_prefix(layout.NO_TOPIC, there)}a.gz"
+    s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(line(rejected) + b"\n"))
+    report = run(s3, {GONE: DELETE}, dry_run=dry_run)
+    assert [(each.hour, each.removed) for each in report.counts if each.layer == "quarantine"] == [
+        (there.label, 1)
+    ]
+    assert bool(holding(s3, str(GONE))) is dry_run
+    # What is written there later reads the hour's tombstones.
+    stones = tombstones.read_for(s3, BUCKET, PSEUDONYMS, key)
+    assert (stones.of(GONE, None), stones.of(STAYS, None)) == (None if dry_run else DELETE, None)
 
 
 def test_all_else_stays_as_it_was(s3: S3Client) -> None:
