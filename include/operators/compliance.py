@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
@@ -260,7 +261,7 @@ def find(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | None = No
         raise AirflowFailException(str(error)) from error
     found: list[dict[str, Any]] = []
     for request in todo:
-        hours = _removal(request, dry_run=dry_run).hours(client("athena"))
+        hours = _readable(partial(_removal(request, dry_run=dry_run).hours, client("athena")))
         if not dry_run:
             requests.remember_hours(s3, bucket, request.name, hours)
         found.append(_found_of(request, hours))
@@ -365,8 +366,7 @@ def delta_holds(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | No
     held = {hours.parse(hour)[1].label for hour in synced.hours} & wanted if synced else set()
     if synced and again:
         # Those whose labels have not changed since are in Delta as they are.
-        now_labeled = hours.labeled(s3, bucket)
-        changed = (hour for hour, state in synced.hours.items() if now_labeled.get(hour) != state)
+        changed = hours.changed_since(synced.hours, hours.labeled(s3, bucket))
         held |= {hours.parse(hour)[1].label for hour in changed} & again
     if not held:
         raise AirflowSkipException("the Delta table holds no hour of the requests")

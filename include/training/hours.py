@@ -1,6 +1,7 @@
 """Which hours of the lake are new, changed or gone, and the notes of what was done.
 
-An hour here is one topic's hour, written ``ukraine/2026-11-20T05``; its state is its object's ETag.
+An hour here is one topic's hour, written ``ukraine/2026-11-20T05``; its state is its object's ETag, after
+`BLOCKED` where its check blocks.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
 Hours = Mapping[str, str]
-"""ETags by hour."""
+"""States by hour."""
+BLOCKED = "blocked "
+"""Begins the state of an hour whose check blocks, before the ETag: the table has older rows of it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,11 @@ def difference(done: Hours, there: Hours) -> Difference:
         tuple(sorted(hour for hour, etag in there.items() if done.get(hour) != etag)),
         tuple(sorted(done.keys() - there.keys())),
     )
+
+
+def changed_since(synced: Hours, labeled: Hours) -> set[str]:
+    """The synced hours whose labeled object is gone, or not the one that was read."""
+    return {hour for hour, state in synced.items() if labeled.get(hour) != state.removeprefix(BLOCKED)}
 
 
 def name(topic: str, window: Window) -> str:

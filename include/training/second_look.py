@@ -37,8 +37,7 @@ def look_again(
     Only hours whose labeled object is not the ``synced`` one are read. Returns their counts of rows in the
     order of `SENTIMENTS`.
     """
-    labeled = hours.labeled(s3, bucket)
-    changed = sorted(hour for hour in written if labeled.get(hour) != synced[hour])
+    changed = sorted(hours.changed_since(synced, hours.labeled(s3, bucket)).intersection(written))
     if changed:
         log.info("labeled again since the sync: %s", ", ".join(changed))
     return {hour: _keep_labeled(s3, bucket, version, hour) for hour in changed}

@@ -45,8 +45,6 @@ _LOOKS = 3
 """How often the labeled objects are listed and read, if one is replaced in between."""
 _UNKNOWN = ""
 """The state of an hour of which the table may hold any rows: it is read again."""
-_BLOCKED = "blocked "
-"""Begins the state of an hour whose check blocks, before the ETag: the table has older rows of it."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def _update(
     for hour in blocked:
         etag = there.pop(hour)
         if hour in done:
-            there[hour] = _BLOCKED + etag
+            there[hour] = hours.BLOCKED + etag
     todo = hours.difference(done, there)
     if todo.changed:
         hours.write_synced(s3, bucket, hours.Synced({**done, **dict.fromkeys(todo.changed, _UNKNOWN)}))
