@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +22,16 @@ LONGEST = (
     "tests/e2e/test_faults.py",
 )
 """Begun first, so that all processes end together; with the second begin all files that need a Trino."""
+
+LONGEST_WORKER = "gw0"
+"""Gets the first of `LONGEST`."""
+_NICENESS = 5
+
+
+def pytest_configure() -> None:
+    """Gives way to the process of the longest file: its pipeline costs CPU time for as long as it stands."""
+    if os.environ.get("PYTEST_XDIST_WORKER", LONGEST_WORKER) != LONGEST_WORKER:
+        os.nice(_NICENESS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -31,8 +31,8 @@ BESIDE = {
         *("-p", "no:cacheprovider", "tests/models"),
     ),
 }
-PROCESSES = (os.cpu_count() or 1) + 2
-"""Two more than cores, since tests often wait for what they have started."""
+PROCESSES = (os.cpu_count() or 1) + 1
+"""One more than cores, since tests often wait for what they have started."""
 SIDE_BY_SIDE = ("-p", "tests.side_by_side", "-n", str(PROCESSES), "--no-loadscope-reorder")
 ALONE = ("--last-failed", "--last-failed-no-failures", "none")
 MOST = 10
