@@ -25,7 +25,7 @@ LONGEST = (
 
 LONGEST_WORKER = "gw0"
 """Gets the first of `LONGEST`."""
-_NICENESS = 5
+_NICENESS = 10
 
 
 def pytest_configure() -> None:
