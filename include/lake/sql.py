@@ -2,7 +2,7 @@
 
 A parameter is written ``${name}`` and is always rendered as a whole literal with its quotes, so a file never
 puts quotes around it. ``${fragments/name}`` inserts text that several statements share, from
-``sql/fragments/<name>.sql``.
+``sql/fragments/<name>.sql``; a fragment may insert others.
 """
 
 from __future__ import annotations
@@ -41,7 +41,12 @@ def names(folder: str = "") -> list[str]:
 def _template(name: str) -> Template:
     if name not in names():
         raise StatementError(f"there is no statement {name!r}; there are {', '.join(names())}")
-    return Template(_SHARED.sub(lambda found: text(found[1]), text(name)))
+    return Template(_whole(name))
+
+
+def _whole(name: str) -> str:
+    """The statement with what it shares, which may share more."""
+    return _SHARED.sub(lambda found: _whole(found[1]), text(name))
 
 
 def text(name: str) -> str:

@@ -131,7 +131,7 @@ def test_a_users_tweets_are_found_in_all_that_is_labeled(lake: Lake) -> None:
 def test_a_tweet_that_lies_under_another_hour_is_found_there(lake: Lake) -> None:
     """As where the line that was rejected names no time, and arrived long after the tweet was made."""
     after, late = (lowest_id(TEN.start) + number for number in (600, 601))
-    for tweet_id, window in ((after, TEN.next), (late, TEN.next.next)):
+    for tweet_id, window in ((after, TEN.next), (late, TEN.next.next), (8, TEN)):
         row = {"stage": "streamer", "reason": "missing_created_at", "tweet_id": str(tweet_id), "line": "{"}
         lake.put(f"{layout.quarantine_prefix(layout.NO_TOPIC, window)}late.gz", [json.dumps(row)])
 
@@ -142,5 +142,5 @@ def test_a_tweet_that_lies_under_another_hour_is_found_there(lake: Lake) -> None
 
     assert hours(*TWEETS, REJECTED, UNDELIVERED, after) == [TEN]
     assert hours(late) == [TEN, TEN.next.next]
-    assert hours(7) == [Window.containing(moment(7)), TEN]
-    assert hours(8) == [Window.containing(moment(8))]
+    assert hours(8) == [Window.containing(moment(8)), TEN]
+    assert hours(9) == [Window.containing(moment(9))]

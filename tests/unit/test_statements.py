@@ -91,15 +91,16 @@ def test_what_statements_share_is_put_in_and_is_no_statement_itself() -> None:
     assert not [name for name in sql.names() if name.startswith("fragments/")]
     for fragment in shared:
         users = [
-            name
-            for name in sql.names()
-            if f"${{fragments/{fragment}}}" in (sql.STATEMENTS / f"{name}.sql").read_text()
+            path
+            for path in sql.STATEMENTS.rglob("*.sql")
+            if f"${{fragments/{fragment}}}" in path.read_text(encoding="utf-8")
         ]
         assert len(users) > 1, f"{fragment} is shared by nobody"
     view = render("views/opinion_by_hour")
     assert "intervals AS (" in view
     assert "AS ratio_high" in view
     assert "${" not in view
+    assert "FROM all_quarantine" in render("compliance/counts"), "a fragment of a fragment"
     with pytest.raises(StatementError, match="there is no statement"):
         render("fragments/intervals")
 
