@@ -3,8 +3,11 @@
 WITH held AS (
   SELECT
     try_cast(tweet AS bigint) AS tweet_id,
-    date_parse(
-      regexp_replace(object, '^.*/dt=([0-9-]{10})/hour=([0-9]{2})/[^/]*$$', '$$1T$$2'), '%Y-%m-%dT%H'
+    -- The table shows whatever lies in quarantine, also under an address that names no hour.
+    try(
+      date_parse(
+        regexp_replace(object, '^.*/dt=([0-9-]{10})/hour=([0-9]{2})/[^/]*$$', '$$1T$$2'), '%Y-%m-%dT%H'
+      )
     ) AS hour
   FROM (
     ${fragments/rejected}

@@ -134,6 +134,7 @@ def test_a_tweet_that_lies_under_another_hour_is_found_there(lake: Lake) -> None
     for tweet_id, window in ((after, TEN.next), (late, TEN.next.next), (8, TEN)):
         row = {"stage": "streamer", "reason": "missing_created_at", "tweet_id": str(tweet_id), "line": "{"}
         lake.put(f"{layout.quarantine_prefix(layout.NO_TOPIC, window)}late.gz", [json.dumps(row)])
+    lake.put("quarantine/by-hand.gz", [json.dumps({"tweet_id": str(late), "line": "{"})])
 
     def hours(*tweets: int) -> list[Window]:
         gone = dict.fromkeys(tweets, ComplianceAction.DELETE)
