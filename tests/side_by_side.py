@@ -23,21 +23,24 @@ LONGEST = (
 )
 """Begun first, so that all processes end together; with the second begin all files that need a Trino."""
 
-LONGEST_WORKER = "gw0"
-"""Gets the first of `LONGEST`."""
 _NICENESS = 10
 
 
-def pytest_configure() -> None:
-    """Gives way to the process of the longest file: its pipeline costs CPU time for as long as it stands."""
-    if os.environ.get("PYTEST_XDIST_WORKER", LONGEST_WORKER) != LONGEST_WORKER:
-        os.nice(_NICENESS)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Lets the longest file go first: its pipeline costs CPU time for as long as it stands."""
+    if _file(item) != LONGEST[0]:
+        os.nice(max(0, _NICENESS - os.nice(0)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the files of `LONGEST` first, in that order."""
     order = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
+    items.sort(key=lambda item: order.get(_file(item), len(order)))
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 class _OneTrino(LoadFileScheduling):
