@@ -1,8 +1,9 @@
 """Carries a request to remove tweets, or users' tweets, through every layer of the lake, and records it.
 
-Which hours hold a tweet its id says, and of the few that lie elsewhere a query; which tweets are a user's the
-labeled table says by the keyed pseudonym. So only those hours are read, however large the lake is. Each may
-be removed from twice: what was done stays done, and a run that was killed is started again.
+A tweet's id tells which hour holds it, and a query finds the few rejected lines that lie under another hour;
+the labeled table tells which tweets are a user's, by the keyed pseudonym. So only those hours are read,
+however large the lake is. Each may be removed from twice: what was done stays done, and a run that was killed
+is started again.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class _Signature:
     signature: str
     timestamp: str
     query: str
-    """The query, without the signature where it has that."""
+    """The canonical query; a signature among its parameters is left out."""
     payload: str
     token: str | None
     expires: int | None
@@ -132,7 +132,7 @@ def _presented(request: Signed) -> _Signature:
         fields |= {"Date": request.headers.get("x-amz-date", "")}
         token = request.headers.get("x-amz-security-token")
         payload = request.headers.get("x-amz-content-sha256") or hashlib.sha256(request.body).hexdigest()
-        expires, beside = None, None
+        expires, signed_by = None, None
     elif "X-Amz-Algorithm" in parameters:
         algorithm = parameters["X-Amz-Algorithm"]
         fields = {name.removeprefix("X-Amz-"): value for name, value in parameters.items()}
@@ -140,7 +140,7 @@ def _presented(request: Signed) -> _Signature:
         lasting = parameters.get("X-Amz-Expires", "")
         if not lasting.isdecimal() or not 1 <= int(lasting) <= _LONGEST_SECONDS:
             raise SignatureError("malformed", "X-Amz-Expires must be from 1 to 604800 seconds.")
-        expires, beside = int(lasting), "X-Amz-Signature"
+        expires, signed_by = int(lasting), "X-Amz-Signature"
         s3 = "/s3/" in fields.get("Credential", "")
         payload = _UNSIGNED if s3 else hashlib.sha256(request.body).hexdigest()
         payload = request.headers.get("x-amz-content-sha256", payload)
@@ -167,7 +167,7 @@ def _presented(request: Signed) -> _Signature:
         signed_headers=signed_headers,
         signature=fields["Signature"],
         timestamp=fields["Date"],
-        query=_canonical_query(request.query, without=beside),
+        query=_canonical_query(request.query, without=signed_by),
         payload=payload,
         token=token,
         expires=expires,

@@ -1,5 +1,5 @@
--- Rejected tweets that lie under another hour than the one that their id tells, as where the line names no time:
--- a removal looks under the id's hour and, since the streamer may reject a line in the next, under that.
+-- Rejected tweets whose line lies under another hour than their id tells, for example because it names no time.
+-- A removal looks under the id's hour and under the next, in which the streamer may have rejected the line.
 WITH held AS (
   SELECT
     try_cast(tweet AS bigint) AS tweet_id,
