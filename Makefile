@@ -91,7 +91,7 @@ check: setup ## Lint, types and DAG policy; changes nothing
 mwaa: setup ## Build dist/mwaa/: DAGs, plugins.zip and requirements.txt for Amazon MWAA
 	@$(PYTHON) -m tools.mwaa
 
-docs: setup ## Write docs/data-dictionary.md and docs/dags.md from the code
+docs: setup ## Regenerate the generated pages of docs/
 	@$(PYTHON) -m tools.document
 
 lock: setup ## Resolve the dependencies and rewrite the locks

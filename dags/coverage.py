@@ -69,7 +69,7 @@ with DAG(
         "start": Param(
             None,
             title="First hour",
-            description="Such as 2026-11-20T05; empty: as far back as search reaches",
+            description="Such as 2026-11-20T05; empty: 8 days back, or the start of the collection",
             **HOUR,
         ),
         "end": Param(None, title="End", description="The hour to stop before; empty: now", **HOUR),

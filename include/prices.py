@@ -37,7 +37,7 @@ class _Line(BaseModel):
 
 
 class Price(_Line):
-    """US dollars for one ``unit`` of an item; ``date`` is the price's (see the head of the list)."""
+    """US dollars for one ``unit`` of an item; ``date`` is the price's (see the comment at the list's top)."""
 
     service: Annotated[str, Field(pattern=r"^[a-z0-9]+$")]
     item: _Text

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     monthly_posts: int | None = Field(None, ge=1)
     """Overrides the topics file's `collection.monthly_posts`."""
     prices_file: Path = _INCLUDE / "prices.yaml"
-    """The price list by which costs are computed; its head says how to write another."""
+    """The price list by which costs are computed; the comment at its top says how to write another."""
 
     aws_conn_id: str = "aws_default"
     bucket: str = "x-opinion-lake"
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     """How long after the end of a window it is transformed without proof that all of it was delivered."""
 
     reach_hours: int = Field(6, ge=1, le=168)
-    """How far back coverage looks, and recovers without an approval."""
+    """How far back coverage recovers without an approval. It looks a day further back than search reaches."""
     outage_seconds: int = Field(60, ge=1)
     """The shortest silence of the streamer that counts as an outage."""
     max_recovery_attempts: int = Field(9, ge=1)

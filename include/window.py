@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 type Day = date
-"""In `Window`, whose property has the class's name."""
+"""`date`, for use inside `Window`, whose property `date` hides it."""
 HOUR = timedelta(hours=1)
 FIRST_DAY = date(2006, 3, 21)
 """The day of the first post on X: no hour before it can hold one."""

@@ -2,6 +2,6 @@
 
 Start with `service.py`, which ties it together; a line passes `intake.py`, `collector.py`, `lines.py`,
 `spool.py` and `delivery.py`, in packs (`packs.py`). `steward.py` maintains ledger, sample and rules, and
-`status.py` reports on all of it. Imports `include.x` and `include.settings`, never Airflow. Its runbook is
-`docs/streamer.md`.
+`status.py` reports on all of it. Of `include` it imports `x`, `settings`, `aws` and `web_guard`; it never
+imports Airflow. Its runbook is `docs/streamer.md`.
 """

@@ -94,7 +94,8 @@ class RemovalReport:
 class Removal:
     """Carries one request through the lake by steps, each of which may run again, and beside others.
 
-    `hours` comes first, then `from_hours` of all of them, in any number of parts; `from_rest` and then `end`.
+    `hours` comes first, then `from_hours` for all of them, in any number of parts, then `from_rest`, and last
+    `record` with ``done_at``.
     A dry run writes nothing, and counts what would go.
     """
 

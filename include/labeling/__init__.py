@@ -2,5 +2,6 @@
 
 Start with `prepare.py` (raw lines to shards, in two passes: `slices.py`, `shards.py`) and `model_io.py` (what
 models are asked and answer), then `jobs.py` and `models.py` (SageMaker), then `publish.py`. `e5/` is the
-embedded sentiment model, `ngram/` the faster one within it. Imports `include.lake` and `include.x`.
+embedded sentiment model, `ngram/` the faster one within it. Of the other packages it imports `compliance`,
+`lake` and `x`.
 """

@@ -1,4 +1,4 @@
-"""The keys of the lake's objects that several modules share; a module defines the keys that only it uses."""
+"""Every key and prefix in the lake's bucket."""
 
 from __future__ import annotations
 

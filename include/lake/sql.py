@@ -31,7 +31,7 @@ class StatementError(ValueError):
 
 
 def names(folder: str = "") -> list[str]:
-    """The names of all statements below ``folder``, such as ``coverage/alive``, sorted."""
+    """The names of all statements below ``folder``, such as ``coverage/measures``, sorted."""
     files = (STATEMENTS / folder).rglob("*.sql")
     found = (path.relative_to(STATEMENTS).with_suffix("").as_posix() for path in files)
     return sorted(name for name in found if not name.startswith(_FRAGMENTS))

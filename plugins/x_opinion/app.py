@@ -56,7 +56,8 @@ DAGS = {
     "quality": "transform",
     "drift": "insights",
 }
-"""The DAG that makes what is shown: who may read it may read the pages. Backfills are runs of `coverage`."""
+"""The DAG that a user must be allowed to read. The drift warning stands on the dashboards, so it needs
+`insights`."""
 CACHE_SECONDS = 60.0
 DEFAULT_DAYS = 7
 

@@ -290,6 +290,13 @@ LAYERS: dict[str, set[str]] = {
 """What each package of include/ may import of the others (docs/architecture.md): never one above it."""
 
 
+def test_the_architecture_page_has_the_table_of_these_layers() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    table = text.partition("| Package | May import |\n|---|---|\n")[2].partition("\n\n")[0]
+    rows = [re.findall(r"`(\w+)`", line) for line in table.splitlines()]
+    assert {package: set(others) for package, *others in rows} == LAYERS
+
+
 @pytest.mark.parametrize(
     "package", sorted(path.parent.name for path in (ROOT / "include").glob("*/__init__.py"))
 )
