@@ -34,7 +34,7 @@ help: ## This list
 	@echo "Of models: MODEL=opus-mt which recipe; FROM=folder has its checkpoints, instead of the hub; LANGUAGES=ru,uk of a"
 	@echo "translator, only these; LABELLED=tweets.parquet (lang, text, label) measures it; UPLOAD=1 into the bucket."
 	@echo "Of bench: LABELLED=tweets.parquet trains on your own tweets (text, label: 0 negative, 1 neutral, 2 positive);"
-	@echo "a folder with train*.parquet and test*.parquet also tells how good the student is, beside the original's recipe."
+	@echo "a folder with train*.parquet and test*.parquet also tells how good the student is, beside the grid-search baseline."
 	@echo "ONLY=coverage,removals measures these parts alone (the names of benchmarks/)."
 	@echo "Of truth: LABELLED=folder of such files, with lang; topics are made up out of them."
 

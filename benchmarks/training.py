@@ -5,10 +5,10 @@ workers and the JVM) after the session has started and the rows are loaded.
 
 The search and the grid are scored on the same hold-out. Without tweets of your own they are made up, and easy
 (`texts`). A folder of your own that holds ``train*.parquet`` and ``test*.parquet`` (columns ``text`` and
-``label``: 0 negative, 1 neutral, 2 positive) gives the quality too: the student and the original's recipe
+``label``: 0 negative, 1 neutral, 2 positive) gives the quality too: the student and the grid-search baseline
 learn all training rows and are tested on the test's, by people's labels and by those of the teacher (the
-n-grams). Where both have a ``lang``, the student that learns all languages at once is compared with
-one for each.
+n-grams). Where both have a ``lang``, the student that learns all languages at once is compared with one for
+each.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ type Source = Iterable[tuple[int, str, str, float]]
 """Id, text, language and label of each row."""
 
 GRID_FITS = 162 * 5
-"""The original's grid search: 162 points, five folds each."""
+"""The baseline's grid search: 162 points, five folds each."""
 _DEPTHS = (4, 8)
 """The measured fits of it; the rest is extrapolated from their mean."""
 _LEARNED, _TESTED = 150, 30
@@ -79,7 +79,7 @@ def measure(quick: bool = False, labeled: Path | None = None) -> list[Row]:
             f" Bayes out of fold, in one process that holds all rows, {peer['peak_mib']:.0f} MiB",
         ),
         Row(
-            "search against the original's grid",
+            "search against the grid-search baseline",
             round(search["cpu_s"], 1),
             round(grid_s),
             round(grid_s / search["cpu_s"], 1),
@@ -106,7 +106,7 @@ def files(labeled: Path | None) -> tuple[list[Path], list[Path]]:
 
 
 def _quality(training: list[Path], test: list[Path], quick: bool) -> list[Row]:
-    """Student and original's recipe on a test that neither has seen, by people and by the teacher."""
+    """Student and baseline on a test that neither has seen, by people and by the teacher."""
     learned, tested = _read(training), _read(test)
     if quick:
         learned = learned.slice(0, len(learned) // 10)
@@ -164,7 +164,7 @@ def _learned(learned: pa.Table, tested: pa.Table, *steps: str) -> list[dict[str,
 
 
 def _quality_row(learned: pa.Table, tested: pa.Table, judge: str, score: str, unit: str) -> Row:
-    ours, peer = _learned(learned, tested, "student", "original")
+    ours, peer = _learned(learned, tested, "student", "baseline")
     return Row(
         f"the student, {len(learned):,} tweets labeled by {judge}",
         round(100 * ours[score], 1),
@@ -172,7 +172,7 @@ def _quality_row(learned: pa.Table, tested: pa.Table, judge: str, score: str, un
         round(ours[score] / peer[score], 2),
         unit,
         round(ours["peak_mib"]),
-        f"on {len(tested):,} tweets that neither has seen. Student: {_told(ours)}. The original's recipe"
+        f"on {len(tested):,} tweets that neither has seen. Student: {_told(ours)}. The grid-search baseline"
         f" (weighted counts of 1 to 3 lemmas without stop words, XGBoost): {_told(peer)}",
     )
 
@@ -351,23 +351,23 @@ def search(source: Source) -> Callable[[], dict[str, Any]]:
 
 
 def grid(source: Source) -> Callable[[], dict[str, Any]]:
-    """A share of the original's: no early stopping."""
+    """A share of the baseline's grid search: no early stopping."""
     from include.training.metrics import scores
     from include.training.search import confusion
 
     rows = _rows(source)
-    weighted = _original_terms().fit(rows).transform(rows).select("label", "split", "weighted").cache()
+    weighted = _baseline_terms().fit(rows).transform(rows).select("label", "split", "weighted").cache()
     weighted.count()
 
     def score(depth: int) -> float:
-        trees = _original_trees(depth).fit(weighted.where("split <> 'holdout'"))
+        trees = _baseline_trees(depth).fit(weighted.where("split <> 'holdout'"))
         return scores(confusion(trees.transform(weighted.where("split = 'holdout'"))))["macro_f1"]
 
     return lambda: {"macro_f1": max(score(depth) for depth in _DEPTHS)}
 
 
-def _original_terms() -> Any:
-    """The original's features: weighted counts of one to three lemmas, without stop words."""
+def _baseline_terms() -> Any:
+    """The baseline's features: weighted counts of one to three lemmas, without stop words."""
     from importlib.resources import as_file, files
 
     from pyspark.ml import Pipeline
@@ -397,7 +397,7 @@ def _original_terms() -> Any:
     )
 
 
-def _original_trees(depth: int = 6) -> Any:
+def _baseline_trees(depth: int = 6) -> Any:
     from xgboost.spark import SparkXGBClassifier
 
     return SparkXGBClassifier(
@@ -423,12 +423,12 @@ def student(folder: Path) -> Callable[[], dict[str, Any]]:
     return lambda: _tested(lambda: learn(rows, parameters.trials, parameters.seed).pipeline, folder)
 
 
-def original(folder: Path) -> Callable[[], dict[str, Any]]:
-    """The same by the original's recipe."""
+def baseline(folder: Path) -> Callable[[], dict[str, Any]]:
+    """The same by the baseline: its features, and trees of one point of its grid."""
     from pyspark.ml import Pipeline
 
     rows = _rows(_numbered(folder))
-    recipe = Pipeline(stages=[_original_terms(), _original_trees()])
+    recipe = Pipeline(stages=[_baseline_terms(), _baseline_trees()])
     return lambda: _tested(lambda: recipe.fit(rows), folder)
 
 
@@ -469,7 +469,7 @@ def _tested(learn: Callable[[], Any], folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Prepares a step, reports that, waits for a line, runs it and prints its result as JSON."""
     steps = {"prepare": prepare, "peer": peer, "search": search, "grid": grid}
-    tested = {"student": student, "original": original}
+    tested = {"student": student, "baseline": baseline}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("step", choices=[*steps, *tested])
     parser.add_argument("tweets", type=int)

@@ -179,8 +179,8 @@ def told_costs(costs: dict[str, Any]) -> str:
     """What the month's usage would cost on AWS, for a million tweets too, in a line."""
     if costs["per_million"] is None:
         return "none of this month: nothing is labeled"
-    labeling, original = costs["labeling_per_million"], costs["original_per_million"]
-    compared = "" if original is None else f"; two endpoints, always on: ${original:,.2f}"
+    labeling, always_on = costs["labeling_per_million"], costs["always_on_per_million"]
+    compared = "" if always_on is None else f"; two endpoints, always on: ${always_on:,.2f}"
     return (
         f"${costs['dollars']:,.2f} this month as it would be on AWS, modeled from list prices:"
         f" ${costs['per_million']:,.2f} a million tweets (labeling ${labeling:,.2f}{compared})"

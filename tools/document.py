@@ -844,8 +844,8 @@ not in it. What your pipeline uses is measured every day by the DAG `costs`; the
 
 {meanings}
 
-The original's design is *real-time* with one call a tweet: two endpoints, always up. Endpoints cost the same
-however many tweets are in a call, as long as one instance keeps up.
+*Real-time* with one tweet a call costs the same: endpoints cost the same however many tweets a call has, as
+long as one instance keeps up.
 
 {rows}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 MONTH_HOURS = 730
 """Hours of a month, on average."""
 MODELS = 2
-"""A translator and a classifier, as the original had."""
+"""A translator and a classifier."""
 SECONDS_A_TWEET = 0.05
 """A translator of opus-mt's size on one core: 500 tweets in some 25 seconds. The classifier is faster, and
 counts as much here."""

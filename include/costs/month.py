@@ -1,4 +1,4 @@
-"""A month's costs, pure: so far, projected, for a million tweets, and beside the original's design."""
+"""A month's costs, pure: so far, projected, for a million tweets, and beside endpoints that are always up."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from include.lake.athena import Athena
 
-ORIGINAL_ENDPOINTS = 2
-"""The original kept two real-time endpoints up, translator and classifier, and called each for a tweet."""
+ENDPOINTS = 2
+"""A translator's and a classifier's, for comparison with what labeling has cost."""
 HOURS_A_DAY = 24
 _MILLION = 1_000_000
 
@@ -69,15 +69,15 @@ class Month:
         return sum(row["dollars"] or 0 for row in self.rows if row["service"] == "sagemaker")
 
     @property
-    def original(self) -> float | None:
-        """What labeling these tweets would have cost in the original's design, an instance an endpoint."""
+    def always_on(self) -> float | None:
+        """What labeling these tweets would cost on two real-time endpoints that are always up."""
         if self.endpoint_usd is None:
             return None
-        return ORIGINAL_ENDPOINTS * HOURS_A_DAY * self.days * self.endpoint_usd
+        return ENDPOINTS * HOURS_A_DAY * self.days * self.endpoint_usd
 
     def to_json(self) -> dict[str, Any]:
         """The figures, for pages and for the summary."""
-        original = self.original
+        always_on = self.always_on
         return {
             "first": self.first.isoformat(),
             "last": self.last.isoformat(),
@@ -88,8 +88,8 @@ class Month:
             "per_million": self.per_million(self.dollars),
             "labeling": self.labeling,
             "labeling_per_million": self.per_million(self.labeling),
-            "original": original,
-            "original_per_million": None if original is None else self.per_million(original),
+            "always_on": always_on,
+            "always_on_per_million": None if always_on is None else self.per_million(always_on),
             "unpriced": self.unpriced,
         }
 

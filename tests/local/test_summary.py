@@ -162,11 +162,11 @@ def test_an_object_that_is_replaced_while_the_summary_reads_it_is_read_again(
     assert started[0] == started[-1]
 
 
-def test_costs_are_told_as_modeled_beside_the_original_s_design() -> None:
+def test_costs_are_told_as_modeled_beside_endpoints_that_are_always_on() -> None:
     costs: dict[str, Any] = {"dollars": 12.5, "per_million": 5_100.0, "labeling_per_million": 90.0}
-    assert told_costs({**costs, "original_per_million": 3_000.0}) == (
+    assert told_costs({**costs, "always_on_per_million": 3_000.0}) == (
         "$12.50 this month as it would be on AWS, modeled from list prices: $5,100.00 a million tweets"
         " (labeling $90.00; two endpoints, always on: $3,000.00)"
     )
-    assert "always on" not in told_costs({**costs, "original_per_million": None})
-    assert told_costs({**costs, "per_million": None, "original_per_million": None}).startswith("none")
+    assert "always on" not in told_costs({**costs, "always_on_per_million": None})
+    assert told_costs({**costs, "per_million": None, "always_on_per_million": None}).startswith("none")

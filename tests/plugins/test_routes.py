@@ -994,7 +994,7 @@ def test_a_month_s_costs_are_those_of_the_view_and_the_list(client: TestClient) 
     assert (found["days"], found["tweets"], found["unpriced"]) == (1, 2_000, ["ec2 m9.huge"])
     assert found["projected"] == pytest.approx(6.408 * monthrange(NOW.year, NOW.month)[1])
     assert found["per_million"] == pytest.approx(3_204)
-    assert found["original"] == pytest.approx(2 * 24 * 0.204)
+    assert found["always_on"] == pytest.approx(2 * 24 * 0.204)
     modeled = {(row["service"], row["stage"]): row["modeled"] for row in found["rows"]}
     assert modeled["x", "collect"] == 0
     assert modeled["ec2", "train"] == 1

@@ -344,12 +344,12 @@ def test_a_month_is_projected_from_its_measured_days() -> None:
     assert found.labeling == 2.0
 
 
-def test_the_original_would_have_kept_two_endpoints_up_on_the_same_days() -> None:
+def test_labeling_is_compared_with_two_endpoints_that_are_always_up() -> None:
     found = month(cost("sagemaker", 2.0, 10), tweets=8_000).to_json()
-    assert found["original"] == pytest.approx(2 * 24 * 10 * 0.2)
-    assert found["original_per_million"] == pytest.approx(12_000)
+    assert found["always_on"] == pytest.approx(2 * 24 * 10 * 0.2)
+    assert found["always_on_per_million"] == pytest.approx(12_000)
     assert found["labeling_per_million"] == pytest.approx(250)
-    assert month(cost("x", 1.0, 1), endpoint=None).to_json()["original"] is None
+    assert month(cost("x", 1.0, 1), endpoint=None).to_json()["always_on"] is None
 
 
 def test_a_month_without_anything_has_no_projection() -> None:
