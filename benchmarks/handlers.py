@@ -40,7 +40,7 @@ def measure(quick: bool = False) -> list[Row]:
     """
     if not _PYTHON.is_file():
         raise MeasureError(
-            f"{_PYTHON.relative_to(ROOT)} is not there: run python3 tools/setup.py pack, as make bench does"
+            f"{_PYTHON.relative_to(ROOT)} does not exist: run python3 tools/setup.py pack, as make bench does"
         )
     share = 10 if quick else 1
     subjects = (

@@ -1,6 +1,6 @@
 """### Audit: a random sample of labeled tweets for people to judge
 
-Runs every Monday for the week before, ahead of `train`, and by hand. The judgments show how far the models'
+Runs every Monday for the week before, ahead of `train`, and manually. The judgments show how far the models'
 labels can be trusted.
 
 | Step | What it does |

@@ -1,6 +1,6 @@
 """### Compliance: remove what X reports as gone, and what a person asks to remove
 
-Runs every day, and by hand. X's terms give 24 hours from a request; `coverage` raises an alarm after 12.
+Runs every day, and manually. X's terms give 24 hours from a request; `coverage` raises an alarm after 12.
 
 | Step | What it does |
 |---|---|
@@ -15,10 +15,10 @@ Runs every day, and by hand. X's terms give 24 hours from a request; `coverage` 
 | `vacuum` | `sync` again: VACUUM deletes the old files, and with them the last copy |
 | `record` | ends the requests in the table `removals`, or says why they stay open |
 
-**By hand** it is a dry run unless you switch `dry_run` off: `record` returns what would be removed, by layer,
-hour and topic, and no tweet is touched. `request` is the name of one request of the page **Removals**; a run
-for it that is not dry confirms it. Without a name the run asks X, and carries out all confirmed requests, as
-the schedule does. An id is never a parameter: a run's parameters are kept for good.
+**A manual run** is a dry run unless you switch `dry_run` off: `record` returns what would be removed, by
+layer, hour and topic, and no tweet is touched. `request` is the name of one request of the page **Removals**;
+a run for it that is not dry confirms it. Without a name the run asks X, and carries out all confirmed
+requests, as the schedule does. An id is never a parameter: a run's parameters are kept for good.
 
 **Every task can be cleared at any time**, and parallel runs do no harm: an object from which nothing
 must go stays as it is, X is not asked twice a day about the same ids, and a request stays open until every
@@ -48,7 +48,7 @@ with DAG(
     doc_md=__doc__,
     schedule=CronTriggerTimetable("30 2 * * *", timezone="UTC"),
     catchup=False,
-    # One may wait for Delta's history; a request by hand goes on beside it.
+    # One may wait for Delta's history; a manual run for a request goes on beside it.
     max_active_runs=4,
     on_failure_callback=Notify(run_failed),
     params={

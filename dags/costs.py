@@ -1,9 +1,9 @@
 """### Costs: what was used, and what it comes to by list prices
 
-Runs every morning, for the day before; by hand for today. What is used is measured at its source, priced by
-the price list (`OPINION_PRICES_FILE`), and kept in the table `usage`; the view `costs` multiplies. No figure
-is a bill: discounts, free tiers, taxes, and what no row names (Airflow itself, the streamer's machine,
-network, logs) are not in it.
+Runs every morning, for the day before; a manual run is for today. What is used is measured at its source,
+priced by the price list (`OPINION_PRICES_FILE`), and kept in the table `usage`; the view `costs` multiplies.
+No figure is a bill: discounts, free tiers, taxes, and what no row names (Airflow itself, the streamer's
+machine, network, logs) are not in it.
 
 | Step | What it does |
 |---|---|

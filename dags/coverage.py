@@ -4,7 +4,7 @@ Runs every quarter of an hour. It measures each topic and hour within reach, jud
 and writes the gap ledger (table `coverage`). It recovers outages by search, and reruns `transform` for hours
 whose tweets are not labeled.
 
-**By hand** it is a dry run unless you switch `dry_run` off: the result is a readable plan, and nothing
+**A manual run** is a dry run unless you switch `dry_run` off: the result is a readable plan, and nothing
 changes. `start` and `end` are hours such as `2026-11-20T05`. Without them it looks at every hour since the
 start of the collection that search still reaches, and at the hours of the day before those.
 
@@ -22,7 +22,7 @@ start of the collection that search still reaches, and at the hours of the day b
 A pending approval blocks neither other recoveries nor the next run. Nobody is asked twice about the same
 stretch.
 
-If you start `transform` for an hour by hand, use the run id `window__<hour>`: coverage recognizes such a run
+If you start `transform` for an hour manually, use the run id `window__<hour>`: coverage recognizes such a run
 as active. With another id the hour may run a second time in parallel, which does no harm.
 """
 

@@ -17,7 +17,7 @@ and dimension; the answer is a new audit. Without an audit nothing is compared.
 A shift is sent once for each topic and day: the net sentiment has left the range that sampling, the audit's
 error and the days' own changes explain. An ordinary day does so with the probability `OPINION_SHIFT_CHANCE`.
 
-A scheduled run compares up to the day before, a run by hand up to its own day.
+A scheduled run compares up to the day before, a manual run up to its own day.
 
 **Every task can be cleared at any time**: its days stay the same, and their objects are replaced.
 """

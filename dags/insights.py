@@ -6,7 +6,7 @@ that changed, checks them, and has QuickSight ingest its data sets.
 
 | Step | What it does |
 |---|---|
-| `gather` | waits some minutes after the first change; a run by hand does not wait |
+| `gather` | waits some minutes after the first change; a manual run does not wait |
 | `views` | creates or replaces the views that the dashboards and people read |
 | `days` | lists the days whose aggregate does not match the lake, whatever started the run |
 | `aggregate` | one mapped task for each day: queries Athena and replaces the day's one object |

@@ -1,6 +1,6 @@
 """### Live: the open hour, labeled again every few minutes
 
-Runs every `OPINION_LIVE_MINUTES` minutes; with 0, the default, only when it is started by hand. It does what
+Runs every `OPINION_LIVE_MINUTES` minutes; with 0, the default, only when it is started manually. It does what
 `transform` does, for the hour that is under way: the same tasks write the same objects, from what has landed
 so far. So the dashboards show tweets within minutes, and nothing is counted twice.
 

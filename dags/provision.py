@@ -3,13 +3,13 @@
 Creates or updates the Glue database, its tables (`sql/tables/`) and views, the Athena workgroup, the
 SageMaker models with their real-time endpoints (removed unless `OPINION_LIVE_ENDPOINTS` is set), and
 QuickSight's data source, data sets and dashboards (`include/insights/dashboards.yaml`; skipped while no
-principals are configured). Run it by hand once at first, and whenever topics, tables, models
+principals are configured). Run it manually once at first, and whenever topics, tables, models
 or dashboards change. **Running it twice changes nothing**; the task `report` returns what was changed.
 
 Tables are external, so replacing one whose definition has changed does not touch the data.
 
 A task cannot create pools: `make run` and `docker/init.sh` create the pool `sagemaker`; elsewhere you create
-it by hand. The task `pool` reads it through Airflow's own API (the connection `airflow_default`, or MWAA's
+it manually. The task `pool` reads it through Airflow's own API (the connection `airflow_default`, or MWAA's
 `InvokeRestApi`). It **fails and says what to run** if the pool is missing or does not count deferred tasks;
 without a connection it warns.
 """

@@ -1,6 +1,6 @@
 """### Train: a small student model learns from the teacher's labels
 
-Runs every Monday, and by hand. It is a Databricks workflow on one job cluster:
+Runs every Monday, and manually. It is a Databricks workflow on one job cluster:
 
 | Step | What it does |
 |---|---|

@@ -1,6 +1,6 @@
 """### Transform: one hour of raw tweets becomes labeled Parquet
 
-Runs for every hour (catch-up included), and for any hour by hand: trigger it with the parameter `window`,
+Runs for every hour (catch-up included), and for any hour manually: trigger it with the parameter `window`,
 such as `2026-11-20T05` (UTC). It waits until the hour has passed through Firehose, removes duplicates,
 quarantines unusable lines, has SageMaker translate (if a translator is configured) and label the rest, and
 publishes one Parquet object for each topic.

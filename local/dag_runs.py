@@ -189,7 +189,7 @@ class DagRuns:
                 self.airflow.clear("transform", run["dag_run_id"])
 
     def refresh(self) -> None:
-        """Waits for the runs of insights that assets have started; without predictions starts one by hand."""
+        """Waits for the runs of insights that assets have started; without predictions starts one."""
         with self.world.step("views, aggregates and dashboards refreshed") as progress:
             deadline = time.monotonic() + ASSET_SECONDS
             begun = self.world.begun.isoformat()

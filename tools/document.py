@@ -574,7 +574,7 @@ def schedule(dag):
     if condition is not None and (getattr(condition, "objects", None) or hasattr(condition, "name")):
         return "when " + assets(condition) + " changes"
     expression = getattr(dag.timetable, "expression", None) or getattr(dag.timetable, "_expression", None)
-    return f"{type(dag.timetable).__name__} {expression}" if expression else "by hand"
+    return f"{type(dag.timetable).__name__} {expression}" if expression else "none (manual)"
 
 print("dags: " + json.dumps([
     {
@@ -672,7 +672,7 @@ def _tasks(tasks: list[Mapping[str, Any]]) -> list[str]:
         made = ", ".join(f"asset `{name}`" for name in task["outlets"])
         rows.append(
             f"| `{task['task_id']}` | {operator} | {task['pool']} | {task['retries']} |"
-            f" {task['trigger_rule'].replace('_', ' ')} | {made} |"
+            f" `{task['trigger_rule']}` | {made} |"
         )
     return ["\n".join([*graph, "```"]), "\n".join(rows)]
 

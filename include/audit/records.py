@@ -51,13 +51,13 @@ log = logging.getLogger(__name__)
 
 
 class JudgmentError(ValueError):
-    """Judgments of which none was taken; ``problems`` says of each bad one what is wrong with it."""
+    """Judgments of which none was saved; ``problems`` says what is wrong with each invalid one."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         shown = "; ".join(self.problems[:10])
         more = f"; and {len(self.problems) - 10} more" if len(self.problems) > 10 else ""
-        super().__init__(f"no judgment was taken, as {len(self.problems)} cannot be: {shown}{more}")
+        super().__init__(f"no judgment was saved; {len(self.problems)} are invalid: {shown}{more}")
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ class Purge:
         return True
 
     def _change(self, purged: Purged, place: Place, path: Path) -> _Change | None:
-        """What must change in an object; None where nothing must, or it is not there (any more)."""
+        """What must change in an object; None where nothing must, or it does not exist (any more)."""
         if place.layer == "damaged":
             # What can be read of it lies in its place already. An empty one stays, as it says that the hour
             # has lost something (`include/coverage/damage.py`).

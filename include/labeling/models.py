@@ -126,7 +126,7 @@ def _standing(s3: S3Client, uri: str) -> tuple[str, datetime]:
     try:
         found = storage.current(s3, bucket, key)
         if found is None:
-            raise ModelError(f"the model's artifact {uri} cannot be read: it is not there")
+            raise ModelError(f"the model's artifact {uri} cannot be read: it does not exist")
         checksum = found.checksum or storage.read_checksum(s3, bucket, key, found.etag)
     except (ClientError, storage.StorageError) as error:
         raise ModelError(f"the model's artifact {uri} cannot be read: {error}") from error

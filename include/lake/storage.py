@@ -462,7 +462,7 @@ def _got(s3: S3Client, bucket: str, key: str, asked: Mapping[str, Any]) -> GetOb
 def _told(error: ClientError, bucket: str, key: str) -> StorageError | None:
     """The error for S3's response about an object that was listed; None if it is another response."""
     if _code(error) in _ABSENT:
-        return ObjectMissingError(f"s3://{bucket}/{key} is not there; it may have expired")
+        return ObjectMissingError(f"s3://{bucket}/{key} does not exist; it may have expired")
     if _code(error) == "PreconditionFailed":
         return ObjectChangedError(f"s3://{bucket}/{key} was replaced since it was listed; run the task again")
     return None

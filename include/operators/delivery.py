@@ -63,7 +63,7 @@ class DeliveryWatermarkSensor(BaseOperator):
         """Looks once and continues, or defers."""
         status = _delivery(Window.parse(self.window)).look(now())
         if not status.through:
-            self.log.info("window=%s is not through yet, waiting", self.window)
+            self.log.info("window=%s is not delivered yet; waiting", self.window)
             self._wait()
         return self.go_on(context, _result(status))
 
@@ -71,7 +71,7 @@ class DeliveryWatermarkSensor(BaseOperator):
         """Returns the evidence on which the window is processed."""
         if event["reason"] == "grace":
             self.log.warning(
-                "window=%s is worked on without proof that it is whole: the grace time of %d s is over",
+                "window=%s continues without proof of complete delivery: the grace time of %d s has passed",
                 self.window,
                 settings().delivery_grace_seconds,
             )

@@ -133,7 +133,7 @@ def pulled(ti: Any, task_id: str) -> list[Any]:
 
 
 def day_of(dag_run: Any) -> date:
-    """The day that a daily run is about: the day before its schedule's, or by hand the day itself.
+    """The day that a daily run is about: the day before its schedule's, or for a manual run the day itself.
 
     It stays the same where the run is cleared later.
     """

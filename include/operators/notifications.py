@@ -269,7 +269,7 @@ def coverage_failed(context: Context) -> Message:
     return Message(
         subject="coverage: a person has to look",
         happened=str(context.get("exception") or "The task ended without an error message."),
-        action="open the page Coverage; fix the cause of the alarm; start coverage by hand without dry_run.",
+        action="open the page Coverage; fix the cause of the alarm; start coverage manually without dry_run.",
         section="coverage-raises-an-alarm",
         link=run_link(ti.dag_id, ti.run_id, ti.task_id),
     )
@@ -334,7 +334,7 @@ def drift_found(drifted: Sequence[dict[str, Any]], link: str) -> Message:
     return Message(
         subject="drift: the tweets are no longer those that people audited",
         happened=" ".join(told),
-        action="start the DAG audit by hand for the last days and judge the drawn tweets.",
+        action="start the DAG audit manually for the last days and judge the drawn tweets.",
         section="the-tweets-have-drifted",
         link=link,
     )

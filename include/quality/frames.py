@@ -193,7 +193,7 @@ def prediction_frames(s3: S3Client, settings: Settings) -> dict[str, pd.DataFram
 
 
 def _footer(s3: S3Client, bucket: str, key: str, etag: str | None = None) -> pq.FileMetaData | None:
-    """What a Parquet object says of itself; None if it is not there, or no longer that of the ETag.
+    """What a Parquet object says of itself; None if it does not exist, or no longer has that ETag.
 
     Only its end is read: the footer's length stands in front of the last four bytes (the Parquet format).
     """

@@ -68,7 +68,7 @@ def _identity(window: Window, topics: Sequence[str]) -> list[Expectation]:
             column="tweet_id",
         ),
         _blocks(
-            "an id outside the hour belongs into another hour's object",
+            "an id outside the hour belongs in another hour's object",
             "ExpectColumnValuesToBeBetween",
             column="tweet_id",
             min_value=lowest_id(window.start),
@@ -76,7 +76,7 @@ def _identity(window: Window, topics: Sequence[str]) -> list[Expectation]:
             strict_max=True,
         ),
         _blocks(
-            "a time outside the hour belongs into another hour's object",
+            "a time outside the hour belongs in another hour's object",
             "ExpectColumnValuesToBeBetween",
             column="ts",
             min_value=window.start.replace(tzinfo=None),
@@ -254,7 +254,7 @@ def opinion(day: date) -> Suite:
                     column_list=list(AGGREGATE_KEYS),
                 ),
                 _blocks(
-                    "an hour outside the day belongs into another day's object",
+                    "an hour outside the day belongs in another day's object",
                     "ExpectColumnValuesToBeBetween",
                     column="hour",
                     min_value=start,

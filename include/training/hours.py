@@ -107,7 +107,7 @@ def read_synced(s3: S3Client, bucket: str) -> Synced:
     """As `find_synced`; raises `StateError` if there is none."""
     found = find_synced(s3, bucket)
     if found is None:
-        raise StateError(f"s3://{bucket}/{layout.SYNCED} is not there: run the step sync first")
+        raise StateError(f"s3://{bucket}/{layout.SYNCED} does not exist: run the step sync first")
     return found
 
 
@@ -126,7 +126,7 @@ def read_predicted(s3: S3Client, bucket: str) -> Predicted:
     """As `find_predicted`; raises `StateError` before the first time."""
     found = find_predicted(s3, bucket)
     if found is None:
-        raise StateError(f"s3://{bucket}/{layout.CHAMPION} is not there: run the step predict first")
+        raise StateError(f"s3://{bucket}/{layout.CHAMPION} does not exist: run the step predict first")
     return found
 
 

@@ -143,7 +143,7 @@ def rule_cap(value: str, cap: int) -> Json:
 
 
 def missing_rule(parameters: Mapping[str, str]) -> Json:
-    """An entry of ``errors`` for a rule that was to be deleted but is not there."""
+    """An entry of ``errors`` for a rule that was to be deleted but does not exist."""
     return {
         "errors": [
             {

@@ -52,7 +52,7 @@ class Filters:
 
     @property
     def before(self) -> Filters:
-        """The same of as many days directly before."""
+        """The same for the same number of days just before."""
         length = timedelta(days=self.days)
         return replace(self, first=self.first - length, last=self.last - length, compare=False)
 

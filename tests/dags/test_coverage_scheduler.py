@@ -1,6 +1,6 @@
 """Coverage's reruns and approvals on a real scheduler, over a small `transform` that can be held.
 
-Only what is measured is made up: the ledger's rows are written by hand, and nothing is searched. Where it can
+Only what is measured is made up: the ledger's rows are written here, and nothing is searched. Where it can
 be started, PostgreSQL keeps Airflow's metadata, as in deployments; the end-to-end tests use SQLite.
 """
 

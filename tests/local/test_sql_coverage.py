@@ -1,4 +1,4 @@
-"""The measures of coverage on a small lake that was made by hand, in the real engine: exact figures."""
+"""The measures of coverage on a small lake that was made manually, in the real engine: exact figures."""
 
 from __future__ import annotations
 

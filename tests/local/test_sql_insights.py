@@ -1,4 +1,4 @@
-"""Aggregates, their check and the views on a small lake that was made by hand, in the real engine."""
+"""Aggregates, their check and the views on a small lake that was made manually, in the real engine."""
 
 from __future__ import annotations
 

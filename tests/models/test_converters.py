@@ -116,7 +116,7 @@ class Rebuild:
 
 
 def torch_pickle(value: Any, legacy: bool) -> bytes:
-    """What torch.save pickles, without torch: global names are written by hand."""
+    """What torch.save pickles, without torch: global names are written manually."""
     buffer = io.BytesIO()
 
     base: Any = getattr(pickle, "_Pickler")  # noqa: B009 - the one in Python, which the stubs leave out

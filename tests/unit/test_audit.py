@@ -346,7 +346,7 @@ def test_what_the_champion_says_of_drawn_tweets_is_noted_until_another_is_crowne
     assert {(row["model"], row["sentiment"]) for row in predicted(s3)} == {("v3", "Positive")}
     before = predicted(s3)
     assert records.predict(s3, SETTINGS, "v4", NOW.date()) == 0, (
-        "its predictions are not there, or have expired"
+        "its predictions do not exist, or have expired"
     )
     assert predicted(s3) == before
     predict(s3, "v4", "Negative")

@@ -183,7 +183,7 @@ def test_answers_that_have_expired_leave_the_lake_as_it_is_and_are_missed_only_w
     s3: S3Client,
 ) -> None:
     put_tweets(s3, 2)
-    with pytest.raises(storage.ObjectMissingError, match=r"out/000\.jsonl\.out is not there"):
+    with pytest.raises(storage.ObjectMissingError, match=r"out/000\.jsonl\.out does not exist"):
         publish(s3, SETTINGS, hour.prepare(s3), KEY, "out/", "ngram-1", None, "none")
     with pytest.raises(storage.ObjectMissingError):
         table(s3)

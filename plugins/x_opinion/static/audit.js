@@ -144,7 +144,7 @@ function drawDesk() {
   if (!desk) return;
   if (!byId("tweet")) {
     desk.append(
-      element("div", { class: "card-head" }, element("h2", { id: "desk-title" }, "Which sentiment has this tweet?"), element("p", { class: "muted", id: "tweet-of" })),
+      element("div", { class: "card-head" }, element("h2", { id: "desk-title" }, "What is the sentiment of this tweet?"), element("p", { class: "muted", id: "tweet-of" })),
       element("div", { id: "tweet", "aria-live": "polite" }),
       element("div", { class: "judgments", role: "group", "aria-labelledby": "desk-title" },
         CHOICES.map(([key, judgment]) => element("button", { type: "button", "data-judgment": judgment, "aria-keyshortcuts": key, onclick: () => judge(judgment) },
@@ -169,8 +169,8 @@ function texts(tweet) {
 }
 
 function nothingLeft() {
-  if (!page.data.progress.length) return "Nothing was drawn yet. The DAG audit draws every Monday, and by hand.";
-  if (page.topic || page.language) return "Nothing of this choice is left for you.";
+  if (!page.data.progress.length) return "Nothing was drawn yet. The DAG audit draws every Monday, and in manual runs.";
+  if (page.topic || page.language) return "No tweets of this topic and language are left for you.";
   return "Nothing is left for you. Thank you.";
 }
 
@@ -190,7 +190,7 @@ function drawProgress() {
         head(["Topic", "Language"], columns.map(([, name]) => name)),
         element("tbody", {}, rows.map((row) => element("tr", {}, element("th", { scope: "row" }, title(row.topic)), element("td", {}, language(row.lang)),
           columns.map(([name]) => element("td", { class: "number" }, whole(row[name]))))))))
-      : element("p", {}, "Nothing was drawn yet. ", airflowLink("dags/audit", "The DAG audit"), " draws every Monday for the week before, and by hand."),
+      : element("p", {}, "Nothing was drawn yet. ", airflowLink("dags/audit", "The DAG audit"), " draws every Monday for the week before, and in manual runs."),
     ...(rows.length ? [csvButton("What is left", () => saveTable(fileName("left", page.data.read_at), ["topic", "lang", ...columns.map(([name]) => name)],
       rows.map((row) => [row.topic, row.lang, ...columns.map(([name]) => row[name])]), page.data.read_at))] : []));
 }
@@ -254,7 +254,7 @@ function files() {
       element("p", { class: "muted" }, "Columns tweet_id (as text: spreadsheets round it) and judgment; a file with a bad row changes nothing.")),
     element("div", { class: "group" },
       element("button", { type: "button", onclick: () => download("x-opinion/data/audit/tweets.csv", `audit-${new Date().toISOString().slice(0, 10)}.csv`) }, "Download your tweets (CSV)"),
-      element("label", { class: "group" }, "Take judgments from a file",
+      element("label", { class: "group" }, "Upload judgments",
         element("input", { type: "file", id: "csv", accept: ".csv,text/csv", onchange: (event) => take(event.target) }))),
     element("p", { id: "taken", class: "lines", role: "status" }));
 }

@@ -18,7 +18,7 @@ const RUN = "run__";
 const api = (path) => airflowUrl(`api/v2/dags/${path}`);
 const runPath = (id) => `${DAG}/dagRuns/${encodeURIComponent(id)}`;
 export const isActive = (run) => ACTIVE.includes(run.state);
-/** Whether a run only plans: so it is by hand unless `dry_run` is switched off. */
+/** Whether a run only plans: a manual run does unless `dry_run` is switched off. */
 export const isPlan = (run) => run.conf?.dry_run !== false;
 
 /** The JSON at a path of the API; null where there is none. */

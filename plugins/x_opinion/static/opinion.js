@@ -161,7 +161,7 @@ function drawFilters() {
       has("topic") && topicFilter(),
       has("language") && languageFilter(open),
       has("unmeasured") && check("unmeasured", "Include unmeasured languages", "Languages on which the labeling model was never measured"),
-      has("period") && check("compare", "Compare with the period before", "As many days directly before; of a day that is not over the same hours"),
+      has("period") && check("compare", "Compare with the period before", "The same number of days just before; for today, the same hours"),
     ].filter(Boolean),
   ));
   const list = form.querySelector("details > div");
@@ -286,7 +286,7 @@ function comparison() {
   const { before } = shown;
   if (!before) return element("p", { id: "compared", hidden: true });
   const end = before.to.length > 10 ? `${dayTime(moment(before.to))} UTC` : dayOf(moment(before.to));
-  const none = Object.keys(before.tiles).length ? "" : "There are no tweets of that time. ";
+  const none = Object.keys(before.tiles).length ? "" : "That period has no tweets. ";
   return element("p", { id: "compared", class: "hint" }, element("span", { class: "muted" }, `Compared with ${dayOf(moment(before.from))} to ${end}. ${none}`),
     before.differs.length > 0 && element("strong", { class: "error" },
       `The periods were not measured alike: ${before.differs.map((kind) => DIFFERENCES[kind]).join("; ")}. A change may be one of method.`));
