@@ -182,7 +182,7 @@ def test_a_retry_goes_on_with_the_job_and_a_cleared_task_finds_it(s3: Any, x: Se
     ask.answer(again)
 
 
-def test_x_is_at_another_job_and_is_waited_for(s3: Any, x: Service, clock: Clock) -> None:
+def test_another_job_under_way_at_x_is_waited_for(s3: Any, x: Service, clock: Clock) -> None:
     client = api_client(Settings(x_api_url=x.url), TOKEN)
     Compliance(client).jobs("tweets")
     client.create_compliance_job("tweets", name="a stranger's")  # never uploaded
@@ -195,7 +195,7 @@ def test_x_is_at_another_job_and_is_waited_for(s3: Any, x: Service, clock: Clock
     ask.answer(ask.execute())
 
 
-def test_a_job_that_failed_is_not_gone_on_with(
+def test_a_failed_job_is_not_continued(
     s3: Any, x: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asking, "ids", lambda *_: ["12345678901234567890"])  # longer than an id may be
@@ -337,9 +337,7 @@ def test_the_schedule_leaves_alone_what_nobody_has_confirmed(s3: Any) -> None:
     assert str(GONE) not in everything(s3)
 
 
-def test_a_run_that_was_killed_after_some_parts_is_gone_on_with(
-    s3: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_killed_after_some_parts_is_continued(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     collected(s3)
     hour.put_raw(s3, "russia", [line(tweet(GONE, ("russia",)))])
     name = asked_for(s3)
@@ -383,7 +381,7 @@ def test_databricks_is_started_only_for_hours_that_the_table_holds(s3: Any) -> N
         tasks.delta_holds.function(ti=ti, dag_run=BY_HAND, params={"request": name, "dry_run": True})
 
 
-def test_databricks_is_started_for_an_hour_of_lately_whose_labels_have_changed_since(s3: Any) -> None:
+def test_databricks_is_started_for_a_recently_purged_hour_whose_labels_have_changed(s3: Any) -> None:
     """As where a run of transform had left a user's tweets out before the removal looked for them."""
     ti = TaskInstance()
     ti.xcom_push(tasks.REQUESTS, [{"request": "r", "digest": "", "hours": [], "again": [WINDOW.label]}])
@@ -397,7 +395,7 @@ def test_databricks_is_started_for_an_hour_of_lately_whose_labels_have_changed_s
             tasks.delta_holds.function(**given)
 
 
-def test_what_is_buried_while_hours_are_looked_for_is_gone_through_with_them(
+def test_an_hour_buried_while_hours_are_looked_for_is_purged_with_them(
     s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests.confirm(s3, BUCKET, name := asked_for(s3))
@@ -418,7 +416,7 @@ def test_what_is_buried_while_hours_are_looked_for_is_gone_through_with_them(
     assert sorted(hour for part in parts for hour in part["hours"]) == [WINDOW.label, meanwhile.label]
 
 
-def test_hours_of_lately_are_gone_through_again_with_the_next_request(s3: Any) -> None:
+def test_recently_purged_hours_are_purged_again_with_the_next_request(s3: Any) -> None:
     collected(s3)
     run({"request": asked_for(s3), "dry_run": False})
     assert buried_lately(s3, BUCKET, datetime.now(UTC)) == {WINDOW}
@@ -429,7 +427,7 @@ def test_hours_of_lately_are_gone_through_again_with_the_next_request(s3: Any) -
     assert str(GONE) not in everything(s3)
 
 
-def test_hours_of_lately_are_gone_through_again_where_nobody_asks_for_more(s3: Any) -> None:
+def test_recently_purged_hours_are_purged_again_without_a_new_request(s3: Any) -> None:
     """As where X does not answer: a run that had read a tweet before may have written it after."""
     collected(s3)
     run({"request": asked_for(s3), "dry_run": False})

@@ -353,7 +353,7 @@ def test_every_hour_is_transformed_again_in_its_own_way(world: World) -> None:
     assert world.result("transform", held, "hold") == HELD.label
 
 
-def test_an_hour_to_which_the_schedule_has_still_to_come_is_left_to_it(world: World) -> None:
+def test_an_hour_that_the_schedule_will_still_reach_is_left_to_it(world: World) -> None:
     world.until(lambda: datetime.now(UTC).minute < 59)  # the hour shall not end under the test
     hour = Window.containing(datetime.now(UTC))
     world.write(hour)

@@ -360,7 +360,7 @@ def test_changes_that_have_gathered_while_another_run_was_active_are_not_waited_
     assert gather().execute(started_by(settings().gather_seconds + 1, 1)) == 2
 
 
-def test_a_run_by_hand_does_not_wait() -> None:
+def test_a_manual_run_does_not_wait() -> None:
     assert gather().execute({"triggering_asset_events": {}}) == 0
 
 

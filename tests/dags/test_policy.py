@@ -126,7 +126,7 @@ def test_a_dag_file_holds_the_one_dag_of_its_name_and_can_be_serialized(parsed: 
     assert list(parsed["dags"]) == [parsed["file"]]
 
 
-def test_no_task_runs_for_ever(parsed: dict[str, Any]) -> None:
+def test_every_task_has_a_timeout(parsed: dict[str, Any]) -> None:
     for dag in parsed["dags"].values():
         assert all(0 < (seconds or 0) <= 24 * 3600 for seconds in dag["timeouts"].values())
 

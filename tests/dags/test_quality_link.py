@@ -44,7 +44,7 @@ def test_the_link_names_the_suite_and_the_hour() -> None:
     assert found == "http://airflow.example/base/x-opinion/quality/raw/2026-11-20T05"
 
 
-def test_of_several_days_it_leads_to_the_one_that_failed() -> None:
+def test_a_link_for_several_days_leads_to_the_one_that_failed() -> None:
     ti = TaskInstance()
     failed = QualityError(QualityResult("opinion", 3, ()), "2026-11-19")
     with (

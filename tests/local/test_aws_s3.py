@@ -86,7 +86,7 @@ def test_an_object_is_replaced_only_where_its_etag_still_holds(aws: LocalAws, bu
     assert code(error) == ("NoSuchKey", 404)
 
 
-def test_of_many_that_create_at_once_one_succeeds(aws: LocalAws, bucket: str) -> None:
+def test_one_of_many_simultaneous_creations_succeeds(aws: LocalAws, bucket: str) -> None:
     s3 = aws.client("s3")
 
     def create(number: int) -> int:

@@ -67,12 +67,12 @@ class TestReplay:
     def test_a_fault_that_ends_no_attempt_costs_no_connect(self) -> None:
         assert connects_within(CONNECTS_SECONDS, []) == 0
 
-    def test_one_that_lets_the_next_connection_be_costs_just_that(self) -> None:
+    def test_a_fault_that_spares_the_next_connection_costs_just_that_one(self) -> None:
         closed = Attempt(Cause.NETWORK, "closed", 0.1)
         assert connects_within(CONNECTS_SECONDS, [closed], ours=1) == 1
         assert connects_within(CONNECTS_SECONDS, [closed, closed], ours=1) == CONNECTS
 
-    def test_one_that_ends_every_connection_at_once_is_met_by_the_limit(self) -> None:
+    def test_a_fault_that_ends_every_connection_at_once_meets_the_limit(self) -> None:
         assert connects_within(CONNECTS_SECONDS, [Attempt(Cause.NETWORK, "closed", 0.1)]) == CONNECTS
 
     def test_http_errors_double_the_wait(self) -> None:
@@ -139,7 +139,7 @@ class TestVerdict:
     def test_each_figure_can_be_wrong(self, figures: dict[str, int | None]) -> None:
         assert len(replace(RIGHT, **figures).wrong) == 1  # pyrefly: ignore[bad-argument-type]
 
-    def test_who_must_end_need_not_recover(self) -> None:
+    def test_a_streamer_that_must_end_need_not_recover(self) -> None:
         assert replace(RIGHT, exit_status=3, right_exit_status=3, recovery_seconds=None).wrong == []
 
     @pytest.mark.parametrize(

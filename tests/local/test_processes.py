@@ -56,7 +56,7 @@ def alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-def test_what_ignores_its_end_is_killed_with_its_children(processes: Processes) -> None:
+def test_a_process_that_ignores_its_end_is_killed_with_its_children(processes: Processes) -> None:
     process = started(processes, "stubborn", STUBBORN)
     family = [psutil.Process(process.popen.pid), psutil.Process(int(process.log.read_text()))]
     processes.stop_all()
@@ -214,7 +214,7 @@ def test_a_ctrl_c_while_a_process_is_started_is_heard(tmp_path: Path) -> None:
     assert not psutil.pid_exists(int(run.stdout))
 
 
-def test_who_tells_of_progress_has_time_as_long_as_it_does(processes: Processes, tmp_path: Path) -> None:
+def test_a_process_has_time_as_long_as_it_reports_progress(processes: Processes, tmp_path: Path) -> None:
     code = """
 import pathlib, sys, time
 for number in range(4):

@@ -140,7 +140,7 @@ def test_a_task_that_stands_still_is_given_up_and_its_page_named(
 
 
 @pytest.mark.parametrize("reported", ["success", "failed", None])
-def test_nobody_is_waited_for_who_may_approve(
+def test_a_run_does_not_wait_for_a_person_to_approve(
     wait: Callable[[Schedule], DagRuns], reported: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     schedule = Schedule(missed=1, seconds=1e6)
@@ -440,7 +440,7 @@ def test_a_run_that_the_schedule_makes_while_a_dag_is_paused_is_waited_for_too(
 @pytest.mark.parametrize(
     ("way", "ran"), [(DagRuns.run, "scheduled"), (DagRuns.run_by_hand, "by hand")], ids=["run", "by hand"]
 )
-def test_only_a_run_by_hand_is_never_the_scheduled_one_that_is_due(
+def test_only_a_manual_run_is_never_the_scheduled_one_that_is_due(
     wait: Callable[[Schedule], DagRuns], monkeypatch: pytest.MonkeyPatch, way: Callable[..., str], ran: str
 ) -> None:
     """The scheduled one knows nothing of the period that was asked for."""

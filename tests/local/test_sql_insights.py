@@ -364,7 +364,7 @@ def test_an_hour_whose_check_blocks_stays_out_of_the_aggregates(lake: Lake) -> N
     assert lake.changed() == [DAY]
 
 
-def test_of_two_runs_beside_each_other_the_one_that_saw_less_looks_again(
+def test_a_run_that_saw_less_than_a_parallel_one_looks_again(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake.label("ukraine", TEN, [tweet()])
@@ -748,7 +748,7 @@ def taught(tweets: Sequence[Tweet], sentiment: str) -> Rectifier:
     return result
 
 
-def test_the_view_teaches_what_prediction_powered_inference_does(lake: Lake) -> None:
+def test_the_view_gives_the_figures_of_prediction_powered_inference(lake: Lake) -> None:
     choose = random.Random(7)
     tweets = [
         *(drawn(choose) for _ in range(90)),
@@ -1024,7 +1024,7 @@ def test_examples_are_drawn_as_the_figures_weigh_them(lake: Lake) -> None:
 
 
 @pytest.mark.usefixtures("read_once")
-def test_who_asks_for_a_day_reads_that_and_the_one_before_only(lake: Lake) -> None:
+def test_a_query_for_a_day_reads_only_that_day_and_the_one_before(lake: Lake) -> None:
     lake.label("ukraine", TEN, [tweet()])
     lake.predict(3, "ukraine", TEN, ["Positive"])
     lake.crown(3)

@@ -87,7 +87,7 @@ def test_a_trino_that_ends_is_told_with_its_log(program: Program, tmp_path: Path
     assert str(tmp_path / "server.log") in error
 
 
-def test_a_trino_that_ends_again_and_again_is_not_started_for_ever(
+def test_a_trino_that_ends_again_and_again_is_not_restarted_forever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def launch(*_: object) -> subprocess.Popen[bytes]:

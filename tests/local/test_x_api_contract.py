@@ -121,7 +121,7 @@ class TestRules:
             "is/has/lang cannot be used as a standalone operator (at position 1)"
         ]
 
-    def test_there_are_at_most_so_many_rules(self, quiet: Service) -> None:
+    def test_rules_beyond_the_cap_are_refused(self, quiet: Service) -> None:
         client = quiet.streaming()
         client.add_rules([tweepy.StreamRule(f"word{number}") for number in range(CAP - 1)])
         answer = client.add_rules([tweepy.StreamRule("apple"), tweepy.StreamRule("pear")])

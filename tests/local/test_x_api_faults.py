@@ -223,7 +223,7 @@ class TestLines:
             ("unmatched", lambda line: line != b"" and b"matching_rules" not in line),
         ],
     )
-    def test_so_many_lines_are_spoilt_and_no_more(
+    def test_just_the_requested_number_of_lines_is_spoiled(
         self, service: Service, kind: str, seen: Callable[[bytes], bool]
     ) -> None:
         fault(service, kind=kind, times=3)
@@ -343,7 +343,7 @@ class TestVolume:
 
 class TestRequests:
     @pytest.mark.parametrize("status", [401, 403, 409, 429, 500, 501, 502, 503, 504])
-    def test_a_connect_is_refused_so_many_times(self, quiet: Service, status: int) -> None:
+    def test_a_connect_is_refused_the_requested_number_of_times(self, quiet: Service, status: int) -> None:
         fault(quiet, kind="http", status=status, times=2)
         for _ in range(2):
             answer = quiet.get("/2/tweets/search/stream")
@@ -353,7 +353,7 @@ class TestRequests:
         assert quiet.get("/2/tweets/search/stream/rules").status_code == 200
         assert read(quiet, lambda reading: bool(reading.lines)).status == 200
 
-    def test_429_tells_its_reset_where_it_shall(
+    def test_a_429_names_its_reset_time_if_the_fault_sets_one(
         self, quiet: Service, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         fault(quiet, kind="http", status=429, reset=42, on="search", seconds=300)
@@ -486,7 +486,7 @@ class TestSearch:
         fault(service, kind="page-empty")
         assert self.found(service) == {}
 
-    def test_a_page_that_repeats_itself_for_ever_is_not_bought_for_ever(self, service: Service) -> None:
+    def test_a_page_that_repeats_itself_forever_is_not_bought_forever(self, service: Service) -> None:
         whole = self.found(service)
         fault(service, kind="page-repeated", seconds=60)
         assert self.found(service).keys() == whole.keys()

@@ -190,7 +190,7 @@ class TestArchive:
         other = write(tmp_path / "a.ndjson", *map(line, IDS[1:]))
         assert self.archive(other, NOW + timedelta(hours=5)).describe()["last"] > first["last"]
 
-    def test_used_up_it_starts_again_under_new_ids(self, tmp_path: Path) -> None:
+    def test_a_used_up_archive_starts_again_under_new_ids(self, tmp_path: Path) -> None:
         archive = self.archive(write(tmp_path / "a.ndjson", *(line(id_, f"t{id_}") for id_ in IDS)))
         past = between(archive, NOW - timedelta(hours=1), NOW)
         future = between(archive, NOW, NOW + timedelta(hours=1))

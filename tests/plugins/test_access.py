@@ -57,13 +57,13 @@ def test_nobody_sees_or_changes_anything_without_a_login(manager: Server) -> Non
 
 
 @pytest.mark.parametrize("user", READERS)
-def test_who_may_read_the_dags_sees_every_page(manager: Server, user: str) -> None:
+def test_users_who_may_read_the_dags_see_every_page(manager: Server, user: str) -> None:
     found = answers(manager, user, reading(READING))
     assert {address: status for address, status in found.items() if status != 200} == {}
 
 
 @pytest.mark.parametrize("user", READERS)
-def test_only_who_may_start_runs_changes_anything(manager: Server, user: str) -> None:
+def test_only_users_who_may_start_runs_change_anything(manager: Server, user: str) -> None:
     found = answers(manager, user, [*CHANGING, PROBE])
     refused = {address for address, status in found.items() if status in NOT_LET_IN}
     assert refused == (set() if user in EDITORS else set(found))

@@ -180,7 +180,7 @@ BACKFILL = {
 @pytest.mark.parametrize(
     ("user", "status"), [(None, 401), ("reader", 403), ("editor", 200), ("operator", 200), ("admin", 200)]
 )
-def test_who_may_start_a_backfill_is_who_is_offered_one(
+def test_a_backfill_is_offered_to_those_who_may_start_one(
     server: Server, user: str | None, status: int
 ) -> None:
     admin = server.session("admin")
@@ -312,7 +312,7 @@ def test_nothing_is_said_to_be_of_the_future(client: TestClient) -> None:
     assert found["as_of"] == dict.fromkeys(TOPICS, now), "the open hour has tweets until now"
 
 
-def test_a_period_is_compared_with_as_many_days_directly_before(
+def test_a_period_is_compared_with_the_same_number_of_days_just_before(
     client: TestClient, lake: RecordedLake
 ) -> None:
     today, yesterday, day_before = (f"{NOW - timedelta(days=ago):%Y-%m-%d}" for ago in range(3))
@@ -344,7 +344,7 @@ def test_a_period_is_compared_with_as_many_days_directly_before(
     ("ago", "kind"),
     [(RULES_CHANGED, "rules"), (SAMPLE_CHANGED, "sample"), (SEARCHED, "search"), (None, None)],
 )
-def test_what_else_than_opinion_has_changed_between_the_periods_is_told(
+def test_changes_other_than_opinion_between_the_periods_are_reported(
     client: TestClient, ago: int | None, kind: str | None
 ) -> None:
     day = "2007-01-03" if ago is None else f"{NOW - timedelta(hours=ago):%Y-%m-%d}"
@@ -358,7 +358,7 @@ def test_a_period_without_tweets_is_nothing_to_compare_with(client: TestClient) 
     assert (before["tiles"], before["differs"]) == ({}, [])
 
 
-def test_a_period_that_nothing_can_be_before_is_compared_with_nothing(client: TestClient) -> None:
+def test_a_period_before_which_there_was_no_x_is_not_compared(client: TestClient) -> None:
     asked = {"compare": "true", "from": "2006-03-22", "to": "2006-03-24"}
     assert client.get("/data/opinion-over-time", params=asked).status_code == 422
 
@@ -868,7 +868,7 @@ def test_who_may_not_judge_sees_results_and_progress_but_no_text(server: Server)
     assert session.get(f"{PLUGIN}/data/audit/tweets").status_code == 403
 
 
-def test_two_people_are_not_given_what_one_has_judged_unless_two_shall(server: Server) -> None:
+def test_a_judged_tweet_goes_to_a_second_person_only_if_two_should_judge_it(server: Server) -> None:
     one, other = server.session("editor"), server.session("operator")
     addresses = (f"{PLUGIN}/data/audit/tweets?topic=russia", f"{PLUGIN}/data/audit/judgments")
 

@@ -169,7 +169,9 @@ def test_where_x_does_not_tell_or_knows_less_the_ledger_stands(
     spool.close()
 
 
-def test_a_ledger_out_of_reach_is_told_and_counting_goes_on(tmp_path: Path, ledger: PostsLedger) -> None:
+def test_an_unreachable_ledger_is_reported_and_counting_continues(
+    tmp_path: Path, ledger: PostsLedger
+) -> None:
     lost: Any = PostsLedger(ledger._s3, "absent")
     spool = Spool(tmp_path)
     accounting = Accounting(lost, spool.notes, cap=100)

@@ -71,7 +71,7 @@ def test_the_request_is_the_one_that_boto3_itself_makes(firehose: Firehose) -> N
     assert ours == plain
 
 
-def test_of_a_batch_that_was_taken_in_part_every_entry_is_read(firehose: Firehose) -> None:
+def test_every_entry_of_a_partly_accepted_batch_is_read(firehose: Firehose) -> None:
     refused = {"ErrorCode": "ServiceUnavailableException", "ErrorMessage": 'no "FailedPutCount":0, at all'}
     firehose.answer = {
         "RequestResponses": [{"RecordId": "1"}, refused, {"RecordId": "3"}],

@@ -40,7 +40,7 @@ def served() -> Iterator[tuple[str, Told]]:
     server.close()
 
 
-def test_alive_and_ready_are_two_things_and_tell_their_reason(served: tuple[str, Told]) -> None:
+def test_alive_and_ready_differ_and_give_their_reasons(served: tuple[str, Told]) -> None:
     url, told = served
 
     def asked(path: str) -> tuple[int, str]:
@@ -92,7 +92,7 @@ def test_prometheus_gets_numbers_and_counts_with_their_labels() -> None:
     ]
 
 
-def test_cloudwatch_gets_counters_as_what_was_added_and_the_rest_as_it_is() -> None:
+def test_cloudwatch_gets_counters_as_increments_and_the_rest_unchanged() -> None:
     before = {"received": 4, "disconnects": {"closed": 1}, "sample": 100}
     line: dict[str, Any] = json.loads(embedded_metrics("x-opinion", "stream", STATUS, before))
     (directive,) = line["_aws"]["CloudWatchMetrics"]

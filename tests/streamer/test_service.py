@@ -359,7 +359,7 @@ def test_a_zombie_of_ours_is_freed_and_a_foreign_connection_waited_for(
     running.stopped()
 
 
-def test_a_line_that_drips_for_ever_is_taken_for_silence(
+def test_a_line_that_drips_forever_counts_as_silence(
     start: Any, x: X, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = start()
@@ -372,9 +372,7 @@ def test_a_line_that_drips_for_ever_is_taken_for_silence(
     running.stopped()
 
 
-def test_the_connects_of_processes_before_count_toward_the_quarters_limit(
-    start: Any, x: X, tmp_path: Path
-) -> None:
+def test_connects_of_earlier_processes_count_toward_the_limit(start: Any, x: X, tmp_path: Path) -> None:
     before = Spool(tmp_path / "spool", 10**9)
     oldest = int((time.time() - CONNECTS_SECONDS) * 1000) + 20_000
     for number in range(CONNECTS - 1):

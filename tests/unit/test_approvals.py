@@ -46,7 +46,7 @@ def test_while_one_scheduled_run_waits_another_asks_nothing(s3: S3Client) -> Non
     assert approvals.asked(s3, BUCKET, "b", [ONE, OTHER]) == []
 
 
-def test_a_run_by_hand_asks_beside_it_but_not_about_any_part_of_the_same_stretch(s3: S3Client) -> None:
+def test_a_manual_run_asks_too_but_not_about_any_part_of_the_same_stretch(s3: S3Client) -> None:
     ask(s3, "a", ONE)
     longer = replace(ONE, stretch=Stretch(STRETCH.start, STRETCH.end + timedelta(minutes=5)))
     assert ask(s3, "b", longer, OTHER, kind="manual") == [OTHER]

@@ -81,7 +81,7 @@ def test_the_waves_of_a_month_share_it_out() -> None:
     assert sum(wave.share_of_month for wave in waves) == pytest.approx(1)
 
 
-def test_a_scheduled_run_draws_the_week_before_and_one_by_hand_up_to_now() -> None:
+def test_a_scheduled_run_draws_the_week_before_and_a_manual_run_up_to_now() -> None:
     monday = date(2026, 11, 23)
     assert requested(None, None, monday, 30, scheduled=True) == [Wave.of(date(2026, 11, 16))]
     assert requested(None, None, monday, 30, scheduled=False)[-1] == Wave.of(monday)
@@ -131,7 +131,7 @@ def test_the_same_tweets_are_drawn_again_in_whatever_order_they_come() -> None:
     assert once.draw() != drawn({"en": 2_000}, key=b"another")
 
 
-def test_a_tweet_more_changes_one_of_the_drawn_at_most() -> None:
+def test_one_more_tweet_changes_at_most_one_drawn_tweet() -> None:
     former = {each.tweet_id for each in drawn({"en": 2_000})}
     assert len(former - {each.tweet_id for each in drawn({"en": 2_001})}) <= 1
 
@@ -218,7 +218,7 @@ def test_a_drawn_tweet_says_whether_its_models_were_measured_on_its_language(s3:
     assert {(row["lang"], row["measured"]) for row in rows(s3)} == {("en", 1), ("de", 0), ("pl", 1)}
 
 
-def test_drawn_twice_nothing_changes(s3: S3Client) -> None:
+def test_drawing_twice_changes_nothing(s3: S3Client) -> None:
     label(s3)
     draw(s3)
     first = s3.get_object(Bucket="lake", Key=layout.audit_drawn_key(WAVE.label))
@@ -228,7 +228,7 @@ def test_drawn_twice_nothing_changes(s3: S3Client) -> None:
     assert first["LastModified"] == again["LastModified"]
 
 
-def test_what_has_no_sentiment_and_hours_that_go_on_are_not_drawn(s3: S3Client) -> None:
+def test_tweets_without_a_sentiment_and_hours_in_progress_are_not_drawn(s3: S3Client) -> None:
     label(s3, sentiment=None)
     label(s3, hour=HOUR.next)
     assert draw(s3, now=HOUR.end).drawn["ukraine"] == 0
@@ -287,7 +287,7 @@ def judged(s3: S3Client) -> dict[tuple[int, str], str]:
     }
 
 
-def test_a_judgment_is_kept_once_a_tweet_and_person(s3: S3Client) -> None:
+def test_one_judgment_is_kept_for_each_tweet_and_person(s3: S3Client) -> None:
     label(s3)
     draw(s3)
     one, two = (row["tweet_id"] for row in rows(s3)[:2])
@@ -309,7 +309,7 @@ def test_the_same_judgment_again_changes_nothing(s3: S3Client) -> None:
     assert records.read_judged(s3, "lake", WAVE) == first
 
 
-def test_of_bad_judgments_each_is_named_and_none_taken(s3: S3Client) -> None:
+def test_every_bad_judgment_is_named_and_none_is_saved(s3: S3Client) -> None:
     label(s3)
     draw(s3)
     known = rows(s3)[0]["tweet_id"]
@@ -452,7 +452,7 @@ def test_a_person_is_a_pseudonym() -> None:
 # --- Judgments of a file
 
 
-def test_texts_are_one_whatever_a_collection_makes_of_handles_links_and_entities() -> None:
+def test_texts_match_however_a_collection_writes_handles_links_and_entities() -> None:
     assert judgments.plain("RT @Ann:  Good &amp; GREAT\nhttps://t.co/abc") == judgments.plain(
         "rt @user: good & great http"
     )
@@ -576,7 +576,7 @@ def test_each_person_has_an_order_of_their_own_that_stays(desk: Desk) -> None:
     assert ids(desk, "ann", 7) == anns[:7]
 
 
-def test_a_tweet_is_given_to_as_many_people_as_shall_judge_it(s3: S3Client, desk: Desk) -> None:
+def test_a_tweet_is_given_to_as_many_people_as_should_judge_it(s3: S3Client, desk: Desk) -> None:
     people = {row["tweet_id"]: row["people"] for row in rows(s3)}
     assert set(people.values()) == {1, 2}
     for person in ("ann", "bob", "cat"):
@@ -587,7 +587,7 @@ def test_a_tweet_is_given_to_as_many_people_as_shall_judge_it(s3: S3Client, desk
     assert {person for _, person in judged(s3)} == {"ann", "bob"}
 
 
-def test_the_progress_adds_up_for_whoever_looks(desk: Desk) -> None:
+def test_the_progress_adds_up_for_every_reader(desk: Desk) -> None:
     german = ids(desk, "ann", languages=("de",))
     assert len(german) == 25
     for tweet_id in german:
@@ -670,7 +670,7 @@ def test_what_is_no_csv_of_judgments_is_refused(desk: Desk, content: str) -> Non
         desk.take("ann", content, NOW)
 
 
-def test_a_user_of_airflow_is_another_person_than_a_file_of_that_name(desk: Desk) -> None:
+def test_an_airflow_user_and_a_file_of_the_same_name_are_different_people(desk: Desk) -> None:
     assert desk.person("labels") != records.pseudonym(KEY, "labels")
 
 
@@ -708,7 +708,7 @@ MEAN, SPREAD, ALL = 0.4914228, 0.2864490182216724, 5000
         (1.0, 0.4608061333333333, 0.44829376774193547, 0.3366312286331535, 0.5849810380335132),
     ],
 )
-def test_an_audit_teaches_what_ppi_python_says(
+def test_an_audit_gives_the_figures_of_ppi_python(
     slope: float, share: float, weighted_share: float, low: float, high: float
 ) -> None:
     """Figures of ppi-python 0.2.3: `ppi_mean_pointestimate` and `ppi_mean_ci` with `lam`, alpha 0.05.
@@ -764,5 +764,5 @@ def test_a_tweet_that_was_drawn_for_certain_leaves_nothing_open() -> None:
     assert found.error == 0
 
 
-def test_nobody_has_judged() -> None:
+def test_without_judgments_there_is_no_rectifier() -> None:
     assert rectifier([Audited("en", 1.0, 0.1, 0.5, None)]) is None

@@ -297,7 +297,7 @@ def test_a_line_under_another_hour_than_its_ids_is_removed_from_too(
     assert (stones.of(GONE, None), stones.of(STAYS, None)) == (None if dry_run else DELETE, None)
 
 
-def test_all_else_stays_as_it_was(s3: S3Client) -> None:
+def test_everything_else_stays_as_it_was(s3: S3Client) -> None:
     labeled_hour(s3)
     everywhere_else(s3)
     kept = labeled(s3)[STAYS]
@@ -500,7 +500,7 @@ def test_a_users_tweets_are_found_though_labeled_is_made_without_them_meanwhile(
     assert holding(s3, '"77"', str(PSEUDONYMS.of("77"))) == [layout.TOMBSTONES_OF_USERS]
 
 
-def test_of_a_user_whose_places_must_go_the_tweets_stay(s3: S3Client) -> None:
+def test_a_users_tweets_stay_if_only_their_places_must_go(s3: S3Client) -> None:
     mine, other = tweet_id(1), tweet_id(2)
     placed = [tweet(mine, author_id="77", **PLACE), tweet(other, **PLACE)]
     hour.put_raw(s3, "ukraine", [line(each) for each in placed])
@@ -817,7 +817,7 @@ def test_the_ledger_has_counts_and_times_and_no_id(s3: S3Client) -> None:
     assert [row["removed"] for row in again] == [row["removed"] for row in rows]
 
 
-def test_a_run_that_is_killed_is_gone_on_with(s3: S3Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_is_continued(s3: S3Client, monkeypatch: pytest.MonkeyPatch) -> None:
     labeled_hour(s3)
     everywhere_else(s3)
     whole = {(each.layer, each.topic): each.removed for each in run(s3, {GONE: DELETE}, dry_run=True).counts}

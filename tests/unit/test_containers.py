@@ -133,7 +133,7 @@ def test_a_component_of_airflow_waits_for_what_it_needs_and_tells_its_health(com
 LASTING = {name: service for name, service in COMPOSE["services"].items() if name != "init"}
 
 
-def test_whoever_starts_slowly_is_not_given_up() -> None:
+def test_a_slow_start_is_not_a_failed_health_check() -> None:
     """A slow machine needs minutes: until then a failed check must not keep dependents from starting."""
     starts = {
         name: service["healthcheck"]["start_period"]
@@ -323,7 +323,7 @@ def test_the_stand_ins_start_as_their_image_says() -> None:
     assert json.loads(" ".join(command)) == ["--gateway", "stand-ins"]
 
 
-def test_who_reads_the_credentials_is_of_the_stand_ins_group() -> None:
+def test_services_that_read_the_credentials_are_in_the_stand_ins_group() -> None:
     words = " ".join(next(w for n, w in stage("docker/Dockerfile", "stand-ins") if n == "RUN"))
     (group,) = re.findall(r"groupadd --system --gid (\d+)", words)
     readers = {

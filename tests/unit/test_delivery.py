@@ -42,7 +42,7 @@ def test_an_open_hour_is_taken_as_it_is() -> None:
     assert assess(WINDOW, END - seconds(1), None, BUFFERING, SETTINGS).reason == OPEN
 
 
-def test_without_proof_there_is_waited_until_the_grace_time_is_over() -> None:
+def test_without_proof_an_hour_waits_until_the_grace_time_is_over() -> None:
     grace = END + seconds(1800)
     assert not assess(WINDOW, grace - seconds(1), None, BUFFERING, SETTINGS).through
     assert assess(WINDOW, grace - seconds(1), None, BUFFERING, SETTINGS).look_again == grace
@@ -59,7 +59,7 @@ def test_a_proof_counts_once_its_buffering_interval_and_the_margin_have_passed()
 
 
 @given(elapsed=st.integers(0, 7200), sent=st.none() | st.integers(30, 7200), buffering=st.integers(0, 900))
-def test_a_window_once_through_stays_through_and_is_looked_at_in_time(
+def test_a_delivered_window_stays_delivered_and_is_looked_at_in_time(
     elapsed: int, sent: int | None, buffering: int
 ) -> None:
     proof = None if sent is None else Heartbeat(END + seconds(sent), END + seconds(30))

@@ -118,7 +118,7 @@ def test_an_hours_inputs_are_its_objects_in_raw_labeled_and_quarantine(s3: S3Cli
     assert len({raw for _, raw in seen}) == 2
 
 
-def test_of_no_hours_there_are_no_inputs(s3: S3Client) -> None:
+def test_no_hours_have_no_inputs(s3: S3Client) -> None:
     assert list_inputs(s3, SETTINGS.bucket, ("ukraine",), ()) == {}
 
 

@@ -64,7 +64,7 @@ def test_a_scheduled_run_is_cleared_under_the_id_that_airflow_gave_it() -> None:
 
 
 @pytest.mark.parametrize("earlier", [0, 3])
-def test_an_hour_that_the_schedule_has_still_to_come_to_is_left_to_it(earlier: int) -> None:
+def test_an_hour_that_the_schedule_will_still_reach_is_left_to_it(earlier: int) -> None:
     runs = replace(NOTHING, next_scheduled=TEN.start - earlier * HOUR)
     assert plan.way(TEN, runs) == Rerun(TEN, Way.SCHEDULE)
 
@@ -217,7 +217,7 @@ def labels(start: str | None, end: str | None, collected_from: datetime = LONG_A
     return [window.label for window in windows(start, end, NOW, collected_from)]
 
 
-def test_without_a_range_it_is_about_every_hour_that_search_reaches_or_has_just_ceased_to() -> None:
+def test_without_a_range_the_last_eight_days_are_planned() -> None:
     found = labels(None, None)
     assert (found[0], found[-1], len(found)) == ("2026-11-12T12", "2026-11-20T12", 8 * 24 + 1)
 

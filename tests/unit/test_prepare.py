@@ -319,9 +319,7 @@ def duplicate(received: float, source: str, text: str) -> bytes:
     ],
     ids=["the earliest", "stream before search", "by the line", "a known time", "usable before broken"],
 )
-def test_of_duplicates_the_same_one_is_kept_in_any_order(
-    s3: S3Client, kept: bytes, others: list[bytes]
-) -> None:
+def test_the_same_duplicate_is_kept_in_any_order(s3: S3Client, kept: bytes, others: list[bytes]) -> None:
     for order in itertools.permutations([kept, kept, *others]):
         for number, entry in enumerate(order):
             hour.put_raw(s3, "ukraine", [entry], name=f"{number}.gz")

@@ -471,7 +471,7 @@ def counted(s3: S3Client) -> set[int]:
 
 
 @pytest.mark.parametrize("order", [(FIRST, SECOND), (SECOND, FIRST)])
-def test_of_two_versions_in_one_hour_the_newest_counts(s3: S3Client, order: tuple[int, int]) -> None:
+def test_the_newest_of_two_versions_in_one_hour_counts(s3: S3Client, order: tuple[int, int]) -> None:
     put_versions(s3, {own: HISTORY.index(str(own)) + 1 for own in order})
     prepared, published = transform(s3)
     assert counted(s3) == {SECOND}

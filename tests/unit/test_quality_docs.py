@@ -76,7 +76,7 @@ def test_observed_values_are_ranges_nulls_and_expected_values_never_ids_or_other
     }
 
 
-def test_a_result_of_before_observed_values_is_shown() -> None:
+def test_a_result_without_observed_values_is_shown() -> None:
     content = json.loads(document(run_suite(SUITE, {"rows": pd.DataFrame({"n": [1]})}), "2026-11-20"))
     for outcome in content["outcomes"]:
         del outcome["observed"]

@@ -158,7 +158,7 @@ def test_what_was_recovered_is_not_bought_again(s3: S3Client) -> None:
     assert keys(s3, "work/recovery/") == []
 
 
-def test_of_a_stretch_recovered_in_part_nothing_is_bought_until_it_is_planned_anew(s3: S3Client) -> None:
+def test_nothing_of_a_partly_recovered_stretch_is_bought_until_it_is_planned_again(s3: S3Client) -> None:
     run(s3, X(ids(5)))
     x = X(ids(5))
     outcome = run(s3, x, LONGER, attempt="2", owner="another run")

@@ -176,7 +176,7 @@ def test_an_envelope_of_an_unknown_form_is_quarantined_as_it_is(s3: S3Client) ->
     assert row["line"] == '{"rawData": "%"}'
 
 
-def test_what_was_killed_before_it_deleted_the_object_is_done_again_to_the_same_effect(
+def test_a_run_killed_before_it_deleted_the_object_is_repeated_to_the_same_effect(
     s3: S3Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed(s3, line(tweet(FIRST)))
@@ -262,7 +262,7 @@ def killed_before(s3: S3Client, monkeypatch: pytest.MonkeyPatch, write: int) -> 
     return writes == write
 
 
-def test_before_whichever_write_it_is_killed_nothing_stays_that_was_removed_meanwhile(
+def test_killed_before_any_write_it_leaves_nothing_that_was_removed_meanwhile(
     s3: S3Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The removal takes the line out of the old object too, which is all that named the new one."""

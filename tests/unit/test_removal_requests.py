@@ -144,7 +144,7 @@ def test_ids_are_divided_into_as_few_jobs_as_take_them_and_not_asked_about_twice
     assert len(todo(NOW + timedelta(days=1))) == 3
 
 
-def test_of_an_empty_lake_nothing_is_asked(s3: Any) -> None:
+def test_nothing_is_asked_about_an_empty_lake(s3: Any) -> None:
     nothing: Any = CountingAthena(0, 0)
     assert asking.shards(s3, nothing, SETTINGS, NOW) == []
 

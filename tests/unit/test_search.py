@@ -371,7 +371,7 @@ CAPPED = {
     ],
 )
 @pytest.mark.parametrize("ask", [count, lambda *given, **options: list(search(*given, **options))])
-def test_what_waiting_does_not_mend_is_never_waited_for(
+def test_a_failure_that_waiting_does_not_fix_is_never_waited_for(
     topics: Topics, error: tweepy.HTTPException, ask: Any
 ) -> None:
     x: Any = ArchiveX({})
@@ -383,7 +383,7 @@ def test_what_waiting_does_not_mend_is_never_waited_for(
     assert slept == []
 
 
-def test_a_rate_limit_that_does_not_pass_is_not_waited_for_for_ever(topics: Topics) -> None:
+def test_a_rate_limit_that_does_not_pass_is_not_waited_for_forever(topics: Topics) -> None:
     x = ArchiveX({LOW: "ukraine"})
     x.failures = [TooMany(None) for _ in range(100)]
     slept: list[float] = []

@@ -45,7 +45,7 @@ def test_no_network_stops_with_what_to_do(checkout: Path, monkeypatch: pytest.Mo
         setup.sync(UV, sys.executable, checkout / ".venv", checkout / "lock.txt")
 
 
-def test_what_is_there_is_left_alone_without_any_network(
+def test_an_up_to_date_environment_is_left_alone_without_network(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (checkout / "lock.txt").write_text("")

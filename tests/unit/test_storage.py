@@ -275,7 +275,7 @@ def test_a_new_object_takes_one_request_and_the_same_content_is_written_once(s3:
     assert storage.current(s3, BUCKET, "k") == written
 
 
-def test_a_put_that_another_write_is_in_the_way_of_is_made_again(s3: S3Client) -> None:
+def test_a_put_that_conflicts_with_another_write_is_repeated(s3: S3Client) -> None:
     """S3 refuses a conditional write while it is at another one of the same key."""
     with Stubber(s3) as stub:
         stub.add_client_error("put_object", "ConditionalRequestConflict", http_status_code=409)

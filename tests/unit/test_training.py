@@ -63,7 +63,7 @@ class TestHours:
         st.dictionaries(st.text("ab", max_size=3), st.sampled_from("xy")),
         st.dictionaries(st.text("ab", max_size=3), st.sampled_from("xy")),
     )
-    def test_doing_the_difference_makes_the_one_the_other(
+    def test_applying_the_difference_turns_one_state_into_the_other(
         self, done: dict[str, str], there: dict[str, str]
     ) -> None:
         todo = hours.difference(done, there)
