@@ -12,13 +12,16 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 from urllib.error import URLError
 
 ROOT = Path(__file__).parents[1]
+REPETITIONS = 5
+"""Turns that ours and its peer take where single runs differ by much: the median of each counts."""
 _START_SECONDS = 60
 
 
@@ -37,6 +40,27 @@ class Row:
     unit: str
     peak_mib: float
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Several runs of one side in tweets per CPU-second, ``rate`` their median; ``peak_mib``: the largest."""
+
+    rate: float
+    lowest: float
+    highest: float
+    peak_mib: float
+
+    @classmethod
+    def of(cls, runs: Sequence[Mapping[str, Any]]) -> Runs:
+        """The runs, each with the ``tweets``, ``cpu_s`` and ``peak_mib`` of `report`."""
+        rates = [run["tweets"] / run["cpu_s"] for run in runs]
+        return cls(median(rates), min(rates), max(rates), max(run["peak_mib"] for run in runs))
+
+    @property
+    def spread(self) -> str:
+        """The lowest and the highest, for a row's note."""
+        return f"{self.lowest:,.0f} to {self.highest:,.0f}"
 
 
 def in_own_process(

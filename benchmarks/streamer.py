@@ -18,22 +18,28 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import batched, islice
 from pathlib import Path
-from statistics import median
 from typing import Any, ClassVar
 
 import orjson
 
 from benchmarks import tweets
-from benchmarks.measure import ROOT, MeasureError, Row, in_own_process, local_s3, report
+from benchmarks.measure import (
+    REPETITIONS,
+    ROOT,
+    MeasureError,
+    Row,
+    Runs,
+    in_own_process,
+    local_s3,
+    report,
+)
 
 TOKEN = "benchmark"  # noqa: S105 - of a stand-in
 LIMIT_MIB = 120
-REPETITIONS = 5
 _READERS = ("ours", "twarc2", "tweepy", "raw")
 _STREAM = "/2/tweets/search/stream"
 _RULES = f"{_STREAM}/rules"
@@ -41,21 +47,6 @@ _QUIET_SECONDS = 1.0
 """Between a connect and the first tweet, so that start-up costs are not measured."""
 _START_SECONDS = 60
 _TWEETS_A_CHUNK = 16
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """A reader's runs in tweets per CPU-second, ``rate`` their median; ``peak_mib``: the largest."""
-
-    rate: float
-    lowest: float
-    highest: float
-    peak_mib: float
-
-    @classmethod
-    def of(cls, count: int, runs: Sequence[dict[str, Any]]) -> _Reader:
-        rates = [count / run["cpu_s"] for run in runs]
-        return cls(median(rates), min(rates), max(rates), max(run["peak_mib"] for run in runs))
 
 
 def measure(quick: bool = False) -> list[Row]:
@@ -73,7 +64,7 @@ def measure(quick: bool = False) -> list[Row]:
             [in_own_process("benchmarks.streamer", name, count, environment=environment) for name in _READERS]
             for _ in range(repetitions)
         ]
-    ours, *peers = (_Reader.of(count, runs) for runs in zip(*turns, strict=True))
+    ours, *peers = (Runs.of([{**run, "tweets": count} for run in runs]) for runs in zip(*turns, strict=True))
     rows = []
     for name, what, peer in zip(
         ("twarc2's stream", "tweepy's StreamingClient", "lines of the raw socket"),
@@ -90,8 +81,8 @@ def measure(quick: bool = False) -> list[Row]:
                 "tweets per CPU-second",
                 round(ours.peak_mib),
                 f"ours from the socket to Firehose's answer, every tweet on disk in between; the peer {what},"
-                f" {peer.peak_mib:.0f} MiB; medians of {repetitions}: ours {ours.lowest:,.0f} to"
-                f" {ours.highest:,.0f}, peer {peer.lowest:,.0f} to {peer.highest:,.0f}",
+                f" {peer.peak_mib:.0f} MiB; medians of {repetitions}: ours {ours.spread},"
+                f" peer {peer.spread}",
             )
         )
     rows.append(

@@ -1,7 +1,8 @@
 """Prepare and publish an hour, against the row-at-a-time loop (`benchmarks.row_by_row`).
 
 Every step runs in a separate process, as Airflow's tasks do; S3 is a local moto in another process, so that
-its CPU and memory do not count. The models' answers are written by a process that does not count either.
+its CPU and memory do not count. The models' answers are written by a process that does not count either. Ours
+and its peer take turns, each on an empty lake, and the median of each counts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import boto3
 import orjson
 
 from benchmarks import row_by_row, tweets
-from benchmarks.measure import Row, in_own_process, local_s3, report
+from benchmarks.measure import REPETITIONS, Row, Runs, in_own_process, local_s3, report
 from include.labeling import jobs
 from include.labeling.model_io import compose_sentiment_input
 from include.labeling.models import SENTIMENT, TRANSLATION, Model
@@ -37,46 +38,42 @@ LIMIT_MIB = 512
 _SMALL_HOUR = 1_000
 """Tweets of an hour whose model calls are counted."""
 _MILLION = 1_000_000
-_WHOLE = 20_000
-"""Up to this many tweets the peer labels all of them; beyond, it is measured on `_SHARE`."""
-_SHARE = 10_000
+_SHARE = 4_000
+"""The peer takes milliseconds per tweet and treats all raw objects alike, so one of them is enough."""
 
 
 def measure(quick: bool = False) -> list[Row]:
     """The rows for this part; ``quick`` measures a tenth of the tweets and leaves out the full hour."""
     rows = [_model_calls()]
-    for count in (2_000, 25_000) if quick else (20_000, 200_000):
-        # The peer takes milliseconds per tweet and treats all objects alike, so a share of many is enough.
-        share = count if count <= _WHOLE else _SHARE
-        with _lake(count) as environment:
-            ours = _ours(environment)
-            peer = in_own_process("benchmarks.transform", "peer", share, environment=environment)
-        rate, peer_rate = count / ours["cpu_s"], peer["tweets"] / peer["cpu_s"]
-        measured = "" if share == count else f", measured on {peer['tweets']:,} of them"
+    counts, repetitions = ((2_000, 25_000), 1) if quick else ((20_000, 200_000), REPETITIONS)
+    for count in counts:
+        turns = [_turn(count) for _ in range(repetitions)]
+        ours, peer = (Runs.of(runs) for runs in zip(*turns, strict=True))
         rows.append(
             Row(
                 f"prepare + publish, {count:,} tweets",
-                round(rate),
-                round(peer_rate),
-                round(rate / peer_rate, 1),
+                round(ours.rate),
+                round(peer.rate),
+                round(ours.rate / peer.rate, 1),
                 "tweets per CPU-second",
-                round(ours["peak_mib"]),
-                f"peer is a row-at-a-time loop{measured}, peak {peer['peak_mib']:.0f} MiB",
+                round(ours.peak_mib),
+                f"peer is a row-at-a-time loop, measured on {turns[0][1]['tweets']:,} of them, peak"
+                f" {peer.peak_mib:.0f} MiB; medians of {repetitions}: ours {ours.spread}, peer {peer.spread}",
             )
         )
     if not quick:
         count = 900_000
         with _lake(count) as environment:
-            ours = _ours(environment)
+            hour = _ours(environment, count)
         rows.append(
             Row(
                 f"memory of an hour of {count:,} tweets",
-                round(ours["peak_mib"]),
+                round(hour["peak_mib"]),
                 LIMIT_MIB,
-                round(LIMIT_MIB / ours["peak_mib"], 2),
+                round(LIMIT_MIB / hour["peak_mib"], 2),
                 "MiB",
-                round(ours["peak_mib"]),
-                f"peer is the limit; {count / ours['cpu_s']:,.0f} tweets per CPU-second",
+                round(hour["peak_mib"]),
+                f"peer is the limit; {count / hour['cpu_s']:,.0f} tweets per CPU-second",
             )
         )
     return rows
@@ -101,7 +98,14 @@ def _model_calls() -> Row:
     )
 
 
-def _ours(environment: dict[str, str]) -> dict[str, float]:
+def _turn(count: int) -> tuple[dict[str, float], dict[str, float]]:
+    """One run of ours and one of the peer's share, on the same new hour."""
+    with _lake(count) as environment:
+        peer = in_own_process("benchmarks.transform", "peer", min(count, _SHARE), environment=environment)
+        return _ours(environment, count), peer
+
+
+def _ours(environment: dict[str, str], count: int) -> dict[str, float]:
     prepared = in_own_process("benchmarks.transform", "prepare", environment=environment)
     handed_over = {**environment, "BENCH_PREPARED": json.dumps(prepared["prepared"])}
     handed_over["BENCH_OUTPUT"] = in_own_process("benchmarks.transform", "model", environment=handed_over)[
@@ -109,6 +113,7 @@ def _ours(environment: dict[str, str]) -> dict[str, float]:
     ]
     published = in_own_process("benchmarks.transform", "publish", environment=handed_over)
     return {
+        "tweets": count,
         "cpu_s": prepared["cpu_s"] + published["cpu_s"],
         "peak_mib": max(prepared["peak_mib"], published["peak_mib"]),
     }

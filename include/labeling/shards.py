@@ -239,7 +239,7 @@ class ShardWriter:
             self._put(f"{name}/{self._shards:03}.parquet", path)
         self._to_label += int(is_asked(rows.column("lang")).sum())
         # By language: the translator loads one after another, and no request needs all of them.
-        asked = rows.sort_by([("lang", "ascending"), ("tweet_id", "ascending")])
+        asked = rows.select(ASKED).sort_by([("lang", "ascending"), ("tweet_id", "ascending")])
         body = model_input(asked, NOT_TRANSLATED, {})
         if body:
             self._to_translate += body.count(b"\n")
