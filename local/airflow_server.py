@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import requests
 
+from local.aws.context import PIPELINE
 from local.credentials import USERNAME, write_private
 from local.endpoints import Endpoints
 from local.processes import Process, Processes, answers
@@ -85,7 +86,7 @@ def environment(
     }
     return {
         **base,
-        **endpoints.aws_environment(),
+        **endpoints.aws_environment(PIPELINE),
         **{f"{_PREFIX}{name}": str(value) for name, value in settings.items()},
         "AIRFLOW_CONN_AIRFLOW_DEFAULT": json.dumps(endpoints.airflow_connection()),
         "AIRFLOW_HOME": str(home),

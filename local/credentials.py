@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import os
 import secrets
 import uuid
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 USERNAME = "admin"
@@ -67,6 +68,18 @@ class Credentials:
     def in_folder(cls, folder: Path) -> Credentials:
         """The credentials of the world, or of the single stand-in, with its state in ``folder``."""
         return cls.of(folder / CREDENTIALS_FILE)
+
+    def of_user(self, name: str) -> Credentials:
+        """The same with the access key of an IAM user, which is derived from the account's own."""
+
+        def derived(part: str, size: int) -> bytes:
+            return hmac.digest(self.secret_access_key.encode(), f"{name} {part}".encode(), "sha256")[:size]
+
+        return replace(
+            self,
+            access_key_id="AKIA" + base64.b32encode(derived("id", 10)).decode(),
+            secret_access_key=base64.b64encode(derived("secret", 30)).decode(),
+        )
 
     def write(self, path: Path) -> None:
         """Writes the file, unless another process has written it first."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from local.aws.bootstrap import aws_connection
-from local.aws.context import ACCOUNT, REGION
+from local.aws.context import ACCOUNT, PIPELINE, REGION
 from local.aws.trino import USER, token
 from local.credentials import USERNAME, Credentials, write_private
 from local.parameters import LOOPBACK
@@ -56,12 +56,13 @@ class Endpoints:
         """The login of Airflow, MLflow and the stand-ins' pages."""
         return {"username": USERNAME, "password": self.credentials.password}
 
-    def aws_environment(self) -> dict[str, str]:
-        """The variables that every AWS client reads."""
+    def aws_environment(self, user: str | None = None) -> dict[str, str]:
+        """The variables that every AWS client reads, with the key of an IAM user or the account's own."""
+        key = self.credentials.of_user(user) if user else self.credentials
         return {
             "AWS_ENDPOINT_URL": self.url("aws"),
-            "AWS_ACCESS_KEY_ID": self.credentials.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": self.credentials.secret_access_key,
+            "AWS_ACCESS_KEY_ID": key.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": key.secret_access_key,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
@@ -81,7 +82,7 @@ class Endpoints:
             "password": self.credentials.databricks_token,
         }
         return {
-            "aws_default": aws_connection(self.url("aws"), self.credentials),
+            "aws_default": aws_connection(self.url("aws"), self.credentials.of_user(PIPELINE)),
             "databricks_default": databricks,
         }
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from local import airflow_server, postgresql
 from local.airflow_server import AirflowClient
 from local.aws.bootstrap import bootstrap
+from local.aws.context import STREAMER
 from local.aws.trino import is_ready
 from local.credentials import CREDENTIALS_FILE
 from local.databricks import mlflow
@@ -149,7 +150,8 @@ class Services:
                 str(world.folder / "streamer"),
             ]
             command += ["--http-port", str(world.endpoints.port("streamer"))]
-            streamer = world.processes.start("streamer", command, world.environment)
+            environment = {**world.environment, **world.endpoints.aws_environment(STREAMER)}
+            streamer = world.processes.start("streamer", command, environment)
             streamer.wait_until(lambda: answers(f"{world.endpoints.url('streamer')}/healthz"), 30)
         return streamer
 

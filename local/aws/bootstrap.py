@@ -3,8 +3,8 @@
 ``python -m local.aws.bootstrap --endpoint URL --credentials FILE``
 
 Creates the lake's bucket, the delivery stream from `infra/delivery_stream.yaml` (the template that the cloud
-deploys), the secrets and QuickSight's users. A second run changes nothing; a changed template or parameter
-updates the stream.
+deploys), the IAM users with the policies of `infra/lake.yaml`, the secrets and QuickSight's users. A second
+run changes nothing; a changed template or parameter updates the stream and the policies.
 """
 
 from __future__ import annotations
@@ -26,11 +26,14 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from include.settings import Settings, settings
-from local.aws.context import ACCOUNT, REGION
+from local.aws.context import ACCOUNT, PIPELINE, REGION, USERS
 from local.credentials import Credentials, CredentialsError
 
 TEMPLATE = Path(__file__).parents[2] / "infra" / "delivery_stream.yaml"
+LAKE_TEMPLATE = TEMPLATE.with_name("lake.yaml")
 CONNECTIONS_PREFIX = "airflow/connections"
+_KEY_ARN = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/local"
+"""Named as in the cloud, and unused here: all stays on this machine."""
 
 log = logging.getLogger(__name__)
 
@@ -148,22 +151,48 @@ def bootstrap(
     buffering_seconds: int = 60,
     connections: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Creates or updates bucket, delivery stream and secrets at ``endpoint``.
+    """Creates or updates bucket, users, delivery stream and secrets at ``endpoint``.
 
     ``credentials`` has AWS's credentials and X's token. ``connections`` are further Airflow connections by
     id, in Airflow's JSON form. Raises botocore's errors.
     """
     clients = Clients(endpoint, credentials)
     _bucket(clients("s3"), settings.bucket)
+    users(clients("iam"), settings)
     _delivery_stream(clients, settings, buffering_seconds)
     vault = clients("secretsmanager")
-    given = {settings.aws_conn_id: aws_connection(endpoint, credentials), **(connections or {})}
+    given = {
+        settings.aws_conn_id: aws_connection(endpoint, credentials.of_user(PIPELINE)),
+        **(connections or {}),
+    }
     for name, connection in given.items():
         _secret(vault, f"{CONNECTIONS_PREFIX}/{name}", json.dumps(connection, sort_keys=True))
     _secret(vault, settings.x_token_secret, credentials.x_bearer_token)
     _secret(vault, settings.pseudonym_secret, secrets.token_hex(32), keep=True)
     for principal in settings.quicksight_principals:
         _quicksight_user(clients("quicksight"), principal)
+
+
+def users(iam: Any, settings: Settings) -> None:
+    """Creates the users that stand for the roles of the pipeline's parts, with the policies of these."""
+    template = Template.load(LAKE_TEMPLATE)
+    values = {
+        "Bucket": settings.bucket,
+        "Database": settings.database,
+        "Workgroup": settings.workgroup,
+        "DeliveryStreamName": settings.delivery_stream,
+        "EncryptionKeyArn": _KEY_ARN,
+    }
+    attributes = {"Lake": settings.bucket, "SageMakerRole.Arn": settings.sagemaker_role_arn}
+    for name, resource in USERS.items():
+        properties = template.resolve(resource, values, attributes)
+        (policy,) = properties.get("Policies", [properties])
+        try:
+            iam.create_user(UserName=name)
+        except iam.exceptions.EntityAlreadyExistsException:
+            log.debug("user exists name=%s", name)
+        document = json.dumps(policy["PolicyDocument"])
+        iam.put_user_policy(UserName=name, PolicyName=resource, PolicyDocument=document)
 
 
 def _quicksight_user(quicksight: Any, principal: str) -> None:
@@ -212,8 +241,7 @@ def _delivery_stream(clients: Clients, settings: Settings, buffering_seconds: in
         "Bucket": settings.bucket,
         "DeliveryStreamName": settings.delivery_stream,
         "BufferingSeconds": buffering_seconds,
-        # Named as in the cloud, and unused here: logs stay on this machine.
-        "EncryptionKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/local",
+        "EncryptionKeyArn": _KEY_ARN,
     }
     group = template.resolve("LogGroup", values, {})
     _log_group(clients("logs"), group["LogGroupName"], group["RetentionInDays"])

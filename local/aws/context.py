@@ -23,6 +23,12 @@ ACCOUNT = "123456789012"
 
 REGION = "us-east-1"
 
+PIPELINE = "x-opinion-pipeline"
+STREAMER = "x-opinion-streamer"
+TRAINING = "x-opinion-training"
+USERS = {PIPELINE: "PipelinePolicy", STREAMER: "StreamerPolicy", TRAINING: "DatabricksRole"}
+"""The IAM users of the pipeline's parts, with the resource of ``infra/lake.yaml`` that has their policy."""
+
 log = logging.getLogger(__name__)
 
 type Reply = tuple[int, list[tuple[str, str]], bytes]

@@ -38,6 +38,7 @@ from moto.sts.models import sts_backends
 from include.web_guard import WebGuard
 from local.aws import api_faults
 from local.aws.context import ACCOUNT, Context, patch
+from local.aws.policies import AccessDeniedError, Users, asked_of
 from local.aws.signatures import Reason, Secret, SignatureError, Signed, verify
 from local.aws.state import State
 from local.credentials import USERNAME, Credentials
@@ -319,6 +320,15 @@ _UNSIGNED: dict[Reason, dict[str, tuple[int, str]]] = {
 """HTTP status and code for a request that is not signed as it must be, by the service's protocol."""
 
 
+_DENIED: dict[str, tuple[int, str]] = {
+    "s3": (403, "AccessDenied"),
+    "json": (400, "AccessDeniedException"),
+    "rest": (403, "AccessDeniedException"),
+    "query": (403, "AccessDenied"),
+}
+"""HTTP status and code for a request that its user's policy does not allow, by the service's protocol."""
+
+
 def gated(application: Asgi, credentials: Credentials, guard: WebGuard) -> Gate:
     """The application behind the guard; its own pages and controls need their keys."""
 
@@ -349,6 +359,7 @@ class Application:
     def __init__(self, state: State, context: Context) -> None:
         self._state = state
         self._credentials = context.credentials
+        self._users = Users(context.credentials)
         self._offered = {**OFFERED, **context.offered}
         self._served = context.served
         self._pages = context.pages
@@ -399,8 +410,10 @@ class Application:
             if request.raw_path.startswith(prefix) and request.method == "GET":
                 return Answer(*page(request.raw_path))
         try:
-            self._check_signature(request)
-            answer = self._dispatch(request)
+            answer = self._permitted(request, self._check_signature(request))
+        except AccessDeniedError as error:
+            log.warning("denied service=%s path=%s: %s", request.service, request.raw_path, error)
+            answer = refusal(request, *_DENIED[request.protocol], str(error))
         except SignatureError as error:
             status, code = _UNSIGNED[error.reason][request.protocol]
             log.warning("refused service=%s code=%s path=%s", request.service, code, request.raw_path)
@@ -417,11 +430,32 @@ class Application:
         answer.headers.append(("Date", formatdate(usegmt=True)))
         return answer
 
-    def _check_signature(self, request: Request) -> None:
+    def _permitted(self, request: Request, access_key_id: str) -> Answer:
+        """Answers what the policy of the key's user allows; raises `AccessDeniedError`."""
+        self._users.check(
+            access_key_id,
+            asked_of(
+                request.service,
+                request.operation,
+                request.method,
+                request.raw_path,
+                request.query,
+                request.headers,
+                request.body,
+            ),
+        )
+        answer = self._dispatch(request)
+        if request.service == "s3" and request.method in ("GET", "HEAD") and answer.status == 404:
+            name = request.object_name
+            if name and not self._users.may_know(access_key_id, *name):
+                return refusal(request, *_DENIED["s3"], "Access Denied")
+        return answer
+
+    def _check_signature(self, request: Request) -> str:
         media = request.headers.get("content-type", "")
         if request.service == "s3" and request.method == "POST" and media.startswith("multipart/form-data"):
             raise NotImplementedError("S3's form uploads")
-        verify(
+        return verify(
             Signed(request.method, request.raw_path, request.query, request.headers, request.body),
             self._secret_of,
         )
@@ -429,6 +463,8 @@ class Application:
     def _secret_of(self, access_key_id: str) -> Secret | None:
         if access_key_id == self._credentials.access_key_id:
             return Secret(self._credentials.secret_access_key)
+        if secret := self._users.secret_of(access_key_id):
+            return secret
         role = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(access_key_id)
         if role is None:
             return None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from local.aws.context import TRAINING
 from local.credentials import Credentials, CredentialsError
 from local.databricks.cluster import ClusterError, environment, python
 from local.databricks.execution import Execution
@@ -64,7 +65,7 @@ def _environment(
     return environment(
         folder,
         aws_endpoint=aws_endpoint,
-        credentials=credentials,
+        credentials=credentials.of_user(TRAINING),
         mlflow_url=mlflow_url,
         spark_conf=spark_conf,
         variables=variables,

@@ -63,14 +63,24 @@ def _routes() -> tuple[tuple[str, re.Pattern[str], OperationModel], ...]:
     return tuple(sorted(routes, key=lambda route: (route[1].groups, -len(route[1].pattern))))
 
 
-def read(method: str, raw_path: str, query: str, body: bytes) -> Request:
-    """The request in these parts of an HTTP request; raises `ServiceError` for one that is not valid."""
+def named(method: str, raw_path: str) -> tuple[str, dict[str, str]]:
+    """The operation of a request and the names in its path; the operation is "" if there is none."""
+    operation, found = _operation(method, raw_path)
+    return (operation.name, found.groupdict()) if operation and found else ("", {})
+
+
+def _operation(method: str, raw_path: str) -> tuple[OperationModel | None, re.Match[str] | None]:
     matches = (
         (operation, found)
         for verb, pattern, operation in _routes()
         if verb == method and (found := pattern.fullmatch(raw_path))
     )
-    operation, found = next(matches, (None, None))
+    return next(matches, (None, None))
+
+
+def read(method: str, raw_path: str, query: str, body: bytes) -> Request:
+    """The request in these parts of an HTTP request; raises `ServiceError` for one that is not valid."""
+    operation, found = _operation(method, raw_path)
     if operation is None or found is None:
         raise ServiceError("UnknownOperationException", f"{method} {raw_path} is not an operation", 404)
     shape = operation.input_shape
