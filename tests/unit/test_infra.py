@@ -66,6 +66,7 @@ WITHOUT_RESOURCES = {
         "application-autoscaling:DescribeScalingPolicies",
     },
     "lake.PipelinePolicy.ListModels": {"sagemaker:ListEndpoints", "sagemaker:ListTransformJobs"},
+    "lake.SageMakerRole.PullToken": {"ecr:GetAuthorizationToken"},
 }
 """Statements whose actions IAM knows no resources for (Service Authorization Reference)."""
 
@@ -84,6 +85,8 @@ WHOLE_TYPES = {
 OTHER_ACCOUNTS = {
     # MWAA's queue lies in an account of AWS.
     "airflow.ExecutionRole.Queue",
+    # The image that models are served in belongs to AWS, to another account in each region.
+    "lake.SageMakerRole.PullImage",
 }
 
 ALLOWING = [(place, statement) for place, statement in statements() if statement["Effect"] == "Allow"]
@@ -137,6 +140,17 @@ def test_what_the_code_makes_bears_the_names_that_the_policy_reaches() -> None:
     for asset in made:
         name = f"{asset.kind.replace('_', '')}/{asset.identity}"
         assert any(fnmatchcase(name, pattern) for pattern in reached), name
+
+
+def test_sagemaker_may_pull_the_image_that_models_are_served_in() -> None:
+    (statement,) = (found for place, found in ALLOWING if place == "lake.SageMakerRole.PullImage")
+    allowed = text(statement["Resource"]).replace("${AWS::Partition}", "*").replace("${AWS::Region}", "*")
+    listed_images = json.loads((ROOT / "include" / "labeling" / "serving_images.json").read_text())["images"]
+    for region, image in listed_images.items():
+        account, _, rest = image.partition(".")
+        repository = rest.partition("/")[2].partition(":")[0]
+        arn = f"arn:aws:ecr:{region}:{account}:repository/{repository}"
+        assert fnmatchcase(arn, allowed), region
 
 
 def test_only_what_may_expire_does() -> None:
