@@ -9,4 +9,5 @@ COPY requirements.txt constraints.txt ./
 RUN /usr/local/bin/install-python-dependencies
 USER astro
 COPY --chown=astro:0 . .
-ENV GX_ANALYTICS_ENABLED=false
+# The triggerer, too, imports include/ (https://github.com/apache/airflow/issues/65455).
+ENV PYTHONPATH=/usr/local/airflow GX_ANALYTICS_ENABLED=false

@@ -41,6 +41,22 @@ class MwaaError(Exception):
     """Something cannot be built; the message is one sentence that says why."""
 
 
+_LOCAL_SETTINGS = '''\
+"""Lets every process import what lies beside the DAGs: the triggerer has no DAG folder on its path."""
+
+import sys
+
+from airflow.configuration import conf
+
+__all__: list[str] = []
+
+if (folder := conf.get("core", "dags_folder")) not in sys.path:
+    sys.path.append(folder)
+'''
+"""MWAA runs this file of plugins.zip in each of Airflow's processes. Its triggerer would not find ``include``
+(https://github.com/apache/airflow/issues/65455), and MWAA sets ``PYTHONPATH`` itself."""
+
+
 def build(target: Path, root: Path = ROOT, environment: Mapping[str, str] | None = None) -> None:
     """Writes everything to ``target``, which is recreated; the same sources make the same bytes.
 
@@ -87,6 +103,9 @@ def _zip(target: Path, root: Path) -> None:
             entry = zipfile.ZipInfo(name.as_posix(), _EPOCH)
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+        entry = zipfile.ZipInfo("airflow_local_settings.py", _EPOCH)
+        entry.external_attr = 0o644 << 16
+        archive.writestr(entry, _LOCAL_SETTINGS)
 
 
 def _files(root: Path, folders: Iterable[str]) -> Iterator[Path]:

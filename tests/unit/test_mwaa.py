@@ -52,6 +52,17 @@ print("parsed: " + json.dumps({
 """
 
 
+TRIGGER = """
+import json
+from airflow import settings
+settings.initialize()
+from airflow._shared.module_loading import import_string
+trigger = import_string("include.operators.polling.PollingTrigger")
+import include
+print("parsed: " + json.dumps({"trigger": trigger.__name__, "include": include.__file__}))
+"""
+
+
 @dataclass(frozen=True)
 class Deployed:
     """The artifacts as MWAA lays them out: a DAG folder, a plugins folder, a Python with the requirements."""
@@ -126,6 +137,12 @@ def test_the_pages_are_served_from_plugins_zip_where_there_is_no_dag_folder(depl
     assert served["include"].startswith(str(deployed.plugins))
     assert served["routes"]
     assert served["statements"]
+
+
+def test_the_triggerer_finds_the_triggers(deployed: Deployed) -> None:
+    found = deployed.run(TRIGGER, deployed.dags)
+    assert found["trigger"] == "PollingTrigger"
+    assert found["include"] == str(deployed.dags / "include" / "__init__.py")
 
 
 def test_the_constraints_lie_where_the_requirements_look_for_them(deployed: Deployed) -> None:
