@@ -74,6 +74,7 @@ with DAG(
     workflow: dict[str, Any] = {
         "package": training.PACKAGE,
         "wheel": wheel,
+        "maven": training.MAVEN,
         "cluster": training.cluster(settings()),
         "parameters": tasks.delta_parameters(settings()),
         "timeout_seconds": settings().training_timeout_seconds,

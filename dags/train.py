@@ -64,6 +64,7 @@ with DAG(
         group_id="model",
         package=tasks.PACKAGE,
         wheel=wheel,
+        maven=tasks.MAVEN,
         cluster=tasks.cluster(settings()),
         parameters=tasks.parameters(settings()),
         timeout_seconds=settings().training_timeout_seconds,

@@ -6,7 +6,6 @@ Shapes: https://docs.aws.amazon.com/quicksight/latest/APIReference/. Nothing her
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,15 +50,11 @@ _INTERVAL = (
 _LABELS = {"low": "Low", "high": "High", "n": "Tweets", "audit": "Audit (0: sampling error only)"}
 _VIEW = "view"
 _GRID_COLUMNS = 36
-_SOURCE_ACTIONS = ("DescribeDataSource", "DescribeDataSourcePermissions", "PassDataSource")
-_SET_ACTIONS = (
-    "DescribeDataSet",
-    "DescribeDataSetPermissions",
-    "PassDataSet",
-    "DescribeIngestion",
-    "ListIngestions",
+_DASHBOARD_ACTIONS = (
+    "quicksight:DescribeDashboard",
+    "quicksight:ListDashboardVersions",
+    "quicksight:QueryDashboard",
 )
-_DASHBOARD_ACTIONS = ("DescribeDashboard", "ListDashboardVersions", "QueryDashboard")
 
 
 @dataclass(frozen=True)
@@ -117,11 +112,6 @@ def _arn(kind: str, identity: str, account: str, region: str) -> str:
     return f"arn:{partition}:quicksight:{region}:{account}:{kind}/{identity}"
 
 
-def _permissions(settings: Settings, actions: Iterable[str]) -> list[Json]:
-    granted = sorted(f"quicksight:{action}" for action in actions)
-    return [{"Principal": principal, "Actions": granted} for principal in settings.quicksight_principals]
-
-
 def _data_source(settings: Settings) -> Asset:
     return Asset(
         kind="data_source",
@@ -131,7 +121,8 @@ def _data_source(settings: Settings) -> Asset:
             "DataSourceParameters": {"AthenaParameters": {"WorkGroup": settings.workgroup}},
         },
         creation={"Type": "ATHENA"},
-        permissions=_permissions(settings, _SOURCE_ACTIONS),
+        # An author who may use the data source could query the lake's texts with QuickSight's role.
+        permissions=[],
     )
 
 
@@ -167,7 +158,7 @@ def _data_set(data_set: DataSet, settings: Settings, account: str, region: str) 
             "ImportMode": "SPICE",
         },
         creation={},
-        permissions=_permissions(settings, _SET_ACTIONS),
+        permissions=[],
     )
 
 
@@ -188,7 +179,10 @@ def _dashboard(dashboard: Dashboard, settings: Settings, account: str, region: s
             "DashboardPublishOptions": {"AdHocFilteringOption": {"AvailabilityStatus": "ENABLED"}},
         },
         creation={},
-        permissions=_permissions(settings, _DASHBOARD_ACTIONS),
+        permissions=[
+            {"Principal": principal, "Actions": list(_DASHBOARD_ACTIONS)}
+            for principal in settings.quicksight_principals
+        ],
     )
 
 

@@ -24,6 +24,10 @@ from include.window import Window
 
 WATERMARK, GRACE, OPEN = "watermark", "grace", "open"
 
+_LONGEST_BUFFERING = 1.5
+"""With dynamic partitioning a batch may take 1.5 times the buffering hint
+(https://docs.aws.amazon.com/firehose/latest/dev/buffering.html)."""
+
 log = logging.getLogger(__name__)
 
 
@@ -143,13 +147,14 @@ class DeliveryWatch:
         return None
 
     def _buffering_interval(self) -> timedelta:
+        """The longest time that Firehose buffers a record."""
         answer = self._client("firehose").describe_delivery_stream(
             DeliveryStreamName=self._settings.delivery_stream, Limit=1
         )
         try:
             destination = answer["DeliveryStreamDescription"]["Destinations"][0]
             hints = destination["ExtendedS3DestinationDescription"]["BufferingHints"]
-            return timedelta(seconds=hints["IntervalInSeconds"])
+            return _LONGEST_BUFFERING * timedelta(seconds=hints["IntervalInSeconds"])
         except (LookupError, TypeError) as error:
             raise DeliveryError(
                 f"delivery stream {self._settings.delivery_stream} has no S3 destination with buffering hints"

@@ -37,7 +37,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -102,7 +102,10 @@ class RunPageLink(BaseOperatorLink):
 
 
 class DatabricksWorkflow(TaskGroup):
-    """The group; see the module. ``timeout_seconds`` limits a run; 0 means no limit."""
+    """The group; see the module. ``timeout_seconds`` limits a run; 0 means no limit.
+
+    Besides the wheel its tasks need the libraries ``maven``, by coordinates.
+    """
 
     def __init__(
         self,
@@ -111,6 +114,7 @@ class DatabricksWorkflow(TaskGroup):
         package: str,
         wheel: Any,
         cluster: Mapping[str, Any],
+        maven: Sequence[str] = (),
         parameters: Mapping[str, Any] | None = None,
         timeout_seconds: int = 0,
         **kwargs: Any,
@@ -118,6 +122,7 @@ class DatabricksWorkflow(TaskGroup):
         super().__init__(group_id, **kwargs)
         self._package = package
         self._wheel = wheel
+        self._maven = maven
         self._cluster = cluster
         self._parameters = parameters or {}
         self._timeout_seconds = timeout_seconds
@@ -146,6 +151,7 @@ class DatabricksWorkflow(TaskGroup):
             task_id=LAUNCH,
             package=self._package,
             wheel=self._wheel,
+            maven=list(self._maven),
             cluster=dict(self._cluster),
             parameters=dict(self._parameters),
             timeout_seconds=self._timeout_seconds,
@@ -180,6 +186,7 @@ class LaunchWorkflowOperator(BaseOperator):
         *,
         package: str,
         wheel: Any,
+        maven: list[str],
         cluster: dict[str, Any],
         parameters: dict[str, Any],
         tasks: list[dict[str, Any]],
@@ -189,6 +196,7 @@ class LaunchWorkflowOperator(BaseOperator):
         super().__init__(**kwargs)
         self.package = package
         self.wheel = wheel
+        self.maven = maven
         self.cluster = cluster
         self.parameters = parameters
         self.tasks = tasks
@@ -264,7 +272,10 @@ class LaunchWorkflowOperator(BaseOperator):
                     "task_key": task["task_key"],
                     "depends_on": [{"task_key": other} for other in task["depends_on"]],
                     "job_cluster_key": CLUSTER,
-                    "libraries": [{"whl": self.wheel}],
+                    "libraries": [
+                        {"whl": self.wheel},
+                        *({"maven": {"coordinates": each}} for each in self.maven),
+                    ],
                     "python_wheel_task": {
                         "package_name": self.package,
                         "entry_point": task["entry_point"],

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+MAVEN = ("com.johnsnowlabs.nlp:spark-nlp_2.12:5.5.3",)
+"""What Spark NLP needs beside its wheel, by coordinates: libraries of every task."""
+
+
 def cluster(configured: Settings) -> dict[str, Any]:
     """The job cluster: one machine, as what is trained on fits one.
 
-    What Spark NLP needs beside its wheel comes from Maven; its serializer settings are those that its
-    documentation asks for on Databricks.
+    Spark NLP's serializer settings are those that its documentation asks for on Databricks.
     """
     found: dict[str, Any] = {
         "spark_version": configured.training_spark_version,
@@ -39,7 +42,6 @@ def cluster(configured: Settings) -> dict[str, Any]:
             # The number of tasks that look for a table's unused files; the default of 10,000 is for many
             # machines.
             "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
-            "spark.jars.packages": "com.johnsnowlabs.nlp:spark-nlp_2.12:5.5.3",
         },
         "spark_env_vars": {"AWS_DEFAULT_REGION": configured.training_region},
         "custom_tags": {"ResourceClass": "SingleNode", "project": "x-opinion"},

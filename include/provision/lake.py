@@ -49,6 +49,9 @@ _PREFIXES = {
 }
 """The prefixes of tables that are not the table's name."""
 
+_MOST_SCANNED = 2**40
+"""Bytes that one statement may scan, whoever sends it: about five dollars."""
+
 log = logging.getLogger(__name__)
 
 
@@ -111,9 +114,11 @@ def ensure_database(glue: GlueClient, settings: Settings) -> list[str]:
 def ensure_workgroup(athena: AthenaClient, settings: Settings) -> list[str]:
     """Creates or updates the Athena workgroup; returns what was done.
 
-    It enforces its own output location, so no results are written elsewhere.
+    It enforces its own output location, so no results are written elsewhere, and ends a statement that scans
+    too much.
     """
     location = settings.s3(ATHENA_RESULTS)
+    enforced: Any = {"EnforceWorkGroupConfiguration": True, "BytesScannedCutoffPerQuery": _MOST_SCANNED}
     try:
         found = athena.get_work_group(WorkGroup=settings.workgroup)["WorkGroup"]
     except ClientError as error:
@@ -125,23 +130,20 @@ def ensure_workgroup(athena: AthenaClient, settings: Settings) -> list[str]:
             Description="Statements of the x-opinion DAGs",
             Configuration={
                 "ResultConfiguration": {"OutputLocation": location},
-                "EnforceWorkGroupConfiguration": True,
                 "PublishCloudWatchMetricsEnabled": True,
+                **enforced,
             },
         )
         return [f"created workgroup {settings.workgroup}"]
     configuration = found.get("Configuration", {})
     if (
         configuration.get("ResultConfiguration", {}).get("OutputLocation") == location
-        and configuration.get("EnforceWorkGroupConfiguration") is True
+        and enforced.items() <= configuration.items()
     ):
         return []
     athena.update_work_group(
         WorkGroup=settings.workgroup,
-        ConfigurationUpdates={
-            "ResultConfigurationUpdates": {"OutputLocation": location},
-            "EnforceWorkGroupConfiguration": True,
-        },
+        ConfigurationUpdates={"ResultConfigurationUpdates": {"OutputLocation": location}, **enforced},
     )
     return [f"updated workgroup {settings.workgroup}"]
 

@@ -23,7 +23,7 @@ def order_of(
     def filled(text: object) -> str:
         return _REFERENCE.sub(lambda found: values.get(found[1], found[0]), str(text))
 
-    libraries = [each["whl"] for each in settings.get("libraries") or []]
+    libraries = [each["whl"] for each in settings.get("libraries") or [] if "whl" in each]
     for environment in run["settings"].get("environments") or []:
         if environment["environment_key"] == settings.get("environment_key"):
             libraries += (environment.get("spec") or {}).get("dependencies") or []

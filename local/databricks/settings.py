@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from local.artifacts import read_lock
 from local.databricks.errors import invalid, not_offered
 
 OFFERED_TASKS = ("python_wheel_task", "spark_python_task")
@@ -148,8 +150,7 @@ def _check_task(
     _check_program(key, kinds[0], task[kinds[0]])
     _check_place(key, task, clusters, environments)
     for library in task.get("libraries") or []:
-        if not isinstance(library, Mapping) or set(library) != {"whl"}:
-            raise not_offered(f"Task '{key}': a library other than a wheel (whl)")
+        _check_library(key, library)
     depends_on = task.get("depends_on") or []
     if any(not isinstance(edge, Mapping) or "task_key" not in edge for edge in depends_on):
         raise invalid(f"Task '{key}': every entry of depends_on needs a task_key.")
@@ -161,6 +162,22 @@ def _check_task(
         for name in ("timeout_seconds", "max_retries", "min_retry_interval_millis")
     }
     return {**task, **numbers, "run_if": run_if, "depends_on": [dict(edge) for edge in depends_on]}
+
+
+def _check_library(key: str, library: object) -> None:
+    if not isinstance(library, Mapping) or set(library) not in ({"whl"}, {"maven"}):
+        raise not_offered(f"Task '{key}': a library other than a wheel (whl) or Maven's (maven)")
+    if maven := library.get("maven"):
+        coordinates = maven.get("coordinates") if isinstance(maven, Mapping) else None
+        if coordinates not in _installed():
+            raise not_offered(f"Task '{key}': the Maven library {coordinates!r}")
+
+
+@cache
+def _installed() -> frozenset[str]:
+    """The coordinates of what every cluster here has, without the packaging, as Databricks takes them."""
+    found = (artifact.coordinate.split(":") for artifact in read_lock() if artifact.group == "spark")
+    return frozenset(f"{group}:{name}:{version}" for group, name, _, version in found)
 
 
 def _check_program(key: str, kind: str, program: object) -> None:

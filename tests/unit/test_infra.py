@@ -26,6 +26,7 @@ from include.training.parameters import Parameters
 from include.window import Window
 from include.x.topics import load as load_topics
 from local.aws.bootstrap import Tag, Template
+from local.aws.context import ACCOUNT, PIPELINE, STREAMER, USERS
 from streamer.health import embedded_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -140,6 +141,15 @@ def test_what_the_code_makes_bears_the_names_that_the_policy_reaches() -> None:
     for asset in made:
         name = f"{asset.kind.replace('_', '')}/{asset.identity}"
         assert any(fnmatchcase(name, pattern) for pattern in reached), name
+
+
+@pytest.mark.parametrize("user", [PIPELINE, STREAMER])
+def test_a_managed_policy_is_no_larger_than_iam_takes(user: str) -> None:
+    """IAM counts 6,144 characters without white space (IAM quotas)."""
+    arns = {"Lake": Settings().bucket, "SageMakerRole.Arn": f"arn:aws:iam::{ACCOUNT}:role/{'r' * 64}"}
+    key = {"EncryptionKeyArn": f"arn:aws:kms:us-east-1:{ACCOUNT}:key/{'k' * 36}"}
+    policy = TEMPLATES["lake"].resolve(USERS[user], key, arns)["PolicyDocument"]
+    assert len(json.dumps(policy, separators=(",", ":"))) < 6_144
 
 
 def test_sagemaker_may_pull_the_image_that_models_are_served_in() -> None:
@@ -264,7 +274,8 @@ def test_logs_are_encrypted_end_and_outlive_their_stack() -> None:
     groups = dict(_of_type("AWS::Logs::LogGroup"))
     assert set(groups) == {"delivery_stream.LogGroup", "streamer.Logs"}
     for group in groups.values():
-        assert group["DeletionPolicy"] == group["UpdateReplacePolicy"] == "Retain"
+        assert group["DeletionPolicy"] == "RetainExceptOnCreate"
+        assert group["UpdateReplacePolicy"] == "Retain"
         assert text(group["Properties"]["KmsKeyId"]) == "EncryptionKeyArn"
         assert group["Properties"]["RetentionInDays"]
 
