@@ -1,15 +1,27 @@
 -- The ids of the tweets in all of quarantine and, where they are told, of their authors, with the address of the
--- object: what search and the stream rejected is the post itself, or X's payload.
+-- object: what was rejected is the post itself, X's payload, or a row of quarantine that could not be delivered.
 SELECT
   coalesce(
-    json_extract_scalar(line, '$$.tweet_id'),
-    json_extract_scalar(rejected, '$$.data.id'),
-    json_extract_scalar(rejected, '$$.id')
+    tweet_id,
+    json_extract_scalar(parsable, '$$.data.id'),
+    json_extract_scalar(parsable, '$$.id'),
+    json_extract_scalar(parsable, '$$.tweet_id'),
+    -- Of a line that is no JSON up to its id: the first number that is called one.
+    regexp_extract(line, '"id"\s*:\s*"?([1-9][0-9]{0,18})\b', 1)
   ) AS tweet,
   coalesce(
-    json_extract_scalar(rejected, '$$.data.author_id'), json_extract_scalar(rejected, '$$.author_id')
+    json_extract_scalar(parsable, '$$.data.author_id'), json_extract_scalar(parsable, '$$.author_id')
   ) AS author,
   object
 FROM (
-  SELECT line, json_extract_scalar(line, '$$.line') AS rejected, "$$path" AS object FROM all_quarantine
+  SELECT
+    *,
+    ${fragments/parsable} AS parsable
+  FROM (
+    SELECT
+      json_extract_scalar(line, '$$.tweet_id') AS tweet_id,
+      json_extract_scalar(line, '$$.line') AS line,
+      "$$path" AS object
+    FROM all_quarantine
+  )
 )

@@ -26,12 +26,20 @@ WITH lines AS (
     hour,
     topic,
     line,
-    "$$path" AS object,
+    object,
     -- Fields are found without looking at the rest of the line: a cut one must not count as a tweet.
     -- Most end in a brace, and only others are searched for what follows their last one.
-    CASE WHEN json_size(line, '$$') > 0 AND (line LIKE '%}' OR regexp_like(line, '\}\s*$$')) THEN line END AS payload
-  FROM raw
-  WHERE trim(line) <> ''
+    CASE
+      WHEN json_size(parsable, '$$') > 0 AND (line LIKE '%}' OR regexp_like(line, '\}\s*$$')) THEN line
+    END AS payload
+  FROM (
+    SELECT
+      *,
+      "$$path" AS object,
+      ${fragments/parsable} AS parsable
+    FROM raw
+    WHERE trim(line) <> ''
+  )
 ),
 identified AS (
   SELECT *, try_cast(id AS bigint) AS number

@@ -14,8 +14,8 @@ from include.compliance import asking
 from include.compliance.asking import Shard
 from include.compliance.removal import Removal
 from include.compliance.requests import RemovalRequest
-from include.lake import layout, storage, tables
-from include.lake.athena import Athena
+from include.lake import layout, sql, storage, tables
+from include.lake.athena import Athena, ResultRow
 from include.lake.pseudonyms import Pseudonyms
 from include.lake.schemas import AUDIT_DRAWN, AUDIT_JUDGED, LABELED, PREDICTIONS
 from include.lake.views import create_views
@@ -23,6 +23,7 @@ from include.provision.lake import ensure_database, ensure_tables, ensure_workgr
 from include.settings import Settings
 from include.window import Window
 from include.x.compliance import ComplianceAction, Kind
+from include.x.payload import is_payload
 from include.x.snowflake import lowest_id, moment
 from include.x.topics import load
 from tests.local.support_athena import LocalAthena
@@ -64,6 +65,9 @@ class Lake:
     def put_row(self, key: str, schema: pa.Schema, **row: Any) -> None:
         body = tables.encode(pa.Table.from_pylist([row], schema=schema))
         self.s3.put_object(Bucket=self.settings.bucket, Key=key, Body=body)
+
+    def run(self, statement: str) -> list[ResultRow]:
+        return Athena(self.athena, self.settings).run(statement)
 
     def ids(self, kind: Kind, shards: int) -> list[list[str]]:
         found = [Shard(kind, number, shards) for number in range(shards)]
@@ -146,3 +150,49 @@ def test_a_tweet_that_lies_under_another_hour_is_found_there(lake: Lake) -> None
     assert hours(late) == [TEN, TEN.next.next]
     assert hours(8) == [Window.containing(moment(8)), TEN]
     assert hours(9) == [Window.containing(moment(9))]
+
+
+LONG_NAME, ESCAPES = "n" * 60_000, r"\"" * 60_000
+"""Longer than a name of JSON may be in a statement that looks for a field."""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'{{"{LONG_NAME}":1,"data":{{"id":"ID"}}}}',
+        f'{{"data":{{"text":"","{ESCAPES}":{{"id":"ID"}}}}}}',
+        '{"kind":"quarantine","tweet_id":"ID","line":"{}"}',
+        'data: {"data":{"id":"ID"}}',
+        '[{"data":{"id": ID}}]',
+        '\x00{"data":{"id":"ID"}}',
+    ],
+    ids=["long name", "long name of escapes", "row in a row", "something before", "list", "null byte"],
+)
+def test_whatever_a_rejected_line_is_no_other_is_lost_and_its_id_is_found(lake: Lake, line: str) -> None:
+    own, other = (lowest_id(TEN.start) + number for number in (700, 701))
+    key = f"{layout.quarantine_prefix(layout.NO_TOPIC, TEN.next.next)}hostile.gz"
+    rows = [
+        {"stage": "firehose", "tweet_id": None, "line": line.replace("ID", str(own))},
+        {"stage": "streamer", "tweet_id": str(other), "line": "{"},
+    ]
+    lake.put(key, list(map(json.dumps, rows)))
+    try:
+        asked = {each for shard in lake.ids("tweets", 1) for each in shard}
+        assert {str(own), str(other)} <= asked
+        assert {own, other} <= {each["tweet_id"] for each in lake.run(sql.render("compliance/misplaced"))}
+    finally:
+        lake.s3.delete_object(Bucket=lake.settings.bucket, Key=key)
+
+
+def test_a_line_of_raw_with_an_endless_name_fails_no_statement(lake: Lake) -> None:
+    """It is a payload all the same: X's own keys are what they must be."""
+    long, own = json.loads(payload(lowest_id(TEN.start) + 800, 1)), TWEETS[0]
+    assert is_payload(long | {LONG_NAME: 1})
+    key = f"{layout.raw_prefix('ukraine', TEN)}hostile.gz"
+    lake.put(key, [json.dumps({LONG_NAME: 1} | long), payload(own, 1)])
+    try:
+        assert str(own) in {each for shard in lake.ids("tweets", 1) for each in shard}
+        statement = "SELECT tweet_id FROM raw_tweets WHERE dt = '2026-11-20' AND object LIKE '%hostile.gz'"
+        assert {each["tweet_id"] for each in lake.run(statement)} == {own, None}
+    finally:
+        lake.s3.delete_object(Bucket=lake.settings.bucket, Key=key)
