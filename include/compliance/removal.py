@@ -1,9 +1,9 @@
 """Carries a request to remove tweets, or users' tweets, through every layer of the lake, and records it.
 
-A tweet's id tells which hour holds it, and a query finds the few rejected lines that lie under another hour;
-the labeled table tells which tweets are a user's, by the keyed pseudonym. So only those hours are read,
-however large the lake is. Each may be removed from twice: what was done stays done, and a run that was killed
-is started again.
+A tweet's id tells which hour holds it, and a query finds the few rejected lines that are `misplaced`; the
+labeled table tells which tweets are a user's, by the keyed pseudonym. So only those hours are read, however
+large the lake is. Each may be removed from twice: what was done stays done, and a run that was killed is
+started again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 
 from include.audit import records as audit
 from include.audit.wave import Wave
-from include.compliance import listing, tombstones
+from include.compliance import listing, misplaced, tombstones
+from include.compliance.misplaced import Misplaced
 from include.compliance.purge import Purge, Purged
 from include.compliance.queries import forgetting
 from include.compliance.requests import RemovalRequest
@@ -122,33 +123,35 @@ class Removal:
                 "(infra/lake.yaml)"
             )
 
-    def hours(self, athena: AthenaClient) -> list[Window]:
-        """The hours that hold what must go, in order; the tombstones of the request stand then."""
+    def hours(self, athena: AthenaClient, elsewhere: Misplaced | None = None) -> list[Window]:
+        """The hours that hold what must go, in order; the tombstones of the request stand then.
+
+        Who has asked where misplaced lines lie ``elsewhere``, once for many requests, has called `bury` of
+        all of them before.
+        """
         request = self._request
-        wanted = [request.tweets]
-        if any(request.tweets.values()):
-            wanted.append(self._misplaced(athena))
-        if not self._dry_run:
-            for window, markers in chain.from_iterable(each.items() for each in wanted):
-                tombstones.bury_markers(self._s3, self._bucket, window, markers)
-            tombstones.bury_users(self._s3, self._bucket, request.users)
-        found = set(chain.from_iterable(wanted))
+        if elsewhere is None:
+            self.bury()
+            elsewhere = {}
+            if request.tweets_count:
+                elsewhere = misplaced.find(self._s3, athena, self._settings, self._pseudonyms)
+        there = misplaced.lying(request.tweets, elsewhere)
+        self._bury(there)
+        found = {*request.tweets, *there}
         if request.users:
             stones = Tombstones(self._pseudonyms, {}, request.users)
             found |= _hours_of_users(self._s3, athena, self._settings, stones)
         return sorted(found)
 
-    def _misplaced(self, athena: AthenaClient) -> dict[Window, dict[str, ComplianceAction]]:
-        """The request's tweets that lie under another hour than their own, by that hour and marker."""
-        found: dict[Window, dict[str, ComplianceAction]] = {}
-        with forgetting(self._s3, athena, self._settings) as queries:
-            rows = queries.run(sql.render("compliance/misplaced"))
-        for row in rows:
-            marker = self._pseudonyms.marker(row["tweet_id"])
-            own = self._request.tweets.get(Window.containing(moment(row["tweet_id"])), {})
-            if marker in own:
-                found.setdefault(Window.parse(row["label"]), {})[marker] = own[marker]
-        return found
+    def bury(self) -> None:
+        """Writes the tombstones of the request, unless this is a dry run; twice changes nothing."""
+        self._bury(self._request.tweets)
+        if not self._dry_run:
+            tombstones.bury_users(self._s3, self._bucket, self._request.users)
+
+    def _bury(self, tweets: Mapping[Window, Mapping[str, ComplianceAction]]) -> None:
+        for window, markers in tweets.items() if not self._dry_run else ():
+            tombstones.bury_markers(self._s3, self._bucket, window, markers)
 
     def from_hours(self, hours: Iterable[Window]) -> RemovalReport:
         """Removes from all layers of some hours, and records it.
@@ -250,9 +253,11 @@ def remove(
 ) -> RemovalReport:
     """All steps of `Removal` one after another, and again what was removed lately (`buried_lately`)."""
     removal = Removal(s3, settings, key, request, dry_run=dry_run)
-    hours = set(removal.hours(athena))
-    if not dry_run:
-        hours |= buried_lately(s3, settings.bucket, clock())
+    removal.bury()
+    elsewhere = cache(partial(misplaced.find, s3, athena, settings, Pseudonyms(key)))
+    hours = set(removal.hours(athena, elsewhere() if request.tweets_count else {}))
+    if not dry_run and (lately := buried_lately(s3, settings.bucket, clock())):
+        hours |= lately | misplaced.bury(s3, settings.bucket, Pseudonyms(key), lately, elsewhere())
     parts: list[RemovalReport] = []
     failed: RemovalIncompleteError | None = None
     for step in (partial(removal.from_hours, hours), partial(removal.from_rest, hours, clock())):

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
@@ -247,7 +247,7 @@ def find(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | None = No
     A run for one request confirms it, unless it is a dry one. Hours that were removed from lately are gone
     through again, with the first request, or one of their own.
     """
-    from include.compliance import requests
+    from include.compliance import misplaced, requests
     from include.compliance.removal import buried_lately
 
     given = params or {}
@@ -259,17 +259,27 @@ def find(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | None = No
         todo = [requests.find(s3, bucket, name)] if name else _confirmed(requests.pending(s3, bucket))
     except requests.RequestError as error:
         raise AirflowFailException(str(error)) from error
+    removals = [_removal(request, dry_run=dry_run) for request in todo]
+    for removal in removals:
+        removal.bury()
+    # Asked once, for all requests, when the tombstones of all stand.
+    elsewhere = cache(
+        lambda: _readable(partial(misplaced.find, s3, client("athena"), settings(), _pseudonyms()))
+    )
     found: list[dict[str, Any]] = []
-    for request in todo:
-        hours = _readable(partial(_removal(request, dry_run=dry_run).hours, client("athena")))
+    for request, removal in zip(todo, removals, strict=True):
+        lines = elsewhere() if request.tweets_count else {}
+        hours = _readable(partial(removal.hours, client("athena"), lines))
         if not dry_run:
             requests.remember_hours(s3, bucket, request.name, hours)
         found.append(_found_of(request, hours))
         log.info("request=%s hours=%d dry_run=%s", request.name, len(hours), dry_run)
     if not dry_run:
         # After the hours: labels made meanwhile leave out users' tweets, and their hour is buried instead.
-        labels = {window.label for window in buried_lately(s3, bucket, now())}
-        again = sorted(labels.difference(*(each["hours"] for each in found)))
+        lately = buried_lately(s3, bucket, now())
+        if lately:
+            lately |= misplaced.bury(s3, bucket, _pseudonyms(), lately, elsewhere())
+        again = sorted({window.label for window in lately}.difference(*(each["hours"] for each in found)))
         if again and not found:
             request = requests.RemovalRequest.again(now())
             requests.add(s3, bucket, request)

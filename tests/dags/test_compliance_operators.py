@@ -16,8 +16,8 @@ import pytest
 import requests as http
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
-from include.compliance import asking, removal, requests, tombstones
-from include.compliance.removal import Removal, buried_lately
+from include.compliance import asking, misplaced, removal, requests, tombstones
+from include.compliance.removal import buried_lately
 from include.lake import layout, storage
 from include.lake.athena import UnreadDataError
 from include.lake.pseudonyms import Pseudonyms
@@ -30,6 +30,7 @@ from include.training import hours
 from include.window import Window
 from include.x.client import api_client
 from include.x.compliance import Compliance, ComplianceAction
+from include.x.snowflake import moment
 from local.x_api.app import XApi
 from tests.credentials import CONTROL, CREDENTIALS
 from tests.local.support_x_api import CORPUS, TOKEN, Service
@@ -76,7 +77,7 @@ def s3(monkeypatch: pytest.MonkeyPatch, x: Service, clock: Clock) -> Iterator[An
         monkeypatch.setattr(tasks, "now", lambda: datetime.fromtimestamp(clock(), UTC))
         # What Athena answers is another test's (tests/local/test_sql_compliance.py).
         monkeypatch.setattr(asking, "ids", lambda *_: [str(GONE), str(STAYS)])
-        monkeypatch.setattr(Removal, "_misplaced", lambda *_: {})
+        monkeypatch.setattr(misplaced, "find", lambda *_: {})
         yield made
     settings.cache_clear()
 
@@ -416,7 +417,33 @@ def test_an_hour_buried_while_hours_are_looked_for_is_purged_with_them(
     assert sorted(hour for part in parts for hour in part["hours"]) == [WINDOW.label, meanwhile.label]
 
 
-def test_recently_purged_hours_are_purged_again_with_the_next_request(s3: Any) -> None:
+def test_the_tombstones_of_all_requests_stand_before_misplaced_lines_are_asked_for_once(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes a line after that reads them, and whoever has read none has written it before."""
+    far = tweet_id(-5 * 3600)
+    later = requests.asked_for(PSEUDONYMS, "another", datetime.now(UTC), [str(far)], ["77"])
+    requests.add(s3, BUCKET, later)
+    for name in (asked_for(s3), later.name):
+        requests.confirm(s3, BUCKET, name)
+    own = Window.containing(moment(far))
+    stood = []
+
+    def asked(*_: Any) -> misplaced.Misplaced:
+        stones = tombstones.read_each(s3, BUCKET, PSEUDONYMS, [WINDOW, own])
+        stood.append((stones[WINDOW].of(GONE, None), stones[own].of(far, None), len(stones[own].users)))
+        return {own: {PSEUDONYMS.marker(far): {WINDOW.next}}}
+
+    monkeypatch.setattr(misplaced, "find", asked)
+    monkeypatch.setattr(removal, "_hours_of_users", lambda *_: set())
+    ti = TaskInstance()
+    tasks.find.function(ti=ti, dag_run=SimpleNamespace(run_type="scheduled"), params=DRY)
+    assert stood == [(ComplianceAction.DELETE, ComplianceAction.DELETE, 1)]
+    found = {each["request"]: each["hours"] for each in ti.xcom_pull("find", tasks.REQUESTS)}
+    assert found[later.name] == [own.label, WINDOW.next.label]
+
+
+def test_hours_of_lately_are_gone_through_again_with_the_next_request(s3: Any) -> None:
     collected(s3)
     run({"request": asked_for(s3), "dry_run": False})
     assert buried_lately(s3, BUCKET, datetime.now(UTC)) == {WINDOW}

@@ -35,7 +35,7 @@ from include.labeling.model_io import compose_sentiment_input
 from include.labeling.prepared import Prepared
 from include.labeling.publish import Published, publish
 from include.lake import layout, storage
-from include.lake.athena import Athena
+from include.lake.athena import Athena, UnreadDataError
 from include.lake.pseudonyms import Pseudonyms
 from include.lake.schemas import AUDIT_DRAWN, AUDIT_JUDGED, PREDICTIONS
 from include.quality import frames
@@ -314,6 +314,50 @@ def test_a_tweet_that_its_payload_dates_into_the_next_hour_is_removed_from_there
     published(s3, prepared, answered(s3, prepared))
     assert holding(s3, str(early), text_of(early)) == []
     assert set(labeled(s3)) == {STAYS}
+
+
+@pytest.mark.parametrize("rejected", ["before", "while it goes", "after"])
+def test_a_misplaced_line_goes_whenever_transform_rejects_it(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch, rejected: str
+) -> None:
+    """Until then it lies in raw alone, which no query reads: the next removal finds it."""
+    far = tweet_id(-5 * 3600)
+    hour.put_raw(s3, "ukraine", [line(tweet(far, **DATED)), line(tweet(STAYS))])
+    quarantined = layout.quarantine_key("ukraine", WINDOW, "transform")
+
+    def rows(*_: Any) -> list[dict[str, Any]]:
+        return [{"tweet_id": far, "label": WINDOW.label}] if quarantined in snapshot(s3) else []
+
+    def reject(prepared: Prepared) -> None:
+        published(s3, prepared, answered(s3, prepared))
+
+    monkeypatch.setattr(Athena, "run", rows)
+    prepared = hour.prepare(s3) if rejected != "after" else None
+    if prepared and rejected == "before":
+        reject(prepared)
+    run(s3, {far: DELETE})
+    if rejected != "before":
+        reject(prepared or hour.prepare(s3))
+        assert quarantined in holding(s3, text_of(far))
+        run(s3, {}, name="the next day")
+    assert holding(s3, str(far), text_of(far)) == []
+    hour.put_raw(s3, "ukraine", [line(tweet(far, **DATED))], name="late.gz")
+    reject(hour.prepare(s3))
+    assert holding(s3, str(far), text_of(far)) == []
+    # Tombstones are not written anew: two days after the last of it no removal looks there.
+    before = snapshot(s3)
+    run(s3, {}, name="another day")
+    assert {key: snapshot(s3)[key] for key in before} == before
+
+
+def test_the_tombstones_stand_though_the_query_fails(s3: S3Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> Any:
+        raise UnreadDataError("HIVE_CURSOR_ERROR")
+
+    monkeypatch.setattr(Athena, "run", fails)
+    with pytest.raises(UnreadDataError):
+        run(s3, {GONE: DELETE})
+    assert tombstones.read(s3, BUCKET, PSEUDONYMS, [WINDOW]).of(GONE, None) is DELETE
 
 
 def test_all_else_stays_as_it_was(s3: S3Client) -> None:
