@@ -187,7 +187,8 @@ def _hour(line: bytes, arrived: Window) -> Window:
 def _prefix(line: bytes, topics: Collection[str], now: datetime) -> str | None:
     """Where the query of the delivery stream puts a line of the streamer; None for any other line.
 
-    A line whose hour cannot hold posts yet at ``now`` is none: the tables would not show it.
+    What was rejected of a topic that is none any more has no topic. A line whose hour cannot hold posts yet
+    at ``now`` is none: the tables would not show it.
     """
     try:
         content = loads(line)
@@ -200,8 +201,8 @@ def _prefix(line: bytes, topics: Collection[str], now: datetime) -> str | None:
                 topic = content["matching_rules"][0]["tag"]
                 return raw_prefix(topic, window) if topic in topics else None
             case "quarantine":
-                topic = content.get("topic") or NO_TOPIC
-                return quarantine_prefix(topic, window) if topic in (*topics, NO_TOPIC) else None
+                topic = content.get("topic")
+                return quarantine_prefix(topic if topic in topics else NO_TOPIC, window)
             case "heartbeat" | "session":
                 return heartbeats_prefix(window)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):

@@ -106,6 +106,14 @@ def test_each_line_goes_where_firehose_would_have_put_it(s3: S3Client) -> None:
     }
 
 
+@pytest.mark.parametrize("topic", ["poland", "../chess", 5, ["russia"], None])
+def test_what_was_rejected_of_no_topic_in_use_keeps_its_row_and_its_hour(s3: S3Client, topic: Any) -> None:
+    """As of a topic that has left the topics file: a removal finds a row under its own hour."""
+    failed(s3, line(REJECTED | {"topic": topic}), arrived=ARRIVED + 4 * 3_600_000)
+    again(s3)
+    assert held(s3) == {layout.quarantine_prefix(layout.NO_TOPIC, WINDOW): [REJECTED | {"topic": topic}]}
+
+
 @pytest.mark.parametrize(
     "record",
     [
