@@ -123,17 +123,21 @@ class Purge:
         )
 
     def _bury(self, changes: Sequence[_Change]) -> None:
-        """Keeps what goes as tombstones, under the hour of each tweet."""
+        """Keeps what goes as tombstones, under the hour of each tweet, and under that in whose raw it lay."""
         hours: dict[Window, dict[int, ComplianceAction]] = defaultdict(dict)
-        topics: dict[int, set[str]] = defaultdict(set)
-        for tweet_id, action in _actions(changes).items():
+        topics: dict[Window, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+        actions = _actions(changes)
+        for tweet_id, action in actions.items():
             hours[Window.containing(moment(tweet_id))][tweet_id] = action
         for change in changes:
-            for tweet_id, _, topic in change.gone:
-                if change.place.layer == "raw":
-                    topics[tweet_id].add(topic)
+            if change.place.layer == "raw" and (place := layout.partition(change.place.key)):
+                _, topic, window = place
+                for tweet_id, _, _ in change.gone:
+                    hours[window][tweet_id] = actions[tweet_id]
+                    topics[window][tweet_id].add(topic)
         for window, tweets in hours.items() if self._write else ():
-            tombstones.bury(self._s3, self._bucket, self._tombstones.pseudonyms, window, tweets, topics)
+            pseudonyms = self._tombstones.pseudonyms
+            tombstones.bury(self._s3, self._bucket, pseudonyms, window, tweets, topics[window])
 
     def _done(self, purged: Purged, change: _Change) -> bool:
         """Writes and counts a change; whether the object was still the one that was read."""

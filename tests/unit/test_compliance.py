@@ -344,6 +344,12 @@ def test_a_misplaced_line_goes_whenever_transform_rejects_it(
     hour.put_raw(s3, "ukraine", [line(tweet(far, **DATED))], name="late.gz")
     reject(hour.prepare(s3))
     assert holding(s3, str(far), text_of(far)) == []
+    # Coverage counts what is gone from raw of an hour by that hour's tombstones.
+    counts = [
+        tombstones.removed_by_topic(s3, BUCKET, layout.tombstones_key(each))
+        for each in (WINDOW, Window.containing(snowflake.moment(far)))
+    ]
+    assert counts == [{"ukraine": 1}, {}]
     # Tombstones are not written anew: two days after the last of it no removal looks there.
     before = snapshot(s3)
     run(s3, {}, name="another day")
