@@ -88,18 +88,19 @@ def _readable[T](ask: Callable[[], T]) -> T:
     from include.lake import storage
     from include.lake.athena import UnreadDataError
 
-    try:
-        return ask()
-    except UnreadDataError as error:
-        log.error("damaged objects are looked for: %s", error)
-        s3, bucket = client("s3"), settings().bucket
-        suspects = damage.named(error, bucket)
-        if not suspects:
-            held = [each for layer in ("raw/", "quarantine/") for each in storage.objects(s3, bucket, layer)]
-            suspects = list(damage.find(s3, bucket, held))
-        if not damage.set_aside(s3, bucket, suspects):
-            raise
-    return ask()
+    while True:  # Athena names one at a time
+        try:
+            return ask()
+        except UnreadDataError as error:
+            log.error("damaged objects are looked for: %s", error)
+            s3, bucket = client("s3"), settings().bucket
+            suspects = damage.named(error, bucket)
+            if not suspects:
+                layers = ("raw/", "quarantine/")
+                held = [each for layer in layers for each in storage.objects(s3, bucket, layer)]
+                suspects = list(damage.find(s3, bucket, held))
+            if not damage.set_aside(s3, bucket, suspects):
+                raise
 
 
 class ComplianceJobWatch(Watch):

@@ -443,6 +443,30 @@ def test_the_tombstones_of_all_requests_stand_before_misplaced_lines_are_asked_f
     assert found[later.name] == [own.label, WINDOW.next.label]
 
 
+@pytest.mark.parametrize("number", [1, 5])
+def test_damaged_objects_are_set_aside_until_the_query_can_read_all(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Athena names the first that it meets."""
+    keys = [f"{layout.quarantine_prefix('ukraine', WINDOW)}{each}.gz" for each in range(number)]
+    for key in keys:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(b'{"tweet_id": "5"}\n')[:-5])
+
+    def asked(*_: Any) -> misplaced.Misplaced:
+        for key in keys:
+            try:
+                storage.verify(s3, BUCKET, key)
+            except storage.CorruptObjectError as error:
+                raise UnreadDataError(f"HIVE_CURSOR_ERROR: s3://{BUCKET}/{key}: cut") from error
+        return {}
+
+    monkeypatch.setattr(misplaced, "find", asked)
+    requests.confirm(s3, BUCKET, asked_for(s3))
+    tasks.find.function(ti=TaskInstance(), dag_run=SimpleNamespace(run_type="scheduled"), params=DRY)
+    aside = [each.key for each in storage.list_objects(s3, BUCKET, layout.DAMAGED).objects]
+    assert aside == [f"{layout.DAMAGED}{key}" for key in keys]
+
+
 def test_hours_of_lately_are_gone_through_again_with_the_next_request(s3: Any) -> None:
     collected(s3)
     run({"request": asked_for(s3), "dry_run": False})
