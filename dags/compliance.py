@@ -24,8 +24,8 @@ requests, as the schedule does. An id is never a parameter: a run's parameters a
 must go stays as it is, X is not asked twice a day about the same ids, and a request stays open until every
 layer is done. Aggregates stay: they name nobody. A tombstone, a keyed hash, keeps a removed tweet from coming
 back by a late object, a recovery or a rerun. A run that was killed may still have written one after it was
-removed: what was removed in the last two days is removed again, for a request `again-…` where no other is
-open.
+removed, and `transform` may have rejected one under another hour than its id's: what was removed in the last
+two days is removed again, wherever it lies by now, for a request `again-…` of its own.
 """
 
 from __future__ import annotations

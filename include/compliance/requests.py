@@ -76,9 +76,12 @@ class RemovalRequest:
         return cls(name, reason, requested_at, by_hour, bounds, confirmed)
 
     @classmethod
-    def again(cls, now: datetime) -> RemovalRequest:
-        """One that asks for nothing new: what was removed lately is removed again where it has come back."""
-        return cls(f"again-{now:%Y-%m-%d}", "what was removed lately", now)
+    def again(cls, now: datetime, hours: Iterable[Window]) -> RemovalRequest:
+        """One that asks for nothing new: what was removed lately is removed again where it has come back.
+
+        Each is another one, as no run may end that of a run beside it, which may concern more ``hours``.
+        """
+        return cls(f"again-{uuid.uuid4()}", "what was removed lately", now).with_hours(hours)
 
     @property
     def tweets_count(self) -> int:

@@ -246,7 +246,7 @@ def find(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | None = No
     """The hours of each request, in parts; the tombstones stand then, unless the run is a dry one.
 
     A run for one request confirms it, unless it is a dry one. Hours that were removed from lately are gone
-    through again, with the first request, or one of their own.
+    through again, for a request of their own.
     """
     from include.compliance import misplaced, requests
     from include.compliance.removal import buried_lately
@@ -281,12 +281,11 @@ def find(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | None = No
         if lately:
             lately |= misplaced.bury(s3, bucket, _pseudonyms(), lately, elsewhere())
         again = sorted({window.label for window in lately}.difference(*(each["hours"] for each in found)))
-        if again and not found:
-            request = requests.RemovalRequest.again(now())
+        if again:
+            # With any other request they would be left out where a run beside this one ends it.
+            request = requests.RemovalRequest.again(now(), map(Window.parse, again))
             requests.add(s3, bucket, request)
-            found.append(_found_of(request, []))
-        if found:
-            found[0]["again"] = again
+            found.append({**_found_of(request, []), "again": again})
         log.info("hours of lately=%d", len(again))
     ti.xcom_push(REQUESTS, found)
     return _parts(found)
@@ -376,9 +375,12 @@ def delta_holds(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | No
     synced = hours.find_synced(s3, bucket)
     held = {hours.parse(hour)[1].label for hour in synced.hours} & wanted if synced else set()
     if synced and again:
-        # Those whose labels have not changed since are in Delta as they are.
-        changed = hours.changed_since(synced.hours, hours.labeled(s3, bucket))
-        held |= {hours.parse(hour)[1].label for hour in changed} & again
+        # Those whose labels have not changed since are in Delta as they are. Rows that the last sync took out
+        # are in its old files still, which the next one deletes.
+        outcome = hours.find_outcome(s3, bucket, "sync") or {}
+        is_old = bool(outcome.get("rows_removed"))
+        left = synced.hours if is_old else hours.changed_since(synced.hours, hours.labeled(s3, bucket))
+        held |= {hours.parse(hour)[1].label for hour in left} & again
     if not held:
         raise AirflowSkipException("the Delta table holds no hour of the requests")
     return len(held)

@@ -135,9 +135,14 @@ def write_predicted(s3: S3Client, bucket: str, predicted: Predicted) -> None:
     _write(s3, bucket, layout.CHAMPION, asdict(predicted))
 
 
+def find_outcome(s3: S3Client, bucket: str, step: str) -> dict[str, Any] | None:
+    """A step's last result; None if it has never ended."""
+    return _read(s3, bucket, layout.outcome_key(step))
+
+
 def read_outcome(s3: S3Client, bucket: str, step: str) -> dict[str, Any]:
-    """A step's last result; raises `StateError` if it has never ended."""
-    found = _read(s3, bucket, layout.outcome_key(step))
+    """As `find_outcome`; raises `StateError` if there is none."""
+    found = find_outcome(s3, bucket, step)
     if found is None:
         raise StateError(f"the step {step} has never ended: run it first")
     return found

@@ -396,7 +396,42 @@ def test_databricks_is_started_for_a_recently_purged_hour_whose_labels_have_chan
             tasks.delta_holds.function(**given)
 
 
-def test_an_hour_buried_while_hours_are_looked_for_is_purged_with_them(
+def test_old_files_of_the_table_keep_an_hour_of_lately_though_its_labels_have_not_changed(s3: Any) -> None:
+    """As where the training's sync has deleted the rows: the next sync deletes the files."""
+    ti = TaskInstance()
+    ti.xcom_push(tasks.REQUESTS, [{"request": "r", "digest": "", "hours": [], "again": [WINDOW.label]}])
+    given: dict[str, Any] = {"ti": ti, "dag_run": BY_HAND, "params": WET}
+    etag = storage.put(s3, BUCKET, layout.labeled_key("ukraine", WINDOW), b"labels")
+    hours.write_synced(s3, BUCKET, hours.Synced({f"ukraine/{WINDOW.label}": etag}))
+    hours.write_outcome(s3, BUCKET, "sync", {"rows_removed": 1})
+    assert tasks.delta_holds.function(**given) == 1
+    hours.write_outcome(s3, BUCKET, "sync", {"rows_removed": 0})
+    with pytest.raises(AirflowSkipException, match="holds no hour"):
+        tasks.delta_holds.function(**given)
+
+
+def test_an_hour_of_lately_is_not_done_before_the_tables_old_files_are_deleted(s3: Any) -> None:
+    collected(s3)
+    run({"request": asked_for(s3), "dry_run": False})
+    etag = storage.put(s3, BUCKET, layout.labeled_key("ukraine", WINDOW), b"labels without the tweet")
+    hours.write_synced(s3, BUCKET, hours.Synced({f"ukraine/{WINDOW.label}": "labels with it"}))
+    ti = TaskInstance()
+    given: dict[str, Any] = {"dag_run": SimpleNamespace(run_type="scheduled"), "params": DRY}
+    tasks.find.function(ti=ti, **given)
+    assert tasks.delta_holds.function(ti=ti, **given) == 1
+    hours.write_synced(s3, BUCKET, hours.Synced({f"ukraine/{WINDOW.label}": etag}))
+    ti.states = {"delta.sync": "success", "vacuum.sync": "failed"}
+    with pytest.raises(AirflowFailException, match=r"vacuum\.sync"):
+        tasks.record.function(ti=ti, **given)
+    # A training has run since, and had nothing to delete; and the next run finds no hour of lately.
+    hours.write_outcome(s3, BUCKET, "sync", {"rows_removed": 0})
+    assert len(requests.pending(s3, BUCKET)) == 1
+    ti = TaskInstance()
+    tasks.find.function(ti=ti, **given)
+    assert tasks.delta_holds.function(ti=ti, **given) == 1
+
+
+def test_what_is_buried_while_hours_are_looked_for_is_gone_through_with_them(
     s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests.confirm(s3, BUCKET, name := asked_for(s3))
@@ -412,7 +447,8 @@ def test_an_hour_buried_while_hours_are_looked_for_is_purged_with_them(
     monkeypatch.setattr(removal, "_hours_of_users", look)
     ti = TaskInstance()
     parts = tasks.find.function(ti=ti, dag_run=SimpleNamespace(run_type="scheduled"), params=DRY)
-    assert {each["request"] for each in ti.xcom_pull("find", tasks.REQUESTS)} == {name, user.name}
+    first, second, again = ti.xcom_pull("find", tasks.REQUESTS)
+    assert ({first["request"], second["request"]}, again["again"]) == ({name, user.name}, [meanwhile.label])
     # Each hour once: what a request has buried itself is no other's.
     assert sorted(hour for part in parts for hour in part["hours"]) == [WINDOW.label, meanwhile.label]
 
@@ -465,6 +501,41 @@ def test_damaged_objects_are_set_aside_until_the_query_can_read_all(
     tasks.find.function(ti=TaskInstance(), dag_run=SimpleNamespace(run_type="scheduled"), params=DRY)
     aside = [each.key for each in storage.list_objects(s3, BUCKET, layout.DAMAGED).objects]
     assert aside == [f"{layout.DAMAGED}{key}" for key in keys]
+
+
+def test_hours_of_lately_are_gone_through_again_though_a_run_beside_ends_a_request(s3: Any) -> None:
+    collected(s3)
+    run({"request": asked_for(s3), "dry_run": False})
+    hour.put_raw(s3, "ukraine", [line(tweet(GONE))], name="late.gz")
+    other = requests.RemovalRequest.of(
+        PSEUDONYMS, "other", "a person asks", datetime.now(UTC), {1 << 40: ComplianceAction.DELETE}, {}
+    )
+    requests.add(s3, BUCKET, other)
+    given: dict[str, Any] = {"dag_run": SimpleNamespace(run_type="scheduled"), "params": DRY}
+    ti = TaskInstance()
+    theirs, mine = tasks.find.function(ti=ti, **given)
+    requests.drop(s3, BUCKET, other.name)
+    with pytest.raises(AirflowSkipException, match="no open request other"):
+        tasks.remove.function(theirs, **given)
+    tasks.remove.function(mine, **given)
+    tasks.record.function(ti=ti, **given)
+    assert str(GONE) not in everything(s3)
+    assert requests.pending(s3, BUCKET) == []
+
+
+def test_hours_of_lately_are_carried_on_by_the_next_run_where_this_one_is_killed(s3: Any) -> None:
+    collected(s3)
+    run({"request": asked_for(s3), "dry_run": False})
+    given: dict[str, Any] = {"dag_run": SimpleNamespace(run_type="scheduled"), "params": DRY}
+    first, second = TaskInstance(), TaskInstance()
+    tasks.find.function(ti=first, **given)
+    tasks.find.function(ti=second, **given)
+    (left,) = requests.pending(s3, BUCKET)
+    assert [each["request"] for each in second.xcom_pull("find", tasks.REQUESTS)] == [left.name]
+    # Whichever of the two ends it has gone through all of its hours.
+    for ti in (first, second):
+        (found,) = ti.xcom_pull("find", tasks.REQUESTS)
+        assert (found["digest"], [*found["hours"], *found["again"]]) == (left.digest, [WINDOW.label])
 
 
 def test_hours_of_lately_are_gone_through_again_with_the_next_request(s3: Any) -> None:
