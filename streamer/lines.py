@@ -7,9 +7,9 @@ heartbeats and session events with a ``kind``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ import msgspec
 import orjson
 from msgspec import Struct
 
+from include.window import Window, WindowError, possible_day
 from include.x.matching import Matcher
 from include.x.payload import CREATED_AT, QUARANTINED_CHARACTERS, Shape, is_payload
 from include.x.records import Ingest, iso
@@ -161,6 +162,7 @@ class Reader:
         rejected: list[Rejected] = []
         announced: list[str] = []
         evaluated = 0
+        is_dated = _dated_by(received.date())
         # The decoder does not check texts that it skips.
         checked = _is_utf8(lines)
         for line in lines:
@@ -175,7 +177,7 @@ class Reader:
                 rule
                 and rule.tag in tags
                 and payload.data.created_at  # pyrefly: ignore[unbound-name] - it has given the rule
-                and _is_dated(payload.data.created_at)
+                and is_dated(payload.data.created_at)
                 and _CARRIAGE_RETURN not in line
                 and (_BACKSLASH not in line or not may_escape_surrogates(line))
             ):
@@ -229,7 +231,7 @@ class Reader:
         rules = [rule for rule in _dicts(payload.get("matching_rules")) if _names(rule, reading.tags)]
         topics = list(dict.fromkeys(rule["tag"] for rule in rules))
         topic = topics[0] if topics else reading.matcher.topic(payload)
-        dated = _is_dated(data.get("created_at") or "")
+        dated = _dated_by(received.date())(data.get("created_at") or "")
         problem = None
         if topic is None:
             problem = "unknown_topic"
@@ -317,10 +319,25 @@ def _is_utf8(lines: Sequence[bytes]) -> bool:
     return True
 
 
-@lru_cache(maxsize=4096)
-def _is_dated(created_at: str) -> bool:
-    """Whether this is in X's time format; cached, since many tweets share a second."""
-    return CREATED_AT.fullmatch(created_at) is not None
+@lru_cache(maxsize=2)
+def _dated_by(today: date) -> Callable[[str], bool]:
+    """Whether a time is in X's format, and names an hour that can hold posts ``today``.
+
+    The delivery stream takes day and hour as they are. Cached, since many tweets share a second.
+    """
+    now = datetime.combine(today, time.min, UTC)
+
+    @lru_cache(maxsize=4096)
+    def is_dated(created_at: str) -> bool:
+        if not CREATED_AT.fullmatch(created_at):
+            return False
+        try:
+            possible_day(Window.parse(created_at[:13]).start.date(), now)
+        except WindowError:
+            return False
+        return True
+
+    return is_dated
 
 
 def _dicts(rules: Any) -> list[dict[str, Any]]:

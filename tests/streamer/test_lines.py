@@ -228,6 +228,28 @@ def test_a_null_is_as_good_as_an_absent_field(rules: Any) -> None:
     assert json.loads(found.body)["data"] == NULLS["data"]
 
 
+@pytest.mark.parametrize(
+    "hour", ["9999-12-31T23", "0001-01-01T00", "2026-13-39T29", "2026-11-22T00", "2006-03-20T23"]
+)
+@pytest.mark.parametrize("usual", [True, False])
+def test_a_tweet_of_an_hour_that_cannot_hold_posts_is_kept_under_the_time_of_its_receipt(
+    hour: str, usual: bool
+) -> None:
+    """Firehose takes day and hour as the line says, and of such an hour nothing finds it."""
+    rules = [{"id": "7", "tag": "tea"}] if usual else None
+    told = quarantined(read(payload(created_at=f"{hour}:00:00.000Z", matching_rules=rules)))
+    assert (told["reason"], told["topic"], told["at"]) == (
+        "missing_created_at",
+        "tea",
+        "2026-11-20T05:00:01.234Z",
+    )
+
+
+@pytest.mark.parametrize("hour", ["2026-11-21T23", "2026-02-28T00", "2006-03-21T20"])
+def test_a_clock_may_be_ahead_and_a_tweet_old(hour: str) -> None:
+    assert isinstance(read(payload(created_at=f"{hour}:59:60.000Z")), Tweet)
+
+
 def test_a_tweet_without_a_time_has_no_hour_whether_it_is_absent_or_null() -> None:
     assert quarantined(read(payload(created_at=None)))["reason"] == "missing_created_at"
 
