@@ -67,6 +67,16 @@ def made(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
     )
 
 
+def once(places: Places) -> Places:
+    """Each place under the first of its hours alone, for who applies to every hour what must go of all."""
+    seen: set[Place] = set()
+    found: dict[Window, list[Place]] = {}
+    for window, each in places.items():
+        found[window] = [place for place in each if place not in seen]
+        seen.update(each)
+    return found
+
+
 def raw(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
     """The raw objects."""
     found = _every(windows)

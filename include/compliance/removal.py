@@ -166,6 +166,8 @@ class Removal:
         try:
             for places in (listing.collected, listing.made):
                 found = places(self._s3, self._bucket, windows)
+                if self._dry_run:
+                    found = listing.once(found)  # it leaves everything where it is, to be counted again
                 with ThreadPoolExecutor(_AT_ONCE) as workers:
                     # Where one hour fails, no other one is begun.
                     list(workers.map(Purge.apply, purges, done, [found[window] for window in windows]))

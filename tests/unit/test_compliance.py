@@ -404,6 +404,16 @@ def test_a_dry_run_says_what_would_go_and_writes_nothing(s3: S3Client) -> None:
     assert set(plan.counts) == {each for each in done.counts if each.layer not in ("audit", "athena-results")}
 
 
+def test_a_dry_run_counts_a_line_once_that_may_be_of_two_of_its_hours(s3: S3Client) -> None:
+    later = snowflake.lowest_id(WINDOW.end)
+    rejected = {"stage": "streamer", "reason": "overlap", "tweet_id": str(later), "line": "{"}
+    key = f"{layout.quarantine_prefix('ukraine', WINDOW.next)}a.gz"
+    s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(line(rejected) + b"\n"))
+    reports = [run(s3, {GONE: DELETE, later: DELETE}, dry_run=dry_run) for dry_run in (True, False)]
+    counts = [[each.removed for each in report.counts if each.layer == "quarantine"] for report in reports]
+    assert counts == [[1], [1]]
+
+
 def test_only_hours_that_hold_one_are_read(s3: S3Client, monkeypatch: pytest.MonkeyPatch) -> None:
     labeled_hour(s3)
     other = hour.put_raw(s3, "ukraine", [line(tweet(GONE))], window=WINDOW.next.next)
