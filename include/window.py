@@ -91,7 +91,7 @@ class Window:
     @property
     def date(self) -> str:
         """The partition value ``dt``: ``2026-11-20``."""
-        return f"{self.start:%Y-%m-%d}"
+        return self.start.date().isoformat()  # strftime writes the year 1 with one digit
 
     @property
     def hour(self) -> str:
@@ -110,13 +110,22 @@ class Window:
         return self.label
 
 
-def possible_day(day: date, now: datetime) -> date:
-    """``day``, where posts can lie in it: from X's first day to the day after ``now`` (aware).
+def is_possible(day: date, now: datetime) -> bool:
+    """Whether posts can lie in ``day``: from X's first day to the day after ``now`` (aware).
 
-    Tomorrow is allowed because it is today already where clocks are ahead of UTC. Raises `WindowError`.
+    Tomorrow is allowed because it is today already where clocks are ahead of UTC.
     """
-    last = now.astimezone(UTC).date() + timedelta(days=1)
-    if not FIRST_DAY <= day <= last:
+    return FIRST_DAY <= day <= _tomorrow(now)
+
+
+def _tomorrow(now: datetime) -> date:
+    return now.astimezone(UTC).date() + timedelta(days=1)
+
+
+def possible_day(day: date, now: datetime) -> date:
+    """``day``, where posts can lie in it (`is_possible`); raises `WindowError`."""
+    if not is_possible(day, now):
+        last = _tomorrow(now)
         raise WindowError(f"{day} cannot hold posts; choose a day from {FIRST_DAY} to {last} (UTC)")
     return day
 

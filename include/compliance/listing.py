@@ -9,14 +9,16 @@ reads them again (`tombstones`). What is made from other objects is listed when 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from include.lake import layout, storage
-from include.window import Window
+from include.window import HOUR, Window, is_possible
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -27,8 +29,7 @@ _EMPTY = 20
 _PREDICTED = re.compile(
     r"predictions/model=[^/]+/topic=(?P<topic>[^/]+)/dt=(?P<date>\d{4}-\d\d-\d\d)/tweets-(?P<hour>\d\d)\.parquet"
 )
-
-
+_TOPIC = re.compile(r"topic=(?P<topic>[^/]+)/")
 _EDITS = re.compile(r"/edits/(?P<hour>\d{4}-\d\d-\d\dT\d\d)\.json$")
 """A work file of an hour that names edited posts of another one."""
 
@@ -94,10 +95,10 @@ def quarantine(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
     """
     found = _every(windows)
     for topic in topics(s3, bucket, "quarantine"):
-        received = {*windows, *(window.next for window in windows)}
+        received = {near for window in windows for near in _around(window, 0, 1)}
         prefixes = {window: layout.quarantine_prefix(topic, window) for window in received}
         for window, each in _under(s3, bucket, prefixes):
-            for hour in {window, window.previous} & found.keys():
+            for hour in _around(window, -1, 0) & found.keys():
                 found[hour] += _places("quarantine", topic, each)
     return found
 
@@ -119,7 +120,7 @@ def damaged(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
         if not place:
             continue
         layer, topic, window = place
-        hours = {"raw": {window}, "quarantine": {window, window.previous}}.get(layer, set())
+        hours = {"raw": {window}, "quarantine": _around(window, -1, 0)}.get(layer, set())
         for hour in hours & found.keys():
             found[hour] += _places("damaged", topic, each)
     return found
@@ -134,6 +135,39 @@ def beside(s3: S3Client, bucket: str) -> list[Place]:
     for each in storage.objects(s3, bucket, layout.DELIVERY_ERRORS):
         found += _places("delivery-errors", layout.ALL_TOPICS, each)
     return found
+
+
+def astray(s3: S3Client, bucket: str, now: datetime) -> list[Place]:
+    """Lines whose address names no hour that can hold posts, and originals that no hour of raw leads to.
+
+    Days tell that of raw, which is large; quarantine, and what is damaged, is listed as a whole.
+    """
+    found = [each for each in storage.objects(s3, bucket, "quarantine/") if not _may_hold(each.key, now)]
+    for topic in topics(s3, bucket, "raw"):
+        days = f"raw/topic={topic}/"
+        for day in sorted(storage.folders(s3, bucket, days)):
+            if not _may_hold(f"{days}{day}/hour=00/", now):
+                found += storage.objects(s3, bucket, f"{days}{day}/")
+    places = [place for each in found for place in _places(*_layer_and_topic(each.key), each)]
+    for each in storage.objects(s3, bucket, layout.DAMAGED):
+        key = each.key.removeprefix(layout.DAMAGED)
+        layer, topic = _layer_and_topic(key)
+        # What was rejected may be of any hour.
+        if layer == "quarantine" or not _may_hold(key, now):
+            places += _places("damaged", topic, each)
+    return places
+
+
+def _may_hold(key: str, now: datetime) -> bool:
+    """Whether a key names an hour that can hold posts."""
+    place = layout.partition(key)
+    return place is not None and is_possible(place[2].start.date(), now)
+
+
+def _layer_and_topic(key: str) -> tuple[str, str]:
+    layer, _, rest = key.partition("/")
+    named = _TOPIC.match(rest)
+    return layer, named["topic"] if named else layout.NO_TOPIC
 
 
 def all_quarantined(s3: S3Client, bucket: str) -> Places:
@@ -167,12 +201,21 @@ def _edits(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
 def _work(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
     """The hours' work files, and those of the hours beside that name their edited posts."""
     found = _every(windows)
-    around = {near for window in windows for near in (window.previous, window, window.next)}
+    around = {near for window in windows for near in _around(window, -1, 0, 1)}
     for window, each in _under(s3, bucket, {near: layout.work_prefix(near) for near in around}):
         edits = _EDITS.search(each.key)
         hour = Window.parse(edits["hour"]) if edits else window
         if hour in found:
             found[hour] += _places("edits" if edits else "work", layout.ALL_TOPICS, each)
+    return found
+
+
+def _around(window: Window, *hours: int) -> set[Window]:
+    """The hours that are as many ``hours`` away; at the ends of the calendar there are fewer."""
+    found = set()
+    for number in hours:
+        with contextlib.suppress(OverflowError):
+            found.add(Window(window.start + number * HOUR))
     return found
 
 

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from include.audit import records as audit
 from include.audit.wave import Wave
 from include.compliance import listing, misplaced, tombstones
+from include.compliance.listing import Place
 from include.compliance.misplaced import Misplaced
 from include.compliance.purge import Purge, Purged
 from include.compliance.queries import forgetting
@@ -35,7 +36,7 @@ from include.lake.layout import ALL_TOPICS
 from include.lake.pseudonyms import Pseudonyms
 from include.lake.schemas import REMOVALS
 from include.settings import Settings
-from include.window import Window
+from include.window import Window, is_possible
 from include.x.compliance import ComplianceAction
 from include.x.snowflake import moment
 
@@ -184,14 +185,17 @@ class Removal:
         Raises as `from_hours`.
         """
         concerned = sorted(hours)
-        stones = cache(lambda: self._stones(concerned))  # many requests, and often there is nothing
+        # An hour that cannot hold posts tells of no user how far back to look.
+        possible = [window for window in concerned if is_possible(window.start.date(), now)]
+        stones = cache(lambda: self._stones(possible))  # many requests, and often there is nothing
         beside = Purged(Window.containing(now))
-        if places := listing.beside(self._s3, self._bucket):
+        places = [*listing.beside(self._s3, self._bucket), *self._astray(concerned, now)]
+        if places:
             self._purge(stones()).apply(beside, places)
         counts = _counts(beside, None)
         objects = sum(beside.objects.values())
         if not self._dry_run:
-            days = {window.start.date() for window in concerned}
+            days = {window.start.date() for window in possible}
             waves = {Wave.of(day) for day in days}
 
             def must(action: ComplianceAction) -> Callable[[int], bool]:
@@ -208,6 +212,14 @@ class Removal:
             self.record(counts)
         _check_readable([beside])
         return replace(self._report([beside], counts), hours=0, objects=objects)
+
+    def _astray(self, concerned: Sequence[Window], now: datetime) -> list[Place]:
+        """As `listing.astray`; in a dry run without what was counted in its hour."""
+        places = listing.astray(self._s3, self._bucket, now)
+        if not self._dry_run:
+            return places
+        of_hours = [(place, layout.partition(place.key.removeprefix(layout.DAMAGED))) for place in places]
+        return [place for place, lies in of_hours if not lies or lies[2] not in concerned]
 
     def record(self, counts: Sequence[RemovalCount], done_at: datetime | None = None) -> None:
         """Adds to what the ledger has of the request; ``done_at`` is given when the last layer is done."""

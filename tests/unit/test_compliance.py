@@ -316,6 +316,39 @@ def test_a_tweet_that_its_payload_dates_into_the_next_hour_is_removed_from_there
     assert set(labeled(s3)) == {STAYS}
 
 
+@pytest.mark.parametrize("layer", ["raw", "quarantine"])
+@pytest.mark.parametrize(
+    "hour_named",
+    [
+        *("dt=9999-12-31/hour=23", "dt=0001-01-01/hour=00", "dt=2026-13-39/hour=29"),
+        pytest.param("", id="none"),
+    ],
+)
+@pytest.mark.parametrize("by", ["tweet", "user"])
+def test_what_lies_under_an_hour_that_cannot_be_is_removed_and_keeps_no_other_from_it(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch, layer: str, hour_named: str, by: str
+) -> None:
+    """As of a line whose time was taken as it is, or of an object that somebody has put there."""
+    stored = line(tweet(GONE, author_id="77"))
+    if layer == "quarantine":
+        stored = line({"stage": "streamer", "tweet_id": str(GONE), "line": stored.decode()})
+    folders = ("topic=ukraine", hour_named or "dt=by-hand") if layer == "raw" or hour_named else ()
+    key = "/".join((layer, *folders, "a.gz"))
+    s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(stored + b"\n"))
+    monkeypatch.setattr(Athena, "run", lambda *_: [])
+    asked: dict[str, Any] = {"tweets": {GONE: DELETE}} if by == "tweet" else {"users": ("77",)}
+    reports = [run(s3, **asked, dry_run=dry_run) for dry_run in (True, False)]
+    counts = [
+        [each.removed for each in report.counts if each.layer == layer and each.hour != WINDOW.label]
+        for report in reports
+    ]
+    assert counts == [[1], [1]]
+    assert key not in holding(s3, str(GONE), text_of(GONE))
+    hour.put_raw(s3, "ukraine", [line(tweet(STAYS))])
+    assert run(s3, {STAYS: DELETE}, ("78",), name="r2").hours
+    assert holding(s3, str(STAYS)) == []
+
+
 @pytest.mark.parametrize("rejected", ["before", "while it goes", "after"])
 def test_a_misplaced_line_goes_whenever_transform_rejects_it(
     s3: S3Client, monkeypatch: pytest.MonkeyPatch, rejected: str
@@ -631,6 +664,21 @@ def test_a_damaged_raw_object_leaves_what_can_be_read_and_a_mark(s3: S3Client) -
     assert 0 < len(list(storage.read_lines(s3, BUCKET, key))) < 200
     assert storage.read(s3, BUCKET, layout.DAMAGED + key) == b""
     assert holding(s3, str(GONE)) == []
+
+
+def test_an_original_of_quarantine_is_emptied_whatever_hour_it_lay_under(s3: S3Client) -> None:
+    """What was rejected may be of any hour; what raw lost an hour by is kept for who may repair it."""
+    far = Window(WINDOW.start - timedelta(days=3))
+    rejected, raw = (
+        f"{layout.DAMAGED}{each('ukraine', far)}a.gz"
+        for each in (layout.quarantine_prefix, layout.raw_prefix)
+    )
+    for key in (rejected, raw):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(line(tweet(GONE)))[:-5])
+    run(s3, {GONE: DELETE}, dry_run=True)
+    assert rejected in holding(s3, str(GONE))
+    run(s3, {GONE: DELETE})
+    assert (storage.read(s3, BUCKET, rejected), holding(s3, str(GONE))) == (b"", [raw])
 
 
 def test_a_damaged_object_that_is_set_aside_meanwhile_leaves_no_original(
