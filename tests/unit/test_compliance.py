@@ -482,6 +482,9 @@ def test_the_hours_of_a_day_are_listed_together_and_nothing_is_asked_for_twice(
     carried = Removal(s3, SETTINGS, KEY, request, dry_run=False)
     nobody: Any = FakeAthena()
     hours = carried.hours(nobody)
+    # Tombstones of each hour; which lines are misplaced.
+    assert (asked["GetObject"], asked["PutObject"], asked["ListObjectsV2"]) == (6, 6, 0)
+    assert len(nobody.statements) == 1
     asked.clear()
     assert carried.from_hours(hours).objects == 6
     # Of each hour: tombstones and its raw object; then tombstones again,
@@ -491,6 +494,12 @@ def test_the_hours_of_a_day_are_listed_together_and_nothing_is_asked_for_twice(
     # The topics of raw, quarantine and labeled; the only one of raw; predictions, edits, work and damaged.
     assert asked["ListObjectsV2"] == 3 + 1 + 4
     assert asked["HeadObject"] == 0
+    asked.clear()
+    carried.from_rest(hours, NOW)
+    # Pages of searches, Firehose's errors, quarantine, the topics of raw, the days of its only one, damaged;
+    # the audit and results of queries.
+    assert asked["ListObjectsV2"] == 6 + 2
+    assert asked["GetObject"] == 1
 
 
 def test_the_place_goes_and_the_tweet_stays(s3: S3Client) -> None:
