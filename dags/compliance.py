@@ -6,10 +6,10 @@ Runs every day, and manually. X's terms give 24 hours from a request; `coverage`
 |---|---|
 | `collect` | divides all tweets and users that the lake holds, of whatever topic, into shards for X |
 | `ask` | one mapped task for each shard: a batch compliance job at X, awaited without a worker |
-| `find` | lists the open requests and the hours that hold what must go; writes the tombstones |
+| `find` | writes the tombstones of the open requests, and lists the hours that hold what must go |
 | `remove` | one mapped task for some hours: rewrites every object that holds it, in all layers |
-| `remove_rest` | pages of searches, Firehose's errors, the audit, results of queries |
-| `delta_holds` | skips all tasks on Databricks if the Delta table holds none of these hours |
+| `remove_rest` | pages of searches, Firehose's errors, what has no possible hour, audit, queries' results |
+| `delta_holds` | skips the next three steps where the Delta table holds none of these hours |
 | `delta` | the step `sync` of `train` on Databricks: deletes the rows |
 | `history` | waits `OPINION_TRAINING_HISTORY_SECONDS`, in which another run may still read old files |
 | `vacuum` | `sync` again: VACUUM deletes the old files, and with them the last copy |

@@ -680,7 +680,7 @@ def _tasks(tasks: list[Mapping[str, Any]]) -> list[str]:
 _X_CONTENT = {
     "raw/": "payloads of X",
     "quarantine/": "lines that could not be used",
-    "damaged/": "originals of objects that could not be unpacked",
+    "damaged/": "originals of objects that could not be unpacked, until a removal empties them",
     "delivery-errors/": "records that Firehose could not deliver, until `coverage` delivers them again",
     "edits/": "ids of posts that were edited later",
     "labeled/": "the labeled table",
