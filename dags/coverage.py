@@ -16,7 +16,7 @@ start of the collection that search still reaches, and at the hours of the day b
 | `decide` | measures the recovered hours again, and decides which hours to transform again |
 | `rerun` | clears the hour's scheduled run or starts `window__<hour>`; leaves an active run alone |
 | `report` | fails if a task failed or if reruns did not fix an hour; warns about the month's budget |
-| `approve` | asks a person about recoveries beyond the reach or above the month's budget |
+| `approve` | asks a person about recoveries older than `OPINION_UNAPPROVED_HOURS`, or above the budget |
 | `recover_approved` | recovers what was approved; the next run transforms its hours again |
 
 A pending approval blocks neither other recoveries nor the next run. Nobody is asked twice about the same

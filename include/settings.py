@@ -71,8 +71,8 @@ class Settings(BaseSettings):
     delivery_grace_seconds: int = Field(1800, ge=0)
     """How long after the end of a window it is transformed without proof that all of it was delivered."""
 
-    reach_hours: int = Field(6, ge=1, le=168)
-    """How far back coverage looks, and recovers without an approval."""
+    unapproved_hours: int = Field(6, ge=1, le=168)
+    """How far back coverage recovers without an approval."""
     outage_seconds: int = Field(60, ge=1)
     """The shortest silence of the streamer that counts as an outage."""
     max_recovery_attempts: int = Field(9, ge=1)

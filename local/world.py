@@ -292,7 +292,7 @@ def _environment(
         "OPINION_MONTHLY_POSTS": str(PROJECT_CAP),
         "OPINION_COLLECTION_START": _collection_start(world, begun, options.hours).isoformat(),
         # One more: coverage counts from its own hour, which may be the one after the run's first.
-        "OPINION_REACH_HOURS": str(options.hours + 1),
+        "OPINION_UNAPPROVED_HOURS": str(options.hours + 1),
         "OPINION_TOPICS_FILE": str(topics_file.resolve()),
         "OPINION_X_API_URL": endpoints.url("x_api"),
         "OPINION_SOURCE_NOTICE": REPLAYED if options.archive else SYNTHETIC,

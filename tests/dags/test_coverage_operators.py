@@ -32,7 +32,9 @@ from include.window import HOUR, Window
 BUCKET = "lake"
 WINDOW = Window(Window.containing(datetime.now(UTC)).start - 2 * HOUR)
 STRETCH = Stretch(WINDOW.start, WINDOW.start + timedelta(minutes=10))
-APPROVED = Recovery("ukraine", WINDOW, STRETCH, 100, 10, "it begins before the reach", approved=True)
+APPROVED = Recovery(
+    "ukraine", WINDOW, STRETCH, 100, 10, "it is older than OPINION_UNAPPROVED_HOURS", approved=True
+)
 
 
 class GoneX:

@@ -798,7 +798,7 @@ PROPOSAL = {
             "topic": "russia",
             "posts": 800,
             "dollars": 4.0,
-            "approval": "it begins beyond the configured reach",
+            "approval": "it is older than OPINION_UNAPPROVED_HOURS",
         },
     ],
     "reruns": RERUNS,

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from include.lake.layout import ATHENA_RESULTS
 from include.settings import Settings
 from include.training.parameters import Parameters
 from include.window import Window
+from include.x.search import REACH
 from include.x.topics import load as load_topics
 from local.aws.bootstrap import Tag, Template
 from streamer.health import embedded_metrics
@@ -159,9 +161,10 @@ def test_only_what_may_expire_does() -> None:
         assert not any(key.startswith(prefix) for prefix in expiring), key
 
 
-def test_tweets_outlive_the_reach_of_recovery() -> None:
+def test_tweets_outlive_the_reach_of_x_s_search() -> None:
     parameter = TEMPLATES["lake"].parameters["RetentionDays"]
-    assert parameter["MinValue"] * 24 > Settings.model_fields["reach_hours"].metadata[1].le
+    assert timedelta(days=parameter["MinValue"]) > REACH
+    assert timedelta(hours=Settings.model_fields["unapproved_hours"].metadata[1].le) == REACH
 
 
 def test_the_training_forgets_tweets_when_the_bucket_does() -> None:
