@@ -188,7 +188,7 @@ class Settings(BaseSettings):
     training_minimum_rows: int = Field(30, ge=1)
     """The fewest rows of each sentiment for which a model is trained."""
     training_margin: float = Field(0.005, ge=0)
-    """How much better than the champion's macro-F1 the challenger's must be."""
+    """How much better than the champion's macro-F1 the candidate's must be."""
     training_spark_version: str = "16.4.x-scala2.12"
     training_node_type: str = "m5d.xlarge"
     training_region: str = "us-east-1"

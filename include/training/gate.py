@@ -41,7 +41,7 @@ class GateResult:
 
 
 def gate(spark: SparkSession, s3: S3Client, parameters: Parameters) -> GateResult:
-    """Promotes the version registered by train, or makes it the challenger.
+    """Promotes the version registered by train, or gives it the alias `challenger`.
 
     Raises `TrainingRefusedError` if train has registered none.
     """

@@ -26,7 +26,7 @@ class Parameters:
     seed: int = _says("seed of the search and of the trees", default=20)
     minimum_confidence: float = _says("labels that the teacher is less sure of teach nothing", default=0.0)
     minimum_rows: int = _says("rows of each sentiment without which nothing is trained", default=30)
-    margin: float = _says("macro-F1 by which a challenger must be better", default=0.005)
+    margin: float = _says("macro-F1 by which a candidate must be better", default=0.005)
     retention_days: int = _says("tweets of earlier days leave the Delta table", default=30)
     history_seconds: int = _says("how long the Delta table keeps files after their last use", default=21_600)
     retrain: bool = _says("train also where the same data has been trained on", default=False)
