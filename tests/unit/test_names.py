@@ -19,6 +19,7 @@ NOT_OURS = ("plugins/x_opinion/static/vendor/", "tests/unit/test_names.py")
 
 SERVICES_OWN = re.compile(
     r"aria-labelledby|Query cancelled by user|Run cancelled\.|user_cancelled_or_timedout|CancelledError"
+    r"|\bCANCELLED\b"
 )
 """Words of standards and services, which write as they like."""
 
@@ -26,7 +27,8 @@ RETIRED = re.compile(
     r"doubl(?:es|ed)(?![a-z])|(?<![a-z])heal(?:s|ed|ing)(?![a-z])|labell(?:ed|ing)|cancelled|cancelling"
     r"|artefact|behaviour|(?<!\$)colour|favour|honour|neighbour|licence|judgement|catalogue|misspelt|whilst"
     r"|(?:author|final|normal|optim|organ|penal|quant|recogn|serial|summar|synchron)is(?:e|ed|es|er|ing|ation)(?![a-z])"
-    r"|analys(?:ed|ing)"
+    r"|analys(?:ed|ing)",
+    re.IGNORECASE,
 )
 """British spellings, and words for which the glossary has another."""
 
@@ -60,6 +62,7 @@ def test_no_retired_word_comes_back() -> None:
     [
         ("three doubles", ["doubles"]),
         ("labelled_rows and unlabelled", ["labelled", "labelled"]),
+        ("LABELLED=tweets.parquet", ["LABELLED"]),
         ("a `double` column, healthy, normalized", []),
         ("it raises asyncio.CancelledError", []),
     ],
