@@ -36,7 +36,15 @@ from streamer.database import SpoolError, SpoolInUseError
 from streamer.delivery import Delivery
 from streamer.firehose import firehose_client
 from streamer.memory import keep_freed_memory
-from streamer.service import FAILED, IN_USE, MISUSED, REFUSED, STOPPED, Options, Streamer
+from streamer.service import (
+    EXIT_FAILED,
+    EXIT_IN_USE,
+    EXIT_MISUSED,
+    EXIT_REJECTED,
+    EXIT_STOPPED,
+    Options,
+    Streamer,
+)
 from streamer.spool import Spool
 
 _DEFAULT_SPOOL = Path("/var/lib/x-opinion-streamer")
@@ -87,15 +95,15 @@ def main(arguments: list[str] | None = None) -> int:
             return _check()
         return _rules(apply=options.action == "apply", counted_hours=options.count_hours)
     except (TopicsError, TokenError, rules.RulesError) as error:
-        return _told(MISUSED, str(error))
+        return _told(EXIT_MISUSED, str(error))
     except (tweepy.Unauthorized, tweepy.Forbidden) as error:
-        return _told(REFUSED, f"X rejects the token (http {error.response.status_code})")
+        return _told(EXIT_REJECTED, f"X rejects the token (http {error.response.status_code})")
     except SpoolInUseError as error:
-        return _told(IN_USE, str(error))
+        return _told(EXIT_IN_USE, str(error))
     except SpoolError as error:
-        return _told(FAILED, str(error))
+        return _told(EXIT_FAILED, str(error))
     except (tweepy.TweepyException, requests.RequestException, ClientError, BotoCoreError) as error:
-        return _told(FAILED, f"{type(error).__name__}: {error}")
+        return _told(EXIT_FAILED, f"{type(error).__name__}: {error}")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -137,9 +145,9 @@ def _status(options: argparse.Namespace) -> int:
         answer = requests.get(address, timeout=5)
         answer.raise_for_status()
     except requests.RequestException as error:
-        return _told(FAILED, f"no streamer answers at {address}: {type(error).__name__}")
+        return _told(EXIT_FAILED, f"no streamer answers at {address}: {type(error).__name__}")
     print(json.dumps(answer.json(), indent=2))
-    return STOPPED
+    return EXIT_STOPPED
 
 
 def _rules(*, apply: bool, counted_hours: int) -> int:
@@ -161,7 +169,7 @@ def _rules(*, apply: bool, counted_hours: int) -> int:
     if counted_hours and not apply:
         print(_expected(client, topics, counted_hours))
     print(f"rule set {rules.rule_hash(topics)}: {'applied' if apply else 'changes nothing yet, see apply'}")
-    return MISUSED if any(refused.values()) else STOPPED
+    return EXIT_MISUSED if any(refused.values()) else EXIT_STOPPED
 
 
 def _not_waiting(seconds: float) -> None:
@@ -203,7 +211,7 @@ def _drain(options: argparse.Namespace) -> int:
         delivery.stop(5.0)
         left = spool.pending().total()
         print(f"{delivery.delivered.total()} records delivered, {left} left")
-        return STOPPED if drained and not failures else FAILED
+        return EXIT_STOPPED if drained and not failures else EXIT_FAILED
     finally:
         spool.close()
 
@@ -218,8 +226,8 @@ def _check() -> int:
             print(f"{'':16} {finding.advice}")
             failed.append(finding.name)
     if "token" in failed:
-        return REFUSED
-    return FAILED if failed else STOPPED
+        return EXIT_REJECTED
+    return EXIT_FAILED if failed else EXIT_STOPPED
 
 
 def _token() -> str:

@@ -118,8 +118,8 @@ def damaged(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
 def beside(s3: S3Client, bucket: str) -> list[Place]:
     """What lies by no hour of the tweets: pages of searches, and what Firehose could not deliver."""
     found = []
-    for each in storage.objects(s3, bucket, layout.RECOVERIES):
-        topic = each.key.removeprefix(layout.RECOVERIES).partition("/")[0]
+    for each in storage.objects(s3, bucket, layout.RECOVERIES_PREFIX):
+        topic = each.key.removeprefix(layout.RECOVERIES_PREFIX).partition("/")[0]
         found += _places("work", topic, each)
     for each in storage.objects(s3, bucket, layout.DELIVERY_ERRORS):
         found += _places("delivery-errors", layout.ALL_TOPICS, each)

@@ -89,7 +89,7 @@ class Refreshed:
 def champion(s3: S3Client, bucket: str) -> str:
     """The version whose predictions count, such as ``v3``; `NO_MODEL` before the first."""
     try:
-        found = json.loads(storage.read(s3, bucket, layout.CHAMPION))
+        found = json.loads(storage.read(s3, bucket, layout.CHAMPION_KEY))
     except storage.ObjectMissingError:
         return NO_MODEL
     return f"v{found['version']}"

@@ -35,7 +35,8 @@ from include.x.topics import Topics
 
 FILE = Path(__file__).parent / "dashboards.yaml"
 
-type Kind = Literal["line", "bar", "map", "table", "marks"]
+type Json = dict[str, Any]
+type VisualKind = Literal["line", "bar", "map", "table", "marks"]
 type Format = Literal["percent", "ratio", "number"]
 type FilterName = Literal["period", "topic", "language", "unmeasured"]
 type ColumnType = Literal["text", "integer", "decimal", "time", "country"]
@@ -48,7 +49,7 @@ FILTER_COLUMNS: Mapping[FilterName, str] = {
 }
 """The column of each filter; data sets without it are not filtered."""
 
-MEASURED = "measured"
+MEASURED_LANGUAGE = "measured"
 """The value of the filter ``unmeasured``'s column if the labeling model was measured."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -158,7 +159,7 @@ class Visual:
 
     id: str
     title: str
-    kind: Kind
+    kind: VisualKind
     data_set: DataSet
     measures: tuple[Measure, ...]
     by: tuple[str, ...]
@@ -251,7 +252,7 @@ class _Tile(_Model):
 
 class _Visual(_Model):
     id: str
-    kind: Kind
+    kind: VisualKind
     title: str | None = None
     measure: str | None = None
     measures: tuple[str, ...] = ()

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from include.insights.definition import (
     FILTER_COLUMNS,
-    MEASURED,
+    MEASURED_LANGUAGE,
     ROLES,
     Dashboard,
     DataSet,
@@ -20,6 +19,7 @@ from include.insights.definition import (
     FilterName,
     Format,
     Formula,
+    Json,
     Measure,
     Tile,
     Visual,
@@ -28,8 +28,6 @@ from include.insights.definition import (
 from include.insights.expressions import Condition, Reference, restricted, to_quicksight, walk
 from include.settings import Settings
 from include.x.topics import load as load_topics
-
-type Json = dict[str, Any]
 
 SHEET = "sheet"
 """The id of a dashboard's one sheet."""
@@ -469,7 +467,9 @@ def _filter(name: FilterName, head: Json) -> Json:
             }
         }
     chosen: Json = (
-        {"CategoryValues": [MEASURED]} if name == "unmeasured" else {"SelectAllOptions": "FILTER_ALL_VALUES"}
+        {"CategoryValues": [MEASURED_LANGUAGE]}
+        if name == "unmeasured"
+        else {"SelectAllOptions": "FILTER_ALL_VALUES"}
     )
     configuration = {"FilterListConfiguration": {"MatchOperator": "CONTAINS", **chosen}}
     return {"CategoryFilter": {**head, "Configuration": configuration}}

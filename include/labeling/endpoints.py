@@ -29,7 +29,7 @@ from include.settings import Settings
 if TYPE_CHECKING:
     from types_boto3_sagemaker.client import SageMakerClient
 
-IN_SERVICE, FAILED = "InService", "Failed"
+IN_SERVICE, ENDPOINT_FAILED = "InService", "Failed"
 _CREATING = "Creating"
 _CHANGING = frozenset({"Updating", "SystemUpdating", "RollingBack"})
 """The states of an endpoint whose instances become more or fewer, or are maintained. It answers meanwhile,
@@ -223,7 +223,7 @@ def _create(sagemaker: SageMakerClient, settings: Settings, name: str, model: Mo
 
 def _await(sagemaker: SageMakerClient, name: str) -> None:
     found = _settled(sagemaker, name)
-    if found["EndpointStatus"] == FAILED:
+    if found["EndpointStatus"] == ENDPOINT_FAILED:
         _remove(sagemaker, name)
         reason = found.get("FailureReason", "no reason given")
         raise EndpointError(

@@ -19,7 +19,7 @@ DELTA_LABELED = "delta/labeled"
 SYNCED = "training/synced.json"
 """Which labeled objects the Delta table contains; written after it."""
 
-CHAMPION = "training/champion.json"
+CHAMPION_KEY = "training/champion.json"
 """The champion and the hours that it has predicted; written after its predictions."""
 
 _RECOVERED = re.compile(r"/recovered-(\d{8}T\d{9}Z)-(\d{8}T\d{9}Z)\.json\.gz$")
@@ -137,13 +137,13 @@ def recovery_prefix(topic: str, digest: str) -> str:
     return f"{recoveries_prefix(topic)}{digest}/"
 
 
-RECOVERIES = "work/recovery/"
+RECOVERIES_PREFIX = "work/recovery/"
 """The part of `recovery_prefix` that is common to all topics."""
 
 
 def recoveries_prefix(topic: str) -> str:
     """The part of `recovery_prefix` that is common to a topic."""
-    return f"{RECOVERIES}{topic}/"
+    return f"{RECOVERIES_PREFIX}{topic}/"
 
 
 def approvals_key() -> str:

@@ -118,7 +118,7 @@ def write_synced(s3: S3Client, bucket: str, synced: Synced) -> None:
 
 def find_predicted(s3: S3Client, bucket: str) -> Predicted | None:
     """What the champion has predicted so far; None before the first time."""
-    found = _read(s3, bucket, layout.CHAMPION)
+    found = _read(s3, bucket, layout.CHAMPION_KEY)
     return Predicted(**found) if found else None
 
 
@@ -126,13 +126,13 @@ def read_predicted(s3: S3Client, bucket: str) -> Predicted:
     """As `find_predicted`; raises `StateError` before the first time."""
     found = find_predicted(s3, bucket)
     if found is None:
-        raise StateError(f"s3://{bucket}/{layout.CHAMPION} is not there: run the step predict first")
+        raise StateError(f"s3://{bucket}/{layout.CHAMPION_KEY} is not there: run the step predict first")
     return found
 
 
 def write_predicted(s3: S3Client, bucket: str, predicted: Predicted) -> None:
     """Writes the note of the champion's predictions."""
-    _write(s3, bucket, layout.CHAMPION, asdict(predicted))
+    _write(s3, bucket, layout.CHAMPION_KEY, asdict(predicted))
 
 
 def read_outcome(s3: S3Client, bucket: str, step: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from local.proof.bench import FIREHOSE, PORTS, ROOT, Bench, BenchError, X, bench
 from local.proof.reconcile import Evidence
 from local.proof.report import save, table, write_section
 from streamer.reconnect import CONNECTS, CONNECTS_SECONDS, BackOff, Cause, Ended, connect_delay
-from streamer.service import REFUSED, STOPPED
+from streamer.service import EXIT_REJECTED, EXIT_STOPPED
 
 SECONDS = 8.0
 """How long a fault lasts by default."""
@@ -55,13 +55,13 @@ class Case:
     """A fault, and what it needs to strike: switched on together at one side, the fault itself first.
 
     A `close` behind it has the streamer meet the fault at its next connect.
-    ``exit_status`` is what the streamer ends with: by itself where it is not `STOPPED`.
+    ``exit_status`` is what the streamer ends with: by itself where it is not `EXIT_STOPPED`.
     """
 
     side: str
     name: str
     faults: Sequence[Mapping[str, Any]]
-    exit_status: int = STOPPED
+    exit_status: int = EXIT_STOPPED
 
 
 def _often(kind: str, **options: Any) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _refusal(status: int, on: str = "stream", **options: Any) -> Case:
     if status == 429:
         where = ", with its reset time" if options else ", without a reset time"
     refused = status in (401, 403)
-    return Case(X, f"http {status}{where}", faults, exit_status=REFUSED if refused else STOPPED)
+    return Case(X, f"http {status}{where}", faults, exit_status=EXIT_REJECTED if refused else EXIT_STOPPED)
 
 
 CASES: tuple[Case, ...] = (
@@ -260,7 +260,7 @@ class Row:
     @property
     def wrong(self) -> list[str]:
         """What is wrong with the figures."""
-        recovers = self.right_exit_status == STOPPED
+        recovers = self.right_exit_status == EXIT_STOPPED
         faults = {
             "the fault never struck": not self.struck,
             "nothing was sent": not self.sent,
@@ -398,7 +398,7 @@ def page_section(rows: Sequence[Row], seconds: float) -> str:
 
 
 def _outcome(row: Row) -> str:
-    if row.right_exit_status != STOPPED:
+    if row.right_exit_status != EXIT_STOPPED:
         return f"exit {row.exit_status}"
     return "never" if row.recovery_seconds is None else f"{row.recovery_seconds}"
 

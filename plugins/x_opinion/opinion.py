@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.insights import events, page
 from include.insights.comparison import compared
-from include.insights.definition import FILTER_COLUMNS, MEASURED, Dashboard, load
+from include.insights.definition import FILTER_COLUMNS, MEASURED_LANGUAGE, Dashboard, load
 from include.settings import settings
 from include.window import Window
 from include.x.topics import load as load_topics
@@ -164,7 +164,7 @@ def _languages(table: pa.Table) -> list[dict[str, Any]]:
     for row in table.group_by(["lang", column]).aggregate([("tweets", "sum")]).to_pylist():
         if row["lang"] and row["tweets_sum"]:
             tweets[row["lang"]] += row["tweets_sum"]
-            if row[column] == MEASURED:
+            if row[column] == MEASURED_LANGUAGE:
                 measured.add(row["lang"])
     return [
         {"value": lang, "measured": lang in measured, "tweets": count}

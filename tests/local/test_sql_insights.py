@@ -125,7 +125,7 @@ class Lake:
 
     def crown(self, version: int) -> None:
         body = json.dumps({"model": "x_opinion", "version": version, "hours": {}}).encode()
-        self.s3.put_object(Bucket=self.settings.bucket, Key=layout.CHAMPION, Body=body)
+        self.s3.put_object(Bucket=self.settings.bucket, Key=layout.CHAMPION_KEY, Body=body)
 
     def judge(
         self, topic: str, hour: Window, verdict: Verdict, gaps: Sequence[Gap] = (), recovered: int = 3

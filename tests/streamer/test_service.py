@@ -21,7 +21,7 @@ from include.settings import Settings
 from include.x.topics import load
 from streamer import reconnect, steward
 from streamer.reconnect import CONNECTS, CONNECTS_SECONDS
-from streamer.service import REFUSED, STOPPED, Options, Streamer
+from streamer.service import EXIT_REJECTED, EXIT_STOPPED, Options, Streamer
 from streamer.spool import Spool
 from tests.credentials import CONTROL, CREDENTIALS, written
 from tests.ports import free_ports
@@ -208,7 +208,7 @@ class Running:
     def stopped(self) -> None:
         """Ends it; then all that was received has been delivered."""
         self.streamer.stop()
-        assert self.ended() == STOPPED
+        assert self.ended() == EXIT_STOPPED
         received = sum(line.get("kind") in (None, "quarantine") for line in self.firehose.lines)
         assert received == self.status("received")
 
@@ -397,7 +397,7 @@ def test_a_token_that_is_refused_later_ends_the_streamer_and_what_it_has_is_deli
     running.receives(5)
     x.fault("http", status=401, on="stream")
     x.fault("close", times=1)
-    assert running.ended() == REFUSED
+    assert running.ended() == EXIT_REJECTED
     assert running.firehose.events()[-1] == ("stop", "exit 3")
     assert len(running.firehose.tweets()) == running.status("received")
 

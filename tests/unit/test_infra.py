@@ -154,7 +154,7 @@ def test_only_what_may_expire_does() -> None:
     }
     for key in tweets:
         assert any(key.startswith(prefix) for prefix in expiring), key
-    kept = {layout.aggregate_key(HOUR.date), layout.coverage_key(HOUR.date), layout.CHAMPION}
+    kept = {layout.aggregate_key(HOUR.date), layout.coverage_key(HOUR.date), layout.CHAMPION_KEY}
     kept |= {layout.tombstones_key(HOUR), layout.TOMBSTONES_OF_USERS, layout.removals_key(HOUR.date, "r")}
     kept |= {layout.posts_prefix("2026-11"), layout.model_key("sentiment", "0")}
     for key in kept:

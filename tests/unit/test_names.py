@@ -88,8 +88,14 @@ def _names(node: ast.stmt) -> list[str]:
     match node:
         case ast.ClassDef(name=name) if not name.startswith("_"):
             return [name]
+        case ast.TypeAlias(name=name):
+            named = [name]
         case ast.Assign(targets=targets):
-            named = targets
+            named = [
+                each
+                for target in targets
+                for each in (target.elts if isinstance(target, ast.Tuple) else [target])
+            ]
         case ast.AnnAssign(target=target):
             named = [target]
         case _:
