@@ -95,15 +95,15 @@ def main(arguments: list[str] | None = None) -> int:
             return _check()
         return _rules(apply=options.action == "apply", counted_hours=options.count_hours)
     except (TopicsError, TokenError, rules.RulesError) as error:
-        return _told(EXIT_MISUSED, str(error))
+        return _exit_status(EXIT_MISUSED, str(error))
     except (tweepy.Unauthorized, tweepy.Forbidden) as error:
-        return _told(EXIT_REJECTED, f"X rejects the token (http {error.response.status_code})")
+        return _exit_status(EXIT_REJECTED, f"X rejects the token (http {error.response.status_code})")
     except SpoolInUseError as error:
-        return _told(EXIT_IN_USE, str(error))
+        return _exit_status(EXIT_IN_USE, str(error))
     except SpoolError as error:
-        return _told(EXIT_FAILED, str(error))
+        return _exit_status(EXIT_FAILED, str(error))
     except (tweepy.TweepyException, requests.RequestException, ClientError, BotoCoreError) as error:
-        return _told(EXIT_FAILED, f"{type(error).__name__}: {error}")
+        return _exit_status(EXIT_FAILED, f"{type(error).__name__}: {error}")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -145,7 +145,7 @@ def _status(options: argparse.Namespace) -> int:
         answer = requests.get(address, timeout=5)
         answer.raise_for_status()
     except requests.RequestException as error:
-        return _told(EXIT_FAILED, f"no streamer answers at {address}: {type(error).__name__}")
+        return _exit_status(EXIT_FAILED, f"no streamer answers at {address}: {type(error).__name__}")
     print(json.dumps(answer.json(), indent=2))
     return EXIT_STOPPED
 
@@ -244,7 +244,7 @@ def _token() -> str:
     return bearer_token(secretsmanager, settings())
 
 
-def _told(status: int, sentence: str) -> int:
+def _exit_status(status: int, sentence: str) -> int:
     logging.getLogger("streamer").error(sentence)
     return status
 

@@ -55,7 +55,7 @@ def findings(
     try:
         answer = client.request("GET", _RULES, params={"max_results": "1"})
     except (tweepy.TweepyException, requests.RequestException) as error:
-        yield Finding("token", False, _told(error), _advice(error, settings))
+        yield Finding("token", False, _error_name(error), _advice(error, settings))
     else:
         yield Finding("token", True, "X accepts it")
         yield _clock(answer.headers.get("Date"))
@@ -96,7 +96,7 @@ def _rules(client: tweepy.Client, topics: Topics) -> Iterator[Finding]:
         changes = rules.plan(wanted, rules.present_rules(client))
         refused = {rule.tag: said for rule, said in rules.rejections(client, changes.add).items() if said}
     except (tweepy.TweepyException, requests.RequestException, rules.RulesError) as error:
-        yield Finding("rules", False, _told(error), "try again; see `streamer rules plan`")
+        yield Finding("rules", False, _error_name(error), "try again; see `streamer rules plan`")
         return
     summary = f"{len(changes.keep)} of {len(wanted)} in force"
     if refused:
@@ -133,7 +133,7 @@ def _tried(name: str, attempt: Callable[[], str], advice: str) -> Finding:
         return Finding(name, False, str(error), advice)
 
 
-def _told(error: Exception) -> str:
+def _error_name(error: Exception) -> str:
     response = getattr(error, "response", None)
     return f"http {response.status_code}" if response is not None else type(error).__name__
 

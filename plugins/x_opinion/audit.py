@@ -141,12 +141,12 @@ def router(cache: Cache) -> APIRouter:
             try:
                 counts = desk.take(desk.person(user.get_id()), text, now)
             except JudgmentError as error:
-                raise HTTPException(422, _told(error.problems)) from error
+                raise HTTPException(422, _listed(error.problems)) from error
         return data({"taken": counts})
 
     return made
 
 
-def _told(problems: Sequence[str]) -> str:
+def _listed(problems: Sequence[str]) -> str:
     more = len(problems) - SHOWN_PROBLEMS
     return "\n".join([*problems[:SHOWN_PROBLEMS], *([f"and {more} more"] if more > 0 else [])])
