@@ -12,6 +12,14 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import requires_access_dag
 from fastapi import Depends, HTTPException, Request
 
+AUDIT_DAG = "audit"
+COMPLIANCE_DAG = "compliance"
+COSTS_DAG = "costs"
+COVERAGE_DAG = "coverage"
+INSIGHTS_DAG = "insights"
+TRANSFORM_DAG = "transform"
+"""The DAGs behind the pages."""
+
 
 def reads(dag_id: str | None = None) -> Any:
     """The dependency of what is shown: the user may read that DAG, or any if None is named."""
