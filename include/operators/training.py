@@ -11,9 +11,7 @@ from include.operators.databricks import WorkflowTaskOperator
 from include.operators.inputs import client, now
 from include.operators.quality import checking
 from include.settings import Settings, settings
-from include.training.wheel import NAME as PACKAGE
-
-__all__ = ["PACKAGE"]
+from include.training import wheel
 
 if TYPE_CHECKING:
     from airflow.providers.databricks.hooks.databricks import DatabricksHook
@@ -78,7 +76,6 @@ def table_parameters(configured: Settings) -> dict[str, str]:
 def stage_wheel() -> str:
     """Builds the training code's wheel and uploads it to the volume if it is missing; returns its path."""
     from include.operators.databricks import upload
-    from include.training import wheel
 
     path = f"{settings().training_volume}/wheels/{wheel.file_name()}"
     upload(path, wheel.build())
