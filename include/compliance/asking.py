@@ -68,11 +68,11 @@ def shards(
     """The shards that X was not asked about lately; none of a kind of which the lake holds nothing."""
     with forgetting(s3, athena, settings) as queries:
         (counts,) = queries.run(sql.render("compliance/counts"))
-    found = []
+    every_shard = []
     for kind in _KINDS:
         number = math.ceil(counts[kind] / (ids_a_job * _FULL))
-        found += [Shard(kind, each, number) for each in range(number)]
-    return [shard for shard in found if not _answered_lately(s3, settings.bucket, shard, now)]
+        every_shard += [Shard(kind, each, number) for each in range(number)]
+    return [shard for shard in every_shard if not _answered_lately(s3, settings.bucket, shard, now)]
 
 
 def ids(s3: S3Client, athena: AthenaClient, settings: Settings, shard: Shard) -> list[str]:

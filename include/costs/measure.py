@@ -110,12 +110,12 @@ def spread(total: int, weights: Sequence[float]) -> list[int]:
 
 
 def _streamed_lines(sources: Sources, day: date) -> int:
-    found = (
+    lines = (
         row.measures for row in ledger.read_day(sources.s3, sources.settings.bucket, day.isoformat()).values()
     )
     return sum(
         max(each.raw_ids + each.duplicates + each.lines_without_id + each.removed - each.recovered, 0)
-        for each in found
+        for each in lines
     )
 
 

@@ -300,15 +300,15 @@ def _figures(rows: _Rows, measure: Measure, groups: _Groups = _ALL) -> dict[str,
     """Each role's values by group."""
     count = len(rows.grouped(groups)[0])
     known: dict[int, Numbers] = {}
-    found: dict[str, list[float | int | None]] = {}
+    figures: dict[str, list[float | int | None]] = {}
     for role in ROLES:
         if formula := measure.formulas.get(role):
             values = value_of(formula.resolved, lambda wanted: rows.aggregate(wanted, groups), known)
             whole = role in _COUNTS or measure.format == "number"
-            found[role] = _json(np.broadcast_to(values, (count,)), whole=whole)
+            figures[role] = _json(np.broadcast_to(values, (count,)), whole=whole)
         else:
-            found[role] = [None] * count
-    return found
+            figures[role] = [None] * count
+    return figures
 
 
 def _json(values: Numbers, *, whole: bool) -> list[float | int | None]:
@@ -349,13 +349,13 @@ def _filtered(dashboard: Dashboard, found: pa.Table, wanted: PageFilters) -> pa.
 def _read(dashboard: Dashboard) -> set[str]:
     """The columns that any tile, visual or mark reads."""
     measures = [tile.measure for tile in dashboard.tiles]
-    found = {*_MARKING, *_METHODS}
+    columns = {*_MARKING, *_METHODS}
     for visual in dashboard.visuals:
         measures += visual.measures
-        found |= {*visual.by, *(condition.column for condition in visual.where)}
+        columns |= {*visual.by, *(condition.column for condition in visual.where)}
     for measure in measures:
-        found |= measure.columns
-    return found
+        columns |= measure.columns
+    return columns
 
 
 def _hours_per_point(found: pa.Table, wanted: PageFilters) -> int:

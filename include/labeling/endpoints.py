@@ -296,8 +296,8 @@ def _target(name: str) -> Any:
 
 def _remove_others(sagemaker: SageMakerClient, scaling: Any, wanted: Iterable[str]) -> list[str]:
     pages = sagemaker.get_paginator("list_endpoints").paginate(NameContains=_PREFIX)
-    found = [each["EndpointName"] for page in pages for each in page["Endpoints"]]
-    others = [name for name in found if name.startswith(_PREFIX) and name not in set(wanted)]
+    names = [each["EndpointName"] for page in pages for each in page["Endpoints"]]
+    others = [name for name in names if name.startswith(_PREFIX) and name not in set(wanted)]
     for name in others:
         _stop_scaling(scaling, name, _most_instances(scaling, name))
         _settled(sagemaker, name)

@@ -24,7 +24,7 @@ def cluster(configured: Settings) -> dict[str, Any]:
     What Spark NLP needs beside its wheel comes from Maven; its serializer settings are those that its
     documentation asks for on Databricks.
     """
-    found: dict[str, Any] = {
+    machine: dict[str, Any] = {
         "spark_version": configured.training_spark_version,
         "node_type_id": configured.training_node_type,
         "num_workers": 0,
@@ -43,8 +43,8 @@ def cluster(configured: Settings) -> dict[str, Any]:
         "custom_tags": {"ResourceClass": "SingleNode", "project": "x-opinion"},
     }
     if configured.training_instance_profile_arn:
-        found["aws_attributes"] = {"instance_profile_arn": configured.training_instance_profile_arn}
-    return found
+        machine["aws_attributes"] = {"instance_profile_arn": configured.training_instance_profile_arn}
+    return machine
 
 
 def parameters(configured: Settings) -> dict[str, str]:
@@ -150,7 +150,7 @@ def report(
 
     The asset's event names the model that predicts.
     """
-    found = {
+    result = {
         "champion": predicted["version"],
         "candidate": gated
         and {name: gated[name] for name in ("version", "alias", "promoted", "reason", "metrics")},
@@ -159,4 +159,4 @@ def report(
     }
     for asset in outlet_events or ():
         outlet_events[asset].extra = {"model": f"v{predicted['version']}", "rows": predicted["rows"]}
-    return found
+    return result

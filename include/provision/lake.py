@@ -57,7 +57,7 @@ def definitions(settings: Settings, topics: Topics) -> dict[str, tuple[str, str]
 
     The digest covers the rendered statement, so a new topic is a new definition too.
     """
-    found = {}
+    statements = {}
     for name in sql.names("tables"):
         table = name.split("/")[-1]
         values = {
@@ -68,8 +68,8 @@ def definitions(settings: Settings, topics: Topics) -> dict[str, tuple[str, str]
         }
         given = {key: value for key, value in values.items() if key in sql.parameters(name)}
         digest = hashlib.sha256(sql.render(name, **given, definition="").encode()).hexdigest()[:16]
-        found[table] = (sql.render(name, **given, definition=digest), digest)
-    return found
+        statements[table] = (sql.render(name, **given, definition=digest), digest)
+    return statements
 
 
 def _partitions(table: str, topics: tuple[str, ...]) -> tuple[str, ...]:

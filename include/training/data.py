@@ -54,10 +54,10 @@ def require(counts: Mapping[tuple[str, int], int], minimum: int) -> None:
     Every sentiment needs ``minimum`` rows to train on, and a tenth of that to be evaluated on.
     """
     for part, least in ((LEARNED, minimum), (VALIDATION, minimum // 10), (HOLDOUT, minimum // 10)):
-        found = {name: counts.get((part, index), 0) for index, name in enumerate(SENTIMENTS)}
-        short = [name for name, count in found.items() if count < max(least, 1)]
+        rows = {name: counts.get((part, index), 0) for index, name in enumerate(SENTIMENTS)}
+        short = [name for name, count in rows.items() if count < max(least, 1)]
         if short:
-            told = ", ".join(f"{name} {count}" for name, count in found.items())
+            told = ", ".join(f"{name} {count}" for name, count in rows.items())
             raise TrainingRefusedError(
                 f"too few rows of {', '.join(short)} in the part {part!r} ({told}; {max(least, 1)} each are"
                 " needed): nothing was trained, the champion stays. Wait for more tweets, or lower"
