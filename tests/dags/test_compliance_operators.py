@@ -143,9 +143,6 @@ def text(s3: Any, key: str) -> str:
     return storage.read(s3, BUCKET, key).decode()
 
 
-# --- Asking X
-
-
 def test_what_x_reports_is_kept_as_a_confirmed_request_that_names_no_id(s3: Any, x: Service) -> None:
     redact(x, tweets={str(GONE): "deleted"})
     ask = Ask()
@@ -241,9 +238,6 @@ def test_damaged_objects_on_which_the_query_fails_are_set_aside_first(
     monkeypatch.setattr(asking, "shards", lambda *_: (_ for _ in ()).throw(UnreadDataError("another cause")))
     with pytest.raises(UnreadDataError, match="another cause"):
         tasks.collect.function()
-
-
-# --- Removing
 
 
 class TaskInstance:
@@ -531,9 +525,6 @@ def test_many_hours_are_divided_into_parts_that_airflow_can_map() -> None:
     assert len(parts) <= 2 * tasks.MOST_PARTS
     assert sum(len(part["hours"]) for part in parts) == 40 * 801
     assert [len(part["hours"]) for part in tasks._parts(found[:1])] == [24] * 33 + [9]
-
-
-# --- The alarm
 
 
 def test_coverage_raises_an_alarm_before_the_time_of_a_request_is_over(

@@ -688,9 +688,6 @@ def test_the_teacher_and_the_student_are_compared_by_language(lake: Lake) -> Non
     assert (turkish["measured"], turkish["agreement"], turkish["agreement_low"]) == (0, 0, 0)
 
 
-# --- The audit
-
-
 def audit(lake: Lake, topic: str, tweets: Sequence[Tweet]) -> None:
     """Drawn tweets and what people say of them: a judgment of each person under ``people``."""
     first = lowest_id(TEN.start) + TOPICS.index(topic) * 1_000_000

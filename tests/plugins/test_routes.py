@@ -638,9 +638,6 @@ def test_ten_people_cost_one_query(metadata_database: None) -> None:
     assert slow.asked == 1
 
 
-# --- Examples: the tweets behind a point
-
-
 POINT = {"topic": "ukraine", "hour": LABELED_HOUR.label}
 
 
@@ -767,9 +764,6 @@ def test_no_text_gets_into_the_log(
 )
 def test_a_point_that_makes_no_sense_is_refused(client: TestClient, query: dict[str, str]) -> None:
     assert client.get("/data/examples", params=POINT | query).status_code == 422
-
-
-# --- The audit
 
 
 def given_tweets(client: TestClient, **query: Any) -> list[dict[str, Any]]:

@@ -93,9 +93,6 @@ def test_a_request_is_overdue_after_half_of_its_time(s3: Any) -> None:
     ]
 
 
-# --- Asking X
-
-
 def test_an_answer_is_a_request_of_its_day_and_counts_reasons() -> None:
     gone = [Gone(str(ONE), DELETE, "deleted"), Gone(str(TWO), SCRUB, "scrub_geo")]
     request, reasons = asking.request_of(PSEUDONYMS, "tweets", gone, NOW)
