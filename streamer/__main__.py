@@ -51,7 +51,7 @@ _DEFAULT_SPOOL = Path("/var/lib/x-opinion-streamer")
 _DEFAULT_PORT = 9464
 _COUNTED_UNTIL = timedelta(minutes=1)
 """The age of the newest posts to count: X does not find younger ones yet."""
-_HOURS_A_MONTH = 24 * 365.25 / 12
+_HOURS_PER_MONTH = 24 * 365.25 / 12
 _COUNTED_HOURS = 24
 """A whole day, since there are more posts by day than by night; X counts up to seven days back."""
 _MOST_COUNTED_HOURS = 7 * 24 - 1
@@ -185,7 +185,7 @@ def _expected(client: tweepy.Client, topics: Topics, hours: int) -> str:
         found = sum(count(client, topics, name, start, end, sleep=_not_waiting) for name in topics.names)
     except (tweepy.TweepyException, requests.RequestException, RequestRefusedError, PatienceError) as error:
         return f"posts per month: unknown, X returns no counts ({type(error).__name__})"
-    expected = round(found * _HOURS_A_MONTH / hours)
+    expected = round(found * _HOURS_PER_MONTH / hours)
     budget = monthly_posts(settings(), topics)
     sample = topics.collection.sample
     bought = round(expected * sample / 100)

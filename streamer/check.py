@@ -18,7 +18,7 @@ from include.x.budget import PostsLedger, PostsLedgerError, month_of, monthly_po
 from include.x.client import api_client
 from include.x.price import priced
 from include.x.topics import Topics
-from streamer.firehose import lines_a_record
+from streamer.firehose import lines_per_record
 from streamer.lines import Identity, control
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _put(firehose: FirehoseClient, settings: Settings, topics: Topics) -> str:
     )
     if answer["FailedPutCount"]:
         raise RecordRefusedError(answer["RequestResponses"][0].get("ErrorCode", "unknown"))
-    lines = lines_a_record(firehose, settings.delivery_stream, datetime.now(UTC))
+    lines = lines_per_record(firehose, settings.delivery_stream, datetime.now(UTC))
     return (
         f"{settings.delivery_stream} takes records of {'one line' if lines == 1 else f'up to {lines} lines'}"
     )

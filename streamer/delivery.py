@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from streamer.database import SpoolError, SpoolUnwritableError
-from streamer.firehose import lines_a_record
+from streamer.firehose import lines_per_record
 from streamer.packs import Group, kinds, records
 from streamer.spool import Spool
 
@@ -154,7 +154,7 @@ class Delivery:
             return
         self._ask_at = time.monotonic() + ASK_SECONDS
         try:
-            most_lines = lines_a_record(self._firehose, self._stream, datetime.now(UTC))
+            most_lines = lines_per_record(self._firehose, self._stream, datetime.now(UTC))
         except (ClientError, BotoCoreError) as error:
             code = _code(error)
             if code != self._unanswered:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ORIGINAL_ENDPOINTS = 2
 """The original kept two real-time endpoints up, translator and classifier, and called each for a tweet."""
-HOURS_A_DAY = 24
+HOURS_PER_DAY = 24
 _MILLION = 1_000_000
 
 
@@ -73,7 +73,7 @@ class Month:
         """What labeling these tweets would have cost in the original's design, an instance an endpoint."""
         if self.endpoint_usd is None:
             return None
-        return ORIGINAL_ENDPOINTS * HOURS_A_DAY * self.days * self.endpoint_usd
+        return ORIGINAL_ENDPOINTS * HOURS_PER_DAY * self.days * self.endpoint_usd
 
     def to_json(self) -> dict[str, Any]:
         """The figures, for pages and for the summary."""

@@ -41,7 +41,7 @@ REQUESTS = "requests"
 
 MOST_PARTS = 500
 """Mapped tasks of a run at most, or a few more; Airflow allows 1,024."""
-_HOURS_A_PART = 24
+_HOURS_PER_PART = 24
 _JOB, _STATE_KEY = "job", "compliance"
 _SLEPT = 60
 """Seconds up to which a wait is slept through: a task that resumes too soon counts as lost."""
@@ -295,7 +295,7 @@ def _confirmed(pending: Sequence[RemovalRequest]) -> list[RemovalRequest]:
 def _parts(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What one mapped task removes each: some hours of one request."""
     total = sum(len(each["hours"]) + len(each["again"]) for each in found)
-    size = max(_HOURS_A_PART, -(-total // MOST_PARTS))
+    size = max(_HOURS_PER_PART, -(-total // MOST_PARTS))
     parts = []
     for each in found:
         hours = sorted([*each["hours"], *each["again"]])

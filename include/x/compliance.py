@@ -23,7 +23,7 @@ from include.x.client import refusal
 
 Kind = Literal["tweets", "users"]
 
-IDS_A_JOB = 500_000
+IDS_PER_JOB = 500_000
 """How many ids are asked about in one job: an upload of at most 10 MB, which is sent in seconds.
 
 X's documentation names no limit of its own.

@@ -18,7 +18,7 @@ from local.faults import FaultError, Faults, Kind, Option, number
 
 PATH = "/_local/firehose/faults"
 
-REQUESTS_A_SECOND, RECORDS_A_SECOND, BYTES_A_SECOND = 2_000, 500_000, 5 * 2**20
+REQUESTS_PER_SECOND, RECORDS_PER_SECOND, BYTES_PER_SECOND = 2_000, 500_000, 5 * 2**20
 """Quotas of Direct PUT to one stream in us-east-1 (Firehose's developer guide, "Quota")."""
 
 Code = Literal["ServiceUnavailableException", "InternalFailure"]
@@ -100,11 +100,11 @@ class Throughput:
         then, requests, count, size = self._used.get(stream, (second, 0, 0, 0))
         if then != second:
             requests = count = size = 0
-        if requests >= REQUESTS_A_SECOND:
+        if requests >= REQUESTS_PER_SECOND:
             raise UnavailableError("ServiceUnavailableException")
         taken = 0
         for record in records:
-            if count >= RECORDS_A_SECOND or size + len(record) > BYTES_A_SECOND:
+            if count >= RECORDS_PER_SECOND or size + len(record) > BYTES_PER_SECOND:
                 break
             taken, count, size = taken + 1, count + 1, size + len(record)
         self._used[stream] = (second, requests + 1, count, size)

@@ -397,7 +397,7 @@ def live_test(run: Run, posts: float, minutes: float) -> dict[str, Any]:
     return {
         "live_minutes": settings.live_minutes,
         "minutes": minutes,
-        "posts_a_second": round(found.freshness.posts / minutes / 60, 1),
+        "posts_per_second": round(found.freshness.posts / minutes / 60, 1),
         "posts": found.freshness.posts,
         "unseen": found.freshness.unseen,
         "p50_s": p50,

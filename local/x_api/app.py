@@ -48,7 +48,7 @@ from local.x_api.problems import (
 )
 from local.x_api.rules import CAP, Rules
 from local.x_api.selection import PARAMETERS, Selection
-from local.x_api.stream import POSTS_A_SECOND, FilteredStream, no_rules
+from local.x_api.stream import POSTS_PER_SECOND, FilteredStream, no_rules
 
 _WORTH_COMPRESSING = 1024
 _APP_ID = "12345678"
@@ -105,7 +105,7 @@ class XApi:
         credentials: Credentials,
         about: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.time,
-        posts_a_second: float = POSTS_A_SECOND,
+        posts_per_second: float = POSTS_PER_SECOND,
     ) -> None:
         state.mkdir(parents=True, exist_ok=True)
         whole = Injected(corpus, state / "injected.ndjson")
@@ -118,7 +118,7 @@ class XApi:
         self._search = search.Search(whole, clock, self._redactions.left)
         self._journal = Journal(state / "journal.ndjson")
         self.faults = Faults(KINDS)
-        self.stream = FilteredStream(whole, rules, self._journal, self.faults, clock, posts_a_second)
+        self.stream = FilteredStream(whole, rules, self._journal, self.faults, clock, posts_per_second)
         self.limits = RateLimits(clock)
         self.requests: Counter[str] = Counter()
         self._searched = 0

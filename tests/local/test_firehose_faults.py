@@ -19,8 +19,8 @@ from include.settings import Settings
 from local.aws import firehose_faults
 from local.aws.bootstrap import TEMPLATE, Template
 from local.aws.firehose_faults import (
-    BYTES_A_SECOND,
-    REQUESTS_A_SECOND,
+    BYTES_PER_SECOND,
+    REQUESTS_PER_SECOND,
     Refusal,
     Throughput,
     UnavailableError,
@@ -185,10 +185,10 @@ def test_more_bytes_a_second_than_the_quota_are_refused_record_by_record(
 def test_the_quotas_hold_for_each_second_and_stream() -> None:
     now = [10.0]
     throughput = Throughput(lambda: now[0])
-    half = b"x" * (BYTES_A_SECOND // 2)
+    half = b"x" * (BYTES_PER_SECOND // 2)
     assert throughput.take("a", [half, half, b"x"]) == 2
     assert throughput.take("b", [half]) == 1
-    for _ in range(REQUESTS_A_SECOND - 1):
+    for _ in range(REQUESTS_PER_SECOND - 1):
         assert throughput.take("a", [b"x"]) == 0
     with pytest.raises(UnavailableError):
         throughput.take("a", [b"x"])

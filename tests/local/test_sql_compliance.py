@@ -99,7 +99,7 @@ def lake(athena: LocalAthena) -> Lake:
 
 
 def test_the_counts_decide_how_many_shards_there_are(lake: Lake) -> None:
-    found = asking.shards(lake.s3, lake.athena, lake.settings, NOW, ids_a_job=100)
+    found = asking.shards(lake.s3, lake.athena, lake.settings, NOW, ids_per_job=100)
     kinds = [shard.kind for shard in found]
     assert (2 <= kinds.count("tweets") <= 3, kinds.count("users")) == (True, 1)
 

@@ -102,7 +102,7 @@ def test_a_trino_that_ends_again_and_again_is_not_started_for_ever(
             server._process.wait()
             return server.keep()
 
-        for _ in range(trino._STARTS_AN_HOUR):
+        for _ in range(trino._STARTS_PER_HOUR):
             assert str(tmp_path / "server-ended.log") in (kept() or "")
         with pytest.raises(trino.TrinoError, match="too large a statement"):
             kept()

@@ -328,7 +328,7 @@ class TestVolume:
         assert [size for size in sizes if size in (1, 1000, 2**20)] == [1, 1000, 2**20]
 
     def test_the_stream_carries_no_more_than_its_rate(self, tmp_path: Path) -> None:
-        slow = Service(XApi(CORPUS, tmp_path, CREDENTIALS, clock=clock, posts_a_second=5))
+        slow = Service(XApi(CORPUS, tmp_path, CREDENTIALS, clock=clock, posts_per_second=5))
         try:
             rules = {
                 "add": [{"value": "apple OR pear OR -has:links apple"}, {"value": "(lang:en OR lang:uk) a"}]

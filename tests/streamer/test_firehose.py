@@ -13,7 +13,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from streamer.firehose import firehose_client, lines_a_record
+from streamer.firehose import firehose_client, lines_per_record
 from tests.streamer.support_firehose import DEAGGREGATING, ONE_BY_ONE, PROCESSORS, described
 
 RECORDS = [{"Data": b'{"text":"caf\xc3\xa9"}\n'}, {"Data": bytes(range(256))}, {"Data": b"x" * 5000}]
@@ -118,7 +118,7 @@ def test_a_record_holds_many_lines_only_where_the_stream_surely_parts_them(
     if "LastUpdateTimestamp" in answer:
         answer["LastUpdateTimestamp"] = answer["LastUpdateTimestamp"].timestamp()
     firehose.answer = {"DeliveryStreamDescription": answer}
-    assert lines_a_record(firehose_client(), "stream", NOW) == lines
+    assert lines_per_record(firehose_client(), "stream", NOW) == lines
 
 
 def test_a_stream_that_parts_records_otherwise_than_by_json_gets_one_line_a_record(
@@ -132,4 +132,4 @@ def test_a_stream_that_parts_records_otherwise_than_by_json_gets_one_line_a_reco
         ],
     }
     firehose.answer = {"DeliveryStreamDescription": described(delimited, *PROCESSORS[1:])}
-    assert lines_a_record(firehose_client(), "stream", NOW) == 1
+    assert lines_per_record(firehose_client(), "stream", NOW) == 1

@@ -371,5 +371,5 @@ def test_an_endpoint_is_billed_around_the_clock_and_a_batch_job_for_its_work(twe
 
 
 def test_more_tweets_than_an_instance_can_answer_need_another() -> None:
-    most = int(730 * 3600 / modes.SECONDS_A_TWEET)
+    most = int(730 * 3600 / modes.SECONDS_PER_TWEET)
     assert [mode.hours for mode in modes.modes(most + 1) if mode.name == "real-time"] == [2 * 2 * 730]

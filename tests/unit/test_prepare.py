@@ -529,7 +529,7 @@ def test_nothing_vanishes(
     s3: S3Client, lines: list[tuple[str, bytes]], objects: int, slice_bytes: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "_BYTES_A_SLICE", slice_bytes)
+        patch.setattr(prepare, "_BYTES_PER_SLICE", slice_bytes)
         patch.setattr(slices, "_BATCH", 7)
         place(s3, lines, objects)
         prepared = hour.prepare(s3)

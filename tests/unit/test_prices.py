@@ -51,7 +51,7 @@ def test_the_list_has_every_item_that_the_default_settings_buy() -> None:
 
 def test_a_figure_that_nothing_confirms_says_so() -> None:
     listed = prices.load(Settings().prices_file)
-    for line in (*listed.prices, *listed.dbus_an_hour):
+    for line in (*listed.prices, *listed.dbus_per_hour):
         assert line.confirmed or line.note.startswith("Not confirmed"), line
 
 

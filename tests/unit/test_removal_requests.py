@@ -130,7 +130,7 @@ def test_ids_are_divided_into_as_few_jobs_as_take_them_and_not_asked_about_twice
     athena: Any = CountingAthena(2_000, 40)
 
     def todo(at: datetime) -> list[Shard]:
-        return asking.shards(s3, athena, SETTINGS, at, ids_a_job=1_000)
+        return asking.shards(s3, athena, SETTINGS, at, ids_per_job=1_000)
 
     found = todo(NOW)
     assert found == [*(Shard("tweets", number, 3) for number in range(3)), Shard("users", 0, 1)]
