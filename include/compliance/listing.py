@@ -104,8 +104,8 @@ def labeled(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
 def damaged(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
     """The originals of damaged objects of raw and quarantine; they are few, so all are listed at once."""
     found = _every(windows)
-    for each in storage.objects(s3, bucket, layout.DAMAGED):
-        place = layout.partition(each.key.removeprefix(layout.DAMAGED))
+    for each in storage.objects(s3, bucket, layout.DAMAGED_PREFIX):
+        place = layout.partition(each.key.removeprefix(layout.DAMAGED_PREFIX))
         if not place:
             continue
         layer, topic, window = place
@@ -121,7 +121,7 @@ def beside(s3: S3Client, bucket: str) -> list[Place]:
     for each in storage.objects(s3, bucket, layout.RECOVERIES_PREFIX):
         topic = each.key.removeprefix(layout.RECOVERIES_PREFIX).partition("/")[0]
         found += _places("work", topic, each)
-    for each in storage.objects(s3, bucket, layout.DELIVERY_ERRORS):
+    for each in storage.objects(s3, bucket, layout.DELIVERY_ERRORS_PREFIX):
         found += _places("delivery-errors", layout.ALL_TOPICS, each)
     return found
 
@@ -129,7 +129,7 @@ def beside(s3: S3Client, bucket: str) -> list[Place]:
 def all_quarantined(s3: S3Client, bucket: str) -> Places:
     """All quarantined lines, by the hour under which they lie."""
     found: defaultdict[Window, list[Place]] = defaultdict(list)
-    for each in storage.objects(s3, bucket, "quarantine/"):
+    for each in storage.objects(s3, bucket, layout.QUARANTINE_PREFIX):
         if place := layout.partition(each.key):
             found[place[2]] += _places("quarantine", place[1], each)
     return found
@@ -138,7 +138,7 @@ def all_quarantined(s3: S3Client, bucket: str) -> Places:
 def _predictions(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
     """The predictions of all models: a listing of each model's day would not be shorter than one of all."""
     found = _every(windows)
-    for each in storage.objects(s3, bucket, "predictions/"):
+    for each in storage.objects(s3, bucket, layout.PREDICTIONS_PREFIX):
         if named := _PREDICTED.fullmatch(each.key):
             window = Window.parse(f"{named['date']}T{named['hour']}")
             if window in found:

@@ -85,7 +85,7 @@ def _readable[T](ask: Callable[[], T]) -> T:
     Coverage sets aside those of the topics in use, and X is asked about all that the lake holds.
     """
     from include.coverage import damage
-    from include.lake import storage
+    from include.lake import layout, storage
     from include.lake.athena import UnreadDataError
 
     try:
@@ -95,7 +95,8 @@ def _readable[T](ask: Callable[[], T]) -> T:
         s3, bucket = client("s3"), settings().bucket
         suspects = damage.named(error, bucket)
         if not suspects:
-            held = [each for layer in ("raw/", "quarantine/") for each in storage.objects(s3, bucket, layer)]
+            layers = (layout.RAW_PREFIX, layout.QUARANTINE_PREFIX)
+            held = [each for layer in layers for each in storage.objects(s3, bucket, layer)]
             suspects = list(damage.find(s3, bucket, held))
         if not damage.set_aside(s3, bucket, suspects):
             raise

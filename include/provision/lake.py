@@ -15,16 +15,20 @@ from botocore.exceptions import ClientError
 from include.lake import sql
 from include.lake.athena import Athena
 from include.lake.layout import (
-    AGGREGATES,
+    AGGREGATES_PREFIX,
     ALL_TOPICS,
-    ATHENA_RESULTS,
+    ATHENA_RESULTS_PREFIX,
     AUDIT_DRAWN_PREFIX,
     AUDIT_JUDGED_PREFIX,
     AUDIT_PREDICTED_PREFIX,
     AUDIT_PREFIX,
     DRIFT_PREFIX,
+    LABELED_PREFIX,
     MIX_PREFIX,
     NO_TOPIC,
+    PREDICTIONS_PREFIX,
+    QUARANTINE_PREFIX,
+    RAW_PREFIX,
 )
 from include.lake.views import create_view, queries
 from include.settings import Settings
@@ -36,16 +40,16 @@ if TYPE_CHECKING:
 
 _PREFIXES = {
     "all_audit": AUDIT_PREFIX,
-    "all_labeled": "labeled/",
-    "all_predictions": "predictions/",
-    "all_quarantine": "quarantine/",
-    "all_raw": "raw/",
+    "all_labeled": LABELED_PREFIX,
+    "all_predictions": PREDICTIONS_PREFIX,
+    "all_quarantine": QUARANTINE_PREFIX,
+    "all_raw": RAW_PREFIX,
     "audit_drawn": AUDIT_DRAWN_PREFIX,
     "audit_judged": AUDIT_JUDGED_PREFIX,
     "audit_predicted": AUDIT_PREDICTED_PREFIX,
     "drift": DRIFT_PREFIX,
     "mix": MIX_PREFIX,
-    "opinion_hourly": AGGREGATES,
+    "opinion_hourly": AGGREGATES_PREFIX,
 }
 """The prefixes of tables that are not the table's name."""
 
@@ -113,7 +117,7 @@ def ensure_workgroup(athena: AthenaClient, settings: Settings) -> list[str]:
 
     It enforces its own output location, so no results are written elsewhere.
     """
-    location = settings.s3(ATHENA_RESULTS)
+    location = settings.s3(ATHENA_RESULTS_PREFIX)
     try:
         found = athena.get_work_group(WorkGroup=settings.workgroup)["WorkGroup"]
     except ClientError as error:

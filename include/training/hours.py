@@ -92,14 +92,14 @@ def days(hours: Iterable[str]) -> list[str]:
 
 def labeled(s3: S3Client, bucket: str) -> dict[str, str]:
     """Every hour of the labeled layer now."""
-    listing = storage.list_objects(s3, bucket, "labeled/")
+    listing = storage.list_objects(s3, bucket, layout.LABELED_PREFIX)
     found = ((layout.labeled_hour(each.key), each.etag) for each in listing.objects)
     return {name(*hour): etag for hour, etag in found if hour}
 
 
 def find_synced(s3: S3Client, bucket: str) -> Synced | None:
     """The note of the last sync; None if none has ended."""
-    found = _read(s3, bucket, layout.SYNCED)
+    found = _read(s3, bucket, layout.SYNCED_KEY)
     return Synced(**found) if found else None
 
 
@@ -107,13 +107,13 @@ def read_synced(s3: S3Client, bucket: str) -> Synced:
     """As `find_synced`; raises `StateError` if there is none."""
     found = find_synced(s3, bucket)
     if found is None:
-        raise StateError(f"s3://{bucket}/{layout.SYNCED} is not there: run the step sync first")
+        raise StateError(f"s3://{bucket}/{layout.SYNCED_KEY} is not there: run the step sync first")
     return found
 
 
 def write_synced(s3: S3Client, bucket: str, synced: Synced) -> None:
     """Writes the note of the Delta table's hours."""
-    _write(s3, bucket, layout.SYNCED, asdict(synced))
+    _write(s3, bucket, layout.SYNCED_KEY, asdict(synced))
 
 
 def find_predicted(s3: S3Client, bucket: str) -> Predicted | None:

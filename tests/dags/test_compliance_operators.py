@@ -234,7 +234,7 @@ def test_damaged_objects_on_which_the_query_fails_are_set_aside_first(
     monkeypatch.setattr(asking, "shards", shards)
     s3.put_object(Bucket=BUCKET, Key=key, Body=whole[:-5])
     assert tasks.collect.function() == [TWEETS]
-    assert storage.read(s3, BUCKET, f"{layout.DAMAGED}{key}") == whole[:-5]
+    assert storage.read(s3, BUCKET, f"{layout.DAMAGED_PREFIX}{key}") == whole[:-5]
     monkeypatch.setattr(asking, "shards", lambda *_: (_ for _ in ()).throw(UnreadDataError("another cause")))
     with pytest.raises(UnreadDataError, match="another cause"):
         tasks.collect.function()

@@ -117,7 +117,7 @@ def test_every_id_is_in_one_shard_alone(lake: Lake, kind: Kind, expected: set[st
     assert sorted(together) == sorted(expected)
     assert all(len(shard) > len(expected) / 10 for shard in shards)
     assert [sorted(shard) for shard in lake.ids(kind, 3)] == [sorted(shard) for shard in shards]
-    results = storage.list_objects(lake.s3, lake.settings.bucket, layout.ATHENA_RESULTS).objects
+    results = storage.list_objects(lake.s3, lake.settings.bucket, layout.ATHENA_RESULTS_PREFIX).objects
     assert not [each.key for each in results if ".csv" in each.key]
 
 

@@ -719,7 +719,7 @@ def test_10_000_mutated_lines_and_damaged_objects_keep_no_other_hour_from_being_
     assert {key for key, row in rows.items() if row.verdict is Verdict.UNREADABLE} == unreadable
     assert rows["ukraine", ELEVEN].measures.raw_ids > 1_000, "what can be unpacked is read"
 
-    for found_aside in list_objects(lake.s3, lake.settings.bucket, layout.DAMAGED).objects:
+    for found_aside in list_objects(lake.s3, lake.settings.bucket, layout.DAMAGED_PREFIX).objects:
         lake.s3.delete_object(Bucket=lake.settings.bucket, Key=found_aside.key)
     lake.label("russia", ELEVEN, [])
     accepted = {row.key: row.verdict for row in look(lake).rows}

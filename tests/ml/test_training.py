@@ -261,7 +261,7 @@ def test_the_second_run_finds_everything_done(lake: Lake, first: dict[str, dict[
 def test_a_sync_that_was_killed_before_its_note_does_the_same_again(
     lake: Lake, first: dict[str, dict[str, Any]]
 ) -> None:
-    lake.s3.delete_object(Bucket=BUCKET, Key=layout.SYNCED)
+    lake.s3.delete_object(Bucket=BUCKET, Key=layout.SYNCED_KEY)
     assert lake.step("sync")["changed"] == 5
     assert lake.ask(f"table {BUCKET}") == lake.judged()
 

@@ -39,7 +39,7 @@ from include.lake.athena import AthenaError, AthenaTimeoutError, UnreadDataError
 from include.lake.layout import (
     AUDIT_JUDGED_PREFIX,
     REQUESTS_PREFIX,
-    TOMBSTONES_OF_USERS,
+    TOMBSTONES_OF_USERS_KEY,
     request_key,
     tombstones_key,
 )
@@ -708,7 +708,7 @@ def test_what_was_removed_is_no_example_also_while_it_still_lies_in_the_lake(
             assert {tweet["text"] for tweet in examples(client, unmeasured="true")} <= {left["text"]}
     finally:
         storage.delete(desk.s3, desk.bucket, tombstones_key(LABELED_HOUR))
-        storage.delete(desk.s3, desk.bucket, TOMBSTONES_OF_USERS)
+        storage.delete(desk.s3, desk.bucket, TOMBSTONES_OF_USERS_KEY)
     assert len(examples(client)) == 5
 
 

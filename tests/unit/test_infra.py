@@ -21,7 +21,7 @@ from include.labeling.endpoints import endpoint_name
 from include.labeling.jobs import plan
 from include.labeling.models import resolve
 from include.lake import layout
-from include.lake.layout import ATHENA_RESULTS
+from include.lake.layout import ATHENA_RESULTS_PREFIX
 from include.settings import Settings
 from include.training.parameters import Parameters
 from include.window import Window
@@ -150,12 +150,12 @@ def test_only_what_may_expire_does() -> None:
         layout.labeled_prefix("t", HOUR.date),
         layout.predictions_key("v1", "t", HOUR),
         layout.work_prefix(HOUR),
-        ATHENA_RESULTS,
+        ATHENA_RESULTS_PREFIX,
     }
     for key in tweets:
         assert any(key.startswith(prefix) for prefix in expiring), key
     kept = {layout.aggregate_key(HOUR.date), layout.coverage_key(HOUR.date), layout.CHAMPION_KEY}
-    kept |= {layout.tombstones_key(HOUR), layout.TOMBSTONES_OF_USERS, layout.removals_key(HOUR.date, "r")}
+    kept |= {layout.tombstones_key(HOUR), layout.TOMBSTONES_OF_USERS_KEY, layout.removals_key(HOUR.date, "r")}
     kept |= {layout.posts_prefix("2026-11"), layout.model_key("sentiment", "0")}
     for key in kept:
         assert not any(key.startswith(prefix) for prefix in expiring), key

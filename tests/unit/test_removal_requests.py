@@ -148,11 +148,11 @@ def test_of_an_empty_lake_nothing_is_asked(s3: Any) -> None:
 
 def test_the_results_of_queries_for_ids_are_deleted_at_once(s3: Any) -> None:
     for name in ("e1.csv", "e1.csv.metadata", "other.csv"):
-        storage.put(s3, BUCKET, layout.ATHENA_RESULTS + name, b"1")
+        storage.put(s3, BUCKET, layout.ATHENA_RESULTS_PREFIX + name, b"1")
     athena: Any = CountingAthena(1, 1)
     asking.shards(s3, athena, SETTINGS, NOW)
-    left = [each.key for each in storage.list_objects(s3, BUCKET, layout.ATHENA_RESULTS).objects]
-    assert left == [f"{layout.ATHENA_RESULTS}other.csv"]
+    left = [each.key for each in storage.list_objects(s3, BUCKET, layout.ATHENA_RESULTS_PREFIX).objects]
+    assert left == [f"{layout.ATHENA_RESULTS_PREFIX}other.csv"]
 
 
 def test_a_job_s_name_is_short_and_of_its_day() -> None:
