@@ -53,7 +53,7 @@ FAILURES = (AirflowError, ProcessError, SummaryError, *_UNANSWERED)
 """What a step may raise."""
 
 
-_REFUSED = (TopicsError, CredentialsError, ChosenModelError)
+_REJECTED = (TopicsError, CredentialsError, ChosenModelError)
 """What a run that cannot start raises."""
 
 
@@ -234,7 +234,7 @@ def prepared(options: RunOptions, services: Sequence[str]) -> Iterator[World]:
                     # A process that has ended tells why itself.
                     processes.check()
                     raise
-    except (*_REFUSED, ProcessError, AirflowError, SummaryError) as error:
+    except (*_REJECTED, ProcessError, AirflowError, SummaryError) as error:
         raise RunError(str(error)) from error
     except _UNANSWERED as error:
         raise RunError(_unanswered(error, folder)) from error

@@ -26,7 +26,7 @@ from include import aws
 from include.settings import settings
 from include.x import rules
 from include.x.budget import PostsLedger, monthly_posts
-from include.x.client import RequestRefusedError, TokenError, api_client, bearer_token
+from include.x.client import RequestRejectedError, TokenError, api_client, bearer_token
 from include.x.price import priced
 from include.x.records import iso
 from include.x.search import PatienceError, count
@@ -154,7 +154,7 @@ def _rules(*, apply: bool, counted_hours: int) -> int:
     topics = load(settings().topics_file)
     client = api_client(settings(), _token())
     changes = rules.plan(rules.compile_rules(topics, topics.collection.sample), rules.present_rules(client))
-    refused = rules.rejections(client, changes.add)
+    rejected = rules.rejections(client, changes.add)
     for sign, listed in (
         ("keep", [existing.rule for existing in changes.keep]),
         ("add", changes.add),
@@ -162,14 +162,14 @@ def _rules(*, apply: bool, counted_hours: int) -> int:
     ):
         for rule in listed:
             print(f"{sign:6} {rule.tag or '(no tag)':16} {len(rule.value):4} characters  {rule.value}")
-            if refused.get(rule):
-                print(f"{'':6} {refused[rule]}")
+            if rejected.get(rule):
+                print(f"{'':6} {rejected[rule]}")
     if apply and changes:
         rules.apply(client, changes)
     if counted_hours and not apply:
         print(_expected(client, topics, counted_hours))
     print(f"rule set {rules.rule_hash(topics)}: {'applied' if apply else 'changes nothing yet, see apply'}")
-    return EXIT_MISUSED if any(refused.values()) else EXIT_STOPPED
+    return EXIT_MISUSED if any(rejected.values()) else EXIT_STOPPED
 
 
 def _not_waiting(seconds: float) -> None:
@@ -183,7 +183,7 @@ def _expected(client: tweepy.Client, topics: Topics, hours: int) -> str:
     start = end - timedelta(hours=hours)
     try:
         found = sum(count(client, topics, name, start, end, sleep=_not_waiting) for name in topics.names)
-    except (tweepy.TweepyException, requests.RequestException, RequestRefusedError, PatienceError) as error:
+    except (tweepy.TweepyException, requests.RequestException, RequestRejectedError, PatienceError) as error:
         return f"posts per month: unknown, X returns no counts ({type(error).__name__})"
     expected = round(found * _HOURS_PER_MONTH / hours)
     budget = monthly_posts(settings(), topics)

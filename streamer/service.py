@@ -24,7 +24,7 @@ from include.x.records import iso
 from include.x.snowflake import from_milliseconds, to_milliseconds
 from include.x.topics import Topics
 from streamer.accounting import Accounting
-from streamer.collector import SAMPLE, Collector, TokenRefusedError
+from streamer.collector import SAMPLE, Collector, TokenRejectedError
 from streamer.database import SpoolError, SpoolUnwritableError
 from streamer.delivery import Delivery
 from streamer.health import HealthServer, Watched, embedded_metrics
@@ -170,7 +170,7 @@ class Streamer:
         """Ends the process if a thread ends unexpectedly, so that the supervisor restarts it."""
         try:
             loop()
-        except TokenRefusedError as error:
+        except TokenRejectedError as error:
             self._fail(EXIT_REJECTED, str(error))
         except rules.RulesError as error:
             self._fail(EXIT_MISUSED, str(error))

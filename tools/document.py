@@ -870,7 +870,7 @@ network, logs and keys, which nothing here counts.
 {dbus}
 
 Another region or your own contract: copy `include/prices.yaml`, and name the copy in `OPINION_PRICES_FILE`. A
-line without its date or source, or an item that is listed twice, is refused.
+line without its date or source, or an item that is listed twice, is rejected.
 """
 
 

@@ -164,13 +164,13 @@ class AskComplianceOperator(BaseOperator):
         """Submits the job, or finds it, and waits for its end in the triggerer."""
         import tweepy
 
-        from include.x.client import RequestRefusedError
+        from include.x.client import RequestRejectedError
         from include.x.compliance import Compliance, JobUnderWayError
 
         compliance, shard = Compliance(x_client()), self._shard()
         try:
             job = self._begun(context, compliance) or self._submit(compliance, shard)
-        except RequestRefusedError as error:
+        except RequestRejectedError as error:
             raise AirflowFailException(str(error)) from error  # waiting does not help
         except JobUnderWayError:
             self._wait(PollingTrigger.of(ComplianceTurnWatch, {"kind": shard.kind}))

@@ -51,12 +51,12 @@ def _no_answer() -> tuple[type[Exception], ...]:
     import requests
     import tweepy
 
-    from include.x.client import RequestRefusedError, TokenError
+    from include.x.client import RequestRejectedError, TokenError
     from include.x.search import PatienceError, SearchError
 
     return (
         *(tweepy.TweepyException, requests.RequestException),
-        *(RequestRefusedError, TokenError, PatienceError, SearchError),
+        *(RequestRejectedError, TokenError, PatienceError, SearchError),
         *(KeyError, TypeError, ValueError),
     )
 
@@ -309,7 +309,7 @@ class RecoverStretchOperator(BaseOperator):
         from include.coverage.judge import GapState
         from include.coverage.plan import Recovery
         from include.coverage.recover import recover, too_many_attempts
-        from include.x.client import RequestRefusedError
+        from include.x.client import RequestRejectedError
         from include.x.price import cost
 
         recovery = Recovery.from_json(self.recovery)
@@ -327,7 +327,7 @@ class RecoverStretchOperator(BaseOperator):
         owner = f"{context['ti'].dag_id} {context['ti'].run_id}"
         try:
             outcome = recover(s3, x_client(), settings(), topics(), recovery, hash_key, attempt, owner)
-        except RequestRefusedError as error:
+        except RequestRejectedError as error:
             mark(GapState.OPEN, str(error))
             raise AirflowFailException(str(error)) from error
         except Exception as error:

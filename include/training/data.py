@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pyspark.sql import DataFrame, SparkSession, functions
 
 from include.lake.schemas import SENTIMENTS
-from include.training.errors import TrainingRefusedError
+from include.training.errors import TrainingRejectedError
 from include.training.parameters import Parameters
 from include.training.sync import location
 
@@ -49,7 +49,7 @@ def split(labeled: DataFrame) -> DataFrame:
 
 
 def require(counts: Mapping[tuple[str, int], int], minimum: int) -> None:
-    """Raises `TrainingRefusedError` for too few rows; ``counts`` by part and label's index.
+    """Raises `TrainingRejectedError` for too few rows; ``counts`` by part and label's index.
 
     Every sentiment needs ``minimum`` rows to train on, and a tenth of that to be evaluated on.
     """
@@ -58,7 +58,7 @@ def require(counts: Mapping[tuple[str, int], int], minimum: int) -> None:
         short = [name for name, count in rows.items() if count < max(least, 1)]
         if short:
             told = ", ".join(f"{name} {count}" for name, count in rows.items())
-            raise TrainingRefusedError(
+            raise TrainingRejectedError(
                 f"too few rows of {', '.join(short)} in the part {part!r} ({told}; {max(least, 1)} each are"
                 " needed): nothing was trained, the champion stays. Wait for more tweets, or lower"
                 " OPINION_TRAINING_MINIMUM_ROWS."

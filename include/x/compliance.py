@@ -19,7 +19,7 @@ from typing import Any, Literal
 import requests
 import tweepy
 
-from include.x.client import refusal
+from include.x.client import rejection
 
 Kind = Literal["tweets", "users"]
 
@@ -103,7 +103,7 @@ class ComplianceJob:
 class Compliance:
     """X's batch compliance jobs, by a client of `include.x.client.api_client`.
 
-    Methods raise `tweepy.TooManyRequests` at X's rate limit, `RequestRefusedError` where waiting does not
+    Methods raise `tweepy.TooManyRequests` at X's rate limit, `RequestRejectedError` where waiting does not
     help, and `tweepy.HTTPException` or `requests.RequestException` where it may.
     """
 
@@ -196,7 +196,7 @@ class Compliance:
         try:
             found: dict[str, Any] = call(*arguments, **named)
         except tweepy.HTTPException as error:
-            raise (refusal(error) or error) from error
+            raise (rejection(error) or error) from error
         return found
 
 

@@ -50,8 +50,8 @@ def may_start(dag_id: str, request: Request, user: BaseUser) -> bool:
     """Whether `starts` lets the user pass. It asks the metadata database: not for an event loop."""
     try:
         starts(dag_id).dependency(request, user)
-    except HTTPException as refused:
-        if refused.status_code != 403:
+    except HTTPException as rejected:
+        if rejected.status_code != 403:
             raise
         return False
     return True

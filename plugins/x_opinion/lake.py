@@ -53,7 +53,7 @@ def _failed(what: str, error: Exception) -> LakeError:
 
 @contextlib.contextmanager
 def lake_errors() -> Iterator[None]:
-    """Raises `LakeError` for what S3 or Secrets Manager refuses."""
+    """Raises `LakeError` for what S3 or Secrets Manager rejects."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

@@ -141,7 +141,7 @@ def _compared(
 
 
 def _events(filters: Filters) -> dict[str, Any]:
-    """The period's events; a file that is refused takes no chart from a reader, and is told."""
+    """The period's events; a file that is rejected takes no chart from a reader, and is told."""
     try:
         found = events.load(settings().events_file)
     except events.EventsError as error:

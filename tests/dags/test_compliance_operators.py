@@ -206,7 +206,7 @@ def test_a_job_that_failed_is_not_gone_on_with(
     assert created(x) == 2
 
 
-def test_where_x_refuses_the_task_fails_at_once(s3: Any, x: Service) -> None:
+def test_where_x_rejects_the_task_fails_at_once(s3: Any, x: Service) -> None:
     x.api.faults.add({"kind": "http", "status": 403, "on": "compliance"})
     with pytest.raises(AirflowFailException, match="may not use this endpoint"):
         AskComplianceOperator(task_id="ask", shard=TWEETS).execute(Ask().context)

@@ -287,7 +287,7 @@ def test_a_process_that_has_ended_explains_why_nothing_answers(tmp_path: Path, e
 
 def test_what_a_stand_in_answers_wrongly_is_one_sentence(tmp_path: Path) -> None:
     with (
-        pytest.raises(RunError, match="a stand-in did not answer as it should: refused"),
+        pytest.raises(RunError, match="a stand-in did not answer as it should: rejected"),
         prepared(RunOptions(run_dir=tmp_path), []),
     ):
         raise requests.HTTPError("refused")

@@ -1074,7 +1074,7 @@ def test_athena_that_throttles_is_asked_again(athena: LocalAthena, lake: Lake, e
 
     operations = ("StartQueryExecution", "GetQueryExecution", "GetQueryResults")
     faults = [
-        athena.aws.refuse("athena", f"{operation}$", "TooManyRequestsException", times=2)
+        athena.aws.reject("athena", f"{operation}$", "TooManyRequestsException", times=2)
         for operation in operations
     ]
     try:

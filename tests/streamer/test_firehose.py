@@ -72,9 +72,9 @@ def test_the_request_is_the_one_that_boto3_itself_makes(firehose: Firehose) -> N
 
 
 def test_of_a_batch_that_was_taken_in_part_every_entry_is_read(firehose: Firehose) -> None:
-    refused = {"ErrorCode": "ServiceUnavailableException", "ErrorMessage": 'no "FailedPutCount":0, at all'}
+    rejected = {"ErrorCode": "ServiceUnavailableException", "ErrorMessage": 'no "FailedPutCount":0, at all'}
     firehose.answer = {
-        "RequestResponses": [{"RecordId": "1"}, refused, {"RecordId": "3"}],
+        "RequestResponses": [{"RecordId": "1"}, rejected, {"RecordId": "3"}],
         "FailedPutCount": 1,
     }
     answer = put(firehose_client())
@@ -86,7 +86,7 @@ def test_of_a_batch_that_was_taken_in_part_every_entry_is_read(firehose: Firehos
     ]
 
 
-def test_a_refusal_is_raised_with_its_code_and_not_tried_again(firehose: Firehose) -> None:
+def test_a_rejection_is_raised_with_its_code_and_not_tried_again(firehose: Firehose) -> None:
     firehose.status, firehose.answer = 400, {"__type": "ResourceNotFoundException", "message": "no stream"}
     with pytest.raises(ClientError) as raised:
         put(firehose_client())

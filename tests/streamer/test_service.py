@@ -329,7 +329,7 @@ def test_rules_that_x_lost_are_put_back_under_the_running_connection(
     running.stopped()
 
 
-def test_without_rules_x_refuses_and_they_are_put_back(start: Any, x: X) -> None:
+def test_without_rules_x_rejects_and_they_are_put_back(start: Any, x: X) -> None:
     x.fault("http", status=409, on="stream", times=1)
     running = start()
     running.receives(5)
@@ -390,7 +390,7 @@ def test_the_connects_of_processes_before_count_toward_the_quarters_limit(
     running.stopped()
 
 
-def test_a_token_that_is_refused_later_ends_the_streamer_and_what_it_has_is_delivered(
+def test_a_token_that_is_rejected_later_ends_the_streamer_and_what_it_has_is_delivered(
     start: Any, x: X
 ) -> None:
     running = start()

@@ -523,7 +523,7 @@ def test_of_a_user_whose_places_must_go_the_tweets_stay(s3: S3Client) -> None:
     assert stones.of(snowflake.lowest_id(NOW), PSEUDONYMS.of("77")) is None
 
 
-def test_a_bucket_with_old_versions_is_refused(s3: S3Client) -> None:
+def test_a_bucket_with_old_versions_is_rejected(s3: S3Client) -> None:
     s3.create_bucket(Bucket="versioned")
     s3.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
     settings = SETTINGS.model_copy(update={"bucket": "versioned"})

@@ -318,7 +318,7 @@ def test_a_day_that_a_service_has_forgotten_keeps_its_rows(s3: S3Client) -> None
     assert measure.measure(late, "x", DAY, DAY), "the ledger of posts is kept for good"
 
 
-def test_an_item_without_a_price_is_kept_and_one_of_another_unit_is_refused(s3: S3Client) -> None:
+def test_an_item_without_a_price_is_kept_and_one_of_another_unit_is_rejected(s3: S3Client) -> None:
     odd = Usage("sentiment", "sagemaker", "batch ml.m5.large", "hour", 2.0, MEASURED, "")
     usage.write(s3, "lake", DAY, "sagemaker", [odd], PRICES)
     (row,) = usage.read(s3, "lake", DAY, "sagemaker")

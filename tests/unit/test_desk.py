@@ -130,7 +130,7 @@ def test_a_csv_goes_out_and_comes_back_with_its_judgments(s3: S3Client, desk: De
         ('"7,Neutral\n', "line 2: unexpected end"),
     ],
 )
-def test_a_csv_with_a_bad_row_is_refused_whole(s3: S3Client, desk: Desk, rest: str, problem: str) -> None:
+def test_a_csv_with_a_bad_row_is_rejected_whole(s3: S3Client, desk: Desk, rest: str, problem: str) -> None:
     good = ids(desk, "ann", 1)[0]
     with pytest.raises(JudgmentError, match=re.escape(problem)):
         desk.take("ann", f"tweet_id,judgment\n{good},Neutral\n{rest}", NOW)
@@ -138,7 +138,7 @@ def test_a_csv_with_a_bad_row_is_refused_whole(s3: S3Client, desk: Desk, rest: s
 
 
 @pytest.mark.parametrize("content", ["", "id,label\n1,Neutral\n", "\x00"])
-def test_what_is_no_csv_of_judgments_is_refused(desk: Desk, content: str) -> None:
+def test_what_is_no_csv_of_judgments_is_rejected(desk: Desk, content: str) -> None:
     with pytest.raises(JudgmentError, match=r"does not name the column tweet_id or judgment|line 1"):
         desk.take("ann", content, NOW)
 

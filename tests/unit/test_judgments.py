@@ -269,7 +269,7 @@ def test_a_file_of_labels_judges_by_texts(
     assert len(judged(s3)) == 40
 
 
-def test_what_holds_no_labels_is_refused(s3: S3Client, tmp_path: Path) -> None:
+def test_what_holds_no_labels_is_rejected(s3: S3Client, tmp_path: Path) -> None:
     with pytest.raises(audit.AuditError, match="has no labels"):
         list(audit.rows(tmp_path))
     broken = tmp_path / "labels.parquet"

@@ -239,7 +239,7 @@ def test_hours_before_the_collection_are_left_out_but_not_the_one_in_which_it_st
         ("yesterday", None, WindowError, "is not an hour"),
     ],
 )
-def test_a_range_that_cannot_be_looked_at_is_refused(
+def test_a_range_that_cannot_be_looked_at_is_rejected(
     start: str, end: str | None, error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):

@@ -77,12 +77,12 @@ def test_a_person_s_request_waits_for_a_run_that_confirms_it(s3: Any) -> None:
         ([str(snowflake.lowest_id(NOW))], [], "made in the future"),
     ],
 )
-def test_what_is_no_request_is_refused_and_named_by_no_id(
+def test_what_is_no_request_is_rejected_and_named_by_no_id(
     tweets: list[str], users: list[str], why: str
 ) -> None:
-    with pytest.raises(RequestError, match=why) as refused:
+    with pytest.raises(RequestError, match=why) as rejected:
         requests.asked_for(PSEUDONYMS, "why", NOW, tweets, users)
-    assert not any(own in str(refused.value) for own in (*tweets, *users))
+    assert not any(own in str(rejected.value) for own in (*tweets, *users))
 
 
 def test_a_request_is_overdue_after_half_of_its_time(s3: Any) -> None:

@@ -50,6 +50,8 @@ def test_a_scheduled_run_draws_the_week_before_and_one_by_hand_up_to_now() -> No
         (None, "2026-10-01", "expired"),
     ],
 )
-def test_days_that_cannot_be_drawn_from_are_refused(first: str | None, last: str | None, reason: str) -> None:
+def test_days_that_cannot_be_drawn_from_are_rejected(
+    first: str | None, last: str | None, reason: str
+) -> None:
     with pytest.raises(PeriodError, match=reason):
         requested(first, last, date(2026, 11, 23), 30, scheduled=False)

@@ -101,9 +101,9 @@ class DataSets:
 
     def _data_set(self, request: Json) -> Json:
         """The checked parts of a data set; raises `ServiceError`."""
-        refused = request.keys() - _DATA_SET_PARAMETERS
-        if refused:
-            raise invalid(f"{', '.join(sorted(refused))}: not offered by the local AWS")
+        rejected = request.keys() - _DATA_SET_PARAMETERS
+        if rejected:
+            raise invalid(f"{', '.join(sorted(rejected))}: not offered by the local AWS")
         physical = request["PhysicalTableMap"]
         if len(physical) != 1:
             raise invalid("Exactly one physical table is offered by the local AWS")
