@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-parameters := ONCE HOURS RATE ARCHIVE TOPICS MODELS SENTIMENT TRANSLATION PORT DATABASE BIND GATEWAY BROWSER MINUTES POSTS LABELLED ONLY MODEL FROM LANGUAGES UPLOAD
+parameters := ONCE HOURS RATE ARCHIVE TOPICS MODELS SENTIMENT TRANSLATION PORT DATABASE BIND GATEWAY BROWSER MINUTES POSTS LABELED ONLY MODEL FROM LANGUAGES UPLOAD
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 unknown := $(filter-out $(parameters),$(given))
 ifneq ($(strip $(unknown)),)
@@ -32,11 +32,11 @@ help: ## This list
 	@echo "Of soak and live-test: MINUTES=30 how long they last; of live-test: POSTS=50 a second. Of test: BROWSER=0"
 	@echo "leaves out the tests of pages."
 	@echo "Of models: MODEL=opus-mt which recipe; FROM=folder has its checkpoints, instead of the hub; LANGUAGES=ru,uk of a"
-	@echo "translator, only these; LABELLED=tweets.parquet (lang, text, label) measures it; UPLOAD=1 into the bucket."
-	@echo "Of bench: LABELLED=tweets.parquet trains on your own tweets (text, label: 0 negative, 1 neutral, 2 positive);"
+	@echo "translator, only these; LABELED=tweets.parquet (lang, text, label) measures it; UPLOAD=1 into the bucket."
+	@echo "Of bench: LABELED=tweets.parquet trains on your own tweets (text, label: 0 negative, 1 neutral, 2 positive);"
 	@echo "a folder with train*.parquet and test*.parquet also tells how good the student is, beside the grid-search baseline."
 	@echo "ONLY=coverage,removals measures these parts alone (the names of benchmarks/)."
-	@echo "Of truth: LABELLED=folder of such files, with lang; topics are made up out of them."
+	@echo "Of truth: LABELED=folder of such files, with lang; topics are made up out of them."
 
 parameters:
 	@python3 local/parameters.py
@@ -54,7 +54,7 @@ models: parameters ## Fetch, convert, verify and pack a model: MODEL=opus-mt (do
 	@[ -n "$(MODEL)" ] || { echo "make models: give MODEL=, a recipe of tools/models/recipes.yaml" >&2; exit 2; }
 	@python3 tools/setup.py pack
 	@.venv-pack/bin/python -m tools.models "$(MODEL)" $(if $(FROM),--from "$(FROM)") $(if $(LANGUAGES),--languages "$(LANGUAGES)") \
-	$(if $(LABELLED),--labeled "$(LABELLED)") $(if $(filter-out 0,$(UPLOAD)),--upload)
+	$(if $(LABELED),--labeled "$(LABELED)") $(if $(filter-out 0,$(UPLOAD)),--upload)
 
 test: setup ## Set up, lint, check types and run the tests
 	@python3 tools/setup.py pack
@@ -77,10 +77,10 @@ containers-test: setup ## Build the images and run docker-compose.yaml as docume
 
 bench: setup ## Measure against peers; a table, .run/bench.json and docs/benchmarks.md
 	@python3 tools/setup.py pack
-	@$(PYTHON) -m benchmarks --page docs/benchmarks.md $(if $(LABELLED),--labeled "$(LABELLED)") $(if $(ONLY),--only "$(ONLY)")
+	@$(PYTHON) -m benchmarks --page docs/benchmarks.md $(if $(LABELED),--labeled "$(LABELED)") $(if $(ONLY),--only "$(ONLY)")
 
-truth: setup ## Measure how often the dashboards' intervals hold the truth; LABELLED=folder, docs/truth.md
-	@$(PYTHON) -m benchmarks.truth --labeled "$(LABELLED)" --page docs/truth.md
+truth: setup ## Measure how often the dashboards' intervals hold the truth; LABELED=folder, docs/truth.md
+	@$(PYTHON) -m benchmarks.truth --labeled "$(LABELED)" --page docs/truth.md
 
 check: setup ## Lint, types and DAG policy; changes nothing
 	@$(PYTHON) -m ruff check .

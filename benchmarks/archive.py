@@ -20,7 +20,7 @@ from benchmarks import tweets
 from benchmarks.measure import Row, in_own_process, report
 from local.x_api.archive import Archive
 
-_TWEETS_A_PAGE = 100
+_TWEETS_PER_PAGE = 100
 
 
 def measure(quick: bool = False) -> list[Row]:
@@ -58,7 +58,7 @@ def _lines(count: int) -> Iterator[bytes]:
 
 def _pages(count: int) -> Iterator[bytes]:
     """The same tweets as twarc keeps the pages of a search."""
-    for lines in batched(tweets.lines("ukraine", count), _TWEETS_A_PAGE):
+    for lines in batched(tweets.lines("ukraine", count), _TWEETS_PER_PAGE):
         payloads = [orjson.loads(line) for line in lines]
         included: dict[str, dict[str, Any]] = {}
         for payload in payloads:

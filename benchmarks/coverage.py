@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 _HEAP_MIB = 1_024
 """What Trino's heap may take."""
 
-_WANTED_A_SECOND = 10_000_000 // 60
+_WANTED_PER_SECOND = 10_000_000 // 60
 _DAYS, _IDS = 30, 10_000_000
-_TWEETS_AN_HOUR = 4
+_TWEETS_PER_HOUR = 4
 _MISSING_EVERY = 1_000
 """One in as many ids of raw is not labeled."""
 _BEAT = timedelta(seconds=30)
@@ -135,8 +135,8 @@ def _compared(lake: _Lake, ids: int) -> Row:
     return Row(
         f"{compared:,} ids compared",
         round(compared / seconds),
-        _WANTED_A_SECOND,
-        round(compared / seconds / _WANTED_A_SECOND, 3),
+        _WANTED_PER_SECOND,
+        round(compared / seconds / _WANTED_PER_SECOND, 3),
         "ids per second",
         round(memory),
         f"a run of coverage over a day of which nothing was known: raw of {packed / 2**20:,.0f} MiB, packed,"
@@ -190,7 +190,7 @@ def _hour(lake: _Lake, hour: Window, *, posts: bool) -> None:
     ]
     lake.put(f"{layout.heartbeats_prefix(hour)}h.gz", _ndjson(said))
     for topic in lake.topics.names if posts else ():
-        ids = [lowest_id(hour.start + HOUR * part / _TWEETS_AN_HOUR) for part in range(_TWEETS_AN_HOUR)]
+        ids = [lowest_id(hour.start + HOUR * part / _TWEETS_PER_HOUR) for part in range(_TWEETS_PER_HOUR)]
         posted = [{"data": {"id": str(each)}, "matching_rules": [{"tag": topic}]} for each in ids]
         lake.put(f"{layout.raw_prefix(topic, hour)}a.gz", _ndjson(posted))
         lake.put(layout.labeled_key(topic, hour), _labeled(topic, pa.array(ids)))

@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 LIMIT_MIB = 512
 """The memory that the removal may take."""
 
-_DAYS, _TWEETS_A_DAY, _REMOVED = 30, 100_000, 1_000
+_DAYS, _TWEETS_PER_DAY, _REMOVED = 30, 100_000, 1_000
 _USERS = 10
 """So many of the removals are not named by a tweet's id but by its author."""
-_OBJECTS_AN_HOUR = 4
+_OBJECTS_PER_HOUR = 4
 _SCANNED = 24
 """Hours that the peer reads; the rest is extrapolated from them."""
 _KEY = b"benchmark"
@@ -72,7 +72,7 @@ def measure(quick: bool = False) -> list[Row]:
     scan = day["seconds"] / _SCANNED * days * 24
     return [
         Row(
-            f"{removed:,} removals from {days} days of {_TWEETS_A_DAY:,} tweets a day",
+            f"{removed:,} removals from {days} days of {_TWEETS_PER_DAY:,} tweets a day",
             round(ours["seconds"], 1),
             round(scan, 1),
             round(scan / ours["seconds"], 2),
@@ -92,7 +92,7 @@ def _lake(days: int, removed: int) -> Iterator[tuple[dict[str, str], Path, int]]
     settings = Settings(collection_start=midnight - timedelta(days=days))
     hours = list(Window.between(midnight - timedelta(days=days), midnight))
     chosen = random.Random(removed)  # noqa: S311 - synthetic data, no secret
-    per_topic = _TWEETS_A_DAY // 24 // len(tweets.TOPICS)
+    per_topic = _TWEETS_PER_DAY // 24 // len(tweets.TOPICS)
     places = chosen.sample(range(len(hours) * len(tweets.TOPICS) * per_topic), removed)
     by_object: dict[int, list[int]] = {}
     for place in places:
@@ -135,7 +135,7 @@ def _collected(
     for place, author in authors.items():
         own = orjson.loads(lines[place])["data"]["author_id"]
         lines[place] = lines[place].replace(b'"%b"' % own.encode(), b'"%b"' % author.encode())
-    size = -(-len(lines) // _OBJECTS_AN_HOUR)
+    size = -(-len(lines) // _OBJECTS_PER_HOUR)
     for start in range(0, len(lines), size):
         body = gzip.compress(b"\n".join(lines[start : start + size]) + b"\n", 1)
         s3.put_object(

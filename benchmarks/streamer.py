@@ -46,7 +46,7 @@ _RULES = f"{_STREAM}/rules"
 _QUIET_SECONDS = 1.0
 """Between a connect and the first tweet, so that start-up costs are not measured."""
 _START_SECONDS = 60
-_TWEETS_A_CHUNK = 16
+_TWEETS_PER_CHUNK = 16
 
 
 def measure(quick: bool = False) -> list[Row]:
@@ -318,7 +318,7 @@ def serve(service: str, count: int) -> None:
 
 def _chunks(count: int) -> Iterator[bytes]:
     """Tweets as X sends them, in the chunks of a server that has more than it can send."""
-    for lines in batched(_tweets(count), _TWEETS_A_CHUNK):
+    for lines in batched(_tweets(count), _TWEETS_PER_CHUNK):
         body = b"".join(lines)
         yield b"%x\r\n%b\r\n" % (len(body), body)
 

@@ -87,7 +87,7 @@ def measure(quick: bool = False, labeled: Path | None = None) -> list[Row]:
             round(search["peak_mib"]),
             f"extrapolated from {len(_DEPTHS)} of the grid's {GRID_FITS} fits; macro-F1 on the hold-out"
             f" {search['macro_f1']:.3f}, the better of those fits {grid['macro_f1']:.3f}"
-            f"{'' if training else '; 0.93 is what made-up texts allow, LABELLED= takes real ones'}",
+            f"{'' if training else '; 0.93 is what made-up texts allow, LABELED= takes real ones'}",
         ),
     ]
     return [*rows, *_quality(training, test, quick)] if test else rows

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TOPICS = ("ukraine", "russia")
 WINDOW = Window(datetime(2026, 11, 20, 5, tzinfo=UTC))
-LINES_AN_OBJECT = 5_000
+LINES_PER_OBJECT = 5_000
 """The tweets of one topic in a minute of a busy stream, after which Firehose's buffer is delivered."""
 
 _BODIES = 20_000
@@ -137,7 +137,7 @@ def upload(s3: S3Client, bucket: str, tweets: int) -> tuple[int, int]:
     for topic in TOPICS:
         stream = lines(topic, tweets // len(TOPICS))
         number = 0
-        while batch := [line for line, _ in zip(stream, range(LINES_AN_OBJECT), strict=False)]:
+        while batch := [line for line, _ in zip(stream, range(LINES_PER_OBJECT), strict=False)]:
             text = b"\n".join(batch) + b"\n"
             written += len(batch)
             size += len(text)

@@ -72,7 +72,7 @@ with DAG(
     held: Any = tasks.delta_holds()
     wheel: Any = training.stage_wheel()
     workflow: dict[str, Any] = {
-        "package": training.PACKAGE,
+        "package": training.wheel.NAME,
         "wheel": wheel,
         "maven": training.MAVEN,
         "cluster": training.cluster(settings()),

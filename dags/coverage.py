@@ -16,7 +16,7 @@ start of the collection that search still reaches, and at the hours of the day b
 | `decide` | measures the recovered hours again, and decides which hours to transform again |
 | `rerun` | clears the hour's scheduled run or starts `window__<hour>`; leaves an active run alone |
 | `report` | fails if a task failed or if reruns did not fix an hour; warns about the month's budget |
-| `approve` | asks a person about recoveries beyond the reach or above the month's budget |
+| `approve` | asks a person about recoveries older than `OPINION_UNAPPROVED_HOURS`, or above the budget |
 | `recover_approved` | recovers what was approved; the next run transforms its hours again |
 
 A pending approval blocks neither other recoveries nor the next run. Nobody is asked twice about the same
@@ -33,7 +33,6 @@ from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, XComArg
 
-from include.operators import notifications as told
 from include.operators.coverage import (
     RECOVERIES,
     ApproveRecoveriesOperator,
@@ -45,6 +44,13 @@ from include.operators.coverage import (
     SelectRecoveriesOperator,
 )
 from include.operators.defaults import task_defaults
+from include.operators.notifications import (
+    Notify,
+    approval_key,
+    approval_waits,
+    coverage_alarm_key,
+    coverage_failed,
+)
 from include.window import LABEL_PATTERN
 
 TRANSFORM = "transform"
@@ -99,17 +105,16 @@ with DAG(
         retries=0,
         trigger_rule=TriggerRule.ALL_DONE,
         # It fails where any task did, so people are told once.
-        on_failure_callback=told.Notify(told.coverage_failed, told.coverage_alarm_key),
+        on_failure_callback=Notify(coverage_failed, coverage_alarm_key),
     )
     [plan, recover] >> decide
     rerun >> report
-
     approve = ApproveRecoveriesOperator(
         task_id="approve",
         subject="May these stretches be recovered by search?",
         recoveries=planned,
         # A plain timedelta: pendulum's durations cannot be sent to the supervisor.
         response_timeout=timedelta(hours=12),
-        notifiers=told.Notify(told.approval_waits, told.approval_key),
+        notifiers=Notify(approval_waits, approval_key),
     )
     RecoverStretchOperator.partial(task_id="recover_approved", **ONE_STRETCH).expand(recovery=approve.output)

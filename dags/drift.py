@@ -31,7 +31,7 @@ from airflow.sdk import DAG, CronTriggerTimetable
 
 from include.operators import drift as tasks
 from include.operators.defaults import task_defaults
-from include.operators.links import give
+from include.operators.links import add_link
 from include.operators.notifications import Notify, run_failed
 from include.operators.quality import QualityLink
 
@@ -53,4 +53,4 @@ with DAG(
     checked = tasks.check(measured)
     tasks.shifts()
 
-    give(QualityLink(), checked)
+    add_link(QualityLink(), checked)

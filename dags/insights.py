@@ -28,7 +28,7 @@ from airflow.sdk import DAG
 from include.operators import insights as tasks
 from include.operators.assets import LABELED_ASSET, PREDICTED_ASSET
 from include.operators.defaults import task_defaults
-from include.operators.links import AthenaLink, give
+from include.operators.links import AthenaLink, add_link
 from include.operators.notifications import Notify, run_failed
 from include.operators.quality import QualityLink
 
@@ -51,7 +51,7 @@ with DAG(
     data_sets: Any = tasks.data_sets()
     ingest = tasks.IngestDataSetOperator.partial(task_id="ingest").expand(data_set=data_sets)
 
-    give(QualityLink(), checked)
-    give(AthenaLink(), views, aggregated, checked)
+    add_link(QualityLink(), checked)
+    add_link(AthenaLink(), views, aggregated, checked)
     gather >> views >> days
     checked >> data_sets

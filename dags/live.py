@@ -31,7 +31,7 @@ from airflow.sdk import DAG, CronTriggerTimetable
 from include.operators import insights
 from include.operators import transform as tasks
 from include.operators.defaults import task_defaults
-from include.operators.links import AthenaLink, give
+from include.operators.links import AthenaLink, add_link
 from include.operators.notifications import Notify, live_key, run_failed
 from include.operators.quality import QualityLink
 from include.settings import settings
@@ -56,6 +56,6 @@ with DAG(
     aggregated: Any = insights.aggregate(day)
     checked = insights.check([aggregated])
 
-    give(QualityLink(), checked)
-    give(AthenaLink(), aggregated, checked)
+    add_link(QualityLink(), checked)
+    add_link(AthenaLink(), aggregated, checked)
     labeled >> aggregated

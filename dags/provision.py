@@ -21,7 +21,7 @@ from datetime import timedelta
 from airflow.sdk import DAG
 
 from include.operators.defaults import task_defaults
-from include.operators.links import AthenaLink, give
+from include.operators.links import AthenaLink, add_link
 from include.operators.notifications import Notify, run_failed
 from include.operators.provision import lake, models, pool, quicksight, report
 
@@ -30,13 +30,14 @@ with DAG(
     description="Creates or updates database, tables, workgroup, models and dashboards",
     doc_md=__doc__,
     schedule=None,
+    catchup=False,
     max_active_runs=1,
     on_failure_callback=Notify(run_failed),
     default_args=task_defaults(timedelta(hours=2), retries=2),
     tags=["x-opinion", "operations"],
 ):
     provisioned, dashboards = lake(), quicksight()
-    give(AthenaLink(), provisioned)
+    add_link(AthenaLink(), provisioned)
     # QuickSight tries the workgroup when its data source is created.
     provisioned >> dashboards
     report([provisioned, models(), dashboards, pool()])

@@ -33,7 +33,7 @@ from include.operators import training as tasks
 from include.operators.assets import PREDICTED_ASSET
 from include.operators.databricks import DatabricksWorkflow
 from include.operators.defaults import task_defaults
-from include.operators.links import give
+from include.operators.links import add_link
 from include.operators.notifications import Notify, run_failed
 from include.operators.quality import QualityLink
 from include.settings import settings
@@ -62,7 +62,7 @@ with DAG(
     wheel: Any = tasks.stage_wheel()
     with DatabricksWorkflow(
         group_id="model",
-        package=tasks.PACKAGE,
+        package=tasks.wheel.NAME,
         wheel=wheel,
         maven=tasks.MAVEN,
         cluster=tasks.cluster(settings()),
@@ -80,5 +80,5 @@ with DAG(
     reported: Any = tasks.report.override(outlets=[PREDICTED_ASSET])(predicted, gated, checked)
     predict >> checked
     tasks.compare_with_people(predicted)
-    give(QualityLink(), checked)
-    give(tasks.ModelLink(), reported)
+    add_link(QualityLink(), checked)
+    add_link(tasks.ModelLink(), reported)

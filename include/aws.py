@@ -43,15 +43,15 @@ def client(
 
     ``session`` is boto3's default one where none is given; ``arguments`` are those of `boto3.Session.client`.
     """
-    made: Any = session or boto3
+    factory: Any = session or boto3
     configured = Config(**OPTIONS)
-    found = made.client(service, config=configured.merge(config) if config else configured, **arguments)
+    made = factory.client(service, config=configured.merge(config) if config else configured, **arguments)
     if service == "quicksight":
-        attempts = (found.meta.config.retries or {}).get("total_max_attempts", ATTEMPTS)
-        found.meta.events.register_first(
+        attempts = (made.meta.config.retries or {}).get("total_max_attempts", ATTEMPTS)
+        made.meta.events.register_first(
             "needs-retry.quicksight", lambda **event: _wait_for_quicksight(attempts, **event)
         )
-    return found
+    return made
 
 
 def _wait_for_quicksight(most: int, *, response: Any, attempts: int, **_: Any) -> float | bool | None:

@@ -59,12 +59,12 @@ class Prices(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     prices: Annotated[tuple[Price, ...], Field(min_length=1)]
-    dbus_an_hour: tuple[Dbus, ...] = ()
+    dbus_per_hour: tuple[Dbus, ...] = ()
 
     @model_validator(mode="after")
     def _has_each_item_once(self) -> Self:
         named = Counter(f"{price.service} {price.item}" for price in self.prices)
-        named.update(f"the DBUs of {each.item}" for each in self.dbus_an_hour)
+        named.update(f"the DBUs of {each.item}" for each in self.dbus_per_hour)
         if twice := sorted(name for name, count in named.items() if count > 1):
             raise ValueError(f"{', '.join(twice)}: listed more than once")
         return self
@@ -84,7 +84,7 @@ class Prices(BaseModel):
 
     def dbus(self, instance: str) -> float | None:
         """DBUs an hour of an instance type; None if the list does not say."""
-        return next((each.dbus for each in self.dbus_an_hour if each.item == instance), None)
+        return next((each.dbus for each in self.dbus_per_hour if each.item == instance), None)
 
 
 @cache

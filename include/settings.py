@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     delivery_grace_seconds: int = Field(1800, ge=0)
     """How long after the end of a window it is transformed without proof that all of it was delivered."""
 
-    reach_hours: int = Field(6, ge=1, le=168)
+    unapproved_hours: int = Field(6, ge=1, le=168)
     """How far back coverage recovers without an approval. It looks a day further back than search reaches."""
     outage_seconds: int = Field(60, ge=1)
     """The shortest silence of the streamer that counts as an outage."""
@@ -188,7 +188,7 @@ class Settings(BaseSettings):
     training_minimum_rows: int = Field(30, ge=1)
     """The fewest rows of each sentiment for which a model is trained."""
     training_margin: float = Field(0.005, ge=0)
-    """How much better than the champion's macro-F1 the challenger's must be."""
+    """How much better than the champion's macro-F1 the candidate's must be."""
     training_spark_version: str = "16.4.x-scala2.12"
     training_node_type: str = "m5d.xlarge"
     training_region: str = "us-east-1"

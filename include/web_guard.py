@@ -40,7 +40,7 @@ class WebGuard:
         return cls(known - everywhere, address in everywhere)
 
     def objection(self, method: str, headers: Iterable[tuple[str, str]]) -> str | None:
-        """Why a request must be refused, in one sentence; None if it may be answered."""
+        """Why a request must be rejected, in one sentence; None if it may be answered."""
         given: dict[str, list[str]] = {}
         for name, value in headers:
             given.setdefault(name.lower(), []).append(value.strip())

@@ -16,7 +16,7 @@ LABEL_PATTERN = (
     r"(02-(0[1-9]|[12][0-9])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|(0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01]))"
     r"T([01][0-9]|2[0-3])$"
 )
-"""What a label looks like, for a Param's JSON schema: Airflow refuses the rest when a run is triggered. Only
+"""What a label looks like, for a Param's JSON schema: Airflow rejects the rest when a run is triggered. Only
 29 February, and days that cannot hold posts, are left to `requested_hour`."""
 
 

@@ -15,7 +15,7 @@ type Message = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 type Application = Callable[[Any, Any, Any], Awaitable[None]]
-type Refuse = Callable[[Message, int, str], tuple[str, bytes]]
+type Reject = Callable[[Message, int, str], tuple[str, bytes]]
 """The media type and the body of a rejection, from the request's scope, the HTTP status and the reason."""
 
 
@@ -49,7 +49,7 @@ class Key:
         return f'{self.scheme} realm="The login that make run prints, also in .run/endpoints.json"'
 
 
-def plain_refusal(_scope: Message, status: int, reason: str) -> tuple[str, bytes]:
+def plain_rejection(_scope: Message, status: int, reason: str) -> tuple[str, bytes]:
     """A rejection in no particular service's format."""
     return "application/json", json.dumps({"status": status, "detail": reason}).encode()
 
@@ -67,13 +67,13 @@ class Gate:
         application: Application,
         guard: WebGuard,
         keys: Mapping[str, Key | None],
-        refuse: Refuse = plain_refusal,
+        reject: Reject = plain_rejection,
         front: str | None = None,
     ) -> None:
         self._application = application
         self._guard = guard
         self._keys = dict(sorted(keys.items(), key=lambda entry: len(entry[0]), reverse=True))
-        self._refuse = refuse
+        self._reject = reject
         self._front = front
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -100,7 +100,7 @@ class Gate:
     async def _answer(
         self, scope: Message, send: Send, status: int, reason: str, challenge: str | None = None
     ) -> None:
-        media, body = self._refuse(scope, status, reason)
+        media, body = self._reject(scope, status, reason)
         # The rest of the client's request is not read.
         headers = [(b"connection", b"close")]
         if challenge:

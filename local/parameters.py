@@ -124,7 +124,7 @@ CHECKS: dict[str, Check] = {
     "BROWSER": one_of("0", "1"),
     "MINUTES": whole(1, 100_000),
     "POSTS": whole(1, 250),
-    "LABELLED": readable_file_or_folder,
+    "LABELED": readable_file_or_folder,
     "ONLY": parts,
     "MODEL": recipe,
     "FROM": folder,

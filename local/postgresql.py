@@ -82,7 +82,7 @@ def _create(state: Path, password: str) -> None:
 
 
 def _become_nobody() -> None:
-    """PostgreSQL refuses to run as root: makes this process another user, who owns root's files.
+    """PostgreSQL does not run as root: makes this process another user, who owns root's files.
 
     Exits with a sentence if the system does not allow user namespaces.
     """

@@ -413,8 +413,8 @@ def problems(figures: dict[str, Any], tables: Tables, windows: Sequence[Window])
 
 def notes(figures: dict[str, Any], archive: dict[str, Any]) -> Iterator[str]:
     """What a reader should know though nothing is wrong."""
-    if refused := figures["training"].get("refused"):
-        yield f"no student was trained: {refused}"
+    if rejected := figures["training"].get("refused"):
+        yield f"no student was trained: {rejected}"
     for stage, done in (("sentiment", "labeled"), ("translation", "translated")):
         for engine, tweets in figures["unmeasured"][stage].items():
             yield (

@@ -53,7 +53,7 @@ FAILURES = (AirflowError, ProcessError, SummaryError, *_UNANSWERED)
 """What a step may raise."""
 
 
-_REFUSED = (TopicsError, CredentialsError, ChosenModelError)
+_REJECTED = (TopicsError, CredentialsError, ChosenModelError)
 """What a run that cannot start raises."""
 
 
@@ -234,7 +234,7 @@ def prepared(options: RunOptions, services: Sequence[str]) -> Iterator[World]:
                     # A process that has ended tells why itself.
                     processes.check()
                     raise
-    except (*_REFUSED, ProcessError, AirflowError, SummaryError) as error:
+    except (*_REJECTED, ProcessError, AirflowError, SummaryError) as error:
         raise RunError(str(error)) from error
     except _UNANSWERED as error:
         raise RunError(_unanswered(error, folder)) from error
@@ -292,7 +292,7 @@ def _environment(
         "OPINION_MONTHLY_POSTS": str(PROJECT_CAP),
         "OPINION_COLLECTION_START": _collection_start(world, begun, options.hours).isoformat(),
         # One more: coverage counts from its own hour, which may be the one after the run's first.
-        "OPINION_REACH_HOURS": str(options.hours + 1),
+        "OPINION_UNAPPROVED_HOURS": str(options.hours + 1),
         "OPINION_TOPICS_FILE": str(topics_file.resolve()),
         "OPINION_X_API_URL": endpoints.url("x_api"),
         "OPINION_SOURCE_NOTICE": REPLAYED if options.archive else SYNTHETIC,

@@ -26,7 +26,7 @@ from include import aws
 from include.settings import settings
 from include.x import rules
 from include.x.budget import PostsLedger, monthly_posts
-from include.x.client import RequestRefusedError, TokenError, api_client, bearer_token
+from include.x.client import RequestRejectedError, TokenError, api_client, bearer_token
 from include.x.price import priced
 from include.x.records import iso
 from include.x.search import PatienceError, count
@@ -36,14 +36,22 @@ from streamer.database import SpoolError, SpoolInUseError
 from streamer.delivery import Delivery
 from streamer.firehose import firehose_client
 from streamer.memory import keep_freed_memory
-from streamer.service import FAILED, IN_USE, MISUSED, REFUSED, STOPPED, Options, Streamer
+from streamer.service import (
+    EXIT_FAILED,
+    EXIT_IN_USE,
+    EXIT_MISUSED,
+    EXIT_REJECTED,
+    EXIT_STOPPED,
+    Options,
+    Streamer,
+)
 from streamer.spool import Spool
 
 _DEFAULT_SPOOL = Path("/var/lib/x-opinion-streamer")
 _DEFAULT_PORT = 9464
 _COUNTED_UNTIL = timedelta(minutes=1)
 """The age of the newest posts to count: X does not find younger ones yet."""
-_HOURS_A_MONTH = 24 * 365.25 / 12
+_HOURS_PER_MONTH = 24 * 365.25 / 12
 _COUNTED_HOURS = 24
 """A whole day, since there are more posts by day than by night; X counts up to seven days back."""
 _MOST_COUNTED_HOURS = 7 * 24 - 1
@@ -87,15 +95,15 @@ def main(arguments: list[str] | None = None) -> int:
             return _check()
         return _rules(apply=options.action == "apply", counted_hours=options.count_hours)
     except (TopicsError, TokenError, rules.RulesError) as error:
-        return _told(MISUSED, str(error))
+        return _exit_status(EXIT_MISUSED, str(error))
     except (tweepy.Unauthorized, tweepy.Forbidden) as error:
-        return _told(REFUSED, f"X rejects the token (http {error.response.status_code})")
+        return _exit_status(EXIT_REJECTED, f"X rejects the token (http {error.response.status_code})")
     except SpoolInUseError as error:
-        return _told(IN_USE, str(error))
+        return _exit_status(EXIT_IN_USE, str(error))
     except SpoolError as error:
-        return _told(FAILED, str(error))
+        return _exit_status(EXIT_FAILED, str(error))
     except (tweepy.TweepyException, requests.RequestException, ClientError, BotoCoreError) as error:
-        return _told(FAILED, f"{type(error).__name__}: {error}")
+        return _exit_status(EXIT_FAILED, f"{type(error).__name__}: {error}")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -137,16 +145,16 @@ def _status(options: argparse.Namespace) -> int:
         answer = requests.get(address, timeout=5)
         answer.raise_for_status()
     except requests.RequestException as error:
-        return _told(FAILED, f"no streamer answers at {address}: {type(error).__name__}")
+        return _exit_status(EXIT_FAILED, f"no streamer answers at {address}: {type(error).__name__}")
     print(json.dumps(answer.json(), indent=2))
-    return STOPPED
+    return EXIT_STOPPED
 
 
 def _rules(*, apply: bool, counted_hours: int) -> int:
     topics = load(settings().topics_file)
     client = api_client(settings(), _token())
     changes = rules.plan(rules.compile_rules(topics, topics.collection.sample), rules.present_rules(client))
-    refused = rules.rejections(client, changes.add)
+    rejected = rules.rejections(client, changes.add)
     for sign, listed in (
         ("keep", [existing.rule for existing in changes.keep]),
         ("add", changes.add),
@@ -154,14 +162,14 @@ def _rules(*, apply: bool, counted_hours: int) -> int:
     ):
         for rule in listed:
             print(f"{sign:6} {rule.tag or '(no tag)':16} {len(rule.value):4} characters  {rule.value}")
-            if refused.get(rule):
-                print(f"{'':6} {refused[rule]}")
+            if rejected.get(rule):
+                print(f"{'':6} {rejected[rule]}")
     if apply and changes:
         rules.apply(client, changes)
     if counted_hours and not apply:
         print(_expected(client, topics, counted_hours))
     print(f"rule set {rules.rule_hash(topics)}: {'applied' if apply else 'changes nothing yet, see apply'}")
-    return MISUSED if any(refused.values()) else STOPPED
+    return EXIT_MISUSED if any(rejected.values()) else EXIT_STOPPED
 
 
 def _not_waiting(seconds: float) -> None:
@@ -175,9 +183,9 @@ def _expected(client: tweepy.Client, topics: Topics, hours: int) -> str:
     start = end - timedelta(hours=hours)
     try:
         found = sum(count(client, topics, name, start, end, sleep=_not_waiting) for name in topics.names)
-    except (tweepy.TweepyException, requests.RequestException, RequestRefusedError, PatienceError) as error:
+    except (tweepy.TweepyException, requests.RequestException, RequestRejectedError, PatienceError) as error:
         return f"posts per month: unknown, X returns no counts ({type(error).__name__})"
-    expected = round(found * _HOURS_A_MONTH / hours)
+    expected = round(found * _HOURS_PER_MONTH / hours)
     budget = monthly_posts(settings(), topics)
     sample = topics.collection.sample
     bought = round(expected * sample / 100)
@@ -203,7 +211,7 @@ def _drain(options: argparse.Namespace) -> int:
         delivery.stop(5.0)
         left = spool.pending().total()
         print(f"{delivery.delivered.total()} records delivered, {left} left")
-        return STOPPED if drained and not failures else FAILED
+        return EXIT_STOPPED if drained and not failures else EXIT_FAILED
     finally:
         spool.close()
 
@@ -218,8 +226,8 @@ def _check() -> int:
             print(f"{'':16} {finding.advice}")
             failed.append(finding.name)
     if "token" in failed:
-        return REFUSED
-    return FAILED if failed else STOPPED
+        return EXIT_REJECTED
+    return EXIT_FAILED if failed else EXIT_STOPPED
 
 
 def _token() -> str:
@@ -236,7 +244,7 @@ def _token() -> str:
     return bearer_token(secretsmanager, settings())
 
 
-def _told(status: int, sentence: str) -> int:
+def _exit_status(status: int, sentence: str) -> int:
     logging.getLogger("streamer").error(sentence)
     return status
 

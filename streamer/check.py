@@ -18,7 +18,7 @@ from include.x.budget import PostsLedger, PostsLedgerError, month_of, monthly_po
 from include.x.client import api_client
 from include.x.price import priced
 from include.x.topics import Topics
-from streamer.firehose import lines_a_record
+from streamer.firehose import lines_per_record
 from streamer.lines import Identity, control
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ MOST_SKEW_SECONDS = 5.0
 _RULES = "/2/tweets/search/stream/rules"
 
 
-class RecordRefusedError(RuntimeError):
+class RecordRejectedError(RuntimeError):
     """Firehose rejected the record."""
 
 
@@ -55,7 +55,7 @@ def findings(
     try:
         answer = client.request("GET", _RULES, params={"max_results": "1"})
     except (tweepy.TweepyException, requests.RequestException) as error:
-        yield Finding("token", False, _told(error), _advice(error, settings))
+        yield Finding("token", False, _error_name(error), _advice(error, settings))
     else:
         yield Finding("token", True, "X accepts it")
         yield _clock(answer.headers.get("Date"))
@@ -94,13 +94,13 @@ def _rules(client: tweepy.Client, topics: Topics) -> Iterator[Finding]:
     try:
         wanted = rules.compile_rules(topics, topics.collection.sample)
         changes = rules.plan(wanted, rules.present_rules(client))
-        refused = {rule.tag: said for rule, said in rules.rejections(client, changes.add).items() if said}
+        rejected = {rule.tag: said for rule, said in rules.rejections(client, changes.add).items() if said}
     except (tweepy.TweepyException, requests.RequestException, rules.RulesError) as error:
-        yield Finding("rules", False, _told(error), "try again; see `streamer rules plan`")
+        yield Finding("rules", False, _error_name(error), "try again; see `streamer rules plan`")
         return
     summary = f"{len(changes.keep)} of {len(wanted)} in force"
-    if refused:
-        reasons = "; ".join(f"{tag}: {said}" for tag, said in refused.items())
+    if rejected:
+        reasons = "; ".join(f"{tag}: {said}" for tag, said in rejected.items())
         yield Finding("rules", False, reasons, "change the topic's keywords in the topics file")
     else:
         yield Finding("rules", True, f"{summary}, X accepts the rest")
@@ -113,8 +113,8 @@ def _put(firehose: FirehoseClient, settings: Settings, topics: Topics) -> str:
         DeliveryStreamName=settings.delivery_stream, Records=[{"Data": pack.lines}]
     )
     if answer["FailedPutCount"]:
-        raise RecordRefusedError(answer["RequestResponses"][0].get("ErrorCode", "unknown"))
-    lines = lines_a_record(firehose, settings.delivery_stream, datetime.now(UTC))
+        raise RecordRejectedError(answer["RequestResponses"][0].get("ErrorCode", "unknown"))
+    lines = lines_per_record(firehose, settings.delivery_stream, datetime.now(UTC))
     return (
         f"{settings.delivery_stream} takes records of {'one line' if lines == 1 else f'up to {lines} lines'}"
     )
@@ -129,11 +129,11 @@ def _used(ledger: PostsLedger, settings: Settings, topics: Topics) -> str:
 def _tried(name: str, attempt: Callable[[], str], advice: str) -> Finding:
     try:
         return Finding(name, True, attempt())
-    except (ClientError, BotoCoreError, PostsLedgerError, RecordRefusedError) as error:
+    except (ClientError, BotoCoreError, PostsLedgerError, RecordRejectedError) as error:
         return Finding(name, False, str(error), advice)
 
 
-def _told(error: Exception) -> str:
+def _error_name(error: Exception) -> str:
     response = getattr(error, "response", None)
     return f"http {response.status_code}" if response is not None else type(error).__name__
 

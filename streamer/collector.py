@@ -34,7 +34,7 @@ _GRANTED, _ASKED = "granted_ms", "asked_ms"
 log = logging.getLogger(__name__)
 
 
-class TokenRefusedError(RuntimeError):
+class TokenRejectedError(RuntimeError):
     """X rejects the token: only another one helps."""
 
 
@@ -93,7 +93,7 @@ class Collector:
     def run(self) -> None:
         """Collects until `stop`: budget, rules, connect, and again after the back-off.
 
-        Raises `TokenRefusedError`, `RulesError` if X rejects the first rules, and `SpoolError`.
+        Raises `TokenRejectedError`, `RulesError` if X rejects the first rules, and `SpoolError`.
         """
         month = month_of(datetime.now(UTC))
         self._accounting.recount(self._api, month)
@@ -118,8 +118,8 @@ class Collector:
             reconciled = reconciled and ended.cause is not Cause.NO_RULES
             if self._stop.is_set():
                 return
-            if ended.cause is Cause.REFUSED:
-                raise TokenRefusedError(
+            if ended.cause is Cause.REJECTED:
+                raise TokenRejectedError(
                     f"X rejects the token ({ended.reason}): put a valid one in its secret"
                 )
             wait = self._back_off.delay(ended, time.time())
@@ -137,7 +137,7 @@ class Collector:
         except tweepy.TooManyRequests as error:
             return Ended(Cause.RATE_LIMITED, "rules: http 429", reset_at=error.reset_time)
         except (tweepy.Unauthorized, tweepy.Forbidden) as error:
-            return Ended(Cause.REFUSED, f"rules: http {error.response.status_code}")
+            return Ended(Cause.REJECTED, f"rules: http {error.response.status_code}")
         except tweepy.HTTPException as error:
             return Ended(Cause.HTTP, f"rules: http {error.response.status_code}")
         except (requests.RequestException, ValueError) as error:

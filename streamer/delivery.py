@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from streamer.database import SpoolError, SpoolUnwritableError
-from streamer.firehose import lines_a_record
+from streamer.firehose import lines_per_record
 from streamer.packs import Group, kinds, records
 from streamer.spool import Spool
 
@@ -139,10 +139,10 @@ class Delivery:
                 self._spool.wait_beyond(self._taken, lingering)
                 continue
             self._sent_at = time.monotonic()
-            refused = self._put(batch)
-            self._settle(refused)
+            rejected = self._put(batch)
+            self._settle(rejected)
             self._acknowledge()
-            if any(refused):
+            if any(rejected):
                 self._stop.wait(self._delay())
             else:
                 self._attempts = 0
@@ -154,7 +154,7 @@ class Delivery:
             return
         self._ask_at = time.monotonic() + ASK_SECONDS
         try:
-            most_lines = lines_a_record(self._firehose, self._stream, datetime.now(UTC))
+            most_lines = lines_per_record(self._firehose, self._stream, datetime.now(UTC))
         except (ClientError, BotoCoreError) as error:
             code = _code(error)
             if code != self._unanswered:
@@ -204,19 +204,19 @@ class Delivery:
             if not answer["FailedPutCount"]:
                 return [None] * len(batch)
             codes = [entry.get("ErrorCode") for entry in answer["RequestResponses"]]
-        refusals = [code for code in codes if code is not None]
-        told = ",".join(sorted(set(refusals)))
-        self.failures[told] += len(refusals)
+        rejections = [code for code in codes if code is not None]
+        told = ",".join(sorted(set(rejections)))
+        self.failures[told] += len(rejections)
         self._failing = (told, self._failing[1] if self._failing else time.monotonic())
         log.warning(
             "firehose rejected records",
-            extra={"fields": {"records": len(batch), "failed": len(refusals), "code": told}},
+            extra={"fields": {"records": len(batch), "failed": len(rejections), "code": told}},
         )
         return codes
 
-    def _settle(self, refused: list[str | None]) -> None:
+    def _settle(self, rejected: list[str | None]) -> None:
         """Records what Firehose accepted of the last batch."""
-        told = iter(refused)
+        told = iter(rejected)
         for sending in self._sending:
             sending.left = [record for record in sending.left if next(told, _UNSENT) is not None]
         done = [sending.group for sending in self._sending if not sending.left]

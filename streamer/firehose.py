@@ -53,7 +53,7 @@ def firehose_client() -> FirehoseClient:
     return client
 
 
-def lines_a_record(firehose: FirehoseClient, stream: str, now: datetime) -> int:
+def lines_per_record(firehose: FirehoseClient, stream: str, now: datetime) -> int:
     """How many lines a record of the stream may have: `RECORD_LINES` if it de-aggregates them, else 1.
 
     It must also add a newline after each, since Firehose does not document whether it keeps theirs, and both

@@ -246,7 +246,7 @@ class Intake(tweepy.StreamingClient):
             response.iter_lines = partial(self._blocks, response)  # pyrefly: ignore[bad-assignment, method-assign]
             return
         title = _title(response)
-        cause = {401: Cause.REFUSED, 403: Cause.REFUSED, 409: Cause.NO_RULES, 429: Cause.RATE_LIMITED}.get(
+        cause = {401: Cause.REJECTED, 403: Cause.REJECTED, 409: Cause.NO_RULES, 429: Cause.RATE_LIMITED}.get(
             status
         )
         if title == "TooManyConnections":

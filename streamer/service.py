@@ -24,7 +24,7 @@ from include.x.records import iso
 from include.x.snowflake import from_milliseconds, to_milliseconds
 from include.x.topics import Topics
 from streamer.accounting import Accounting
-from streamer.collector import SAMPLE, Collector, TokenRefusedError
+from streamer.collector import SAMPLE, Collector, TokenRejectedError
 from streamer.database import SpoolError, SpoolUnwritableError
 from streamer.delivery import Delivery
 from streamer.health import HealthServer, Watched, embedded_metrics
@@ -38,7 +38,7 @@ from streamer.steward import Steward
 if TYPE_CHECKING:
     from types_boto3_firehose import FirehoseClient
 
-STOPPED, FAILED, MISUSED, REFUSED, IN_USE = range(5)
+EXIT_STOPPED, EXIT_FAILED, EXIT_MISUSED, EXIT_REJECTED, EXIT_IN_USE = range(5)
 """Exit statuses: stopped as asked, failed, wrong topics or rules, X rejects the token, spool in use."""
 
 DRAIN_SECONDS = 30.0
@@ -79,7 +79,7 @@ class Streamer:
         quiet = Quiet()
         self._stop = threading.Event()
         self._beat_now = threading.Event()
-        self._exit_status = STOPPED
+        self._exit_status = EXIT_STOPPED
         self._settings = settings
         self._session = session
         self._options = options
@@ -88,7 +88,7 @@ class Streamer:
         self._journal = Journal(spool, rulebook)
         self._accounting = Accounting(ledger, spool.notes, monthly_posts(settings, topics))
         self._delivery = Delivery(
-            firehose, settings.delivery_stream, spool, lambda error: self._fail(FAILED, str(error))
+            firehose, settings.delivery_stream, spool, lambda error: self._fail(EXIT_FAILED, str(error))
         )
         self._collector = Collector(
             settings,
@@ -131,7 +131,7 @@ class Streamer:
             )
         except OSError as error:
             log.error("port %s cannot be used: %s", self._options.http_port, error.strerror)
-            return FAILED
+            return EXIT_FAILED
         log.info("started", extra={"fields": {"session": self._session, "http_port": health.port}})
         workers = [
             threading.Thread(target=self._guarded, args=(loop,), name=name, daemon=True)
@@ -152,7 +152,7 @@ class Streamer:
             self._stop.wait()
             self._finish()
         except SpoolError as error:
-            self._fail(FAILED, str(error))
+            self._fail(EXIT_FAILED, str(error))
         finally:
             health.close()
         return self._exit_status
@@ -170,16 +170,16 @@ class Streamer:
         """Ends the process if a thread ends unexpectedly, so that the supervisor restarts it."""
         try:
             loop()
-        except TokenRefusedError as error:
-            self._fail(REFUSED, str(error))
+        except TokenRejectedError as error:
+            self._fail(EXIT_REJECTED, str(error))
         except rules.RulesError as error:
-            self._fail(MISUSED, str(error))
+            self._fail(EXIT_MISUSED, str(error))
         except SpoolError as error:
-            self._fail(FAILED, str(error))
+            self._fail(EXIT_FAILED, str(error))
         except Exception as error:
             name = threading.current_thread().name
             log.exception("%s ended", name)
-            self._fail(FAILED, f"{name} ended by {type(error).__name__}")
+            self._fail(EXIT_FAILED, f"{name} ended by {type(error).__name__}")
 
     def _heartbeat(self) -> None:
         now = datetime.now(UTC)
@@ -221,7 +221,7 @@ class Streamer:
         if self._collecting.is_alive():
             self._collecting.join(2.0)
         self._delivery.drain(deadline)
-        reason = None if self._exit_status == STOPPED else f"exit {self._exit_status}"
+        reason = None if self._exit_status == EXIT_STOPPED else f"exit {self._exit_status}"
         self._journal.event("stop", reason, self._collector.intake.last_byte_at)
         self._heartbeat()
         self._spool.flush(deadline - time.monotonic())

@@ -95,7 +95,7 @@ class Status:
         """What needs a person's attention although all threads run."""
         found = {
             "topics_file": self.rulebook.problem,
-            "rules_refused": self.steward.refused,
+            "rules_rejected": self.steward.rejected,
             "quiet": self.steward.silent,
             "delivery": self.delivery.failing,
         }

@@ -13,7 +13,7 @@ import tweepy
 
 from include.x import rules
 from include.x.budget import month_of
-from include.x.client import RequestRefusedError
+from include.x.client import RequestRejectedError
 from include.x.pacing import Pacer
 from include.x.search import SEARCH_DELAY, SearchError, count
 from streamer.accounting import Accounting
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 class Steward:
     """Works in the thread that calls `run`.
 
-    ``silent`` has the seconds of each implausibly silent topic, ``refused`` why X rejects the changed rules.
+    ``silent`` has the seconds of each implausibly silent topic, ``rejected`` why X rejects the changed rules.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Steward:
         quiet: Quiet,
     ) -> None:
         self.silent: dict[str, float] = {}
-        self.refused: str | None = None
+        self.rejected: str | None = None
         self._api = api
         self._notes = notes
         self._rulebook = rulebook
@@ -134,7 +134,7 @@ class Steward:
         except (
             tweepy.TweepyException,
             requests.RequestException,
-            RequestRefusedError,
+            RequestRejectedError,
             SearchError,
             ValueError,
             KeyError,
@@ -147,10 +147,10 @@ class Steward:
         try:
             ended = self._collector.reconcile()
         except rules.RulesError as error:
-            self.refused = str(error)
+            self.rejected = str(error)
             log.error("rules not changed", extra={"fields": {"reason": str(error)}})
         else:
-            self.refused = None
+            self.rejected = None
             if ended is not None:
                 log.warning("rules not compared", extra={"fields": {"reason": ended.reason}})
 

@@ -815,7 +815,7 @@ def costs() -> str:
     dbus = "\n".join(
         f"An hour of `{each.item}` counts {each.dbus:g} DBU ({each.date}, [source]({each.source}))."
         f" {each.confirmed or each.note}"
-        for each in listed.dbus_an_hour
+        for each in listed.dbus_per_hour
     )
     return _COSTS.format(
         meanings=meanings,
@@ -824,7 +824,7 @@ def costs() -> str:
         lines="\n".join(lines),
         dbus=dbus,
         instance=instance,
-        seconds=modes.SECONDS_A_TWEET,
+        seconds=modes.SECONDS_PER_TWEET,
         job=modes.JOB_SECONDS,
         waking=modes.WAKING_SECONDS,
         idle=modes.IDLE_SECONDS,
@@ -870,7 +870,7 @@ network, logs and keys, which nothing here counts.
 {dbus}
 
 Another region or your own contract: copy `include/prices.yaml`, and name the copy in `OPINION_PRICES_FILE`. A
-line without its date or source, or an item that is listed twice, is refused.
+line without its date or source, or an item that is listed twice, is rejected.
 """
 
 

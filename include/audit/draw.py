@@ -49,11 +49,11 @@ class Drawn:
 def strata(counts: Mapping[str, int], share: float) -> dict[str, list[str]]:
     """The languages of each stratum: one of its own from ``share`` of all tweets on, the rest is `OTHER`."""
     whole = sum(counts.values())
-    found: dict[str, list[str]] = {}
+    languages: dict[str, list[str]] = {}
     for language, count in sorted(counts.items()):
         if count:
-            found.setdefault(language if count >= share * whole else OTHER, []).append(language)
-    return found
+            languages.setdefault(language if count >= share * whole else OTHER, []).append(language)
+    return languages
 
 
 def sizes(counts: Mapping[str, int], plan: DrawPlan) -> dict[str, int]:

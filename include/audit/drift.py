@@ -83,10 +83,10 @@ class Mix:
 
     def grouped(self, named: Collection[str]) -> Mix:
         """The same with the bins ``named``; all others are one."""
-        found = Mix()
+        mix = Mix()
         for name, tweets in self.tweets.items():
-            found.add(name if name in named else _OTHER, tweets, self.posts[name])
-        return found
+            mix.add(name if name in named else _OTHER, tweets, self.posts[name])
+        return mix
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,13 @@ def compare(topic: str, audited: Iterable[MixRow], recent: Iterable[MixRow]) -> 
     """The drift of each dimension of a topic that both periods have tweets for, in the dimensions' order."""
     then, now = _by_engine(topic, audited), _by_engine(topic, recent)
     shared = then.keys() & now.keys()
-    found = []
+    drifts = []
     for dimension in DIMENSIONS:
         engines = shared if dimension in _OF_ONE_ENGINE else then.keys() | now.keys()
         before, after = (_mix(dimension, period, engines) for period in (then, now))
         if before.size and after.size:
-            found.append(_drift(topic, dimension, before, after))
-    return found
+            drifts.append(_drift(topic, dimension, before, after))
+    return drifts
 
 
 def _by_engine(topic: str, rows: Iterable[MixRow]) -> dict[str, list[MixRow]]:

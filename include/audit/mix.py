@@ -110,14 +110,14 @@ def measure(s3: S3Client, settings: Settings, topics: Sequence[str], last: date)
     """
     recent = recent_days(settings, last)
     now = {day: rows for day in recent if (rows := read(s3, settings.bucket, day))}
-    found: list[dict[str, Any]] = []
+    drifts: list[dict[str, Any]] = []
     standing = audits(s3, settings.bucket, topics, last)
     for topic in topics:
         audit = standing.get(topic)
         if audit is None:
             continue
         then = [row for day in audit.days for row in read(s3, settings.bucket, day)]
-        found += [
+        drifts += [
             {
                 **vars(drift),
                 "tolerated": settings.drift_tolerated,
@@ -128,9 +128,9 @@ def measure(s3: S3Client, settings: Settings, topics: Sequence[str], last: date)
             }
             for drift in compare(topic, then, _all(now.values()))
         ]
-    content = tables.encode(pa.Table.from_pylist(found, schema=DRIFT))
+    content = tables.encode(pa.Table.from_pylist(drifts, schema=DRIFT))
     storage.overwrite(s3, settings.bucket, layout.drift_key(last.isoformat()), content)
-    return found
+    return drifts
 
 
 def read(s3: S3Client, bucket: str, day: str) -> list[MixRow]:

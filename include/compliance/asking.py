@@ -22,7 +22,7 @@ from include.compliance.requests import RemovalRequest
 from include.lake import layout, sql, storage
 from include.lake.pseudonyms import Pseudonyms
 from include.settings import Settings
-from include.x.compliance import IDS_A_JOB, ComplianceAction, Gone, Kind
+from include.x.compliance import IDS_PER_JOB, ComplianceAction, Gone, Kind
 
 if TYPE_CHECKING:
     from types_boto3_athena.client import AthenaClient
@@ -63,16 +63,16 @@ def shards(
     athena: AthenaClient,
     settings: Settings,
     now: datetime,
-    ids_a_job: int = IDS_A_JOB,
+    ids_per_job: int = IDS_PER_JOB,
 ) -> list[Shard]:
     """The shards that X was not asked about lately; none of a kind of which the lake holds nothing."""
     with forgetting(s3, athena, settings) as queries:
         (counts,) = queries.run(sql.render("compliance/counts"))
-    found = []
+    every_shard = []
     for kind in _KINDS:
-        number = math.ceil(counts[kind] / (ids_a_job * _FULL))
-        found += [Shard(kind, each, number) for each in range(number)]
-    return [shard for shard in found if not _answered_lately(s3, settings.bucket, shard, now)]
+        number = math.ceil(counts[kind] / (ids_per_job * _FULL))
+        every_shard += [Shard(kind, each, number) for each in range(number)]
+    return [shard for shard in every_shard if not _answered_lately(s3, settings.bucket, shard, now)]
 
 
 def ids(s3: S3Client, athena: AthenaClient, settings: Settings, shard: Shard) -> list[str]:

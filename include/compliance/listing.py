@@ -115,8 +115,8 @@ def labeled(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
 def damaged(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
     """The originals of damaged objects of raw and quarantine; they are few, so all are listed at once."""
     found = _every(windows)
-    for each in storage.objects(s3, bucket, layout.DAMAGED):
-        place = layout.partition(each.key.removeprefix(layout.DAMAGED))
+    for each in storage.objects(s3, bucket, layout.DAMAGED_PREFIX):
+        place = layout.partition(each.key.removeprefix(layout.DAMAGED_PREFIX))
         if not place:
             continue
         layer, topic, window = place
@@ -129,10 +129,10 @@ def damaged(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
 def beside(s3: S3Client, bucket: str) -> list[Place]:
     """What lies by no hour of the tweets: pages of searches, and what Firehose could not deliver."""
     found = []
-    for each in storage.objects(s3, bucket, layout.RECOVERIES):
-        topic = each.key.removeprefix(layout.RECOVERIES).partition("/")[0]
+    for each in storage.objects(s3, bucket, layout.RECOVERIES_PREFIX):
+        topic = each.key.removeprefix(layout.RECOVERIES_PREFIX).partition("/")[0]
         found += _places("work", topic, each)
-    for each in storage.objects(s3, bucket, layout.DELIVERY_ERRORS):
+    for each in storage.objects(s3, bucket, layout.DELIVERY_ERRORS_PREFIX):
         found += _places("delivery-errors", layout.ALL_TOPICS, each)
     return found
 
@@ -149,8 +149,8 @@ def astray(s3: S3Client, bucket: str, now: datetime) -> list[Place]:
             if not _may_hold(f"{days}{day}/hour=00/", now):
                 found += storage.objects(s3, bucket, f"{days}{day}/")
     places = [place for each in found for place in _places(*_layer_and_topic(each.key), each)]
-    for each in storage.objects(s3, bucket, layout.DAMAGED):
-        key = each.key.removeprefix(layout.DAMAGED)
+    for each in storage.objects(s3, bucket, layout.DAMAGED_PREFIX):
+        key = each.key.removeprefix(layout.DAMAGED_PREFIX)
         layer, topic = _layer_and_topic(key)
         # What was rejected may be of any hour.
         if layer == "quarantine" or not _may_hold(key, now):
@@ -173,7 +173,7 @@ def _layer_and_topic(key: str) -> tuple[str, str]:
 def all_quarantined(s3: S3Client, bucket: str) -> Places:
     """All quarantined lines, by the hour under which they lie."""
     found: defaultdict[Window, list[Place]] = defaultdict(list)
-    for each in storage.objects(s3, bucket, "quarantine/"):
+    for each in storage.objects(s3, bucket, layout.QUARANTINE_PREFIX):
         if place := layout.partition(each.key):
             found[place[2]] += _places("quarantine", place[1], each)
     return found
@@ -182,7 +182,7 @@ def all_quarantined(s3: S3Client, bucket: str) -> Places:
 def _predictions(s3: S3Client, bucket: str, windows: Sequence[Window]) -> Places:
     """The predictions of all models: a listing of each model's day would not be shorter than one of all."""
     found = _every(windows)
-    for each in storage.objects(s3, bucket, "predictions/"):
+    for each in storage.objects(s3, bucket, layout.PREDICTIONS_PREFIX):
         if named := _PREDICTED.fullmatch(each.key):
             window = Window.parse(f"{named['date']}T{named['hour']}")
             if window in found:

@@ -203,7 +203,7 @@ class Purge:
                 log.error("the rest of a damaged object goes as a whole: %s", error)
         if damaged and self._write:
             # What the rest held nobody can tell. An empty original says that the hour lost something.
-            storage.put(self._s3, self._bucket, layout.DAMAGED + place.key, b"")
+            storage.put(self._s3, self._bucket, layout.DAMAGED_PREFIX + place.key, b"")
         return _Change(place, found, storage.Content(rest, found.metadata), gone) if file else None
 
     def _edits(self, place: Place, found: storage.ObjectVersion, path: Path) -> _Change | None:

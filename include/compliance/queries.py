@@ -27,4 +27,4 @@ def forgetting(
     finally:
         for execution in executions:
             for name in (f"{execution}.csv", f"{execution}.csv.metadata"):
-                storage.delete(s3, settings.bucket, layout.ATHENA_RESULTS + name)
+                storage.delete(s3, settings.bucket, layout.ATHENA_RESULTS_PREFIX + name)

@@ -218,7 +218,9 @@ class Removal:
         places = listing.astray(self._s3, self._bucket, now)
         if not self._dry_run:
             return places
-        of_hours = [(place, layout.partition(place.key.removeprefix(layout.DAMAGED))) for place in places]
+        of_hours = [
+            (place, layout.partition(place.key.removeprefix(layout.DAMAGED_PREFIX))) for place in places
+        ]
         return [place for place, lies in of_hours if not lies or lies[2] not in concerned]
 
     def record(self, counts: Sequence[RemovalCount], done_at: datetime | None = None) -> None:
@@ -322,11 +324,11 @@ def _hours_of_users(
     found = {Window.containing(moment(row["tweet_id"])) for row in rows}
     collected_at: dict[tuple[str, Window], datetime] = {}
     labeled_at: dict[tuple[str, Window], datetime] = {}
-    for each in storage.objects(s3, settings.bucket, "raw/"):
+    for each in storage.objects(s3, settings.bucket, layout.RAW_PREFIX):
         if place := layout.partition(each.key):
             hour = place[1:]
             collected_at[hour] = max(collected_at.get(hour, _EVER), each.last_modified)
-    for each in storage.objects(s3, settings.bucket, "labeled/"):
+    for each in storage.objects(s3, settings.bucket, layout.LABELED_PREFIX):
         if labeled := layout.labeled_hour(each.key):
             labeled_at[labeled] = each.last_modified
     found |= {hour[1] for hour, at in collected_at.items() if labeled_at.get(hour, _EVER) <= at}
@@ -346,7 +348,7 @@ _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 def buried_lately(s3: S3Client, bucket: str, now: datetime) -> set[Window]:
     """The hours whose tombstones are applied again by each removal (`APPLIED_AGAIN`)."""
     found = set()
-    for each in storage.objects(s3, bucket, f"{layout.TOMBSTONES}dt="):
+    for each in storage.objects(s3, bucket, f"{layout.TOMBSTONES_PREFIX}dt="):
         if each.last_modified > now - APPLIED_AGAIN and (window := layout.tombstones_hour(each.key)):
             found.add(window)
     return found
@@ -370,7 +372,7 @@ def _delete_results(s3: S3Client, bucket: str, now: datetime) -> int:
     """
     old = [
         each.key
-        for each in storage.objects(s3, bucket, layout.ATHENA_RESULTS)
+        for each in storage.objects(s3, bucket, layout.ATHENA_RESULTS_PREFIX)
         if each.last_modified < now - _READ_BY_NOW
     ]
     for key in old:

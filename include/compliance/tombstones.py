@@ -111,7 +111,7 @@ def _of_tweets(s3: S3Client, bucket: str, window: Window) -> dict[str, Complianc
 
 
 def _of_users(s3: S3Client, bucket: str) -> Users:
-    stones = _read(s3, bucket, layout.TOMBSTONES_OF_USERS)
+    stones = _read(s3, bucket, layout.TOMBSTONES_OF_USERS_KEY)
     return {
         int(user): {ComplianceAction(each): until for each, until in bounds.items()}
         for user, bounds in stones.items()
@@ -187,7 +187,7 @@ def bury_users(s3: S3Client, bucket: str, users: Users) -> None:
                 mine[action.value] = max(until, mine.get(action.value, 0))
 
     if users:
-        _merge(s3, bucket, layout.TOMBSTONES_OF_USERS, merge)
+        _merge(s3, bucket, layout.TOMBSTONES_OF_USERS_KEY, merge)
 
 
 def removed_by_topic(s3: S3Client, bucket: str, key: str) -> dict[str, int]:

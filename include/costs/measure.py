@@ -45,7 +45,7 @@ _MODEL = re.compile(r"x-opinion-(?:live-)?(?P<stage>[a-z]+)-[0-9a-f]+")
 
 log = logging.getLogger(__name__)
 
-type Runs = Callable[[datetime, datetime], Iterable[Mapping[str, Any]]]
+type ListRuns = Callable[[datetime, datetime], Iterable[Mapping[str, Any]]]
 """Gives the project's runs on Databricks that started in a stretch of time, as its Jobs API lists them."""
 
 
@@ -57,16 +57,16 @@ class Sources:
     athena: AthenaClient
     statements: Athena
     sagemaker: SageMakerClient
-    runs: Runs
+    runs: ListRuns
     settings: Settings
     prices: Prices
     now: datetime
 
 
-type Measured = dict[date, list[Usage]]
+type UsageByDay = dict[date, list[Usage]]
 
 
-def posts(sources: Sources, day: date) -> Measured:
+def posts(sources: Sources, day: date) -> UsageByDay:
     """Posts bought from X, for every day of the month up to ``day``.
 
     The ledger of posts knows the month. What search bought has the day on which its writer wrote last, or the
@@ -110,16 +110,16 @@ def spread(total: int, weights: Sequence[float]) -> list[int]:
 
 
 def _streamed_lines(sources: Sources, day: date) -> int:
-    found = (
+    lines = (
         row.measures for row in ledger.read_day(sources.s3, sources.settings.bucket, day.isoformat()).values()
     )
     return sum(
         max(each.raw_ids + each.duplicates + each.lines_without_id + each.removed - each.recovered, 0)
-        for each in found
+        for each in lines
     )
 
 
-def firehose(sources: Sources, day: date) -> Measured:
+def firehose(sources: Sources, day: date) -> UsageByDay:
     """What Firehose delivered of the tweets of a day, and of its heartbeats."""
     statement = sql.render(
         "costs/delivered",
@@ -150,7 +150,7 @@ def firehose(sources: Sources, day: date) -> Measured:
     }
 
 
-def sagemaker(sources: Sources, day: date) -> Measured:
+def sagemaker(sources: Sources, day: date) -> UsageByDay:
     """Instance hours of the jobs that were created on a day, and of endpoints."""
     hours: defaultdict[tuple[str, str], float] = defaultdict(float)
     for name in _jobs(sources.sagemaker, day):
@@ -226,7 +226,7 @@ def _answered(sources: Sources, window: Window) -> set[str]:
     return stages
 
 
-def athena(sources: Sources, day: date) -> Measured:
+def athena(sources: Sources, day: date) -> UsageByDay:
     """What the workgroup's queries of a day have scanned, as Athena bills it."""
     scanned = queries = 0
     for each in billed_queries(sources.athena, sources.settings.workgroup, _start(day), _start(day) + _DAY):
@@ -238,7 +238,7 @@ def athena(sources: Sources, day: date) -> Measured:
     return {day: [Usage("query", "athena", "scanned", "TB", scanned / TB, MEASURED, origin)]}
 
 
-def databricks(sources: Sources, day: date) -> Measured:
+def databricks(sources: Sources, day: date) -> UsageByDay:
     """Hours of the runs that started on a day, and the DBUs that the list counts for them."""
     instance = sources.settings.training_node_type
     hours: defaultdict[str, float] = defaultdict(float)
@@ -257,7 +257,7 @@ def databricks(sources: Sources, day: date) -> Measured:
     return {day: used}
 
 
-def s3(sources: Sources, day: date) -> Measured:
+def s3(sources: Sources, day: date) -> UsageByDay:
     """What the bucket holds on a day, and what was written on it, by layer."""
     held, written = Counter[str](), Counter[str]()
     start = _start(day)
@@ -284,7 +284,7 @@ def s3(sources: Sources, day: date) -> Measured:
     }
 
 
-def quicksight(sources: Sources, day: date) -> Measured:
+def quicksight(sources: Sources, day: date) -> UsageByDay:
     """A day's part of QuickSight's users, as the settings count them; none where it is not used."""
     settings = sources.settings
     if not settings.quicksight_principals:
@@ -308,7 +308,7 @@ def quicksight(sources: Sources, day: date) -> Measured:
     }
 
 
-MEASURES: Mapping[str, Callable[[Sources, date], Measured]] = {
+MEASURES: Mapping[str, Callable[[Sources, date], UsageByDay]] = {
     "x": posts,
     "firehose": firehose,
     "sagemaker": sagemaker,

@@ -13,14 +13,14 @@ MONTH_HOURS = 730
 """Hours of a month, on average."""
 MODELS = 2
 """A translator and a classifier."""
-SECONDS_A_TWEET = 0.05
+SECONDS_PER_TWEET = 0.05
 """A translator of opus-mt's size on one core: 500 tweets in some 25 seconds. The classifier is faster, and
 counts as much here."""
 JOB_SECONDS = 120
 """Assumed: what a batch job is billed before and after its work (container, model). Not measured on AWS."""
 WAKING_SECONDS, IDLE_SECONDS = 300, 900
 """Assumed: what an asynchronous endpoint is billed to come up from zero, and before it goes down again."""
-JOBS_AN_HOUR = 12
+JOBS_PER_HOUR = 12
 """Jobs of each model for the open hour, every five minutes."""
 VOLUMES = (100_000, 1_000_000, 3_000_000)
 """Tweets a month: the default budget, ten times as many, and the end of X's pay-per-use plan."""
@@ -39,7 +39,7 @@ class Mode:
 
 def modes(tweets: int) -> Sequence[Mode]:
     """The ways to label so many tweets a month, each hour's once, with both models."""
-    work = tweets * SECONDS_A_TWEET / 3600
+    work = tweets * SECONDS_PER_TWEET / 3600
     hourly = MONTH_HOURS * JOB_SECONDS / 3600
     instances = max(math.ceil(work / MONTH_HOURS), 1)
     # An endpoint that is woken every hour is never up for longer than the hour.
@@ -53,8 +53,8 @@ def modes(tweets: int) -> Sequence[Mode]:
         ),
         Mode(
             "batch, live",
-            f"jobs also for the open hour, {JOBS_AN_HOUR} an hour (`OPINION_LIVE_MINUTES=5`)",
-            MODELS * ((1 + JOBS_AN_HOUR) * hourly + work),
+            f"jobs also for the open hour, {JOBS_PER_HOUR} an hour (`OPINION_LIVE_MINUTES=5`)",
+            MODELS * ((1 + JOBS_PER_HOUR) * hourly + work),
             "batch",
         ),
         Mode(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ENDPOINTS = 2
 """A translator's and a classifier's, for comparison with what labeling has cost."""
-HOURS_A_DAY = 24
+HOURS_PER_DAY = 24
 _MILLION = 1_000_000
 
 
@@ -73,7 +73,7 @@ class Month:
         """What labeling these tweets would cost on two real-time endpoints that are always up."""
         if self.endpoint_usd is None:
             return None
-        return ENDPOINTS * HOURS_A_DAY * self.days * self.endpoint_usd
+        return ENDPOINTS * HOURS_PER_DAY * self.days * self.endpoint_usd
 
     def to_json(self) -> dict[str, Any]:
         """The figures, for pages and for the summary."""

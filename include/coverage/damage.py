@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from include.lake import storage
 from include.lake.athena import Athena, ResultRow, UnreadDataError
-from include.lake.layout import DAMAGED
+from include.lake.layout import DAMAGED_PREFIX
 from include.lake.storage import Object
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def find(s3: S3Client, bucket: str, objects: Sequence[Object]) -> dict[str, str]
 
 def aside(s3: S3Client, bucket: str) -> list[str]:
     """The former keys of the originals that were moved aside."""
-    objects = storage.list_objects(s3, bucket, DAMAGED).objects
-    return [found.key.removeprefix(DAMAGED) for found in objects]
+    objects = storage.list_objects(s3, bucket, DAMAGED_PREFIX).objects
+    return [found.key.removeprefix(DAMAGED_PREFIX) for found in objects]
 
 
 def set_aside(s3: S3Client, bucket: str, keys: Iterable[str]) -> list[str]:
@@ -111,7 +111,9 @@ def set_aside(s3: S3Client, bucket: str, keys: Iterable[str]) -> list[str]:
             except (ClientError, storage.StorageError) as error:
                 log.error("not set aside: s3://%s/%s: %s", bucket, key, error)
                 continue
-        log.error("set aside: s3://%s/%s%s; what can be read of it stays in its place", bucket, DAMAGED, key)
+        log.error(
+            "set aside: s3://%s/%s%s; what can be read of it stays in its place", bucket, DAMAGED_PREFIX, key
+        )
         done.append(key)
     return done
 
@@ -120,7 +122,7 @@ def _replace(s3: S3Client, bucket: str, key: str, etag: str, path: Path) -> None
     def decide(found: storage.ObjectVersion | None) -> storage.Content | None:
         return storage.Content(path) if found and found.etag == etag else None
 
-    storage.copy(s3, bucket, key, f"{DAMAGED}{key}", etag)
+    storage.copy(s3, bucket, key, f"{DAMAGED_PREFIX}{key}", etag)
     if not storage.compare_and_swap(s3, bucket, key, decide).written:
         raise storage.ObjectChangedError(f"s3://{bucket}/{key} was replaced in the meantime; measure again")
 

@@ -18,7 +18,7 @@ from include.lake import sql
 from include.lake.athena import ResultRow
 from include.lake.layout import (
     ALL_TOPICS,
-    TOMBSTONES,
+    TOMBSTONES_PREFIX,
     day_prefix,
     edits_key,
     edits_prefix,
@@ -144,7 +144,7 @@ def _list_tombstones(s3: S3Client, bucket: str, windows: Sequence[Window]) -> di
     if not windows:
         return {}
     first = tombstones_prefix(min(windows).date)
-    found = {tombstones_hour(each.key): each for each in objects(s3, bucket, TOMBSTONES, after=first)}
+    found = {tombstones_hour(each.key): each for each in objects(s3, bucket, TOMBSTONES_PREFIX, after=first)}
     return {window: [found[window]] for window in windows if window in found}
 
 

@@ -99,7 +99,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Judgment:
+class Assessment:
     """The verdict, its evidence in words, its gaps, and a digest that decides whether to try again.
 
     ``alarm`` is the reason of every alarming verdict that fits, also where another one comes first.
@@ -143,7 +143,7 @@ def _divided(stretch: Stretch, evidence: Evidence) -> Iterable[Gap]:
         yield Gap(left, GapState.OPEN, deadline(left), approved=any(gap.approved for gap in former))
 
 
-def judge(evidence: Evidence) -> Judgment:
+def judge(evidence: Evidence) -> Assessment:
     """The one verdict on an hour of a topic, with its evidence and all its alarms."""
     found = gaps(evidence)
     findings = list(_findings(evidence, found))
@@ -160,7 +160,7 @@ def judge(evidence: Evidence) -> Judgment:
         [[str(gap.stretch), gap.state] for gap in found],
     ]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-    return Judgment(verdict, f"{reason}; {_counts(evidence)}", found, digest, alarm)
+    return Assessment(verdict, f"{reason}; {_counts(evidence)}", found, digest, alarm)
 
 
 def _findings(evidence: Evidence, found: tuple[Gap, ...]) -> Iterator[tuple[Verdict, str]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from include.coverage.evidence import HourInputs, Key
-from include.coverage.judge import Evidence, Gap, GapState, Judgment, Measures
+from include.coverage.judge import Assessment, Evidence, Gap, GapState, Measures
 from include.coverage.stretch import Stretch
 from include.lake import tables
 from include.lake.layout import coverage_key
@@ -123,26 +123,26 @@ class CoverageRow:
 
 
 def row(
-    evidence: Evidence, judgment: Judgment, inputs: HourInputs, former: CoverageRow | None, now: datetime
+    evidence: Evidence, assessment: Assessment, inputs: HourInputs, former: CoverageRow | None, now: datetime
 ) -> CoverageRow:
     """The ledger's new row; the count of reruns, and its alarm, go on only on unchanged evidence."""
-    unchanged = former is not None and former.evidence_digest == judgment.digest
+    unchanged = former is not None and former.evidence_digest == assessment.digest
     return CoverageRow(
         topic=evidence.topic,
         window=evidence.window,
         measures=evidence.measures,
         alive_s=evidence.alive_s,
         judged_until=evidence.expected.end if evidence.expected else None,
-        verdict=judgment.verdict,
-        evidence=judgment.evidence,
-        evidence_digest=judgment.digest,
+        verdict=assessment.verdict,
+        evidence=assessment.evidence,
+        evidence_digest=assessment.digest,
         inputs_digest=inputs.digest,
         measured_at=now,
-        gaps=_with_reasons(judgment.gaps, former),
+        gaps=_with_reasons(assessment.gaps, former),
         reruns=former.reruns if former and unchanged else 0,
         rerun_by=former.rerun_by if former and unchanged else None,
-        # On unchanged evidence the judgment's alarm is the same, and one of reruns goes on.
-        alarm=former.alarm if former and unchanged else judgment.alarm,
+        # On unchanged evidence the assessment's alarm is the same, and one of reruns goes on.
+        alarm=former.alarm if former and unchanged else assessment.alarm,
     )
 
 

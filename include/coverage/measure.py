@@ -56,10 +56,10 @@ def collection_start(settings: Settings, topics: Topics) -> datetime:
     return settings.collection_start or topics.collection.start
 
 
-def reach_start(now: datetime, settings: Settings) -> datetime:
-    """The start of the first hour that is recovered without an approval: `reach_hours` whole hours before
-    this one."""
-    return Window.containing(now).start - settings.reach_hours * HOUR
+def unapproved_start(now: datetime, settings: Settings) -> datetime:
+    """The start of the first hour that is recovered without an approval: `unapproved_hours` whole hours
+    before this one."""
+    return Window.containing(now).start - settings.unapproved_hours * HOUR
 
 
 def windows(start: str | None, end: str | None, now: datetime, collected_from: datetime) -> list[Window]:

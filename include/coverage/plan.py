@@ -190,7 +190,7 @@ def _joined(alarm: str | None, another: str) -> str:
 
 def recoveries(
     rows: Iterable[CoverageRow],
-    reach_start: datetime,
+    unapproved_start: datetime,
     posts_left: int,
     estimate: Callable[[str, Stretch], int],
     sample: Callable[[Window], int | None],
@@ -198,7 +198,7 @@ def recoveries(
 ) -> list[Recovery]:
     """A recovery for every gap that is not filled and can be, the oldest first.
 
-    What begins before ``reach_start``, and what no longer fits into ``posts_left``, needs a person's
+    What begins before ``unapproved_start``, and what no longer fits into ``posts_left``, needs a person's
     approval, unless the ledger says that the gap has it; so does what ``exhausted`` gives a reason for.
     ``estimate`` asks X for the number of posts.
     """
@@ -210,8 +210,10 @@ def recoveries(
                 continue
             posts = estimate(row.topic, gap.stretch)
             approval = None
-            if row.window.start < reach_start:
-                approval = f"it begins before {reach_start:%Y-%m-%dT%H:%M}, beyond the configured reach"
+            if row.window.start < unapproved_start:
+                approval = (
+                    f"it begins before {unapproved_start:%Y-%m-%dT%H:%M}: older than OPINION_UNAPPROVED_HOURS"
+                )
             elif (failed := exhausted(row.topic, gap.stretch)) is not None:
                 approval = failed
             elif posts > posts_left:

@@ -25,9 +25,9 @@ from include.compliance.purge import purge_written
 from include.compliance.tombstones import Tombstones
 from include.lake import storage
 from include.lake.layout import (
-    DELIVERY_ERRORS,
+    DELIVERY_ERRORS_PREFIX,
     NO_TOPIC,
-    REDELIVERIES,
+    REDELIVERIES_PREFIX,
     heartbeats_prefix,
     quarantine_prefix,
     raw_prefix,
@@ -78,7 +78,7 @@ def redeliver(
     """
     counts: Counter[str] = Counter()
     unreadable = []
-    for found in storage.list_objects(s3, bucket, DELIVERY_ERRORS).objects:
+    for found in storage.list_objects(s3, bucket, DELIVERY_ERRORS_PREFIX).objects:
         with tempfile.TemporaryDirectory(prefix="redeliver-") as folder:
             try:
                 placed = _placed(s3, bucket, found, topics, now, Path(folder))
@@ -90,7 +90,7 @@ def redeliver(
                 continue  # another run has delivered it, or a removal rewrote it: the next run looks again
             pseudonyms = Pseudonyms(key())
             digest = sha256(found.key.encode()).hexdigest()[:16]
-            name, note = f"redelivered-{digest}.json.gz", f"{REDELIVERIES}{digest}.json"
+            name, note = f"redelivered-{digest}.json.gz", f"{REDELIVERIES_PREFIX}{digest}.json"
             keys = sorted({*_noted(s3, bucket, note), *(f"{prefix}{name}" for prefix in placed)})
             storage.overwrite(s3, bucket, note, json.dumps(keys).encode())
             for prefix, path in placed.items():

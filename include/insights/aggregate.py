@@ -89,7 +89,7 @@ class Refreshed:
 def champion(s3: S3Client, bucket: str) -> str:
     """The version whose predictions count, such as ``v3``; `NO_MODEL` before the first."""
     try:
-        found = json.loads(storage.read(s3, bucket, layout.CHAMPION))
+        found = json.loads(storage.read(s3, bucket, layout.CHAMPION_KEY))
     except storage.ObjectMissingError:
         return NO_MODEL
     return f"v{found['version']}"
@@ -99,10 +99,11 @@ def inputs(s3: S3Client, settings: Settings, topics: Sequence[str], day: str = "
     """The inputs of every day that has labeled objects, or of the one ``day``; by day, in order."""
     model, measured = champion(s3, settings.bucket), cards.measured(s3, settings.bucket)
     partition = f"dt={day}/" if day else ""
-    labeled = _by_day(s3, settings.bucket, [f"labeled/topic={topic}/{partition}" for topic in topics])
-    predictions = _by_day(
-        s3, settings.bucket, [f"predictions/model={model}/topic={topic}/{partition}" for topic in topics]
+    labeled = _by_day(
+        s3, settings.bucket, [f"{layout.LABELED_PREFIX}topic={topic}/{partition}" for topic in topics]
     )
+    predicted = f"{layout.PREDICTIONS_PREFIX}model={model}/"
+    predictions = _by_day(s3, settings.bucket, [f"{predicted}topic={topic}/{partition}" for topic in topics])
     return {
         found: _inputs(found, labeled[found], predictions[found], topics, model, measured, settings)
         for found in sorted(labeled)

@@ -12,10 +12,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-type Tile = Mapping[str, Any]
+type TileFigures = Mapping[str, Any]
 
 
-def compared(now: Tile, before: Tile) -> dict[str, Any]:
+def compared(now: TileFigures, before: TileFigures) -> dict[str, Any]:
     """``before`` with what has changed since: ``change`` with ``change_low`` and ``change_high``.
 
     The change is a difference, and of ratios a quotient. A bound is None where there is none; ``audit`` is
@@ -37,7 +37,7 @@ def _logarithm(value: float) -> float:
 
 
 def _difference(
-    now: Tile, before: Tile, scale: Callable[[float], float]
+    now: TileFigures, before: TileFigures, scale: Callable[[float], float]
 ) -> tuple[float, float | None, float | None]:
     value, former = scale(now["value"]), scale(before["value"])
     change = value - former
@@ -53,7 +53,7 @@ def _difference(
     return change, low, None if above is None else change + above
 
 
-def _audit(now: Tile, before: Tile) -> int | None:
+def _audit(now: TileFigures, before: TileFigures) -> int | None:
     kinds = [tile["audit"] for tile in (now, before) if tile["audit"] is not None]
     if not kinds:
         return None

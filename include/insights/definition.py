@@ -35,7 +35,8 @@ from include.x.topics import Topics
 
 FILE = Path(__file__).parent / "dashboards.yaml"
 
-type Kind = Literal["line", "bar", "map", "table", "marks"]
+type Json = dict[str, Any]
+type VisualKind = Literal["line", "bar", "map", "table", "marks"]
 type Format = Literal["percent", "ratio", "number"]
 type FilterName = Literal["period", "topic", "language", "unmeasured"]
 type ColumnType = Literal["text", "integer", "decimal", "time", "country"]
@@ -48,7 +49,7 @@ FILTER_COLUMNS: Mapping[FilterName, str] = {
 }
 """The column of each filter; data sets without it are not filtered."""
 
-MEASURED = "measured"
+MEASURED_LANGUAGE = "measured"
 """The value of the filter ``unmeasured``'s column if the labeling model was measured."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -158,7 +159,7 @@ class Visual:
 
     id: str
     title: str
-    kind: Kind
+    kind: VisualKind
     data_set: DataSet
     measures: tuple[Measure, ...]
     by: tuple[str, ...]
@@ -251,7 +252,7 @@ class _Tile(_Model):
 
 class _Visual(_Model):
     id: str
-    kind: Kind
+    kind: VisualKind
     title: str | None = None
     measure: str | None = None
     measures: tuple[str, ...] = ()
@@ -279,7 +280,7 @@ def load(topics: Topics, path: Path = FILE) -> Definition:
     return _Reader(topics, path).definition()
 
 
-class _RefusedError(Exception):
+class _RejectedError(Exception):
     def __init__(self, path: _Path, reason: str) -> None:
         super().__init__(reason)
         self.path = path
@@ -298,11 +299,11 @@ class _Reader:
             # An unknown key is often a misspelling of the missing one.
             first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
             raise self._error(first["loc"], _reason(first)) from error
-        except _RefusedError as error:
+        except _RejectedError as error:
             raise self._error(error.path, str(error)) from error
         try:
             return self._unfolded(content)
-        except _RefusedError as error:
+        except _RejectedError as error:
             raise self._error(error.path, str(error)) from error
 
     def _error(self, path: _Path, reason: str) -> DefinitionError:
@@ -338,7 +339,7 @@ class _Reader:
             name = str(key.value)
             self._lines[(*path, name)] = key.start_mark.line + 1
             if name in result:
-                raise _RefusedError((*path, name), f"'{name}' is defined twice")
+                raise _RejectedError((*path, name), f"'{name}' is defined twice")
             result[name] = self._value(value, (*path, name))
         return result
 
@@ -352,7 +353,7 @@ class _Reader:
             data_sets[name], own = self._data_set(name, given, functions, path)
             for measure, unfolded in own.items():
                 if measure in measures:
-                    raise _RefusedError((*path, "measures", measure), "another data set has such a measure")
+                    raise _RejectedError((*path, "measures", measure), "another data set has such a measure")
                 measures[measure] = data_sets[name], unfolded
         dashboards = {}
         for name, dashboard in content.dashboards.items():
@@ -362,7 +363,7 @@ class _Reader:
 
     def _named(self, name: str, path: _Path, pattern: re.Pattern[str]) -> None:
         if not pattern.fullmatch(name):
-            raise _RefusedError(path, f"'{name}' is not a name; names consist of a-z, 0-9 and _")
+            raise _RejectedError(path, f"'{name}' is not a name; names consist of a-z, 0-9 and _")
 
     def _functions(self, given: Mapping[str, str]) -> dict[str, Function]:
         functions: dict[str, Function] = {}
@@ -372,12 +373,12 @@ class _Reader:
                 name, parameters = parse_head(head)
                 parsed = parse(body, functions)
             except ExpressionError as error:
-                raise _RefusedError(path, str(error)) from error
+                raise _RejectedError(path, str(error)) from error
             for part in walk(parsed):
                 if isinstance(part, Aggregate):
-                    raise _RefusedError(path, "a function has no aggregates; give them as arguments")
+                    raise _RejectedError(path, "a function has no aggregates; give them as arguments")
                 if isinstance(part, Reference) and part.name not in parameters:
-                    raise _RefusedError(path, f"'{part.name}' is not a parameter of {name}")
+                    raise _RejectedError(path, f"'{part.name}' is not a parameter of {name}")
             functions[name] = Function(parameters, parsed)
         return functions
 
@@ -402,11 +403,11 @@ class _Reader:
             place = (*path, "measures", measure)
             self._named(measure, place, _NAME)
             if measure in terms:
-                raise _RefusedError(place, f"there is a term named '{measure}' too")
+                raise _RejectedError(place, f"there is a term named '{measure}' too")
             if measure in given.columns:
-                raise _RefusedError(place, f"there is a column named '{measure}' too")
+                raise _RejectedError(place, f"there is a column named '{measure}' too")
             if (described_measure.low is None) != (described_measure.high is None):
-                raise _RefusedError(place, "'low' and 'high' go together")
+                raise _RejectedError(place, "'low' and 'high' go together")
             measures[measure] = tuple(
                 self._measure(measure, described_measure, pair, functions, names, columns, place)
                 for pair in (combinations(self._topics.names, 2) if described_measure.each else [()])
@@ -415,7 +416,7 @@ class _Reader:
             if other := described_measure.of_language:
                 place = (*path, "measures", measure, "of_language")
                 if len(measures.get(other, ())) != 1 or described_measure.each:
-                    raise _RefusedError(place, f"unknown single measure '{other}' in this data set")
+                    raise _RejectedError(place, f"unknown single measure '{other}' in this data set")
                 (own,), (standing_in,) = measures[measure], measures[other]
                 measures[measure] = (replace(own, of_language=standing_in),)
         return data_set, measures
@@ -457,7 +458,7 @@ class _Reader:
         try:
             return parse(text, functions)
         except ExpressionError as error:
-            raise _RefusedError(path, str(error)) from error
+            raise _RejectedError(path, str(error)) from error
 
     def _formula(
         self,
@@ -469,13 +470,13 @@ class _Reader:
         try:
             whole = resolved(expression, names)
         except ExpressionError as error:
-            raise _RefusedError(path, str(error)) from error
+            raise _RejectedError(path, str(error)) from error
         for part in walk(whole):
             if not isinstance(part, Aggregate):
                 continue
             column = self._column(part.column, columns, path)
             if column.type not in _NUMERIC:
-                raise _RefusedError(
+                raise _RejectedError(
                     path, f"{part.function} of column '{column.name}', which is {column.type}"
                 )
             for condition in part.conditions:
@@ -484,19 +485,19 @@ class _Reader:
 
     def _column(self, name: str, columns: Mapping[str, Column], path: _Path) -> Column:
         if name not in columns:
-            raise _RefusedError(path, f"unknown column '{name}'; the columns are {', '.join(columns)}")
+            raise _RejectedError(path, f"unknown column '{name}'; the columns are {', '.join(columns)}")
         return columns[name]
 
     def _compared(self, condition: Condition, columns: Mapping[str, Column], path: _Path) -> None:
         column = self._column(condition.column, columns, path)
         numeric = column.type in _NUMERIC
         if column.type == "time" or numeric != isinstance(condition.value, float):
-            raise _RefusedError(
+            raise _RejectedError(
                 path,
                 f"column '{column.name}' is {column.type}; it cannot be compared with {condition.value!r}",
             )
         if not numeric and condition.comparison not in ("=", "<>"):
-            raise _RefusedError(path, f"texts are compared by = or <>, not by {condition.comparison}")
+            raise _RejectedError(path, f"texts are compared by = or <>, not by {condition.comparison}")
 
     def _dashboard(
         self,
@@ -509,26 +510,26 @@ class _Reader:
         for index, entry in enumerate(given.tiles):
             for tile in self._tiles(entry, measures, (*path, "tiles", index)):
                 if tile.measure.name in [other.measure.name for other in tiles]:
-                    raise _RefusedError((*path, "tiles", index), f"'{tile.measure.name}' is defined twice")
+                    raise _RejectedError((*path, "tiles", index), f"'{tile.measure.name}' is defined twice")
                 tiles.append(tile)
         visuals: list[Visual] = []
         for index, shown in enumerate(given.visuals):
             for visual in self._visuals(shown, measures, (*path, "visuals", index)):
                 if visual.id in [other.id for other in visuals]:
-                    raise _RefusedError((*path, "visuals", index), f"'{visual.id}' is defined twice")
+                    raise _RejectedError((*path, "visuals", index), f"'{visual.id}' is defined twice")
                 visuals.append(visual)
         dashboard = Dashboard(name, given.title, given.filters, tuple(tiles), tuple(visuals))
         for index, chosen in enumerate(given.filters):
             if not any(FILTER_COLUMNS[chosen] in data_set.columns for data_set in dashboard.data_sets):
                 reason = f"no data set has the column '{FILTER_COLUMNS[chosen]}', which the filter looks at"
-                raise _RefusedError((*path, "filters", index), reason)
+                raise _RejectedError((*path, "filters", index), reason)
         return dashboard
 
     def _measures(
         self, name: str, measures: Mapping[str, tuple[DataSet, tuple[Measure, ...]]], path: _Path
     ) -> tuple[DataSet, tuple[Measure, ...]]:
         if name not in measures:
-            raise _RefusedError(path, f"unknown measure '{name}'; the measures are {', '.join(measures)}")
+            raise _RejectedError(path, f"unknown measure '{name}'; the measures are {', '.join(measures)}")
         return measures[name]
 
     def _tiles(
@@ -543,7 +544,7 @@ class _Reader:
                 yield Tile(data_set, measure)
                 continue
             if measure.topics:
-                raise _RefusedError((*path, "each"), "this measure is one of each pair of topics already")
+                raise _RejectedError((*path, "each"), "this measure is one of each pair of topics already")
             self._column("topic", data_set.columns, (*path, "each"))
             for topic in self._topics.topics:
                 yield Tile(data_set, measure.of_topic(topic.name, topic.title))
@@ -557,11 +558,11 @@ class _Reader:
         visual = self._visual(given, measures, path)
         if given.each is None:
             if given.kind == "map":
-                raise _RefusedError(path, "a map of several topics shows their mix: give it 'each: topic'")
+                raise _RejectedError(path, "a map of several topics shows their mix: give it 'each: topic'")
             yield visual
             return
         if "topic" in visual.by or any(measure.topics for measure in visual.measures):
-            raise _RefusedError((*path, "each"), "this visual tells topics apart already")
+            raise _RejectedError((*path, "each"), "this visual tells topics apart already")
         self._column("topic", visual.data_set.columns, (*path, "each"))
         for topic in self._topics.topics:
             yield visual.of_topic(topic.name, topic.title)
@@ -574,12 +575,12 @@ class _Reader:
     ) -> Visual:
         self._named(given.id, (*path, "id"), _IDENTIFIER)
         if (given.measure is None) == (not given.measures):
-            raise _RefusedError(path, "a visual has either 'measure' or 'measures'")
+            raise _RejectedError(path, "a visual has either 'measure' or 'measures'")
         shown = given.measures or (str(given.measure),)
         found = [self._measures(name, measures, path) for name in shown]
         data_set = found[0][0]
         if any(other is not data_set for other, _ in found):
-            raise _RefusedError(path, "the measures of a visual come from one data set")
+            raise _RejectedError(path, "the measures of a visual come from one data set")
         by = [self._column(name, data_set.columns, (*path, "by")) for name in given.by]
         unfolded = tuple(measure for _, each in found for measure in each)
         self._shaped(given, by, len(unfolded), path)
@@ -588,10 +589,10 @@ class _Reader:
             try:
                 where = (parse_condition(given.where),)
             except ExpressionError as error:
-                raise _RefusedError((*path, "where"), str(error)) from error
+                raise _RejectedError((*path, "where"), str(error)) from error
             self._compared(where[0], data_set.columns, (*path, "where"))
             if not isinstance(where[0].value, str):
-                raise _RefusedError((*path, "where"), "a visual's rows are chosen by a text")
+                raise _RejectedError((*path, "where"), "a visual's rows are chosen by a text")
         return Visual(
             id=given.id,
             title=given.title or unfolded[0].title,
@@ -607,19 +608,19 @@ class _Reader:
         """Whether a chart of that kind can show these columns."""
         place = (*path, "by")
         if given.kind in ("line", "marks") and by[0].type != "time":
-            raise _RefusedError(place, f"a visual of kind {given.kind} starts with a time")
+            raise _RejectedError(place, f"a visual of kind {given.kind} starts with a time")
         if given.kind == "map" and [column.type for column in by] != ["country"]:
-            raise _RefusedError(place, "a map shows one column of type country")
+            raise _RejectedError(place, "a map shows one column of type country")
         if given.kind == "marks" and len(by) > 1:
-            raise _RefusedError(place, "marks belong to a time axis only")
+            raise _RejectedError(place, "marks belong to a time axis only")
         if given.kind in ("line", "bar") and len(by) > 2:
-            raise _RefusedError(place, f"a {given.kind} chart has two columns at most: axis and series")
+            raise _RejectedError(place, f"a {given.kind} chart has two columns at most: axis and series")
         if given.kind in ("line", "bar") and len(by) == 2 and measures > 1:
-            raise _RefusedError(place, "a chart with several measures has no second column")
+            raise _RejectedError(place, "a chart with several measures has no second column")
         if given.kind == "map" and measures > 1:
-            raise _RefusedError(path, "a map shows one measure")
+            raise _RejectedError(path, "a map shows one measure")
         if given.kind in ("table", "bar") and any(column.type in (*_NUMERIC, "time") for column in by):
-            raise _RefusedError(place, f"a {given.kind} needs a text or country column")
+            raise _RejectedError(place, f"a {given.kind} needs a text or country column")
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:

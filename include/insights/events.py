@@ -1,6 +1,6 @@
 """Events that the time charts show, from a file beside the topics: CSV with the columns date, title and link.
 
-`OPINION_EVENTS_FILE` names it. A file with a bad row is refused as a whole.
+`OPINION_EVENTS_FILE` names it. A file with a bad row is rejected as a whole.
 """
 
 from __future__ import annotations

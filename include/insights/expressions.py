@@ -154,13 +154,13 @@ class _Parser:
             found = _TOKEN.match(text, position)
             if not found or not found.lastgroup:
                 rest = text[position:].lstrip()
-                self._refuse(f"'{rest[0]}' is not understood", len(text) - len(rest))
+                self._reject(f"'{rest[0]}' is not understood", len(text) - len(rest))
             self._tokens.append((found.lastgroup, found[found.lastgroup], found.start(found.lastgroup)))
             position = found.end()
         self._tokens.append(("end", "the end", len(text)))
         self._at = 0
 
-    def _refuse(self, reason: str, position: int | None = None) -> NoReturn:
+    def _reject(self, reason: str, position: int | None = None) -> NoReturn:
         column = (self._tokens[self._at][2] if position is None else position) + 1
         raise ExpressionError(f"{reason} (character {column} of '{' '.join(self._text.split())}')")
 
@@ -175,7 +175,7 @@ class _Parser:
 
     def _expect(self, sign: str) -> None:
         if not self._peek(sign):
-            self._refuse(f"'{sign}' is expected, not {self._tokens[self._at][1]!r}")
+            self._reject(f"'{sign}' is expected, not {self._tokens[self._at][1]!r}")
         self._at += 1
 
     def whole(self) -> Expression:
@@ -185,7 +185,7 @@ class _Parser:
 
     def _expect_end(self) -> None:
         if self._tokens[self._at][0] != "end":
-            self._refuse(f"{self._tokens[self._at][1]!r} is not expected here")
+            self._reject(f"{self._tokens[self._at][1]!r} is not expected here")
 
     def _sum(self) -> Expression:
         result = self._product()
@@ -215,7 +215,7 @@ class _Parser:
             self._at += 1
             return Number(float(text))
         if kind != "name":
-            self._refuse(f"a number, a name or '(' is expected, not {text!r}")
+            self._reject(f"a number, a name or '(' is expected, not {text!r}")
         self._at += 1
         if not self._peek("("):
             return Reference(text)
@@ -234,7 +234,7 @@ class _Parser:
         kind, column = self._next()
         if kind != "name":
             self._at -= 1
-            self._refuse(f"{function} takes a column's name, not {column!r}")
+            self._reject(f"{function} takes a column's name, not {column!r}")
         conditions = []
         while self._peek(","):
             self._at += 1
@@ -250,19 +250,19 @@ class _Parser:
     def _condition(self) -> Condition:
         kind, name = self._next()
         if kind != "name":
-            self._refuse(f"a condition such as topic = 'name' is expected, not {name!r}")
+            self._reject(f"a condition such as topic = 'name' is expected, not {name!r}")
         if not self._peek(*COMPARISONS):
-            self._refuse("a comparison is expected")
+            self._reject("a comparison is expected")
         comparison = self._next()[1]
         kind, value = self._next()
         if kind not in ("text", "number"):
-            self._refuse(f"a condition compares with a text in quotes or a number, not {value!r}")
+            self._reject(f"a condition compares with a text in quotes or a number, not {value!r}")
         return Condition(name, comparison, value[1:-1] if kind == "text" else float(value))
 
     def _choice(self) -> Expression:
         left = self._sum()
         if not self._peek(*COMPARISONS):
-            self._refuse("ifelse starts with a comparison")
+            self._reject("ifelse starts with a comparison")
         comparison = self._next()[1]
         right = self._sum()
         self._expect(",")
@@ -275,7 +275,7 @@ class _Parser:
     def _call(self, name: str, position: int) -> Expression:
         if name not in self._functions:
             known = ", ".join([*AGGREGATE_FUNCTIONS, "sqrt", "ifelse", *self._functions])
-            self._refuse(f"there is no function '{name}'; there are {known}", position)
+            self._reject(f"there is no function '{name}'; there are {known}", position)
         function = self._functions[name]
         arguments = [self._sum()]
         while self._peek(","):
@@ -283,7 +283,7 @@ class _Parser:
             arguments.append(self._sum())
         self._expect(")")
         if len(arguments) != len(function.parameters):
-            self._refuse(
+            self._reject(
                 f"'{name}' takes {len(function.parameters)} arguments, not {len(arguments)}", position
             )
         values = dict(zip(function.parameters, arguments, strict=True))

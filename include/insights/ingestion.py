@@ -133,7 +133,7 @@ def data_digest(s3: S3Client, settings: Settings) -> str:
     """The version of the data shown: the views over the aggregates, the gap ledger and the audit."""
     objects = [
         (found.key, found.etag)
-        for prefix in (layout.AGGREGATES, layout.COVERAGE, layout.AUDIT_PREFIX)
+        for prefix in (layout.AGGREGATES_PREFIX, layout.COVERAGE_PREFIX, layout.AUDIT_PREFIX)
         for found in storage.list_objects(s3, settings.bucket, prefix).objects
     ]
     return hashlib.sha256(json.dumps([queries(), objects]).encode()).hexdigest()[:16]

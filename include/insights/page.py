@@ -18,10 +18,11 @@ import pyarrow.compute as pc
 
 from include.insights.definition import (
     FILTER_COLUMNS,
-    MEASURED,
+    MEASURED_LANGUAGE,
     ROLES,
     Dashboard,
     DataSet,
+    Json,
     Measure,
     Visual,
 )
@@ -30,8 +31,7 @@ from include.insights.expressions import evaluate as value_of
 from include.lake.verdict import Verdict
 from include.x.topics import Topics
 
-type Filters = Mapping[str, Any]
-type Json = dict[str, Any]
+type PageFilters = Mapping[str, Any]
 
 DAYS_AT_HOURS = 14
 """Above this many days a time axis has one point per day instead of one per hour."""
@@ -123,7 +123,7 @@ def _described(measure: Measure) -> Json:
 
 
 def evaluate(
-    dashboard: Dashboard, tables: pa.Table | Mapping[str, pa.Table], filters: Filters | None = None
+    dashboard: Dashboard, tables: pa.Table | Mapping[str, pa.Table], filters: PageFilters | None = None
 ) -> Json:
     """The figures: ``{"as_of", "tiles", "visuals"}``, ready for JSON.
 
@@ -183,7 +183,7 @@ def evaluate(
     }
 
 
-def methods(dashboard: Dashboard, found: pa.Table, filters: Filters) -> dict[str, tuple[str, ...]]:
+def methods(dashboard: Dashboard, found: pa.Table, filters: PageFilters) -> dict[str, tuple[str, ...]]:
     """By what a period's figures came about: models, samples, changes of either or of rules, search alone.
 
     ``found`` are rows of the dashboard's first data set.
@@ -300,15 +300,15 @@ def _figures(rows: _Rows, measure: Measure, groups: _Groups = _ALL) -> dict[str,
     """Each role's values by group."""
     count = len(rows.grouped(groups)[0])
     known: dict[int, Numbers] = {}
-    found: dict[str, list[float | int | None]] = {}
+    figures: dict[str, list[float | int | None]] = {}
     for role in ROLES:
         if formula := measure.formulas.get(role):
             values = value_of(formula.resolved, lambda wanted: rows.aggregate(wanted, groups), known)
             whole = role in _COUNTS or measure.format == "number"
-            found[role] = _json(np.broadcast_to(values, (count,)), whole=whole)
+            figures[role] = _json(np.broadcast_to(values, (count,)), whole=whole)
         else:
-            found[role] = [None] * count
-    return found
+            figures[role] = [None] * count
+    return figures
 
 
 def _json(values: Numbers, *, whole: bool) -> list[float | int | None]:
@@ -318,7 +318,7 @@ def _json(values: Numbers, *, whole: bool) -> list[float | int | None]:
     ]
 
 
-def _filtered(dashboard: Dashboard, found: pa.Table, wanted: Filters) -> pa.Table:
+def _filtered(dashboard: Dashboard, found: pa.Table, wanted: PageFilters) -> pa.Table:
     conditions = []
     columns = {
         name: found[column]
@@ -335,7 +335,7 @@ def _filtered(dashboard: Dashboard, found: pa.Table, wanted: Filters) -> pa.Tabl
         if name in columns and wanted.get(key):
             conditions.append(pc.is_in(columns[name], value_set=pa.array(list(wanted[key]), pa.string())))
     if "unmeasured" in columns and not wanted.get("unmeasured"):
-        conditions.append(pc.equal(columns["unmeasured"], MEASURED))
+        conditions.append(pc.equal(columns["unmeasured"], MEASURED_LANGUAGE))
     if not conditions:
         return found
     mask = conditions[0]
@@ -349,16 +349,16 @@ def _filtered(dashboard: Dashboard, found: pa.Table, wanted: Filters) -> pa.Tabl
 def _read(dashboard: Dashboard) -> set[str]:
     """The columns that any tile, visual or mark reads."""
     measures = [tile.measure for tile in dashboard.tiles]
-    found = {*_MARKING, *_METHODS}
+    columns = {*_MARKING, *_METHODS}
     for visual in dashboard.visuals:
         measures += visual.measures
-        found |= {*visual.by, *(condition.column for condition in visual.where)}
+        columns |= {*visual.by, *(condition.column for condition in visual.where)}
     for measure in measures:
-        found |= measure.columns
-    return found
+        columns |= measure.columns
+    return columns
 
 
-def _hours_per_point(found: pa.Table, wanted: Filters) -> int:
+def _hours_per_point(found: pa.Table, wanted: PageFilters) -> int:
     """1, or 24 if the period is long."""
     if not found.num_rows:
         return 1
@@ -369,14 +369,14 @@ def _hours_per_point(found: pa.Table, wanted: Filters) -> int:
     return 24 if shown > timedelta(days=DAYS_AT_HOURS) else 1
 
 
-def _chosen(measure: Measure, wanted: Filters) -> Measure:
+def _chosen(measure: Measure, wanted: PageFilters) -> Measure:
     """The measure with the formulas for the selected languages."""
     if measure.of_language and wanted.get("languages"):
         return replace(measure, formulas=measure.of_language.formulas)
     return measure
 
 
-def _visual(visual: Visual, rows: _Rows, chosen: set[str], wanted: Filters) -> Json:
+def _visual(visual: Visual, rows: _Rows, chosen: set[str], wanted: PageFilters) -> Json:
     measures = [
         _chosen(measure, wanted)
         for measure in visual.measures

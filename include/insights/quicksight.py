@@ -7,11 +7,10 @@ Shapes: https://docs.aws.amazon.com/quicksight/latest/APIReference/. Nothing her
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from include.insights.definition import (
     FILTER_COLUMNS,
-    MEASURED,
+    MEASURED_LANGUAGE,
     ROLES,
     Dashboard,
     DataSet,
@@ -19,6 +18,7 @@ from include.insights.definition import (
     FilterName,
     Format,
     Formula,
+    Json,
     Measure,
     Tile,
     Visual,
@@ -27,8 +27,6 @@ from include.insights.definition import (
 from include.insights.expressions import Condition, Reference, restricted, to_quicksight, walk
 from include.settings import Settings
 from include.x.topics import load as load_topics
-
-type Json = dict[str, Any]
 
 SHEET = "sheet"
 """The id of a dashboard's one sheet."""
@@ -463,7 +461,9 @@ def _filter(name: FilterName, head: Json) -> Json:
             }
         }
     chosen: Json = (
-        {"CategoryValues": [MEASURED]} if name == "unmeasured" else {"SelectAllOptions": "FILTER_ALL_VALUES"}
+        {"CategoryValues": [MEASURED_LANGUAGE]}
+        if name == "unmeasured"
+        else {"SelectAllOptions": "FILTER_ALL_VALUES"}
     )
     configuration = {"FilterListConfiguration": {"MatchOperator": "CONTAINS", **chosen}}
     return {"CategoryFilter": {**head, "Configuration": configuration}}

@@ -29,7 +29,7 @@ from include.settings import Settings
 if TYPE_CHECKING:
     from types_boto3_sagemaker.client import SageMakerClient
 
-IN_SERVICE, FAILED = "InService", "Failed"
+IN_SERVICE, ENDPOINT_FAILED = "InService", "Failed"
 _CREATING = "Creating"
 _CHANGING = frozenset({"Updating", "SystemUpdating", "RollingBack"})
 """The states of an endpoint whose instances become more or fewer, or are maintained. It answers meanwhile,
@@ -223,7 +223,7 @@ def _create(sagemaker: SageMakerClient, settings: Settings, name: str, model: Mo
 
 def _await(sagemaker: SageMakerClient, name: str) -> None:
     found = _settled(sagemaker, name)
-    if found["EndpointStatus"] == FAILED:
+    if found["EndpointStatus"] == ENDPOINT_FAILED:
         _remove(sagemaker, name)
         reason = found.get("FailureReason", "no reason given")
         raise EndpointError(
@@ -296,8 +296,8 @@ def _target(name: str) -> Any:
 
 def _remove_others(sagemaker: SageMakerClient, scaling: Any, wanted: Iterable[str]) -> list[str]:
     pages = sagemaker.get_paginator("list_endpoints").paginate(NameContains=_PREFIX)
-    found = [each["EndpointName"] for page in pages for each in page["Endpoints"]]
-    others = [name for name in found if name.startswith(_PREFIX) and name not in set(wanted)]
+    names = [each["EndpointName"] for page in pages for each in page["Endpoints"]]
+    others = [name for name in names if name.startswith(_PREFIX) and name not in set(wanted)]
     for name in others:
         _stop_scaling(scaling, name, _most_instances(scaling, name))
         _settled(sagemaker, name)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from include.labeling.models import Model
 
-COMPLETED, STOPPED = "Completed", "Stopped"
-ENDED = frozenset({COMPLETED, STOPPED, "Failed"})
+JOB_COMPLETED, JOB_STOPPED = "Completed", "Stopped"
+ENDED = frozenset({JOB_COMPLETED, JOB_STOPPED, "Failed"})
 """The final states of a job."""
 
 CONTENT_TYPE = "application/jsonlines"
@@ -179,7 +179,7 @@ def find(
         if state == "InProgress":
             log.info("joining job name=%s", name)
             return name, Started(name, state, created=False)
-        if state == COMPLETED:
+        if state == JOB_COMPLETED:
             missing = missing_outputs(s3, job)
             late = artifact_written + S3_SECOND > began(sagemaker, name)
             if not missing and not late:

@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 _FORMAT = "2"
 """Incremented when the format of the objects under the prefix changes, so that old ones are not reused."""
 
-_BYTES_A_SLICE = 6 * 1024 * 1024
+_BYTES_PER_SLICE = 6 * 1024 * 1024
 """Raw bytes as stored (gzip) per slice: some 25,000 tweets."""
 
 
@@ -63,7 +63,7 @@ def prepare(s3: S3Client, settings: Settings, topics: Sequence[str], window: Win
     listings, edits = _listings(s3, settings.bucket, topics, window)
     objects = [entry for listing in listings for entry in listing.objects]
     listed_at = min(listing.at for listing in (*listings, edits))
-    count = max(1, -(-sum(entry.size for entry in objects) // _BYTES_A_SLICE))
+    count = max(1, -(-sum(entry.size for entry in objects) // _BYTES_PER_SLICE))
     with tempfile.TemporaryDirectory(prefix="prepare-") as folder:
         slices = RawSlices(Path(folder), topics, window, count, pseudonyms)
         removed: set[str] = set()

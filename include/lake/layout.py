@@ -13,13 +13,25 @@ ALL_TOPICS = "_all"
 NO_TOPIC = "_none"
 """The topic partition of quarantined lines that name no known topic."""
 
+RAW_PREFIX = "raw/"
+"""The layer raw, as X delivered it."""
+
+LABELED_PREFIX = "labeled/"
+"""The labeled table."""
+
+QUARANTINE_PREFIX = "quarantine/"
+"""The layer quarantine: rejected lines."""
+
+PREDICTIONS_PREFIX = "predictions/"
+"""The predictions of the students, by version."""
+
 DELTA_LABELED = "delta/labeled"
 """The labeled rows for training: a Delta table."""
 
-SYNCED = "training/synced.json"
+SYNCED_KEY = "training/synced.json"
 """Which labeled objects the Delta table contains; written after it."""
 
-CHAMPION = "training/champion.json"
+CHAMPION_KEY = "training/champion.json"
 """The champion and the hours that it has predicted; written after its predictions."""
 
 _RECOVERED = re.compile(r"/recovered-(\d{8}T\d{9}Z)-(\d{8}T\d{9}Z)\.json\.gz$")
@@ -87,7 +99,7 @@ def edits_key(window: Window, seen: Window) -> str:
 
 def labeled_prefix(topic: str, date: str) -> str:
     """The labeled table's objects of a topic and day (``2026-11-20``)."""
-    return f"labeled/topic={topic}/dt={date}/"
+    return f"{LABELED_PREFIX}topic={topic}/dt={date}/"
 
 
 def labeled_key(topic: str, window: Window) -> str:
@@ -95,10 +107,10 @@ def labeled_key(topic: str, window: Window) -> str:
     return f"{labeled_prefix(topic, window.date)}tweets-{window.hour}.parquet"
 
 
-REDELIVERIES = "work/redelivery/"
-"""Which objects a redelivery in progress writes, one note for each object of `DELIVERY_ERRORS`."""
+REDELIVERIES_PREFIX = "work/redelivery/"
+"""Which objects a redelivery in progress writes, one note for each object of `DELIVERY_ERRORS_PREFIX`."""
 
-DAMAGED = "damaged/"
+DAMAGED_PREFIX = "damaged/"
 """Originals of objects that could not be unpacked, each under its former key; see `coverage.damage`."""
 
 _HOUR = re.compile(
@@ -137,13 +149,13 @@ def recovery_prefix(topic: str, digest: str) -> str:
     return f"{recoveries_prefix(topic)}{digest}/"
 
 
-RECOVERIES = "work/recovery/"
+RECOVERIES_PREFIX = "work/recovery/"
 """The part of `recovery_prefix` that is common to all topics."""
 
 
 def recoveries_prefix(topic: str) -> str:
     """The part of `recovery_prefix` that is common to a topic."""
-    return f"{RECOVERIES}{topic}/"
+    return f"{RECOVERIES_PREFIX}{topic}/"
 
 
 def approvals_key() -> str:
@@ -161,22 +173,22 @@ def notified_key(key: str) -> str:
     return f"work/notified/{key}"
 
 
-COVERAGE = "coverage/"
+COVERAGE_PREFIX = "coverage/"
 """The gap ledger: one object per day."""
 
 
 def coverage_key(date: str) -> str:
     """The gap ledger of one day (``2026-11-20``)."""
-    return f"{COVERAGE}dt={date}/ledger.parquet"
+    return f"{COVERAGE_PREFIX}dt={date}/ledger.parquet"
 
 
-AGGREGATES = "aggregates/opinion/"
+AGGREGATES_PREFIX = "aggregates/opinion/"
 """The table `opinion_hourly`: one object per day."""
 
 
 def aggregate_key(date: str) -> str:
     """The hourly aggregates of one day (``2026-11-20``)."""
-    return f"{AGGREGATES}dt={date}/opinion.parquet"
+    return f"{AGGREGATES_PREFIX}dt={date}/opinion.parquet"
 
 
 MIX_PREFIX = "aggregates/mix/"
@@ -206,23 +218,23 @@ def model_key(stage: str, digest: str) -> str:
     return f"models/{stage}/{digest}.tar.gz"
 
 
-MODEL_CARDS = "models/cards/"
+MODEL_CARDS_PREFIX = "models/cards/"
 """The cards of the models in use so far: one object per engine."""
 
 
 def model_card_key(stage: str, engine: str) -> str:
     """The card of one engine, by its name in the labeled table (``e5-0123456789ab``)."""
-    return f"{MODEL_CARDS}{stage}/{engine}.json"
+    return f"{MODEL_CARDS_PREFIX}{stage}/{engine}.json"
 
 
-QUALITY = "quality/"
+QUALITY_PREFIX = "quality/"
 """The results of the quality suites: one object per suite and period."""
 
 
 def quality_key(suite: str, period: Window | str) -> str:
     """A suite's result for an hour (``raw``, ``labeled``) or a day (``opinion``, ``drift``); counts only."""
     label = str(period)
-    return f"{QUALITY}suite={suite}/dt={label[:10]}/{label}.json"
+    return f"{QUALITY_PREFIX}suite={suite}/dt={label[:10]}/{label}.json"
 
 
 def quality_result(key: str) -> tuple[str, str] | None:
@@ -244,16 +256,16 @@ def outcome_key(step: str) -> str:
 
 def predictions_key(version: str, topic: str, window: Window) -> str:
     """The predictions of the student's ``version`` (``v3``) for one topic and hour."""
-    return f"predictions/model={version}/topic={topic}/dt={window.date}/tweets-{window.hour}.parquet"
+    return f"{PREDICTIONS_PREFIX}model={version}/topic={topic}/dt={window.date}/tweets-{window.hour}.parquet"
 
 
-TOMBSTONES = "tombstones/"
+TOMBSTONES_PREFIX = "tombstones/"
 """What was removed and must not come back, by keyed hashes: one object an hour, and one of users."""
 
 
 def tombstones_prefix(date: str) -> str:
     """The tombstones of the tweets of a day (``2026-11-20``)."""
-    return f"{TOMBSTONES}dt={date}/"
+    return f"{TOMBSTONES_PREFIX}dt={date}/"
 
 
 def tombstones_key(window: Window) -> str:
@@ -261,7 +273,7 @@ def tombstones_key(window: Window) -> str:
     return f"{tombstones_prefix(window.date)}hour={window.hour}.json"
 
 
-TOMBSTONES_OF_USERS = f"{TOMBSTONES}users.json"
+TOMBSTONES_OF_USERS_KEY = f"{TOMBSTONES_PREFIX}users.json"
 """The tombstones of users: all their tweets up to a request."""
 
 
@@ -299,10 +311,10 @@ def compliance_key(kind: str, shard: int, shards: int) -> str:
     return f"work/compliance/{kind}-{shard}-of-{shards}.json"
 
 
-ATHENA_RESULTS = "athena-results/"
+ATHENA_RESULTS_PREFIX = "athena-results/"
 """Where Athena's workgroup puts results; they expire (a lifecycle rule of the bucket)."""
 
-DELIVERY_ERRORS = "delivery-errors/"
+DELIVERY_ERRORS_PREFIX = "delivery-errors/"
 """What Firehose could not deliver, in its own envelope, until coverage delivers it again; expires."""
 
 AUDIT_PREFIX = "audit/"

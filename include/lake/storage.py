@@ -314,7 +314,7 @@ def copy(s3: S3Client, bucket: str, key: str, target: str, etag: str) -> None:
     try:
         s3.copy_object(Bucket=bucket, Key=target, CopySource=source, CopySourceIfMatch=etag)
     except ClientError as error:
-        if told := _told(error, bucket, key):
+        if told := _storage_error(error, bucket, key):
             raise told from error
         raise
 
@@ -328,7 +328,7 @@ def delete(s3: S3Client, bucket: str, key: str, etag: str | None = None) -> None
     try:
         s3.delete_object(Bucket=bucket, Key=key, **condition)
     except ClientError as error:
-        told = _told(error, bucket, key)
+        told = _storage_error(error, bucket, key)
         if isinstance(told, ObjectMissingError):
             return
         if told:
@@ -454,12 +454,12 @@ def _got(s3: S3Client, bucket: str, key: str, asked: Mapping[str, Any]) -> GetOb
     try:
         return s3.get_object(Bucket=bucket, Key=key, **asked)
     except ClientError as error:
-        if told := _told(error, bucket, key):
+        if told := _storage_error(error, bucket, key):
             raise told from error
         raise
 
 
-def _told(error: ClientError, bucket: str, key: str) -> StorageError | None:
+def _storage_error(error: ClientError, bucket: str, key: str) -> StorageError | None:
     """The error for S3's response about an object that was listed; None if it is another response."""
     if _code(error) in _ABSENT:
         return ObjectMissingError(f"s3://{bucket}/{key} does not exist; it may have expired")

@@ -96,7 +96,10 @@ class Verdict(StrEnum):
         "O",
         "The stream was away for a minute or more",
         "no heartbeat proves that the stream was alive for `OPINION_OUTAGE_SECONDS`",
-        "recovered by search, then labeled; a person approves it above the budget and beyond the reach",
+        (
+            "recovered by search, then labeled; a person approves it above the budget, and when it is older"
+            " than `OPINION_UNAPPROVED_HOURS`"
+        ),
     )
     NEVER_COLLECTED = (
         "never collected",

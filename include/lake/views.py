@@ -21,12 +21,12 @@ def query(name: str) -> str:
 
 def queries() -> dict[str, str]:
     """Each view's query by its name; a view that reads another comes after it."""
-    found = {name.split("/")[-1]: query(name) for name in sql.names("views")}
+    selects = {name.split("/")[-1]: query(name) for name in sql.names("views")}
     reads = {
-        view: {other for other in found if other != view and re.search(rf"\b{other}\b", select)}
-        for view, select in sorted(found.items())
+        view: {other for other in selects if other != view and re.search(rf"\b{other}\b", select)}
+        for view, select in sorted(selects.items())
     }
-    return {view: found[view] for view in TopologicalSorter(reads).static_order()}
+    return {view: selects[view] for view in TopologicalSorter(reads).static_order()}
 
 
 def create_views(athena: Athena) -> list[str]:

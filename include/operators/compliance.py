@@ -41,7 +41,7 @@ REQUESTS = "requests"
 
 MOST_PARTS = 500
 """Mapped tasks of a run at most, or a few more; Airflow allows 1,024."""
-_HOURS_A_PART = 24
+_HOURS_PER_PART = 24
 _JOB, _STATE_KEY = "job", "compliance"
 _SLEPT = 60
 """Seconds up to which a wait is slept through: a task that resumes too soon counts as lost."""
@@ -85,7 +85,7 @@ def _readable[T](ask: Callable[[], T]) -> T:
     Coverage sets aside those of the topics in use, and X is asked about all that the lake holds.
     """
     from include.coverage import damage
-    from include.lake import storage
+    from include.lake import layout, storage
     from include.lake.athena import UnreadDataError
 
     while True:  # Athena names one at a time
@@ -96,7 +96,7 @@ def _readable[T](ask: Callable[[], T]) -> T:
             s3, bucket = client("s3"), settings().bucket
             suspects = damage.named(error, bucket)
             if not suspects:
-                layers = ("raw/", "quarantine/")
+                layers = (layout.RAW_PREFIX, layout.QUARANTINE_PREFIX)
                 held = [each for layer in layers for each in storage.objects(s3, bucket, layer)]
                 suspects = list(damage.find(s3, bucket, held))
             if not damage.set_aside(s3, bucket, suspects):
@@ -164,13 +164,13 @@ class AskComplianceOperator(BaseOperator):
         """Submits the job, or finds it, and waits for its end in the triggerer."""
         import tweepy
 
-        from include.x.client import RequestRefusedError
+        from include.x.client import RequestRejectedError
         from include.x.compliance import Compliance, JobUnderWayError
 
         compliance, shard = Compliance(x_client()), self._shard()
         try:
             job = self._begun(context, compliance) or self._submit(compliance, shard)
-        except RequestRefusedError as error:
+        except RequestRejectedError as error:
             raise AirflowFailException(str(error)) from error  # waiting does not help
         except JobUnderWayError:
             self._wait(PollingTrigger.of(ComplianceTurnWatch, {"kind": shard.kind}))
@@ -305,7 +305,7 @@ def _confirmed(pending: Sequence[RemovalRequest]) -> list[RemovalRequest]:
 def _parts(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What one mapped task removes each: some hours of one request."""
     total = sum(len(each["hours"]) + len(each["again"]) for each in found)
-    size = max(_HOURS_A_PART, -(-total // MOST_PARTS))
+    size = max(_HOURS_PER_PART, -(-total // MOST_PARTS))
     parts = []
     for each in found:
         hours = sorted([*each["hours"], *each["again"]])

@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowException
 
-from include.operators.inputs import client, databricks_hook, day_of, now, topics
+from include.operators.inputs import client, databricks_hook, now, run_day, topics
 from include.operators.links import athena
 from include.operators.notifications import cost_exceeded, run_link, try_once
 from include.settings import settings
@@ -58,7 +58,7 @@ def measure(service: str, ti: Any = None, dag_run: Any = None) -> dict[str, int]
         prices=prices.load(settings().prices_file),
         now=now(),
     )
-    return measure(sources, service, day_of(dag_run), collection_start(settings(), topics()).date())
+    return measure(sources, service, run_day(dag_run), collection_start(settings(), topics()).date())
 
 
 @task(trigger_rule="all_done")
@@ -67,7 +67,7 @@ def report(ti: Any = None, dag_run: Any = None) -> dict[str, Any]:
     from include import prices
     from include.costs import month
 
-    last = day_of(dag_run)
+    last = run_day(dag_run)
     found = month.read(athena(ti), client("s3"), settings(), prices.load(settings().prices_file), last)
     limit, projected = settings().monthly_cost_limit, found.projected
     if limit is not None and projected is not None and projected > limit:

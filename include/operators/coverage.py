@@ -51,12 +51,12 @@ def _no_answer() -> tuple[type[Exception], ...]:
     import requests
     import tweepy
 
-    from include.x.client import RequestRefusedError, TokenError
+    from include.x.client import RequestRejectedError, TokenError
     from include.x.search import PatienceError, SearchError
 
     return (
         *(tweepy.TweepyException, requests.RequestException),
-        *(RequestRefusedError, TokenError, PatienceError, SearchError),
+        *(RequestRejectedError, TokenError, PatienceError, SearchError),
         *(KeyError, TypeError, ValueError),
     )
 
@@ -147,7 +147,7 @@ class PlanCoverageOperator(_CoverageOperator):
         """Measures, asks X for the cost of the recoveries, and the scheduler for the hours' runs."""
         from include.coverage import ledger
         from include.coverage.damage import set_aside
-        from include.coverage.measure import reach_start
+        from include.coverage.measure import unapproved_start
         from include.coverage.plan import describe, propose, recoveries, unlabeled, way
         from include.coverage.redelivery import redeliver
 
@@ -170,7 +170,7 @@ class PlanCoverageOperator(_CoverageOperator):
         planned, unplanned = [], None
         if measured and any(row.gap_state in ("open", "filling") for row in rows):
             try:
-                planned = self._recoveries(measured, reach_start(now(), settings()), recoveries)
+                planned = self._recoveries(measured, unapproved_start(now(), settings()), recoveries)
             except _no_answer() as error:
                 # Reruns need nothing from X.
                 unplanned = str(error) or type(error).__name__
@@ -188,7 +188,7 @@ class PlanCoverageOperator(_CoverageOperator):
         ti.xcom_push(RECOVERIES, [] if dry_run else [recovery.to_json() for recovery in planned])
         return plan
 
-    def _recoveries(self, measured: Measurement, reach: datetime, recoveries: Any) -> list[Recovery]:
+    def _recoveries(self, measured: Measurement, start: datetime, recoveries: Any) -> list[Recovery]:
         from include.coverage.evidence import sample_at
         from include.coverage.judge import GapState
         from include.coverage.recover import too_many_attempts
@@ -212,7 +212,7 @@ class PlanCoverageOperator(_CoverageOperator):
         )
         planned: list[Recovery] = recoveries(
             measured.rows,
-            reach,
+            start,
             monthly_posts(settings(), every_topic) - used,
             lambda topic, stretch: counts.of(topic, stretch.start, stretch.end),
             lambda window: sample_at(window, measured.heartbeats),
@@ -309,7 +309,7 @@ class RecoverStretchOperator(BaseOperator):
         from include.coverage.judge import GapState
         from include.coverage.plan import Recovery
         from include.coverage.recover import recover, too_many_attempts
-        from include.x.client import RequestRefusedError
+        from include.x.client import RequestRejectedError
         from include.x.price import cost
 
         recovery = Recovery.from_json(self.recovery)
@@ -327,7 +327,7 @@ class RecoverStretchOperator(BaseOperator):
         owner = f"{context['ti'].dag_id} {context['ti'].run_id}"
         try:
             outcome = recover(s3, x_client(), settings(), topics(), recovery, hash_key, attempt, owner)
-        except RequestRefusedError as error:
+        except RequestRejectedError as error:
             mark(GapState.OPEN, str(error))
             raise AirflowFailException(str(error)) from error
         except Exception as error:

@@ -227,7 +227,7 @@ class LaunchWorkflowOperator(BaseOperator):
             run = self._run(databricks, job_id, state["token"])
         _keep(store, {**state, "run_id": run["run_id"]})
         self.run_page_url = run["run_page_url"]
-        _refuse_skipped(run)
+        _reject_skipped(run)
         self.log.info("job_id=%d run_id=%d page=%s", job_id, run["run_id"], self.run_page_url)
         return {"job_id": job_id, "run_id": run["run_id"], "run_page_url": self.run_page_url}
 
@@ -446,7 +446,7 @@ class WorkflowTaskOperator(BaseOperator):
         if attempt := _latest(run, self.task_key):
             self.run_page_url = attempt.get("run_page_url", "")
             return attempt
-        _refuse_skipped(run)
+        _reject_skipped(run)
         raise DatabricksRunError(
             f"run {run['run_id']} has no task {self.task_key}: the DAG has changed since; clear '{LAUNCH}'"
         )
@@ -491,7 +491,7 @@ def _store_forgets() -> bool:
     return bool(conf.getboolean("state_store", "clear_on_success"))
 
 
-def _refuse_skipped(run: Mapping[str, Any]) -> None:
+def _reject_skipped(run: Mapping[str, Any]) -> None:
     """Raises `DatabricksRunError` if Databricks skipped the run, which then has no task to wait for."""
     state = run["state"]
     if state["life_cycle_state"] == _SKIPPED:

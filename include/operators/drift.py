@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import task
 
-from include.operators.inputs import client, day_of, topics
+from include.operators.inputs import client, run_day, topics
 from include.operators.links import athena
 from include.operators.notifications import drift_found, run_link, shift_found, try_once
 from include.operators.quality import checking
@@ -18,7 +18,7 @@ def outdated(dag_run: Any = None) -> list[str]:
     """The days whose mix is selected: recent and audited ones whose objects have changed since."""
     from include.audit.mix import outdated_days
 
-    return outdated_days(client("s3"), settings(), topics().names, day_of(dag_run))
+    return outdated_days(client("s3"), settings(), topics().names, run_day(dag_run))
 
 
 @task
@@ -34,7 +34,7 @@ def measure(dag_run: Any = None) -> list[dict[str, Any]]:
     """Compares the recent days with the audited ones; returns the rows of the table `drift`."""
     from include.audit.mix import measure
 
-    return measure(client("s3"), settings(), topics().names, day_of(dag_run))
+    return measure(client("s3"), settings(), topics().names, run_day(dag_run))
 
 
 @task
@@ -42,7 +42,7 @@ def check(measured: list[dict[str, Any]], ti: Any = None, dag_run: Any = None) -
     """The suite ``drift``. What has drifted warns, and is notified once for each audit and dimension."""
     from include.quality.checks import check_drift
 
-    day = day_of(dag_run).isoformat()
+    day = run_day(dag_run).isoformat()
     with checking(ti, "drift", day):
         result = check_drift(client("s3"), settings(), day)
     drifted = [each for each in measured if each["drifted"]]
@@ -57,7 +57,7 @@ def shifts(ti: Any = None, dag_run: Any = None) -> list[dict[str, Any]]:
     """Compares the day's net sentiment with the days before; each topic's shift is notified once."""
     from include.insights.shifts import find
 
-    found = find(athena(ti), client("s3"), settings(), topics(), day_of(dag_run))
+    found = find(athena(ti), client("s3"), settings(), topics(), run_day(dag_run))
     for shift in found:
         try_once(shift_found(shift), f"shift {shift.topic} {shift.day.isoformat()}")
     return [shift.to_json() for shift in found]

@@ -132,7 +132,7 @@ def pulled(ti: Any, task_id: str) -> list[Any]:
     return [each for each in ti.xcom_pull(task_ids=[task_id]) if each is not None]
 
 
-def day_of(dag_run: Any) -> date:
+def run_day(dag_run: Any) -> date:
     """The day that a daily run is about: the day before its schedule's, or for a manual run the day itself.
 
     It stays the same where the run is cleared later.

@@ -173,7 +173,7 @@ class IngestDataSetOperator(BaseOperator):
         if decision.action is ingestion.Action.START:
             decision = data_set.start(decision)
         if decision.action is ingestion.Action.WAIT:
-            raise AirflowSkipException(f"no ingestion of {self.data_set}: {_told(decision)}")
+            raise AirflowSkipException(f"no ingestion of {self.data_set}: {_reason(decision)}")
         result = {
             "data_set": self.data_set,
             "ingestion": decision.identity,
@@ -210,7 +210,7 @@ class IngestDataSetOperator(BaseOperator):
             )
             decision = self._decide(_data_set(self.data_set, account()))
             if decision.action is Action.WAIT:
-                raise AirflowFailException(f"{failure}; not tried again by this run: {_told(decision)}")
+                raise AirflowFailException(f"{failure}; not tried again by this run: {_reason(decision)}")
             if event["state"] == FAILED and not again:
                 self.log.warning("another is started: %s", failure)
                 return self._ingest(context, again=True)
@@ -245,7 +245,7 @@ class IngestDataSetOperator(BaseOperator):
         )
 
 
-def _told(decision: IngestionDecision) -> str:
+def _reason(decision: IngestionDecision) -> str:
     """Why nothing is started now, and from when on it can be."""
     until = f"possible again at {decision.until:%Y-%m-%dT%H:%M:%SZ}" if decision.until else "try later"
     return f"{decision.reason}; {until}"

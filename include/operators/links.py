@@ -21,7 +21,7 @@ _CONSOLES = {
 """The hosts of AWS's consoles by partition."""
 
 
-def give(link: BaseOperatorLink, *outputs: XComArg) -> None:
+def add_link(link: BaseOperatorLink, *outputs: XComArg) -> None:
     """Adds a link to tasks: a decorated function has no operator class to declare it in."""
     for output in outputs:
         for operator, _ in output.iter_references():

@@ -184,7 +184,7 @@ class AskModelOperator(BaseOperator):
             "outputs": sorted(job.outputs),
         }
         state, reason = started.state, ""
-        if state != jobs.COMPLETED:
+        if state != jobs.JOB_COMPLETED:
             self._running = (sagemaker, started.name)
             state, reason = jobs.watch(sagemaker, started.name, _PATIENCE)
             if state not in jobs.ENDED:
@@ -202,10 +202,10 @@ class AskModelOperator(BaseOperator):
 
         name, state = running["job"], event["state"]
         self._running = None
-        if state == jobs.STOPPED and running["joined"]:
+        if state == jobs.JOB_STOPPED and running["joined"]:
             self.log.info("job=%s was stopped by the task that started it", name)
             return
-        if state != jobs.COMPLETED:
+        if state != jobs.JOB_COMPLETED:
             raise jobs.JobError(
                 f"job {name} is {state}: {event['reason'][:_REASON_LENGTH] or 'no reason given'}; "
                 "see its log in CloudWatch, group /aws/sagemaker/TransformJobs"

@@ -11,9 +11,7 @@ from include.operators.databricks import WorkflowTaskOperator
 from include.operators.inputs import client, now
 from include.operators.quality import checking
 from include.settings import Settings, settings
-from include.training.wheel import NAME as PACKAGE
-
-__all__ = ["PACKAGE"]
+from include.training import wheel
 
 if TYPE_CHECKING:
     from airflow.providers.databricks.hooks.databricks import DatabricksHook
@@ -29,7 +27,7 @@ def cluster(configured: Settings) -> dict[str, Any]:
 
     Spark NLP's serializer settings are those that its documentation asks for on Databricks.
     """
-    found: dict[str, Any] = {
+    machine: dict[str, Any] = {
         "spark_version": configured.training_spark_version,
         "node_type_id": configured.training_node_type,
         "num_workers": 0,
@@ -47,8 +45,8 @@ def cluster(configured: Settings) -> dict[str, Any]:
         "custom_tags": {"ResourceClass": "SingleNode", "project": "x-opinion"},
     }
     if configured.training_instance_profile_arn:
-        found["aws_attributes"] = {"instance_profile_arn": configured.training_instance_profile_arn}
-    return found
+        machine["aws_attributes"] = {"instance_profile_arn": configured.training_instance_profile_arn}
+    return machine
 
 
 def parameters(configured: Settings) -> dict[str, str]:
@@ -80,7 +78,6 @@ def table_parameters(configured: Settings) -> dict[str, str]:
 def stage_wheel() -> str:
     """Builds the training code's wheel and uploads it to the volume if it is missing; returns its path."""
     from include.operators.databricks import upload
-    from include.training import wheel
 
     path = f"{settings().training_volume}/wheels/{wheel.file_name()}"
     upload(path, wheel.build())
@@ -155,7 +152,7 @@ def report(
 
     The asset's event names the model that predicts.
     """
-    found = {
+    result = {
         "champion": predicted["version"],
         "candidate": gated
         and {name: gated[name] for name in ("version", "alias", "promoted", "reason", "metrics")},
@@ -164,4 +161,4 @@ def report(
     }
     for asset in outlet_events or ():
         outlet_events[asset].extra = {"model": f"v{predicted['version']}", "rows": predicted["rows"]}
-    return found
+    return result

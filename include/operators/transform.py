@@ -10,7 +10,7 @@ from airflow.sdk import Asset, BaseOperator, XComArg, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.operators.inputs import client, now, secret, topics
-from include.operators.links import give
+from include.operators.links import add_link
 from include.operators.quality import QualityLink, checking
 from include.operators.sagemaker import AskModelOperator
 from include.settings import settings
@@ -171,7 +171,7 @@ def label_hour(window: Any, *outlets: Asset, after: BaseOperator | None = None) 
     checked = check_labeled.override(outlets=list(outlets))(hour["prepared"])
     if after is not None:
         after >> hour
-    give(QualityLink(), raw_checked, checked)
+    add_link(QualityLink(), raw_checked, checked)
     raw_checked >> translate
     published >> checked
     return checked

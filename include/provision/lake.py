@@ -15,16 +15,20 @@ from botocore.exceptions import ClientError
 from include.lake import sql
 from include.lake.athena import Athena
 from include.lake.layout import (
-    AGGREGATES,
+    AGGREGATES_PREFIX,
     ALL_TOPICS,
-    ATHENA_RESULTS,
+    ATHENA_RESULTS_PREFIX,
     AUDIT_DRAWN_PREFIX,
     AUDIT_JUDGED_PREFIX,
     AUDIT_PREDICTED_PREFIX,
     AUDIT_PREFIX,
     DRIFT_PREFIX,
+    LABELED_PREFIX,
     MIX_PREFIX,
     NO_TOPIC,
+    PREDICTIONS_PREFIX,
+    QUARANTINE_PREFIX,
+    RAW_PREFIX,
 )
 from include.lake.views import create_view, queries
 from include.settings import Settings
@@ -36,16 +40,16 @@ if TYPE_CHECKING:
 
 _PREFIXES = {
     "all_audit": AUDIT_PREFIX,
-    "all_labeled": "labeled/",
-    "all_predictions": "predictions/",
-    "all_quarantine": "quarantine/",
-    "all_raw": "raw/",
+    "all_labeled": LABELED_PREFIX,
+    "all_predictions": PREDICTIONS_PREFIX,
+    "all_quarantine": QUARANTINE_PREFIX,
+    "all_raw": RAW_PREFIX,
     "audit_drawn": AUDIT_DRAWN_PREFIX,
     "audit_judged": AUDIT_JUDGED_PREFIX,
     "audit_predicted": AUDIT_PREDICTED_PREFIX,
     "drift": DRIFT_PREFIX,
     "mix": MIX_PREFIX,
-    "opinion_hourly": AGGREGATES,
+    "opinion_hourly": AGGREGATES_PREFIX,
 }
 """The prefixes of tables that are not the table's name."""
 
@@ -60,7 +64,7 @@ def definitions(settings: Settings, topics: Topics) -> dict[str, tuple[str, str]
 
     The digest covers the rendered statement, so a new topic is a new definition too.
     """
-    found = {}
+    statements = {}
     for name in sql.names("tables"):
         table = name.split("/")[-1]
         values = {
@@ -71,8 +75,8 @@ def definitions(settings: Settings, topics: Topics) -> dict[str, tuple[str, str]
         }
         given = {key: value for key, value in values.items() if key in sql.parameters(name)}
         digest = hashlib.sha256(sql.render(name, **given, definition="").encode()).hexdigest()[:16]
-        found[table] = (sql.render(name, **given, definition=digest), digest)
-    return found
+        statements[table] = (sql.render(name, **given, definition=digest), digest)
+    return statements
 
 
 def _partitions(table: str, topics: tuple[str, ...]) -> tuple[str, ...]:
@@ -117,7 +121,7 @@ def ensure_workgroup(athena: AthenaClient, settings: Settings) -> list[str]:
     It enforces its own output location, so no results are written elsewhere, and ends a statement that scans
     too much.
     """
-    location = settings.s3(ATHENA_RESULTS)
+    location = settings.s3(ATHENA_RESULTS_PREFIX)
     enforced: Any = {"EnforceWorkGroupConfiguration": True, "BytesScannedCutoffPerQuery": _MOST_SCANNED}
     try:
         found = athena.get_work_group(WorkGroup=settings.workgroup)["WorkGroup"]

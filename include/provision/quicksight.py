@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from include.insights.definition import Definition
-from include.insights.quicksight import Asset, Json, assets, refresh_schedule
+from include.insights.definition import Definition, Json
+from include.insights.quicksight import Asset, assets, refresh_schedule
 from include.settings import Settings
 
 if TYPE_CHECKING:

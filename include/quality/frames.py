@@ -111,7 +111,7 @@ def opinion_frames(
     lake = {
         (row["dt"], row["topic"]): row for row in athena.run(sql.render("insights/lake", days=list(days)))
     }
-    found = {}
+    frames = {}
     for day in days:
         table = aggregate.read(s3, settings.bucket, day)
         # Before and after the query: while an hour is open, its object may be replaced in between.
@@ -133,8 +133,8 @@ def opinion_frames(
                     "unmeasured_share": judged[0] / (judged[0] + judged[1]) if sums["judged"] else 0.0,
                 }
             )
-        found[day] = {"rows": _opinion(table).to_pandas(), "topics": _frame(by_topic)}
-    return found
+        frames[day] = {"rows": _opinion(table).to_pandas(), "topics": _frame(by_topic)}
+    return frames
 
 
 def _opinion(table: pa.Table) -> pa.Table:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pyspark.sql import DataFrame, SparkSession, functions
 
 from include.lake.schemas import SENTIMENTS
-from include.training.errors import TrainingRefusedError
+from include.training.errors import TrainingRejectedError
 from include.training.parameters import Parameters
 from include.training.sync import location
 
@@ -49,16 +49,16 @@ def split(labeled: DataFrame) -> DataFrame:
 
 
 def require(counts: Mapping[tuple[str, int], int], minimum: int) -> None:
-    """Raises `TrainingRefusedError` for too few rows; ``counts`` by part and label's index.
+    """Raises `TrainingRejectedError` for too few rows; ``counts`` by part and label's index.
 
     Every sentiment needs ``minimum`` rows to train on, and a tenth of that to be evaluated on.
     """
     for part, least in ((LEARNED, minimum), (VALIDATION, minimum // 10), (HOLDOUT, minimum // 10)):
-        found = {name: counts.get((part, index), 0) for index, name in enumerate(SENTIMENTS)}
-        short = [name for name, count in found.items() if count < max(least, 1)]
+        rows = {name: counts.get((part, index), 0) for index, name in enumerate(SENTIMENTS)}
+        short = [name for name, count in rows.items() if count < max(least, 1)]
         if short:
-            told = ", ".join(f"{name} {count}" for name, count in found.items())
-            raise TrainingRefusedError(
+            told = ", ".join(f"{name} {count}" for name, count in rows.items())
+            raise TrainingRejectedError(
                 f"too few rows of {', '.join(short)} in the part {part!r} ({told}; {max(least, 1)} each are"
                 " needed): nothing was trained, the champion stays. Wait for more tweets, or lower"
                 " OPINION_TRAINING_MINIMUM_ROWS."

@@ -7,7 +7,7 @@ class TrainingError(Exception):
     """A step that cannot be done; the message says what to do."""
 
 
-class TrainingRefusedError(TrainingError):
+class TrainingRejectedError(TrainingError):
     """There is too little data, or no model: the step has nothing to do, and the champion stays."""
 
 

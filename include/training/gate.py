@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession, functions
 
 from include.training import data, hours, people
 from include.training.decision import NO_JUDGMENTS, decide_promotion
-from include.training.errors import TrainingRefusedError
+from include.training.errors import TrainingRejectedError
 from include.training.metrics import scores
 from include.training.parameters import Parameters
 from include.training.registry import CHALLENGER, CHAMPION, ModelVersion, Registry
@@ -41,13 +41,13 @@ class GateResult:
 
 
 def gate(spark: SparkSession, s3: S3Client, parameters: Parameters) -> GateResult:
-    """Promotes the version registered by train, or makes it the challenger.
+    """Promotes the version registered by train, or gives it the alias `challenger`.
 
-    Raises `TrainingRefusedError` if train has registered none.
+    Raises `TrainingRejectedError` if train has registered none.
     """
     trained = hours.read_outcome(s3, parameters.bucket, "train")
     if trained.get("refused"):
-        raise TrainingRefusedError(trained["refused"])
+        raise TrainingRejectedError(trained["refused"])
     registry = Registry(parameters.model, parameters.experiment)
     candidate = registry.version(trained["version"])
     champion = registry.aliased(CHAMPION)

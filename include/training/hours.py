@@ -92,14 +92,14 @@ def days(hours: Iterable[str]) -> list[str]:
 
 def labeled(s3: S3Client, bucket: str) -> dict[str, str]:
     """Every hour of the labeled layer now."""
-    listing = storage.list_objects(s3, bucket, "labeled/")
+    listing = storage.list_objects(s3, bucket, layout.LABELED_PREFIX)
     found = ((layout.labeled_hour(each.key), each.etag) for each in listing.objects)
     return {name(*hour): etag for hour, etag in found if hour}
 
 
 def find_synced(s3: S3Client, bucket: str) -> Synced | None:
     """The note of the last sync; None if none has ended."""
-    found = _read(s3, bucket, layout.SYNCED)
+    found = _read(s3, bucket, layout.SYNCED_KEY)
     return Synced(**found) if found else None
 
 
@@ -107,18 +107,18 @@ def read_synced(s3: S3Client, bucket: str) -> Synced:
     """As `find_synced`; raises `StateError` if there is none."""
     found = find_synced(s3, bucket)
     if found is None:
-        raise StateError(f"s3://{bucket}/{layout.SYNCED} does not exist: run the step sync first")
+        raise StateError(f"s3://{bucket}/{layout.SYNCED_KEY} does not exist: run the step sync first")
     return found
 
 
 def write_synced(s3: S3Client, bucket: str, synced: Synced) -> None:
     """Writes the note of the Delta table's hours."""
-    _write(s3, bucket, layout.SYNCED, asdict(synced))
+    _write(s3, bucket, layout.SYNCED_KEY, asdict(synced))
 
 
 def find_predicted(s3: S3Client, bucket: str) -> Predicted | None:
     """What the champion has predicted so far; None before the first time."""
-    found = _read(s3, bucket, layout.CHAMPION)
+    found = _read(s3, bucket, layout.CHAMPION_KEY)
     return Predicted(**found) if found else None
 
 
@@ -126,13 +126,13 @@ def read_predicted(s3: S3Client, bucket: str) -> Predicted:
     """As `find_predicted`; raises `StateError` before the first time."""
     found = find_predicted(s3, bucket)
     if found is None:
-        raise StateError(f"s3://{bucket}/{layout.CHAMPION} does not exist: run the step predict first")
+        raise StateError(f"s3://{bucket}/{layout.CHAMPION_KEY} does not exist: run the step predict first")
     return found
 
 
 def write_predicted(s3: S3Client, bucket: str, predicted: Predicted) -> None:
     """Writes the note of the champion's predictions."""
-    _write(s3, bucket, layout.CHAMPION, asdict(predicted))
+    _write(s3, bucket, layout.CHAMPION_KEY, asdict(predicted))
 
 
 def find_outcome(s3: S3Client, bucket: str, step: str) -> dict[str, Any] | None:

@@ -16,9 +16,9 @@ def scores(confusion: Confusion) -> dict[str, float]:
     A sentiment that neither side assigns has no F1 and is left out of the mean.
     """
     rows = sum(confusion.values())
-    found = {"rows": float(rows), "accuracy": 0.0, "macro_f1": 0.0}
+    result = {"rows": float(rows), "accuracy": 0.0, "macro_f1": 0.0}
     if not rows:
-        return found
+        return result
     f1 = {}
     for index, sentiment in enumerate(SENTIMENTS):
         both = confusion.get((index, index), 0)
@@ -26,6 +26,6 @@ def scores(confusion: Confusion) -> dict[str, float]:
         said = sum(count for (_, student), count in confusion.items() if student == index)
         if named + said:
             f1[sentiment] = 2 * both / (named + said)
-    found["accuracy"] = sum(confusion.get((index, index), 0) for index in range(len(SENTIMENTS))) / rows
-    found["macro_f1"] = sum(f1.values()) / len(f1)
-    return found | {f"f1_{sentiment.lower()}": value for sentiment, value in f1.items()}
+    result["accuracy"] = sum(confusion.get((index, index), 0) for index in range(len(SENTIMENTS))) / rows
+    result["macro_f1"] = sum(f1.values()) / len(f1)
+    return result | {f"f1_{sentiment.lower()}": value for sentiment, value in f1.items()}

@@ -26,7 +26,7 @@ class Parameters:
     seed: int = _says("seed of the search and of the trees", default=20)
     minimum_confidence: float = _says("labels that the teacher is less sure of teach nothing", default=0.0)
     minimum_rows: int = _says("rows of each sentiment without which nothing is trained", default=30)
-    margin: float = _says("macro-F1 by which a challenger must be better", default=0.005)
+    margin: float = _says("macro-F1 by which a candidate must be better", default=0.005)
     retention_days: int = _says("tweets of earlier days leave the Delta table", default=30)
     history_seconds: int = _says("how long the Delta table keeps files after their last use", default=21_600)
     retrain: bool = _says("train also where the same data has been trained on", default=False)
@@ -47,7 +47,7 @@ class Parameters:
         Raises `ParameterError` naming what is wrong.
         """
         known = {each.name: each for each in fields(cls)}
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for argument in arguments:
             option, equals, text = argument.partition("=")
             name = option.removeprefix("--").replace("-", "_")
@@ -55,13 +55,13 @@ class Parameters:
                 given = ", ".join(f"--{each}=…" for each in known)
                 raise ParameterError(f"{argument} is not a parameter; the parameters are {given}")
             try:
-                found[name] = _READERS[str(known[name].type)](text)
+                values[name] = _READERS[str(known[name].type)](text)
             except ValueError as error:
                 raise ParameterError(f"{argument} cannot be read: {error}") from error
-        missing = [name for name, each in known.items() if each.default is MISSING and not found.get(name)]
+        missing = [name for name, each in known.items() if each.default is MISSING and not values.get(name)]
         if missing:
             raise ParameterError(f"give --{missing[0]}=…: {known[missing[0]].metadata['help']}")
-        return cls(**found)
+        return cls(**values)
 
     def named(self) -> dict[str, str]:
         """The inverse of `parse`: texts by name, as a job's ``named_parameters``."""

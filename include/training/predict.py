@@ -23,7 +23,7 @@ from include import aws
 from include.lake import layout, storage, tables
 from include.lake.schemas import PREDICTIONS, SENTIMENTS
 from include.training import hours
-from include.training.errors import TrainingRefusedError
+from include.training.errors import TrainingRejectedError
 from include.training.parameters import Parameters
 from include.training.registry import CHAMPION, Registry
 from include.training.second_look import look_again
@@ -58,12 +58,14 @@ def version_name(number: int) -> str:
 def predict(spark: SparkSession, s3: S3Client, parameters: Parameters) -> PredictResult:
     """Predicts what is not predicted yet.
 
-    Raises `TrainingRefusedError` without a champion, `StateError` if nothing was ever synced.
+    Raises `TrainingRejectedError` without a champion, `StateError` if nothing was ever synced.
     """
     registry = Registry(parameters.model, parameters.experiment)
     champion = registry.aliased(CHAMPION)
     if champion is None:
-        raise TrainingRefusedError(f"nothing was predicted: no version of {parameters.model} is champion yet")
+        raise TrainingRejectedError(
+            f"nothing was predicted: no version of {parameters.model} is champion yet"
+        )
     synced = hours.read_synced(s3, parameters.bucket)
     noted = hours.find_predicted(s3, parameters.bucket)
     same = noted is not None and (noted.model, noted.version) == (parameters.model, champion.number)

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from typing import Any
 
 from include.training import hours
-from include.training.errors import TrainingRefusedError
+from include.training.errors import TrainingRejectedError
 from include.training.parameters import Parameters
 
 log = logging.getLogger(__name__)
@@ -61,8 +61,8 @@ def run(step: str, arguments: Sequence[str]) -> dict[str, Any]:
     s3 = aws.client("s3")
     try:
         result = asdict(_function(step)(spark, s3, parameters))
-    except TrainingRefusedError as error:
-        log.warning("refused: %s", error)
+    except TrainingRejectedError as error:
+        log.warning("rejected: %s", error)
         result = {"refused": str(error)}
     finally:
         spark.catalog.clearCache()  # the next step may share the session

@@ -50,7 +50,7 @@ class TrainResult:
 def train(spark: SparkSession, s3: S3Client, parameters: Parameters) -> TrainResult:
     """Trains and registers a version: the candidate.
 
-    Raises `TrainingRefusedError` if there are too few rows; the registry is then unchanged.
+    Raises `TrainingRejectedError` if there are too few rows; the registry is then unchanged.
     """
     synced = hours.read_synced(s3, parameters.bucket)
     registry = Registry(parameters.model, parameters.experiment)

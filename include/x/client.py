@@ -37,7 +37,7 @@ class TokenError(RuntimeError):
     """There is no usable bearer token."""
 
 
-class RequestRefusedError(RuntimeError):
+class RequestRejectedError(RuntimeError):
     """X rejects a request for a reason that waiting does not resolve; ``status`` is HTTP's."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -45,7 +45,7 @@ class RequestRefusedError(RuntimeError):
         self.status = status
 
 
-_REFUSALS = {
+_REJECTIONS = {
     400: "it does not accept the request",
     401: "it does not accept the token",
     402: "the account has no credits left; buy some in X's developer console",
@@ -54,7 +54,7 @@ _REFUSALS = {
 _USAGE_CAP = "the account's usage cap is reached; raise it in X's developer console, or wait for the next"
 
 
-def refusal(error: tweepy.HTTPException) -> RequestRefusedError | None:
+def rejection(error: tweepy.HTTPException) -> RequestRejectedError | None:
     """The error to raise instead of ``error`` if waiting does not help, else None.
 
     A 429 is a rate limit, which passes within minutes, or the account's usage cap, which does not: X names it
@@ -62,10 +62,10 @@ def refusal(error: tweepy.HTTPException) -> RequestRefusedError | None:
     published by users of the API (xdevplatform/xdk issue 25, February 2026).
     """
     status = int(error.response.status_code)
-    if status in _REFUSALS:
-        return RequestRefusedError(status, f"X says {status}: {_REFUSALS[status]}")
+    if status in _REJECTIONS:
+        return RequestRejectedError(status, f"X says {status}: {_REJECTIONS[status]}")
     if status == 429 and _is_usage_cap(error.response):
-        return RequestRefusedError(status, f"X says {status}: {_USAGE_CAP}")
+        return RequestRejectedError(status, f"X says {status}: {_USAGE_CAP}")
     return None
 
 

@@ -19,11 +19,11 @@ from typing import Any, Literal
 import requests
 import tweepy
 
-from include.x.client import refusal
+from include.x.client import rejection
 
 Kind = Literal["tweets", "users"]
 
-IDS_A_JOB = 500_000
+IDS_PER_JOB = 500_000
 """How many ids are asked about in one job: an upload of at most 10 MB, which is sent in seconds.
 
 X's documentation names no limit of its own.
@@ -103,7 +103,7 @@ class ComplianceJob:
 class Compliance:
     """X's batch compliance jobs, by a client of `include.x.client.api_client`.
 
-    Methods raise `tweepy.TooManyRequests` at X's rate limit, `RequestRefusedError` where waiting does not
+    Methods raise `tweepy.TooManyRequests` at X's rate limit, `RequestRejectedError` where waiting does not
     help, and `tweepy.HTTPException` or `requests.RequestException` where it may.
     """
 
@@ -196,7 +196,7 @@ class Compliance:
         try:
             found: dict[str, Any] = call(*arguments, **named)
         except tweepy.HTTPException as error:
-            raise (refusal(error) or error) from error
+            raise (rejection(error) or error) from error
         return found
 
 

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import tweepy
 
 from include.x import snowflake
-from include.x.client import PAYLOAD_FIELDS, RequestRefusedError, refusal
+from include.x.client import PAYLOAD_FIELDS, RequestRejectedError, rejection
 from include.x.payload import is_dated, is_payload
 from include.x.records import Ingest, iso
 from include.x.rules import rule_hash, topic_queries
@@ -293,7 +293,7 @@ class Search:
         try:
             page = self._asked(query, place, number)
             sent = len(page.posts)
-        except (RequestRefusedError, PatienceError, tweepy.HTTPException):
+        except (RequestRejectedError, PatienceError, tweepy.HTTPException):
             # X has answered and sent no post. After a broken connection this is unknown, so the posts stay
             # reserved.
             sent = 0
@@ -313,7 +313,7 @@ class Search:
             by_token = request | {"until_id": str(place.until), "next_token": place.token}
             try:
                 return self._page(query, by_token, place.again)
-            except RequestRefusedError as error:
+            except RequestRejectedError as error:
                 if error.status != 400:
                     raise
                 log.warning("X no longer takes the token topic=%s query=%d", self._topic, query)
@@ -361,7 +361,7 @@ def search(
     fewer are asked for once more), ``shelf`` and ``purse`` (see there), ``reject`` (called with the reason
     and the post that cannot go to raw), ``session`` (written to ``ingest``). Waits for X's rate limit, half
     an hour at most (`PatienceError`). Raises `SearchError` for a time range that search cannot reach,
-    `RequestRefusedError` if waiting does not help, the purse's `BudgetError`, and tweepy's and requests'
+    `RequestRejectedError` if waiting does not help, the purse's `BudgetError`, and tweepy's and requests'
     exceptions.
     """
     return Search(client, topics, topic, start, end, **options)
@@ -469,9 +469,9 @@ def _patiently(ask: Callable[[], Any], clock: Callable[[], datetime], sleep: Cal
         try:
             return ask()
         except tweepy.HTTPException as error:
-            refused = refusal(error)
-            if refused is not None:
-                raise refused from error
+            rejected = rejection(error)
+            if rejected is not None:
+                raise rejected from error
             if not isinstance(error, tweepy.TooManyRequests):
                 raise
             wait = fallback

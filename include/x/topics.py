@@ -107,9 +107,9 @@ class _Reader:
         nodes = self._sequence(root["topics"])
         topics = tuple(self._topic(node) for node in nodes)
         if len(topics) < 2:
-            self._refuse(root["topics"], f"there must be two topics or more, not {len(topics)}")
-        self._refuse_shared_names(topics, nodes)
-        self._refuse_shared_keywords(topics, nodes)
+            self._reject(root["topics"], f"there must be two topics or more, not {len(topics)}")
+        self._reject_shared_names(topics, nodes)
+        self._reject_shared_keywords(topics, nodes)
         result = Topics(collection, topics)
         # A rule's length is checked with the longest possible sample: the budget may change it at any time.
         for compiled in (partial(stream_rule, sample=WHOLE_SAMPLE - 1), search_queries):
@@ -117,7 +117,7 @@ class _Reader:
                 try:
                     compiled(topic.terms, result.excluded(topic.name))
                 except QueryError as error:
-                    self._refuse(node, f"topic '{topic.name}': {error}; use fewer or shorter keywords")
+                    self._reject(node, f"topic '{topic.name}': {error}; use fewer or shorter keywords")
         return result
 
     def _document(self) -> yaml.Node:
@@ -135,17 +135,17 @@ class _Reader:
             raise TopicsError(f"{self._path.name}:1: the file is empty")
         return root
 
-    def _refuse(self, node: yaml.Node, reason: str) -> NoReturn:
+    def _reject(self, node: yaml.Node, reason: str) -> NoReturn:
         raise TopicsError(f"{self._path.name}:{node.start_mark.line + 1}: {reason}")
 
     def _items(self, node: yaml.Node) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
         if not isinstance(node, yaml.MappingNode):
-            self._refuse(node, "a mapping (key: value) is expected here")
+            self._reject(node, "a mapping (key: value) is expected here")
         seen: set[str] = set()
         for key, value in node.value:
             name = self._text(key)
             if name in seen:
-                self._refuse(key, f"key '{name}' is defined twice")
+                self._reject(key, f"key '{name}' is defined twice")
             seen.add(name)
             yield name, key, value
 
@@ -153,28 +153,28 @@ class _Reader:
         result: dict[str, yaml.Node] = {}
         for name, key, value in self._items(node):
             if name not in keys:
-                self._refuse(key, f"unknown key '{name}'; known here: {', '.join(sorted(keys))}")
+                self._reject(key, f"unknown key '{name}'; known here: {', '.join(sorted(keys))}")
             result[name] = value
         for missing in sorted(keys - result.keys()):
-            self._refuse(node, f"key '{missing}' is missing")
+            self._reject(node, f"key '{missing}' is missing")
         return result
 
     def _sequence(self, node: yaml.Node) -> list[yaml.Node]:
         if not isinstance(node, yaml.SequenceNode):
-            self._refuse(node, "a list is expected here")
+            self._reject(node, "a list is expected here")
         return list(node.value)
 
     def _text(self, node: yaml.Node) -> str:
         # Any scalar's own text: `no`, Norwegian, must not become a boolean.
         if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
-            self._refuse(node, "a text is expected here")
+            self._reject(node, "a text is expected here")
         return str(node.value).strip()
 
     def _integer(self, node: yaml.Node, name: str, low: int, high: int | None = None) -> int:
         text = self._text(node)
         bounds = f"a whole number from {low} to {high}" if high else f"a whole number from {low}"
         if not re.fullmatch(r"[0-9]{1,12}", text) or int(text) < low or (high and int(text) > high):
-            self._refuse(node, f"{name} must be {bounds}, not '{text}'")
+            self._reject(node, f"{name} must be {bounds}, not '{text}'")
         return int(text)
 
     def _collection(self, node: yaml.Node) -> Collection:
@@ -185,7 +185,7 @@ class _Reader:
         except ValueError:
             start = None
         if start is None or start.tzinfo is None:
-            self._refuse(values["start"], f"start must be a time such as 2026-11-01T00:00:00Z, not '{text}'")
+            self._reject(values["start"], f"start must be a time such as 2026-11-01T00:00:00Z, not '{text}'")
         return Collection(
             start=start.astimezone(UTC),
             monthly_posts=self._integer(values["monthly_posts"], "monthly_posts", 1),
@@ -196,31 +196,31 @@ class _Reader:
         values = self._mapping(node, {"name", "title", "keywords"})
         name = self._text(values["name"])
         if not _NAME.fullmatch(name):
-            self._refuse(
+            self._reject(
                 values["name"],
                 f"name '{name}' must be made of a-z, 0-9 and _ and not start with _ (it names partitions)",
             )
         keywords: dict[str, tuple[str, ...]] = {}
         for language, key, words in self._items(values["keywords"]):
             if not _LANGUAGE.fullmatch(language):
-                self._refuse(key, f"'{language}' is not one of X's language codes, such as en, uk, in, zh")
+                self._reject(key, f"'{language}' is not one of X's language codes, such as en, uk, in, zh")
             keywords[language] = tuple(self._keyword(word) for word in self._sequence(words))
         if not any(keywords.values()):
-            self._refuse(node, f"topic '{name}' has no keyword")
+            self._reject(node, f"topic '{name}' has no keyword")
         return Topic(name=name, title=self._text(values["title"]), keywords=keywords)
 
     def _keyword(self, node: yaml.Node) -> str:
         keyword = " ".join(self._text(node).split())
         if _OPERATOR.search(keyword):
-            self._refuse(node, f"keyword '{keyword}' holds an operator or a quote; write words only")
+            self._reject(node, f"keyword '{keyword}' holds an operator or a quote; write words only")
         if hidden := _invisible(keyword):
-            self._refuse(
+            self._reject(
                 node,
                 f"keyword '{keyword.replace(hidden, '')}' holds the invisible character U+{ord(hidden):04X}, "
                 "so it could never match what people write; delete that character",
             )
         if not tokens(keyword, search=True):
-            self._refuse(
+            self._reject(
                 node, f"keyword '{keyword}' has no letter, digit or emoji, so X rejects it; write a word"
             )
         words = keyword.split()
@@ -228,7 +228,7 @@ class _Reader:
             # A sign between two words is ignored too, but it means nothing by itself.
             alone = not tokens(word) and word not in (words[0], words[-1])
             if not alone and not is_whole(word):
-                self._refuse(
+                self._reject(
                     node,
                     f"keyword '{keyword}' would match every '{' '.join(tokens(keyword))}': X compares words "
                     f"and drops the signs at the edges of '{word}'; write a word or phrase that does not "
@@ -236,14 +236,14 @@ class _Reader:
                 )
         return keyword
 
-    def _refuse_shared_names(self, topics: tuple[Topic, ...], nodes: list[yaml.Node]) -> None:
+    def _reject_shared_names(self, topics: tuple[Topic, ...], nodes: list[yaml.Node]) -> None:
         seen: set[str] = set()
         for topic, node in zip(topics, nodes, strict=True):
             if topic.name in seen:
-                self._refuse(node, f"two topics are named '{topic.name}'")
+                self._reject(node, f"two topics are named '{topic.name}'")
             seen.add(topic.name)
 
-    def _refuse_shared_keywords(self, topics: tuple[Topic, ...], nodes: list[yaml.Node]) -> None:
+    def _reject_shared_keywords(self, topics: tuple[Topic, ...], nodes: list[yaml.Node]) -> None:
         """No keyword may belong to two topics or contain another topic's keyword: it could never match."""
         if not any(_may_share(topics, search=search) for search in (False, True)):
             return
@@ -256,7 +256,7 @@ class _Reader:
         for place, (topic_name, text, node, forms) in enumerate(keywords):
             for owner, _, _, others in keywords[:place]:
                 if owner != topic_name and any(map(_is_same, forms, others)):
-                    self._refuse(
+                    self._reject(
                         node,
                         f"keyword '{text}' is in two topics: '{owner}' and '{topic_name}'; delete it "
                         "from one of them",
@@ -264,7 +264,7 @@ class _Reader:
         for topic_name, text, node, forms in keywords:
             for owner, other, _, others in keywords:
                 if owner != topic_name and any(map(_is_held, forms, others)):
-                    self._refuse(
+                    self._reject(
                         node,
                         f"keyword '{text}' of topic '{topic_name}' holds '{other}' of topic '{owner}', so it "
                         f"could never match: the rule of '{topic_name}' excludes every post with '{other}'; "

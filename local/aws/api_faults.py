@@ -26,7 +26,7 @@ KINDS: dict[str, Kind] = {
     # One request of ``service`` (moto's name) is answered by the error ``code``, without being carried out.
     # ``request`` is a regular expression that the operation matches from its start; of S3 and QuickSight,
     # whose paths tell it, method and path: "PUT /bucket/labeled/".
-    "refuse": Kind(
+    "reject": Kind(
         "request",
         {
             "service": _text("s3"),
@@ -46,9 +46,9 @@ FAULTS = Faults(KINDS)
 
 
 def strike(service: str, asked: str) -> dict[str, Any] | None:
-    """The ``code``, ``status`` and ``message`` that a request is refused with; None: it is carried out."""
+    """The ``code``, ``status`` and ``message`` that a request is rejected with; None: it is carried out."""
     fault = FAULTS.strike(
-        "refuse",
+        "reject",
         lambda fault: (
             fault.options["service"] == service and re.match(fault.options["request"], asked) is not None
         ),

@@ -43,7 +43,7 @@ class Options:
     """The options of the command line."""
 
     trino_url: str | None = None
-    """Address of the Trino behind Athena; without it every Athena call is refused."""
+    """Address of the Trino behind Athena; without it every Athena call is rejected."""
     transform_jobs: int = 4
     """The account's limit of SageMaker transform jobs in progress at one time."""
     warm_seconds: float = 30.0

@@ -607,8 +607,8 @@ def install(context: Context) -> None:
         key = (delivery_stream_name, json.dumps(configuration, sort_keys=True))
         if key not in compiled:
             compiled[key] = Destination(configuration)
-        refusals = decide(delivery_stream_name, data)
-        taken = [record for record, refused in zip(data, refusals, strict=True) if refused is None]
+        rejections = decide(delivery_stream_name, data)
+        taken = [record for record, rejected in zip(data, rejections, strict=True) if rejected is None]
         if taken:
             try:
                 delivery[0].put(delivery_stream_name, version, compiled[key], taken)
@@ -620,9 +620,9 @@ def install(context: Context) -> None:
             "Encrypted": False,
             "RequestResponses": [
                 {"RecordId": uuid.uuid4().hex + uuid.uuid4().hex}
-                if refused is None
-                else {"ErrorCode": refused.code, "ErrorMessage": refused.message}
-                for refused in refusals
+                if rejected is None
+                else {"ErrorCode": rejected.code, "ErrorMessage": rejected.message}
+                for rejected in rejections
             ],
         }
 

@@ -18,7 +18,7 @@ from local.faults import FaultError, Faults, Kind, Option, number
 
 PATH = "/_local/firehose/faults"
 
-REQUESTS_A_SECOND, RECORDS_A_SECOND, BYTES_A_SECOND = 2_000, 500_000, 5 * 2**20
+REQUESTS_PER_SECOND, RECORDS_PER_SECOND, BYTES_PER_SECOND = 2_000, 500_000, 5 * 2**20
 """Quotas of Direct PUT to one stream in us-east-1 (Firehose's developer guide, "Quota")."""
 
 Code = Literal["ServiceUnavailableException", "InternalFailure"]
@@ -26,11 +26,11 @@ CODES: tuple[Code, ...] = ("ServiceUnavailableException", "InternalFailure")
 _MESSAGES = {"ServiceUnavailableException": "Slow down.", "InternalFailure": "Internal service failure."}
 
 KINDS: dict[str, Kind] = {
-    # The whole request is refused: ServiceUnavailableException, "Slow down."
+    # The whole request is rejected: ServiceUnavailableException, "Slow down."
     "throttle": Kind("request"),
-    # The whole request is refused: InternalFailure.
+    # The whole request is rejected: InternalFailure.
     "internal-failure": Kind("request"),
-    # A ``share`` of the records of a batch, at random but at least one, is refused.
+    # A ``share`` of the records of a batch, at random but at least one, is rejected.
     "partial": Kind(
         "request",
         {
@@ -63,14 +63,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Rejection:
     """Why one record of a batch is rejected."""
 
     code: Code
     message: str
 
     @classmethod
-    def of(cls, code: Code) -> Refusal:
+    def of(cls, code: Code) -> Rejection:
         """The message, in Firehose's words."""
         return cls(code, _MESSAGES[code])
 
@@ -100,11 +100,11 @@ class Throughput:
         then, requests, count, size = self._used.get(stream, (second, 0, 0, 0))
         if then != second:
             requests = count = size = 0
-        if requests >= REQUESTS_A_SECOND:
+        if requests >= REQUESTS_PER_SECOND:
             raise UnavailableError("ServiceUnavailableException")
         taken = 0
         for record in records:
-            if count >= RECORDS_A_SECOND or size + len(record) > BYTES_A_SECOND:
+            if count >= RECORDS_PER_SECOND or size + len(record) > BYTES_PER_SECOND:
                 break
             taken, count, size = taken + 1, count + 1, size + len(record)
         self._used[stream] = (second, requests + 1, count, size)
@@ -114,25 +114,25 @@ class Throughput:
 THROUGHPUT = Throughput()
 
 
-def decide(stream: str, records: Sequence[bytes]) -> list[Refusal | None]:
+def decide(stream: str, records: Sequence[bytes]) -> list[Rejection | None]:
     """Decides for each record of a batch whether it is accepted (None), by the quotas and the faults.
 
-    Raises `UnavailableError` if the whole batch is refused.
+    Raises `UnavailableError` if the whole batch is rejected.
     """
     if FAULTS.strike("throttle"):
         raise UnavailableError("ServiceUnavailableException")
     if FAULTS.strike("internal-failure"):
         raise UnavailableError("InternalFailure")
     within = THROUGHPUT.take(stream, records)
-    decided: list[Refusal | None] = [
-        None if number < within else Refusal.of("ServiceUnavailableException")
+    decided: list[Rejection | None] = [
+        None if number < within else Rejection.of("ServiceUnavailableException")
         for number in range(len(records))
     ]
     if fault := FAULTS.strike("partial"):
         certain = random.randrange(len(records))  # noqa: S311 - bad luck, no secret
         for number in range(len(records)):
             if number == certain or random.random() < fault.options["share"]:  # noqa: S311
-                decided[number] = Refusal.of(fault.options["code"])
+                decided[number] = Rejection.of(fault.options["code"])
     return decided
 
 

@@ -428,12 +428,12 @@ def _list(response: Any) -> tuple[int, dict[str, str], str]:
 
 def _decode_token(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token.encode()).decode() or _refuse_token()
+        return base64.urlsafe_b64decode(token.encode()).decode() or _reject_token()
     except ValueError:
-        return _refuse_token()
+        return _reject_token()
 
 
-def _refuse_token() -> NoReturn:
+def _reject_token() -> NoReturn:
     raise exceptions.InvalidContinuationToken
 
 

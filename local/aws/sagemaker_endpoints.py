@@ -47,7 +47,7 @@ _UPDATING_SECONDS = 2.0
 log = logging.getLogger(__name__)
 
 
-class _RefusedError(Exception):
+class _RejectedError(Exception):
     """An invocation is not answered: status, code and members of the error besides its message."""
 
     def __init__(self, status: int, code: str, message: str, **members: Any) -> None:
@@ -115,12 +115,12 @@ class Endpoints:
             self._servers.release(serving.identity, serving.server, reusable=False)
 
     def invoke(self, name: str, body: bytes, content_type: str, accept: str) -> bytes:
-        """The model's answer; raises `_RefusedError` as SageMaker does."""
+        """The model's answer; raises `_RejectedError` as SageMaker does."""
         endpoint: Any = models.sagemaker_backends[ACCOUNT][REGION].endpoints.get(name)
         if endpoint is None or endpoint.endpoint_status not in _ANSWERING:
-            raise _RefusedError(400, "ValidationError", f"Endpoint {name} of account {ACCOUNT} not found.")
+            raise _RejectedError(400, "ValidationError", f"Endpoint {name} of account {ACCOUNT} not found.")
         if len(body) > LARGEST_PAYLOAD:
-            raise _RefusedError(
+            raise _RejectedError(
                 400,
                 "ValidationError",
                 "1 validation error detected: Value at 'body' failed to satisfy constraint: Member must have "
@@ -150,9 +150,9 @@ class Endpoints:
         self._servers.close()
 
 
-def _model_error(name: str, status: int, text: str) -> _RefusedError:
+def _model_error(name: str, status: int, text: str) -> _RejectedError:
     told = f'Received server error ({status}) from primary with message "{text[:1024]}".'
-    return _RefusedError(
+    return _RejectedError(
         424,
         "ModelError",
         told,
@@ -257,12 +257,12 @@ def install(context: Context) -> None:
         found = _PATH.fullmatch(raw_path)
         try:
             if method != "POST" or found is None:
-                raise _RefusedError(404, "UnknownOperationException", "There is no such operation.")
+                raise _RejectedError(404, "UnknownOperationException", "There is no such operation.")
             accept = headers.get("accept", "*/*")
             content_type = headers.get("content-type", "application/octet-stream")
             given = running[0].invoke(unquote(found["name"]), body, content_type, accept)
-        except _RefusedError as error:
-            log.info("refused path=%s code=%s", raw_path, error.code)
+        except _RejectedError as error:
+            log.info("rejected path=%s code=%s", raw_path, error.code)
             content = json.dumps({"Message": str(error), **error.members}).encode()
             kind = [("x-amzn-ErrorType", error.code), ("Content-Type", "application/json")]
             return error.status, [*kind, ("Content-Length", str(len(content)))], content

@@ -237,7 +237,7 @@ class Answer:
         return [self.body] if isinstance(self.body, bytes) else self.body
 
 
-def refusal(request: Request, status: int, code: str, message: str) -> Answer:
+def rejection(request: Request, status: int, code: str, message: str) -> Answer:
     """An error in the format of the request's service."""
     identity = str(uuid.uuid4())
     if request.protocol == "s3":
@@ -332,8 +332,8 @@ _DENIED: dict[str, tuple[int, str]] = {
 def gated(application: Asgi, credentials: Credentials, guard: WebGuard) -> Gate:
     """The application behind the guard; its own pages and controls need their keys."""
 
-    def refuse(scope: Message, status: int, reason: str) -> tuple[str, bytes]:
-        answer = refusal(Request(scope, b""), status, "AccessDenied", reason)
+    def reject(scope: Message, status: int, reason: str) -> tuple[str, bytes]:
+        answer = rejection(Request(scope, b""), status, "AccessDenied", reason)
         return dict(answer.headers)["Content-Type"], b"".join(answer.blocks())
 
     keys = {
@@ -350,7 +350,7 @@ def gated(application: Asgi, credentials: Credentials, guard: WebGuard) -> Gate:
         " buckets, jobs and queries. Dashboards are shown in Airflow, from its menu.",
         {"Whether it is up": _HEALTH},
     )
-    return Gate(application, guard, keys, refuse, front)
+    return Gate(application, guard, keys, reject, front)
 
 
 class Application:
@@ -413,19 +413,19 @@ class Application:
             answer = self._permitted(request, self._check_signature(request))
         except AccessDeniedError as error:
             log.warning("denied service=%s path=%s: %s", request.service, request.raw_path, error)
-            answer = refusal(request, *_DENIED[request.protocol], str(error))
+            answer = rejection(request, *_DENIED[request.protocol], str(error))
         except SignatureError as error:
             status, code = _UNSIGNED[error.reason][request.protocol]
-            log.warning("refused service=%s code=%s path=%s", request.service, code, request.raw_path)
-            answer = refusal(request, status, code, str(error))
+            log.warning("rejected service=%s code=%s path=%s", request.service, code, request.raw_path)
+            answer = rejection(request, status, code, str(error))
         except NotImplementedError as error:
-            log.warning("refused service=%s operation=%s: %s", request.service, request.operation, error)
+            log.warning("rejected service=%s operation=%s: %s", request.service, request.operation, error)
             answer = _not_offered(request)
         except Exception:
             log.exception(
                 "failed service=%s operation=%s path=%s", request.service, request.operation, request.raw_path
             )
-            answer = refusal(request, 500, "InternalError", "We encountered an internal error.")
+            answer = rejection(request, 500, "InternalError", "We encountered an internal error.")
         answer.headers = [(name, value) for name, value in answer.headers if name.lower() != "date"]
         answer.headers.append(("Date", formatdate(usegmt=True)))
         return answer
@@ -448,7 +448,7 @@ class Application:
         if request.service == "s3" and request.method in ("GET", "HEAD") and answer.status == 404:
             name = request.object_name
             if name and not self._users.may_know(access_key_id, *name):
-                return refusal(request, *_DENIED["s3"], "Access Denied")
+                return rejection(request, *_DENIED["s3"], "Access Denied")
         return answer
 
     def _check_signature(self, request: Request) -> str:
@@ -475,11 +475,11 @@ class Application:
 
     def _dispatch(self, request: Request) -> Answer:
         asked = request.operation or f"{request.method} {request.raw_path}"
-        if refused := api_faults.strike(request.service, asked):
-            return refusal(request, **refused)
+        if rejected := api_faults.strike(request.service, asked):
+            return rejection(request, **rejected)
         offered = self._offered.get(request.service)
         if offered is None or not offered.match(request.operation):
-            log.warning("refused service=%s operation=%s", request.service, request.operation)
+            log.warning("rejected service=%s operation=%s", request.service, request.operation)
             return _not_offered(request)
         if served := self._served.get(request.service):
             return Answer(
@@ -524,7 +524,7 @@ def _not_offered(request: Request) -> Answer:
     if request.service == "athena":
         message += " without a Trino (--trino-url)"
     if request.service == "s3":
-        return refusal(request, 501, "NotImplemented", message)
+        return rejection(request, 501, "NotImplemented", message)
     if "x-amz-target" in request.headers or not request.operation:
-        return refusal(request, 400, "UnknownOperationException", message)
-    return refusal(request, 400, "InvalidAction", message)
+        return rejection(request, 400, "UnknownOperationException", message)
+    return rejection(request, 400, "InvalidAction", message)

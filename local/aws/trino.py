@@ -136,7 +136,7 @@ hive.table-statistics-enabled=false
 hive.collect-column-statistics-on-write=false
 """
 _STOP_SECONDS = 4.0
-_STARTS_AN_HOUR = 4
+_STARTS_PER_HOUR = 4
 """How often Trino is started again within an hour: a statement may end it whenever it is run."""
 _READY_SECONDS = 1200.0
 """The caller gives up far earlier if it makes no progress; a slow machine takes minutes."""
@@ -234,14 +234,14 @@ class Trino:
     def keep(self) -> str | None:
         """Starts the server again if it has ended by itself, and returns why it ended; its log is kept.
 
-        Raises `TrinoError` if that has been done `_STARTS_AN_HOUR` times within the last hour.
+        Raises `TrinoError` if that has been done `_STARTS_PER_HOUR` times within the last hour.
         """
         try:
             self.check()
         except TrinoError as ended:
             now = time.monotonic()
             self._again = [at for at in self._again if now - at < 3600] + [now]
-            if len(self._again) > _STARTS_AN_HOUR:
+            if len(self._again) > _STARTS_PER_HOUR:
                 raise
             kept = self.log.replace(self.log.with_name("server-ended.log"))
             self.start()

@@ -97,7 +97,7 @@ class Api:
             {"The latest runs of jobs": "/jobs/"},
         )
         keys = {_HEALTH: None, "/jobs/": Key.login(USERNAME, self._credentials.password)}
-        return Gate(routes, guard, keys, _refuse, front)
+        return Gate(routes, guard, keys, _reject, front)
 
     async def _health(self, _request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -124,7 +124,7 @@ class Api:
             body = await request.body()
             return await run_in_threadpool(self._dispatch, request, body)
         except ApiError as error:
-            log.info("refused method=%s path=%s code=%s", request.method, path, error.code)
+            log.info("rejected method=%s path=%s code=%s", request.method, path, error.code)
             return JSONResponse(error.body(), error.status)
         except Exception:
             log.exception("failed method=%s path=%s", request.method, path)
@@ -208,6 +208,6 @@ class Api:
         return path
 
 
-def _refuse(_scope: Message, status: int, reason: str) -> tuple[str, bytes]:
+def _reject(_scope: Message, status: int, reason: str) -> tuple[str, bytes]:
     error = ApiError(status, "UNAUTHENTICATED" if status == 401 else "PERMISSION_DENIED", reason)
     return "application/json", json.dumps(error.body()).encode()

@@ -46,13 +46,13 @@ def main() -> int:
 
     initialize_backend_stores(backend, backend, _ARTIFACTS)
     keys = {"/": Key.login(USERNAME, credentials.password), _HEALTH: None}
-    server = stoppable(Gate(app, guard_of(given), keys, _refuse))
+    server = stoppable(Gate(app, guard_of(given), keys, _reject))
     print(f"MLflow at {url}", flush=True)
     server.run(sockets=[listener])
     return 0
 
 
-def _refuse(_scope: Message, status: int, reason: str) -> tuple[str, bytes]:
+def _reject(_scope: Message, status: int, reason: str) -> tuple[str, bytes]:
     code = "UNAUTHENTICATED" if status == 401 else "PERMISSION_DENIED"
     return "application/json", json.dumps({"error_code": code, "message": reason}).encode()
 

@@ -27,7 +27,7 @@ LONGEST_SECONDS = 7 * 24 * 3600
 
 
 class StorageError(Exception):
-    """A refusal of the storage behind an address: HTTP status, S3's code and message."""
+    """A rejection of the storage behind an address: HTTP status, S3's code and message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)

@@ -38,7 +38,7 @@ from local.proof.bench import FIREHOSE, PORTS, ROOT, Bench, BenchError, X, bench
 from local.proof.reconcile import Evidence
 from local.proof.report import save, table, write_section
 from streamer.reconnect import CONNECTS, CONNECTS_SECONDS, BackOff, Cause, Ended, connect_delay
-from streamer.service import REFUSED, STOPPED
+from streamer.service import EXIT_REJECTED, EXIT_STOPPED
 
 SECONDS = 8.0
 """How long a fault lasts by default."""
@@ -55,13 +55,13 @@ class Case:
     """A fault, and what it needs to strike: switched on together at one side, the fault itself first.
 
     A `close` behind it has the streamer meet the fault at its next connect.
-    ``exit_status`` is what the streamer ends with: by itself where it is not `STOPPED`.
+    ``exit_status`` is what the streamer ends with: by itself where it is not `EXIT_STOPPED`.
     """
 
     side: str
     name: str
     faults: Sequence[Mapping[str, Any]]
-    exit_status: int = STOPPED
+    exit_status: int = EXIT_STOPPED
 
 
 def _often(kind: str, **options: Any) -> dict[str, Any]:
@@ -69,14 +69,14 @@ def _often(kind: str, **options: Any) -> dict[str, Any]:
     return {"kind": kind, "times": _OFTEN, "seconds": SECONDS, **options}
 
 
-def _refusal(status: int, on: str = "stream", **options: Any) -> Case:
-    """X closes the stream and refuses the next one."""
+def _rejection(status: int, on: str = "stream", **options: Any) -> Case:
+    """X closes the stream and rejects the next one."""
     faults = [_often("http", status=status, on=on, **options), {"kind": "close"}]
     where = "" if on == "stream" else f", {on} endpoints"
     if status == 429:
         where = ", with its reset time" if options else ", without a reset time"
-    refused = status in (401, 403)
-    return Case(X, f"http {status}{where}", faults, exit_status=REFUSED if refused else STOPPED)
+    rejected = status in (401, 403)
+    return Case(X, f"http {status}{where}", faults, exit_status=EXIT_REJECTED if rejected else EXIT_STOPPED)
 
 
 CASES: tuple[Case, ...] = (
@@ -84,7 +84,7 @@ CASES: tuple[Case, ...] = (
     Case(X, "keep-alives-only", [{"kind": "keep-alives-only", "seconds": 130}]),
     Case(X, "rules-lost, while connected", [{"kind": "rules-lost"}]),
     Case(X, "slow-drip, 1 byte a second", [{"kind": "slow-drip", "rate": 1, "seconds": 70}]),
-    _refusal(429),
+    _rejection(429),
     Case(
         X,
         "zombie, another client's",
@@ -108,9 +108,9 @@ CASES: tuple[Case, ...] = (
     Case(X, "burst of 10,000", [{"kind": "burst", "count": 10_000}]),
     Case(X, "sizes, 1 byte to 1 MiB", [{"kind": "sizes", "times": 3, "every": 1}]),
     Case(X, "clock-skew of 5 minutes", [{"kind": "clock-skew", "seconds": SECONDS}, {"kind": "close"}]),
-    *(_refusal(status) for status in (401, 402, 403, 409, 500, 501, 502, 503, 504)),
-    _refusal(429, reset=10),
-    _refusal(503, on="all"),
+    *(_rejection(status) for status in (401, 402, 403, 409, 500, 501, 502, 503, 504)),
+    _rejection(429, reset=10),
+    _rejection(503, on="all"),
     Case(FIREHOSE, "throttle", [_often("throttle")]),
     Case(FIREHOSE, "internal-failure", [_often("internal-failure")]),
     Case(FIREHOSE, "partial", [_often("partial")]),
@@ -149,7 +149,7 @@ def connects_within(seconds: float, attempts: Sequence[Attempt], ours: int = 0) 
     now, connects = 0.0, list[float]()
     for attempt in chain(attempts, following):
         now += attempt.seconds
-        if attempt.cause is Cause.REFUSED:
+        if attempt.cause is Cause.REJECTED:
             break
         reset_at = None if attempt.reset_seconds is None else now + attempt.reset_seconds
         now += back_off.delay(Ended(attempt.cause, attempt.reason, attempt.seconds, reset_at), now)
@@ -244,7 +244,7 @@ class Row:
             exit_status=run.exit_status,
             right_exit_status=run.case.exit_status,
             reasons=dict(Counter(attempt.reason for attempt in run.attempts)),
-            connects=sum(attempt.cause is not Cause.REFUSED for attempt in run.attempts),
+            connects=sum(attempt.cause is not Cause.REJECTED for attempt in run.attempts),
             connects_replayed=connects_within(until - run.begin, run.attempts, ours),
             connects_in_quarter=connects_within(CONNECTS_SECONDS, run.attempts, ours),
             recovery_seconds=None if run.recovered is None else round(run.recovered - run.over, 1),
@@ -260,7 +260,7 @@ class Row:
     @property
     def wrong(self) -> list[str]:
         """What is wrong with the figures."""
-        recovers = self.right_exit_status == STOPPED
+        recovers = self.right_exit_status == EXIT_STOPPED
         faults = {
             "the fault never struck": not self.struck,
             "nothing was sent": not self.sent,
@@ -398,7 +398,7 @@ def page_section(rows: Sequence[Row], seconds: float) -> str:
 
 
 def _outcome(row: Row) -> str:
-    if row.right_exit_status != STOPPED:
+    if row.right_exit_status != EXIT_STOPPED:
         return f"exit {row.exit_status}"
     return "never" if row.recovery_seconds is None else f"{row.recovery_seconds}"
 

@@ -397,7 +397,7 @@ def live_test(run: Run, posts: float, minutes: float) -> dict[str, Any]:
     return {
         "live_minutes": settings.live_minutes,
         "minutes": minutes,
-        "posts_a_second": round(found.freshness.posts / minutes / 60, 1),
+        "posts_per_second": round(found.freshness.posts / minutes / 60, 1),
         "posts": found.freshness.posts,
         "unseen": found.freshness.unseen,
         "p50_s": p50,
@@ -466,7 +466,7 @@ def main() -> int:
     shutil.rmtree(folder, ignore_errors=True)
     os.environ["OPINION_LIVE_ENDPOINTS"] = "true"
     # The hour before is nobody's; at this rate the default budget would have the sample lowered.
-    os.environ["OPINION_REACH_HOURS"] = "1"
+    os.environ["OPINION_UNAPPROVED_HOURS"] = "1"
     os.environ["OPINION_MONTHLY_POSTS"] = str(PLENTY_OF_POSTS)
     rate = round(corpus_rate(datetime.now(UTC), given.posts))
     options = RunOptions(hours=0, rate=rate, first_port=given.first_port, run_dir=folder)

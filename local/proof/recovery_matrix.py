@@ -25,7 +25,7 @@ from include.lake.layout import recovered_key
 from include.settings import Settings
 from include.window import HOUR, Window
 from include.x.budget import PostsLedger, month_of
-from include.x.client import RequestRefusedError, api_client
+from include.x.client import RequestRejectedError, api_client
 from include.x.search import PatienceError, count
 from local.proof.bench import Bench, X
 from local.proof.report import table
@@ -35,7 +35,7 @@ ATTEMPTS = 3
 RATE = 60_000
 """Synthetic posts an hour, all subjects: several pages of search for a stretch at every time of the day."""
 _STRETCH = timedelta(minutes=10)
-_FAILURES = (RequestRefusedError, PatienceError, tweepy.TweepyException, requests.RequestException)
+_FAILURES = (RequestRejectedError, PatienceError, tweepy.TweepyException, requests.RequestException)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from local.aws.firehose_faults import KINDS as FIREHOSE_KINDS
 from local.proof.bench import FIREHOSE, ROOT, SEED, Bench, BenchError, X, bench
 from local.proof.report import named_table, save, write_section
 from local.x_api.faults import KINDS as X_KINDS
-from local.x_api.stream import POSTS_A_SECOND
+from local.x_api.stream import POSTS_PER_SECOND
 from local.x_api.synthetic import Synthetic
 
 MOST_GROWTH = 1.05
@@ -65,14 +65,14 @@ class Soaked:
     struck: Counter[str]
 
 
-def corpus_rate(now: datetime, posts_a_second: float) -> float:
+def corpus_rate(now: datetime, posts_per_second: float) -> float:
     """Synthetic posts an hour, on whatever subject, of which so many match the topics."""
     topics = load(Settings().topics_file)
     start = now - timedelta(seconds=60)
     posts = Synthetic(topics.topics, _PROBE_RATE, SEED).posts(lowest_id(start), lowest_id(now))
     matcher = Matcher(topics)
     matching = sum(matcher.topic({"data": post.data}) is not None for post in posts)
-    return _PROBE_RATE * posts_a_second / (matching / 60)
+    return _PROBE_RATE * posts_per_second / (matching / 60)
 
 
 def mishap(dice: random.Random) -> tuple[str, list[dict[str, Any]]]:
@@ -156,8 +156,8 @@ def settle(this: Bench, minutes: float, seen: Soaked) -> dict[str, Any]:
     return {
         "minutes": minutes,
         "sent": result.sent,
-        "sent_a_second": round(result.sent / minutes / 60, 1),
-        "sent_a_second_in_the_busiest_minute": round(max(by_minute.values(), default=0) / 60, 1),
+        "sent_per_second": round(result.sent / minutes / 60, 1),
+        "sent_per_second_in_the_busiest_minute": round(max(by_minute.values(), default=0) / 60, 1),
         "in_lake": result.in_lake,
         "set_aside": result.set_aside,
         "declared_missing": result.declared_missing,
@@ -216,7 +216,7 @@ def main() -> int:
     if given.minutes * 60 <= 3 * WARM_UP_SECONDS:
         parser.error(f"--minutes must be more than {3 * WARM_UP_SECONDS / 60:g}")
     dice = random.Random(given.seed)  # noqa: S311 - faults by chance, no secret
-    rate = corpus_rate(datetime.now(UTC), _SURPLUS * POSTS_A_SECOND)
+    rate = corpus_rate(datetime.now(UTC), _SURPLUS * POSTS_PER_SECOND)
     try:
         with bench(given.run_dir.resolve() / "soak", given.first_port, rate) as this:
             seen = soak(this, given.minutes, dice, lambda line: print(line, flush=True))

@@ -19,7 +19,7 @@ from local.serving import ListenError, add_options, credentials_of, guard_of, li
 from local.x_api.app import XApi
 from local.x_api.archive import Archive, ArchiveError
 from local.x_api.post import Corpus
-from local.x_api.stream import POSTS_A_SECOND
+from local.x_api.stream import POSTS_PER_SECOND
 from local.x_api.synthetic import Synthetic
 
 _TOPICS = Path(__file__).parents[2] / "include" / "topics.yaml"
@@ -52,7 +52,7 @@ def main() -> int:
     except (TopicsError, ArchiveError, CredentialsError) as error:
         print(f"x_api: {error}", file=sys.stderr)
         return 2
-    api = XApi(corpus, arguments.state, credentials, about, posts_a_second=arguments.posts_per_second)
+    api = XApi(corpus, arguments.state, credentials, about, posts_per_second=arguments.posts_per_second)
     try:
         if arguments.faults:
             api.faults.load(arguments.faults)
@@ -98,7 +98,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--posts-per-second",
         type=float,
-        default=POSTS_A_SECOND,
+        default=POSTS_PER_SECOND,
         help="what the stream carries at most (default %(default)s)",
     )
     parser.add_argument(

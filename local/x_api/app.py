@@ -43,12 +43,12 @@ from local.x_api.problems import (
     credits_depleted,
     invalid_request,
     plain,
-    refused,
+    rejected,
     usage_capped,
 )
 from local.x_api.rules import CAP, Rules
 from local.x_api.selection import PARAMETERS, Selection
-from local.x_api.stream import POSTS_A_SECOND, FilteredStream, no_rules
+from local.x_api.stream import POSTS_PER_SECOND, FilteredStream, no_rules
 
 _WORTH_COMPRESSING = 1024
 _APP_ID = "12345678"
@@ -76,7 +76,7 @@ def _endpoint(name: str) -> Callable[[Endpoint], Callable[[XApi, Request], Await
         @functools.wraps(method)
         async def serve(self: XApi, request: Request) -> Response:
             self.authorize(request)
-            self.refuse(name)
+            self.reject(name)
             self.stream.lose_rules()
             headers = self.limits.take(name)
             self.requests[name] += 1
@@ -105,7 +105,7 @@ class XApi:
         credentials: Credentials,
         about: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.time,
-        posts_a_second: float = POSTS_A_SECOND,
+        posts_per_second: float = POSTS_PER_SECOND,
     ) -> None:
         state.mkdir(parents=True, exist_ok=True)
         whole = Injected(corpus, state / "injected.ndjson")
@@ -118,7 +118,7 @@ class XApi:
         self._search = search.Search(whole, clock, self._redactions.left)
         self._journal = Journal(state / "journal.ndjson")
         self.faults = Faults(KINDS)
-        self.stream = FilteredStream(whole, rules, self._journal, self.faults, clock, posts_a_second)
+        self.stream = FilteredStream(whole, rules, self._journal, self.faults, clock, posts_per_second)
         self.limits = RateLimits(clock)
         self.requests: Counter[str] = Counter()
         self._searched = 0
@@ -175,7 +175,7 @@ class XApi:
             " connections and compliance jobs. Its own controls, with the control token, lie below /_local/.",
             {"Whether it is up, and its archive": "/_local/health"},
         )
-        return Gate(serve, guard, keys, refused, front)
+        return Gate(serve, guard, keys, rejected, front)
 
     def _with_date(self, send: Send) -> Send:
         """Gives the time by X's clock, and by a wrong one while a fault wants it."""
@@ -197,8 +197,8 @@ class XApi:
 
         return wrapped
 
-    def refuse(self, endpoint: str) -> None:
-        """Raises the `Problem` of a fault that refuses a request to the endpoint."""
+    def reject(self, endpoint: str) -> None:
+        """Raises the `Problem` of a fault that rejects a request to the endpoint."""
         fault = strike_request(self.faults, endpoint)
         if fault is None:
             return
@@ -231,7 +231,7 @@ class XApi:
         """``GET …/rules``: the rules in force."""
         parameters = _parameters(request, ("ids", "max_results", "pagination_token"))
         ids = set(filter(None, parameters.get("ids", "").split(",")))
-        _refuse_strange_ids(ids)
+        _reject_strange_ids(ids)
         limit, start = parameters.get("max_results", str(CAP)), parameters.get("pagination_token", "0")
         if not (limit.isdigit() and 1 <= int(limit) <= CAP):
             message = f"The `max_results` query parameter value [{limit}] is not between 1 and {CAP}"
@@ -532,7 +532,7 @@ def _parameters(request: Request, known: tuple[str, ...] | None = None) -> dict[
     """The query parameters; raises `Problem` 400 for one that is not ``known`` (checked later if None)."""
     parameters = dict(request.query_params)
     if known is not None:
-        search.refuse_unknown(parameters, known)
+        search.reject_unknown(parameters, known)
     return parameters
 
 
@@ -577,11 +577,11 @@ def _deletions(delete: object) -> tuple[list[str], list[str]]:
         isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in (ids, values)
     ):
         raise invalid_request([({}, "`ids` and `values` must be lists of texts")])
-    _refuse_strange_ids(ids)
+    _reject_strange_ids(ids)
     return ids, values
 
 
-def _refuse_strange_ids(ids: set[str] | list[str]) -> None:
+def _reject_strange_ids(ids: set[str] | list[str]) -> None:
     strange = [rule_id for rule_id in ids if not re.fullmatch(r"[0-9]{1,19}", rule_id)]
     if strange:
         raise invalid_request([({"ids": rule_id}, f"'{rule_id}' is not a valid Long") for rule_id in strange])
@@ -589,7 +589,7 @@ def _refuse_strange_ids(ids: set[str] | list[str]) -> None:
 
 async def _problem(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, Problem)
-    log.info("refused method=%s path=%s status=%d", request.method, request.url.path, problem.status)
+    log.info("rejected method=%s path=%s status=%d", request.method, request.url.path, problem.status)
     return JSONResponse(problem.body, problem.status, problem.headers, media_type="application/problem+json")
 
 

@@ -131,7 +131,7 @@ class Archive:
         except (FileError, OSError) as error:
             raise ArchiveError(f"the archive {path} cannot be read: {error}") from error
         self._damaged = dict(reading.damaged)
-        self._refuse_most(path)
+        self._reject_most(path)
         self._digest = reading.digest.hexdigest()
         by_time = sorted(range(len(self._snowflakes)), key=self._snowflakes.__getitem__)
         self._snowflakes = array("Q", map(self._snowflakes.__getitem__, by_time))
@@ -195,7 +195,7 @@ class Archive:
         else:
             self.skipped[_NO_TWEET] += 1
 
-    def _refuse_most(self, path: Path) -> None:
+    def _reject_most(self, path: Path) -> None:
         """Raises `ArchiveError` where there are no posts, or fewer than what is none."""
         read, skipped = len(self._snowflakes) + self.duplicates, self.skipped.total()
         if read and skipped <= read:

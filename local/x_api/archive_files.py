@@ -190,7 +190,7 @@ def _values(
     if not head:
         return
     start = head.lstrip()[:_HEAD]
-    _refuse(start)
+    _reject(start)
     if start.startswith(b"[") or _OPENED.fullmatch(start.split(b"\n", 1)[0].rstrip(b"\r")):
         yield from _written_values(head, chunks, skipped)
     else:
@@ -349,7 +349,7 @@ def _text(decoder: codecs.IncrementalDecoder, chunk: bytes) -> str:
         return chunk.decode("utf-8", "replace")
 
 
-def _refuse(start: bytes) -> None:
+def _reject(start: bytes) -> None:
     """Raises `FileError` for a file that begins as none of tweets does."""
     lowered = start[:512].lower()
     line = start.split(b"\n", 1)[0]

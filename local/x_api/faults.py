@@ -78,7 +78,7 @@ KINDS: dict[str, Kind] = {
     "silence": Kind("period"),
     # So many bytes a second and no more.
     "slow-drip": Kind("period", {"rate": number(200.0)}),
-    # Requests to ``on`` (an endpoint, a group of them, or all) are refused; 429 tells its reset in ``reset``
+    # Requests to ``on`` (an endpoint, a group of them, or all) are rejected; 429 tells its reset in ``reset``
     # seconds, or not at all (null).
     "http": Kind(
         "request",
@@ -92,7 +92,7 @@ KINDS: dict[str, Kind] = {
             ),
         },
     ),
-    # Requests to ``on`` are refused because the month's cap is used up: 429, as for a rate limit, and yet
+    # Requests to ``on`` are rejected because the month's cap is used up: 429, as for a rate limit, and yet
     # nothing that passes within minutes.
     "usage-cap": Kind(
         "request", {"on": Option("search", f"one of {', '.join(_PLACES)}", lambda value: value in _PLACES)}
@@ -111,7 +111,7 @@ KINDS: dict[str, Kind] = {
 
 
 def strike_request(faults: Faults, endpoint: str) -> Fault | None:
-    """The `usage-cap` or `http` fault that refuses a request to the endpoint."""
+    """The `usage-cap` or `http` fault that rejects a request to the endpoint."""
     places = (endpoint, endpoint.partition(".")[0], "all")
     for kind in ("usage-cap", "http"):
         if fault := faults.strike(kind, lambda fault: fault.options["on"] in places):

@@ -14,7 +14,7 @@ from local.x_api.post import Json
 
 _TYPES = "https://api.twitter.com/2/problems/"
 _ACCOUNT_ID = 1234567890123456
-"""Of nobody: X names the account that it refuses."""
+"""Of nobody: X names the account that it rejects."""
 
 
 class Problem(Exception):  # noqa: N818 - an answer in X's terms, not only an error
@@ -34,8 +34,8 @@ def plain(status: int, title: str, detail: str | None = None) -> Problem:
     )
 
 
-def refused(_scope: Message, status: int, reason: str) -> tuple[str, bytes]:
-    """The media type and the body of the gate's refusals."""
+def rejected(_scope: Message, status: int, reason: str) -> tuple[str, bytes]:
+    """The media type and the body of the gate's rejections."""
     problem = plain(status, HTTPStatus(status).phrase, reason)
     return "application/problem+json", json.dumps(problem.body).encode()
 

@@ -30,7 +30,7 @@ class Dialect:
 
 
 class QueryError(ValueError):
-    """A rule or query that X refuses; ``details`` are its sentences, with positions counted from 1."""
+    """A rule or query that X rejects; ``details`` are its sentences, with positions counted from 1."""
 
     def __init__(self, details: list[str]) -> None:
         super().__init__(", ".join(details))

@@ -1,4 +1,4 @@
-"""Search and counts over the corpus, within the windows and with the refusals of X.
+"""Search and counts over the corpus, within the windows and with the rejections of X.
 
 Sources: X's documentation of recent and full-archive search and of counts (OpenAPI 2.167); the wording of
 the errors as users have published it. Results are newest first; ``start_time`` is inclusive, ``end_time``,
@@ -70,8 +70,8 @@ class Search:
         self._counting = threading.Lock()
 
     def page(self, product: Product, parameters: Mapping[str, str]) -> Json:
-        """One page of a search; raises `Problem` 400 for whatever X refuses."""
-        refuse_unknown(
+        """One page of a search; raises `Problem` 400 for whatever X rejects."""
+        reject_unknown(
             parameters,
             ("query", *_RANGE, "max_results", "next_token", "pagination_token", "sort_order", *PARAMETERS),
         )
@@ -105,7 +105,7 @@ class Search:
     def counts(self, product: Product, parameters: Mapping[str, str]) -> Json:
         """How many posts match, by minute, hour or day, oldest first; raises `Problem` 400."""
         paged = ("next_token", "pagination_token") if product.pages_of else ()
-        refuse_unknown(parameters, ("query", *_RANGE, "granularity", "search_count.fields", *paged))
+        reject_unknown(parameters, ("query", *_RANGE, "granularity", "search_count.fields", *paged))
         query = _query(parameters, product.dialect)
         granularity = parameters.get("granularity", "hour")
         if granularity not in _GRANULARITIES:
@@ -187,15 +187,15 @@ class Search:
         latest = now - _FRESHEST
         for name, value in (("start_time", start), ("end_time", end)):
             if value is not None and value > latest:
-                raise _refusal(
+                raise _rejection(
                     name,
                     parameters[name],
                     f"'{name}' must be a minimum of 10 seconds prior to the request time.",
                 )
             if value is not None and value < oldest:
-                raise _refusal(name, parameters[name], f"'{name}' must be on or after {_to_minute(oldest)}")
+                raise _rejection(name, parameters[name], f"'{name}' must be on or after {_to_minute(oldest)}")
         if start is not None and end is not None and end <= start:
-            raise _refusal("end_time", parameters["end_time"], "'end_time' must be after 'start_time'.")
+            raise _rejection("end_time", parameters["end_time"], "'end_time' must be after 'start_time'.")
         if since_id is not None and since_id < lowest_id(oldest) - 1:
             message = (
                 f"'since_id' must be a tweet id created after {_to_minute(oldest)}. Please use a 'since_id' "
@@ -233,7 +233,7 @@ class _Token:
         except ValueError:
             packed = b""
         if len(packed) != 14 or packed[8:] != _digest(query):
-            raise _refusal("next_token", token, "'next_token' does not belong to this query.")
+            raise _rejection("next_token", token, "'next_token' does not belong to this query.")
         return int.from_bytes(packed[:8], "big")
 
 
@@ -241,7 +241,7 @@ def _digest(query: str) -> bytes:
     return hashlib.sha256(query.encode()).digest()[:6]
 
 
-def refuse_unknown(parameters: Mapping[str, str], known: tuple[str, ...]) -> None:
+def reject_unknown(parameters: Mapping[str, str], known: tuple[str, ...]) -> None:
     """Raises `Problem` 400 naming every parameter that the endpoint does not know."""
     unknown = [name for name in parameters if name not in known]
     if unknown:
@@ -261,7 +261,7 @@ def _query(parameters: Mapping[str, str], dialect: Dialect) -> Query:
     if text is None:
         raise invalid_request([({"query": ""}, "The `query` query parameter can not be empty")])
     if not text.strip():
-        raise _refusal("query", text, "'query' must be a non-empty string")
+        raise _rejection("query", text, "'query' must be a non-empty string")
     if len(text) > dialect.maximum_length:
         message = (
             f"The `query` query parameter value length [{len(text)}] is not between 1 and "
@@ -275,7 +275,7 @@ def _query(parameters: Mapping[str, str], dialect: Dialect) -> Query:
         raise invalid_request([({"query": text}, message)]) from error
 
 
-def _refusal(name: str, value: str, reason: str) -> Problem:
+def _rejection(name: str, value: str, reason: str) -> Problem:
     return invalid_request([({name: value}, f"Invalid '{name}':'{value}'. {reason}")])
 
 

@@ -40,7 +40,7 @@ MAXIMUM_CONNECTIONS = 1
 KEEP_ALIVE_SECONDS = 20.0
 """The longest silence: then X sends an empty line."""
 
-POSTS_A_SECOND = 250.0
+POSTS_PER_SECOND = 250.0
 """What a filtered stream carries at most; what is more waits at X."""
 
 FULL_BUFFER_SECONDS = 60.0
@@ -99,10 +99,10 @@ class FilteredStream:
         journal: Journal,
         faults: Faults,
         clock: Callable[[], float] = time.time,
-        posts_a_second: float = POSTS_A_SECOND,
+        posts_per_second: float = POSTS_PER_SECOND,
     ) -> None:
         self.faults = faults
-        self.posts_a_second = posts_a_second
+        self.posts_per_second = posts_per_second
         self._corpus = corpus
         self._rules = rules
         self._journal = journal
@@ -281,7 +281,7 @@ class StreamResponse(Response):
         position = self._stream.position()
         # The first keep-alive goes out at once: it carries the headers to clients that wait for a body.
         quiet_since = time.monotonic() - KEEP_ALIVE_SECONDS
-        rate = self._stream.posts_a_second
+        rate = self._stream.posts_per_second
         allowed, allowed_at = 0.0, time.monotonic()
         self._queue.extend(await run_in_threadpool(self._stream.redelivered, position, self._selection))
         while True:

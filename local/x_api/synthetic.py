@@ -38,7 +38,7 @@ _AUTHORS = 6000
 _POSTS_KEPT = 20_000
 """About as many posts are kept in memory, in whole slices, two slices at least."""
 
-_POSTS_A_SLICE = 5_000
+_POSTS_PER_SLICE = 5_000
 """Posts are made by the slice, an hour or a part of it: at high rates an hour would take too long."""
 _SLICES = tuple(count for count in range(1, 3601) if 3600 % count == 0)
 _HANDLES = (
@@ -71,7 +71,7 @@ class Synthetic:
         self._seed = seed
         self._clock = clock
         self._authors = _Authors(seed)
-        count = next((count for count in _SLICES if rate / count <= _POSTS_A_SLICE), _SLICES[-1])
+        count = next((count for count in _SLICES if rate / count <= _POSTS_PER_SLICE), _SLICES[-1])
         self._length = timedelta(hours=1) / count
         kept = max(2, min(12, int(_POSTS_KEPT / max(rate / count, 1))))
         self._slice = lru_cache(maxsize=kept)(self._make_slice)

@@ -12,6 +12,14 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import requires_access_dag
 from fastapi import Depends, HTTPException, Request
 
+AUDIT_DAG = "audit"
+COMPLIANCE_DAG = "compliance"
+COSTS_DAG = "costs"
+COVERAGE_DAG = "coverage"
+INSIGHTS_DAG = "insights"
+TRANSFORM_DAG = "transform"
+"""The DAGs behind the pages."""
+
 
 def reads(dag_id: str | None = None) -> Any:
     """The dependency of what is shown: the user may read that DAG, or any if None is named."""
@@ -42,8 +50,8 @@ def may_start(dag_id: str, request: Request, user: BaseUser) -> bool:
     """Whether `starts` lets the user pass. It asks the metadata database: not for an event loop."""
     try:
         starts(dag_id).dependency(request, user)
-    except HTTPException as refused:
-        if refused.status_code != 403:
+    except HTTPException as rejected:
+        if rejected.status_code != 403:
             raise
         return False
     return True

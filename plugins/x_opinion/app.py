@@ -29,7 +29,16 @@ from include.settings import settings
 from include.window import FIRST_DAY, Window, WindowError, possible_day
 from include.x.topics import load
 from x_opinion import audit, costs, examples, removals
-from x_opinion.access import may_start, reads
+from x_opinion.access import (
+    AUDIT_DAG,
+    COMPLIANCE_DAG,
+    COSTS_DAG,
+    COVERAGE_DAG,
+    INSIGHTS_DAG,
+    TRANSFORM_DAG,
+    may_start,
+    reads,
+)
 from x_opinion.answers import HEADERS, data
 from x_opinion.cache import Cache
 from x_opinion.coverage import grid, period
@@ -48,13 +57,13 @@ PAGES = {
 }
 """The title and the script of each page; a dashboard's page has its id."""
 DAGS = {
-    "opinion": examples.POINT_DAG,
-    "coverage": "coverage",
-    "audit": audit.DAG,
-    "removals": removals.REMOVING_DAG,
-    "costs": costs.MEASURING_DAG,
-    "quality": "transform",
-    "drift": "insights",
+    "opinion": INSIGHTS_DAG,
+    "coverage": COVERAGE_DAG,
+    "audit": AUDIT_DAG,
+    "removals": COMPLIANCE_DAG,
+    "costs": COSTS_DAG,
+    "quality": TRANSFORM_DAG,
+    "drift": INSIGHTS_DAG,
 }
 """The DAG that a user must be allowed to read. The drift warning stands on the dashboards, so it needs
 `insights`."""

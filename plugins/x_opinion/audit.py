@@ -21,13 +21,12 @@ from include.audit.records import JudgmentError
 from include.lake.sql import render
 from include.settings import settings
 from include.x.topics import load
-from x_opinion.access import may_start, reads, sent_as, starts
+from x_opinion.access import AUDIT_DAG, may_start, reads, sent_as, starts
 from x_opinion.answers import HEADERS, data, time_text
 from x_opinion.cache import Cache
 from x_opinion.inputs import DeskDependency, LakeDependency, NowDependency
 from x_opinion.lake import lake_errors
 
-DAG = "audit"
 AT_A_TIME = 5
 """So many tweets are given at a time: few, as others judge meanwhile."""
 LARGEST_CSV = 4 << 20
@@ -49,7 +48,7 @@ def router(cache: Cache) -> APIRouter:
     """The page's routes, apart from the page itself."""
     made = APIRouter()
 
-    @made.get("/data/audit", dependencies=[reads(DAG)])
+    @made.get("/data/audit", dependencies=[reads(AUDIT_DAG)])
     def progress(
         request: Request,
         user: GetUserDep,
@@ -57,14 +56,14 @@ def router(cache: Cache) -> APIRouter:
         now: NowDependency,
     ) -> Response:
         """How far the audit is, and whether the user may judge."""
-        judges = may_start(DAG, request, user)
+        judges = may_start(AUDIT_DAG, request, user)
         with lake_errors():
             found = desk.progress(desk.person(user.get_id()) if judges else None, now)
         titles = {topic.name: topic.title for topic in load(settings().topics_file).topics}
         standing = [asdict(each) for each in found]
         return data({"read_at": time_text(now), "judges": judges, "topics": titles, "progress": standing})
 
-    @made.get("/data/audit/results", dependencies=[reads(DAG)])
+    @made.get("/data/audit/results", dependencies=[reads(AUDIT_DAG)])
     async def results(lake: LakeDependency, now: NowDependency) -> Response:
         """How far the models agree with people, and people with each other."""
 
@@ -77,7 +76,7 @@ def router(cache: Cache) -> APIRouter:
 
         return data(await cache.get(("audit",), read))
 
-    @made.get("/data/audit/tweets", dependencies=[starts(DAG)])
+    @made.get("/data/audit/tweets", dependencies=[starts(AUDIT_DAG)])
     def tweets(
         user: GetUserDep,
         desk: DeskDependency,
@@ -97,7 +96,7 @@ def router(cache: Cache) -> APIRouter:
             }
         )
 
-    @made.post("/data/audit/judgments", dependencies=[starts(DAG), sent_as("application/json")])
+    @made.post("/data/audit/judgments", dependencies=[starts(AUDIT_DAG), sent_as("application/json")])
     def judge(
         user: GetUserDep,
         desk: DeskDependency,
@@ -113,7 +112,7 @@ def router(cache: Cache) -> APIRouter:
                 raise HTTPException(409, "; ".join(error.problems)) from error
         return data(given.model_dump())
 
-    @made.get("/data/audit/tweets.csv", dependencies=[starts(DAG)])
+    @made.get("/data/audit/tweets.csv", dependencies=[starts(AUDIT_DAG)])
     def written(
         user: GetUserDep,
         desk: DeskDependency,
@@ -125,7 +124,7 @@ def router(cache: Cache) -> APIRouter:
         disposition = {"Content-Disposition": f'attachment; filename="audit-{now:%Y-%m-%d}.csv"'}
         return Response(content, media_type="text/csv; charset=utf-8", headers=HEADERS | disposition)
 
-    @made.post("/data/audit/tweets.csv", dependencies=[starts(DAG), sent_as("text/csv")])
+    @made.post("/data/audit/tweets.csv", dependencies=[starts(AUDIT_DAG), sent_as("text/csv")])
     def take(
         user: GetUserDep,
         desk: DeskDependency,
@@ -141,12 +140,12 @@ def router(cache: Cache) -> APIRouter:
             try:
                 counts = desk.take(desk.person(user.get_id()), text, now)
             except JudgmentError as error:
-                raise HTTPException(422, _told(error.problems)) from error
+                raise HTTPException(422, _listed(error.problems)) from error
         return data({"taken": counts})
 
     return made
 
 
-def _told(problems: Sequence[str]) -> str:
+def _listed(problems: Sequence[str]) -> str:
     more = len(problems) - SHOWN_PROBLEMS
     return "\n".join([*problems[:SHOWN_PROBLEMS], *([f"and {more} more"] if more > 0 else [])])

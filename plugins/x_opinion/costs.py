@@ -14,19 +14,17 @@ from include import prices
 from include.costs import month as costs
 from include.settings import settings
 from include.window import possible_day
-from x_opinion.access import reads
+from x_opinion.access import COSTS_DAG, reads
 from x_opinion.answers import data, time_text
 from x_opinion.cache import Cache
 from x_opinion.inputs import LakeDependency, NowDependency
-
-MEASURING_DAG = "costs"
 
 
 def router(cache: Cache) -> APIRouter:
     """The page's routes, apart from the page itself."""
     made = APIRouter()
 
-    @made.get("/data/costs", dependencies=[reads(MEASURING_DAG)])
+    @made.get("/data/costs", dependencies=[reads(COSTS_DAG)])
     async def month_data(
         lake: LakeDependency,
         now: NowDependency,

@@ -1,6 +1,6 @@
 """Examples: some of the tweets behind a point, a bar or a country, at random, for whoever may read texts.
 
-Who may is who may judge (`audit.DAG`), and labels are not shown here either: who has seen them would judge by
+Who may is who may judge (`AUDIT_DAG`), and labels are not shown here either: who has seen them would judge by
 them. A tweet is shown by X itself where the settings name its embed, and else from the lake; one that has a
 tombstone is not shown, also while it still lies in the lake.
 """
@@ -25,15 +25,12 @@ from include.window import Window, possible_day
 from include.x.compliance import ComplianceAction
 from include.x.snowflake import moment
 from include.x.topics import load
-from x_opinion import audit
-from x_opinion.access import reads, starts
+from x_opinion.access import AUDIT_DAG, INSIGHTS_DAG, reads, starts
 from x_opinion.answers import data
 from x_opinion.inputs import LakeDependency, NowDependency, Objects, ObjectsDependency
 from x_opinion.lake import Lake, lake_errors
 from x_opinion.opinion import LONGEST_DAYS
 
-POINT_DAG = "insights"
-"""The DAG that makes the charts."""
 SHOWN = 5
 _DRAWN = 25
 """So many are drawn: some may be gone meanwhile."""
@@ -67,7 +64,7 @@ def router() -> APIRouter:
     """The route of the charts' examples."""
     made = APIRouter()
 
-    @made.get("/data/examples", dependencies=[reads(POINT_DAG), starts(audit.DAG)])
+    @made.get("/data/examples", dependencies=[reads(INSIGHTS_DAG), starts(AUDIT_DAG)])
     def examples(
         lake: LakeDependency,
         objects: ObjectsDependency,

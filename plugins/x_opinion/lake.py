@@ -12,7 +12,7 @@ from include.audit.mix import read_drift
 from include.compliance.queries import forgetting
 from include.lake import cards
 from include.lake.athena import Athena, AthenaError, AthenaTimeoutError, ResultRow
-from include.lake.layout import QUALITY, quality_key, quality_result
+from include.lake.layout import QUALITY_PREFIX, quality_key, quality_result
 from include.lake.sql import render
 from include.lake.storage import ObjectMissingError, StorageError, list_objects, read
 from include.operators.inputs import client
@@ -53,7 +53,7 @@ def _failed(what: str, error: Exception) -> LakeError:
 
 @contextlib.contextmanager
 def lake_errors() -> Iterator[None]:
-    """Raises `LakeError` for what S3 or Secrets Manager refuses."""
+    """Raises `LakeError` for what S3 or Secrets Manager rejects."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -94,7 +94,7 @@ class Lake:
 
         found: dict[str, list[str]] = {}
         try:
-            listed = list_objects(client("s3"), settings().bucket, QUALITY).objects
+            listed = list_objects(client("s3"), settings().bucket, QUALITY_PREFIX).objects
         except (BotoCoreError, ClientError) as error:
             raise _failed("S3 does not answer", error) from error
         for each in listed:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.insights import events, page
 from include.insights.comparison import compared
-from include.insights.definition import FILTER_COLUMNS, MEASURED, Dashboard, load
+from include.insights.definition import FILTER_COLUMNS, MEASURED_LANGUAGE, Dashboard, load
 from include.settings import settings
 from include.window import Window
 from include.x.topics import load as load_topics
@@ -141,7 +141,7 @@ def _compared(
 
 
 def _events(filters: Filters) -> dict[str, Any]:
-    """The period's events; a file that is refused takes no chart from a reader, and is told."""
+    """The period's events; a file that is rejected takes no chart from a reader, and is told."""
     try:
         found = events.load(settings().events_file)
     except events.EventsError as error:
@@ -164,7 +164,7 @@ def _languages(table: pa.Table) -> list[dict[str, Any]]:
     for row in table.group_by(["lang", column]).aggregate([("tweets", "sum")]).to_pylist():
         if row["lang"] and row["tweets_sum"]:
             tweets[row["lang"]] += row["tweets_sum"]
-            if row[column] == MEASURED:
+            if row[column] == MEASURED_LANGUAGE:
                 measured.add(row["lang"])
     return [
         {"value": lang, "measured": lang in measured, "tweets": count}

@@ -18,13 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from include.compliance import requests
 from include.compliance.requests import OVERDUE, RemovalRequest, RequestError
 from include.lake.sql import render
-from x_opinion.access import may_start, reads, sent_as, starts
+from x_opinion.access import COMPLIANCE_DAG, may_start, reads, sent_as, starts
 from x_opinion.answers import data, time_text
 from x_opinion.cache import Cache
 from x_opinion.inputs import LakeDependency, NowDependency, ObjectsDependency
 from x_opinion.lake import NotThereError, lake_errors
 
-REMOVING_DAG = "compliance"
 _MOST_IDS = 1_000
 _SHOWN_DAYS = 92
 """So many days of the ledger are shown."""
@@ -45,7 +44,7 @@ def router(cache: Cache) -> APIRouter:
     """The page's routes, apart from the page itself."""
     made = APIRouter()
 
-    @made.get("/data/removals", dependencies=[reads(REMOVING_DAG)])
+    @made.get("/data/removals", dependencies=[reads(COMPLIANCE_DAG)])
     def waiting(
         request: Request, user: GetUserDep, objects: ObjectsDependency, now: NowDependency
     ) -> Response:
@@ -55,12 +54,12 @@ def router(cache: Cache) -> APIRouter:
         return data(
             {
                 "read_at": time_text(now),
-                "asks": may_start(REMOVING_DAG, request, user),
+                "asks": may_start(COMPLIANCE_DAG, request, user),
                 "open": [_shown(each, now) for each in found],
             }
         )
 
-    @made.get("/data/removals/done", dependencies=[reads(REMOVING_DAG)])
+    @made.get("/data/removals/done", dependencies=[reads(COMPLIANCE_DAG)])
     async def done(lake: LakeDependency, now: NowDependency) -> Response:
         """The ledger of the last days: counts by request and layer."""
 
@@ -76,7 +75,7 @@ def router(cache: Cache) -> APIRouter:
 
         return data(await cache.get(("removals",), read))
 
-    @made.post("/data/removals", dependencies=[starts(REMOVING_DAG), sent_as("application/json")])
+    @made.post("/data/removals", dependencies=[starts(COMPLIANCE_DAG), sent_as("application/json")])
     def ask(objects: ObjectsDependency, now: NowDependency, asked: AskedRemoval) -> Response:
         """Keeps a request, which nobody has confirmed yet; its name is what a run of the DAG is given."""
         try:
@@ -87,7 +86,7 @@ def router(cache: Cache) -> APIRouter:
             requests.add(objects.s3, objects.bucket, request)
         return data(_shown(request, now))
 
-    @made.delete("/data/removals/{name}", dependencies=[starts(REMOVING_DAG), sent_as("application/json")])
+    @made.delete("/data/removals/{name}", dependencies=[starts(COMPLIANCE_DAG), sent_as("application/json")])
     def take_back(
         objects: ObjectsDependency,
         name: Annotated[str, PathParameter(pattern="^[a-z0-9][a-z0-9-]{0,63}$")],

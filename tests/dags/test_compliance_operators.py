@@ -144,9 +144,6 @@ def text(s3: Any, key: str) -> str:
     return storage.read(s3, BUCKET, key).decode()
 
 
-# --- Asking X
-
-
 def test_what_x_reports_is_kept_as_a_confirmed_request_that_names_no_id(s3: Any, x: Service) -> None:
     redact(x, tweets={str(GONE): "deleted"})
     ask = Ask()
@@ -210,7 +207,7 @@ def test_a_failed_job_is_not_continued(
     assert created(x) == 2
 
 
-def test_where_x_refuses_the_task_fails_at_once(s3: Any, x: Service) -> None:
+def test_where_x_rejects_the_task_fails_at_once(s3: Any, x: Service) -> None:
     x.api.faults.add({"kind": "http", "status": 403, "on": "compliance"})
     with pytest.raises(AirflowFailException, match="may not use this endpoint"):
         AskComplianceOperator(task_id="ask", shard=TWEETS).execute(Ask().context)
@@ -238,13 +235,10 @@ def test_damaged_objects_on_which_the_query_fails_are_set_aside_first(
     monkeypatch.setattr(asking, "shards", shards)
     s3.put_object(Bucket=BUCKET, Key=key, Body=whole[:-5])
     assert tasks.collect.function() == [TWEETS]
-    assert storage.read(s3, BUCKET, f"{layout.DAMAGED}{key}") == whole[:-5]
+    assert storage.read(s3, BUCKET, f"{layout.DAMAGED_PREFIX}{key}") == whole[:-5]
     monkeypatch.setattr(asking, "shards", lambda *_: (_ for _ in ()).throw(UnreadDataError("another cause")))
     with pytest.raises(UnreadDataError, match="another cause"):
         tasks.collect.function()
-
-
-# --- Removing
 
 
 class TaskInstance:
@@ -499,8 +493,8 @@ def test_damaged_objects_are_set_aside_until_the_query_can_read_all(
     monkeypatch.setattr(misplaced, "find", asked)
     requests.confirm(s3, BUCKET, asked_for(s3))
     tasks.find.function(ti=TaskInstance(), dag_run=SimpleNamespace(run_type="scheduled"), params=DRY)
-    aside = [each.key for each in storage.list_objects(s3, BUCKET, layout.DAMAGED).objects]
-    assert aside == [f"{layout.DAMAGED}{key}" for key in keys]
+    aside = [each.key for each in storage.list_objects(s3, BUCKET, layout.DAMAGED_PREFIX).objects]
+    assert aside == [f"{layout.DAMAGED_PREFIX}{key}" for key in keys]
 
 
 def test_hours_of_lately_are_gone_through_again_though_a_run_beside_ends_a_request(s3: Any) -> None:
@@ -651,9 +645,6 @@ def test_many_hours_are_divided_into_parts_that_airflow_can_map() -> None:
     assert len(parts) <= 2 * tasks.MOST_PARTS
     assert sum(len(part["hours"]) for part in parts) == 40 * 801
     assert [len(part["hours"]) for part in tasks._parts(found[:1])] == [24] * 33 + [9]
-
-
-# --- The alarm
 
 
 def test_coverage_raises_an_alarm_before_the_time_of_a_request_is_over(

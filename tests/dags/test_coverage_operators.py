@@ -32,7 +32,9 @@ from include.window import HOUR, Window
 BUCKET = "lake"
 WINDOW = Window(Window.containing(datetime.now(UTC)).start - 2 * HOUR)
 STRETCH = Stretch(WINDOW.start, WINDOW.start + timedelta(minutes=10))
-APPROVED = Recovery("ukraine", WINDOW, STRETCH, 100, 10, "it begins before the reach", approved=True)
+APPROVED = Recovery(
+    "ukraine", WINDOW, STRETCH, 100, 10, "it is older than OPINION_UNAPPROVED_HOURS", approved=True
+)
 
 
 class GoneX:
@@ -109,7 +111,7 @@ def test_what_firehose_could_not_deliver_is_delivered_again_and_told_but_not_by_
     monkeypatch.setattr(PlanCoverageOperator, "windows", lambda *_: [])
     heartbeat = json.dumps({"kind": "heartbeat", "at": "2026-11-20T05:00:01.000Z"}).encode()
     envelope = json.dumps({"rawData": base64.b64encode(heartbeat).decode()}).encode()
-    failed, damaged = f"{layout.DELIVERY_ERRORS}a", f"{layout.DELIVERY_ERRORS}b.gz"
+    failed, damaged = f"{layout.DELIVERY_ERRORS_PREFIX}a", f"{layout.DELIVERY_ERRORS_PREFIX}b.gz"
     s3.put_object(Bucket=BUCKET, Key=failed, Body=envelope)
     s3.put_object(Bucket=BUCKET, Key=damaged, Body=b"no gzip")
     pushed: dict[str, Any] = {}
@@ -117,7 +119,7 @@ def test_what_firehose_could_not_deliver_is_delivered_again_and_told_but_not_by_
     dag_run = SimpleNamespace(run_type="manual")
     context: Any = {"ti": ti, "dag_run": dag_run, "params": {"dry_run": dry_run}}
     plan = PlanCoverageOperator(task_id="plan", rerun_dag_id="transform").execute(context)
-    left = {found.key for found in storage.objects(s3, BUCKET, layout.DELIVERY_ERRORS)}
+    left = {found.key for found in storage.objects(s3, BUCKET, layout.DELIVERY_ERRORS_PREFIX)}
     assert left == ({failed, damaged} if dry_run else {damaged})
     assert ("delivered again: 1 to heartbeats" in plan) == (not dry_run)
     assert pushed.get(ALARMS) == (None if dry_run else [f"{damaged} cannot be read whole"])

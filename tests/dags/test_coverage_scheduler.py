@@ -411,7 +411,7 @@ def test_a_dry_run_leaves_runs_and_ledger_alone(world: World) -> None:
 
 
 FREE = Recovery("ukraine", NOW, Stretch(NOW.start, NOW.end), 100, 10)
-ASKED = replace(FREE, topic="russia", approval="it begins before the reach")
+ASKED = replace(FREE, topic="russia", approval="it is older than OPINION_UNAPPROVED_HOURS")
 READING_S = 5
 
 

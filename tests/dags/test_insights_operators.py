@@ -243,7 +243,7 @@ def test_new_data_within_three_quarters_of_an_hour_is_skipped_with_the_next_poss
     assert len(ours(quicksight, name)) == 1
 
 
-def test_the_days_limit_is_kept_and_quicksights_own_refusal_is_a_skip_too(
+def test_the_days_limit_is_kept_and_quicksights_own_rejection_is_a_skip_too(
     aws: LocalAws, quicksight: Any, data_set: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = data_set()
@@ -254,10 +254,10 @@ def test_the_days_limit_is_kept_and_quicksights_own_refusal_is_a_skip_too(
         task(name).execute(TaskInstance().context)
     monkeypatch.setenv("OPINION_QUICKSIGHT_INGESTIONS_PER_DAY", "99")
     settings.cache_clear()
-    refused = aws.refuse("quicksight", "PUT .*/ingestions/", "LimitExceededException", 409, times=2)
+    rejected = aws.reject("quicksight", "PUT .*/ingestions/", "LimitExceededException", 409, times=2)
     with pytest.raises(AirflowSkipException, match="QuickSight rejects it: Told to"):
         task(name).execute(TaskInstance().context)
-    assert aws.struck(refused) == 1
+    assert aws.struck(rejected) == 1
     aws.mend()
     with pytest.raises(AirflowSkipException, match="QuickSight rejects it: The limit of 32"):
         task(name).execute(TaskInstance().context)
@@ -268,7 +268,7 @@ def test_an_ingestion_under_which_an_object_was_replaced_is_followed_by_another(
 ) -> None:
     monkeypatch.setattr(operators, "_PATIENCE", 5)
     name = data_set()
-    fault = aws.refuse("athena", "StartQueryExecution", "InternalServerException", 400, times=1)
+    fault = aws.reject("athena", "StartQueryExecution", "InternalServerException", 400, times=1)
     second = deferred_by(name)
     assert aws.struck(fault) == 1
     assert (second.kwargs or {})["again"] is True
@@ -282,7 +282,7 @@ def test_quicksight_that_throttles_is_asked_again(
     aws: LocalAws, quicksight: Any, data_set: Callable[..., str]
 ) -> None:
     name = data_set()
-    fault = aws.refuse("quicksight", "PUT .*/ingestions/", "ThrottlingException", 429, times=2)
+    fault = aws.reject("quicksight", "PUT .*/ingestions/", "ThrottlingException", 429, times=2)
     assert trigger_of(deferred_by(name)).arguments["ingestion"] in ours(quicksight, name)
     assert aws.struck(fault) == 2
 
@@ -301,7 +301,7 @@ def test_an_asset_that_is_still_being_changed_is_provisioned_all_the_same(
     monkeypatch.setenv("OPINION_QUICKSIGHT_PRINCIPALS", json.dumps([reader["User"]["Arn"]]))
     monkeypatch.setenv("OPINION_DATABASE", "provisioned")
     settings.cache_clear()
-    fault = aws.refuse("quicksight", "POST .*/data-sets$", "ConflictException", 409, times=2)
+    fault = aws.reject("quicksight", "POST .*/data-sets$", "ConflictException", 409, times=2)
     assert "created data set provisioned-opinion" in provision.quicksight.function()
     assert aws.struck(fault) == 2
     assert provision.quicksight.function() == []

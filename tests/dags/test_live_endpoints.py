@@ -245,14 +245,14 @@ def test_what_was_answered_before_a_kill_is_kept(
 
 def test_throttling_is_tried_again(aws: LocalAws, given: Callable[..., str]) -> None:
     provisioned()
-    fault = aws.refuse("sagemaker-runtime", "InvokeEndpoint", "ThrottlingException", times=2)
+    fault = aws.reject("sagemaker-runtime", "InvokeEndpoint", "ThrottlingException", times=2)
     assert answered(aws, run(given("a"))) == ["0"]
     assert aws.struck(fault) == 2
 
 
 def test_a_model_error_that_passes_is_tried_again(aws: LocalAws, given: Callable[..., str]) -> None:
     provisioned()
-    fault = aws.refuse("sagemaker-runtime", "InvokeEndpoint", "ModelError", 424, times=2)
+    fault = aws.reject("sagemaker-runtime", "InvokeEndpoint", "ModelError", 424, times=2)
     assert answered(aws, run(given("a", "b"))) == ["0", "1"]
     assert aws.struck(fault) == 2
     assert sent(aws.client("s3"), BUCKET, [HOUR]) == {"endpoint": Sent(1, 2)}

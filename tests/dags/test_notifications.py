@@ -82,7 +82,7 @@ def test_nobody_is_told_unless_the_settings_say_who(hook: Webhook) -> None:
     assert notifications.late_alert() is None
 
 
-def test_a_channel_that_nobody_knows_is_refused() -> None:
+def test_a_channel_that_nobody_knows_is_rejected() -> None:
     for channel in ("carrier-pigeon", "slack:", "mailto:nobody", "sns:alarms", "https://hooks.example/T0"):
         with pytest.raises(ValidationError, match="notify"):
             Settings(notify=(channel,))
@@ -231,7 +231,7 @@ def test_a_budget_of_which_nobody_can_be_told_fails_no_task(
     assert "not sent by webhook:hook" in caplog.text
     hook.status = 200
     _report(return_value="the plan")
-    assert len(hook.received) == 1 + 1  # the one that was refused, and the one that was taken
+    assert len(hook.received) == 1 + 1  # the one that was rejected, and the one that was taken
 
 
 def test_people_are_told_once_a_day_of_the_same_problem(told: Any, hook: Webhook) -> None:

@@ -171,7 +171,7 @@ def test_people_are_told_of_a_failed_run_once(parsed: dict[str, Any]) -> None:
     assert dag["deadline"] == (parsed["file"] == "transform")
 
 
-def test_an_hour_that_does_not_exist_is_refused_when_a_run_is_triggered(parsed: dict[str, Any]) -> None:
+def test_an_hour_that_does_not_exist_is_rejected_when_a_run_is_triggered(parsed: dict[str, Any]) -> None:
     (dag,) = parsed["dags"].values()
     hours = [schema for name, schema in dag["params"].items() if name in ("window", "start", "end")]
     assert len(hours) == {"transform": 1, "coverage": 2}.get(parsed["file"], 0)

@@ -340,7 +340,7 @@ def test_an_artifact_that_was_replaced_and_put_back_while_a_job_ran_costs_the_jo
 def test_s3_that_slows_down_is_asked_again(aws: LocalAws, given: Callable[..., str]) -> None:
     prefix = given("a")
     faults = [
-        aws.refuse("s3", request, "SlowDown", 503, times=2)
+        aws.reject("s3", request, "SlowDown", 503, times=2)
         for request in (f"GET /{BUCKET}", f"PUT /{BUCKET}/models/")
     ]
     run(prefix)
@@ -352,7 +352,7 @@ def test_a_token_that_expires_while_the_task_waits_fails_it_and_its_retry_joins_
 ) -> None:
     prefix = given("slow")
     deferred = deferred_by(prefix, monkeypatch)
-    aws.refuse("sagemaker", "DescribeTransformJob", "ExpiredTokenException")
+    aws.reject("sagemaker", "DescribeTransformJob", "ExpiredTokenException")
     with pytest.raises(ClientError, match="ExpiredTokenException"):
         resume(deferred, prefix)
     again = deferred_by(prefix, monkeypatch)
@@ -366,7 +366,7 @@ def test_a_token_that_expires_before_the_job_is_started_leaves_nothing_behind(
 ) -> None:
     prefix = given("a")
     before = job_names(aws)
-    aws.refuse("s3", f"GET /{BUCKET}", "ExpiredToken")
+    aws.reject("s3", f"GET /{BUCKET}", "ExpiredToken")
     with pytest.raises(ClientError, match="ExpiredToken"):
         run(prefix)
     assert job_names(aws) == before
@@ -559,7 +559,7 @@ def test_an_hour_under_sse_kms_that_runs_twice_is_paid_for_once_and_changes_noth
 
 def test_a_write_that_conflicts_with_another_decides_anew(aws: LocalAws, encrypted: str) -> None:
     for method in ("without an object", "over an object"):
-        fault = aws.refuse("s3", f"PUT /{encrypted}/labeled/", "ConditionalRequestConflict", 409, times=2)
+        fault = aws.reject("s3", f"PUT /{encrypted}/labeled/", "ConditionalRequestConflict", 409, times=2)
         _, published = hour()
         assert published["superseded"] is False, method
         assert aws.struck(fault) == 2, method

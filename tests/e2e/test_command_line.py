@@ -1,4 +1,4 @@
-"""`make run` refuses what it cannot do in one sentence, and ends without leaving anything behind."""
+"""`make run` rejects what it cannot do in one sentence, and ends without leaving anything behind."""
 
 import contextlib
 import gzip
@@ -65,7 +65,7 @@ def test_a_parameters_value_may_hold_blanks() -> None:
         (["--archive", "/nowhere/tweets.ndjson"], "/nowhere/tweets.ndjson: cannot be read: No such file"),
     ],
 )
-def test_a_wrong_value_is_refused_with_the_reason(
+def test_a_wrong_value_is_rejected_with_the_reason(
     tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
     result = run(tmp_path, *arguments)
@@ -73,7 +73,7 @@ def test_a_wrong_value_is_refused_with_the_reason(
     assert sentence in result.stderr
 
 
-def test_a_topics_file_with_a_mistake_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_a_topics_file_with_a_mistake_is_rejected_with_its_line(tmp_path: Path) -> None:
     topics = tmp_path / "topics.yaml"
     topics.write_text(
         "collection: {start: 2026-11-01T00:00:00Z, monthly_posts: 10, sample: 100}\ntopic: []\n"
@@ -87,7 +87,7 @@ def test_a_topics_file_with_a_mistake_is_refused_with_its_line(tmp_path: Path) -
 @pytest.mark.parametrize(
     "content", [b"", gzip.compress(b"", mtime=0), b"no json\nat all\n", b"\x1f\x8b broken gzip"], ids=repr
 )
-def test_an_archive_without_tweets_is_refused_in_one_sentence(tmp_path: Path, content: bytes) -> None:
+def test_an_archive_without_tweets_is_rejected_in_one_sentence(tmp_path: Path, content: bytes) -> None:
     archive = tmp_path / "tweets.ndjson.gz"
     archive.write_bytes(content)
     result = run(tmp_path / "run", "--once", "--archive", str(archive))
@@ -115,7 +115,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         pytest.param("airflow-triggerer", POSTGRESQL, marks=needs_postgresql),
     ],
 )
-def test_ctrl_c_ends_everything_and_a_second_run_is_refused_meanwhile(
+def test_ctrl_c_ends_everything_and_a_second_run_is_rejected_meanwhile(
     tmp_path: Path, service: str, database: str
 ) -> None:
     """At several moments: each when the service has just been started."""

@@ -1,4 +1,4 @@
-"""A short form of the fault matrix: what is cut, too long or half refused, and every post accounted for."""
+"""A short form of the fault matrix: what is cut, too long or half rejected, and every post accounted for."""
 
 from __future__ import annotations
 

@@ -583,9 +583,6 @@ def output_fn(prediction, accept):
 """
 
 
-# --- Deletions
-
-
 @dataclass(frozen=True)
 class Deleted:
     """What is deleted at X: tweets, and a user with all tweets; with the words that name each of them."""

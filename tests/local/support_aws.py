@@ -76,9 +76,9 @@ class LocalAws:
             **CREDENTIALS,
         )
 
-    def refuse(self, service: str, request: str, code: str, status: int = 400, **more: Any) -> str:
+    def reject(self, service: str, request: str, code: str, status: int = 400, **more: Any) -> str:
         """Has requests answered by an error, once unless said otherwise; see `local.aws.api_faults`."""
-        fault = {"kind": "refuse", "service": service, "request": request, "code": code, "status": status}
+        fault = {"kind": "reject", "service": service, "request": request, "code": code, "status": status}
         answer = requests.post(
             f"{self.endpoint}{api_faults.PATH}", json={**fault, **more}, headers=CONTROL, timeout=10
         )

@@ -182,7 +182,7 @@ class LocalDatabricks:
         return requests.request(method, f"{self.url}/api/{path}", headers=headers, timeout=30, **where)  # pyrefly: ignore[bad-argument-type]
 
     def answer(self, method: str, path: str, **body: Any) -> dict[str, Any]:
-        """The answer to a request that must not be refused."""
+        """The answer to a request that must not be rejected."""
         answer = self.call(method, path, **body)
         assert answer.ok, answer.text
         return dict(answer.json())

@@ -129,13 +129,13 @@ def test_results_come_in_pages_whose_first_holds_the_header(athena: LocalAthena)
         ("CREATE TABLE t (a int) TBLPROPERTIES ('table_type' = 'ICEBERG')", "Iceberg tables are not offered"),
     ],
 )
-def test_what_is_malformed_or_not_offered_is_refused_at_once(
+def test_what_is_malformed_or_not_offered_is_rejected_at_once(
     athena: LocalAthena, sql: str, message: str
 ) -> None:
-    with pytest.raises(ClientError) as refusal:
+    with pytest.raises(ClientError) as rejection:
         athena.start(sql)
-    assert code(refusal)[0] == "InvalidRequestException"
-    assert code(refusal)[1].startswith(message)
+    assert code(rejection)[0] == "InvalidRequestException"
+    assert code(rejection)[1].startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -354,9 +354,9 @@ def test_the_same_token_brings_the_same_execution(athena: LocalAthena) -> None:
     token = uuid.uuid4().hex
     first = athena.start("SELECT 1", ClientRequestToken=token)
     assert athena.start("SELECT 1", ClientRequestToken=token) == first
-    with pytest.raises(ClientError) as refusal:
+    with pytest.raises(ClientError) as rejection:
         athena.start("SELECT 2", ClientRequestToken=token)
-    assert code(refusal) == ("InvalidRequestException", "Idempotent parameters do not match")
+    assert code(rejection) == ("InvalidRequestException", "Idempotent parameters do not match")
 
 
 def test_a_workgroup_that_is_enforced_decides_where_results_go(athena: LocalAthena) -> None:
@@ -391,7 +391,7 @@ def test_a_workgroup_that_is_enforced_decides_where_results_go(athena: LocalAthe
     athena.athena.delete_work_group(WorkGroup=name, RecursiveDeleteOption=True)
 
 
-def test_requests_that_athena_refuses_are_refused(athena: LocalAthena) -> None:
+def test_requests_that_athena_rejects_are_rejected(athena: LocalAthena) -> None:
     client = athena.athena
     unknown = str(uuid.uuid4())
     results = {"OutputLocation": OUTPUT}
@@ -411,11 +411,11 @@ def test_requests_that_athena_refuses_are_refused(athena: LocalAthena) -> None:
         ),
         "Query string exceeds": lambda: athena.start("SELECT '" + "é" * 131_072 + "'"),
     }.items():
-        with pytest.raises(ClientError, match=message) as refusal:
+        with pytest.raises(ClientError, match=message) as rejection:
             call()
-        assert code(refusal)[0] == "InvalidRequestException"
-    with pytest.raises(ClientError) as refusal:
+        assert code(rejection)[0] == "InvalidRequestException"
+    with pytest.raises(ClientError) as rejection:
         client.create_named_query(Name="n", Database="d", QueryString="SELECT 1")
-    assert code(refusal)[0] == "UnknownOperationException"
+    assert code(rejection)[0] == "UnknownOperationException"
     batch = client.batch_get_query_execution(QueryExecutionIds=[unknown])
     assert [entry["QueryExecutionId"] for entry in batch["UnprocessedQueryExecutionIds"]] == [unknown]

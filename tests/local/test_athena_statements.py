@@ -98,10 +98,10 @@ def test_the_query_of_an_unload_ends_at_its_own_parenthesis() -> None:
         ("INSERT OVERWRITE TABLE t SELECT 1", "Expecting: 'INTO'"),
     ],
 )
-def test_malformed_statements_are_refused_with_the_place(sql: str, message: str) -> None:
-    with pytest.raises(s.StatementError) as refusal:
+def test_malformed_statements_are_rejected_with_the_place(sql: str, message: str) -> None:
+    with pytest.raises(s.StatementError) as rejection:
         parse(sql)
-    assert message in str(refusal.value)
+    assert message in str(rejection.value)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def invoke(aws: LocalAws, name: str, body: bytes, media: str = "application/json
     return content
 
 
-def refused(code: str, call: Any, *arguments: Any, **named: Any) -> str:
+def rejected(code: str, call: Any, *arguments: Any, **named: Any) -> str:
     with pytest.raises(ClientError) as caught:
         call(*arguments, **named)
     assert caught.value.response["Error"]["Code"] == code
@@ -81,9 +81,9 @@ def test_the_instances_of_an_endpoint_in_service_are_scaled(aws: LocalAws, endpo
     (found,) = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
     assert (found["ResourceId"], found["MaxCapacity"]) == (target["ResourceId"], 4)
     scaling.deregister_scalable_target(**target)
-    assert refused("ValidationException", scaling.deregister_scalable_target, **target)
+    assert rejected("ValidationException", scaling.deregister_scalable_target, **target)
     absent = {**scalable("absent"), "MinCapacity": 1, "MaxCapacity": 2}
-    assert "doesn't exist" in refused("ValidationException", scaling.register_scalable_target, **absent)
+    assert "doesn't exist" in rejected("ValidationException", scaling.register_scalable_target, **absent)
 
 
 def scalable(endpoint: str) -> dict[str, Any]:
@@ -102,33 +102,33 @@ def test_what_the_model_fails_on_is_a_model_error_with_its_words(aws: LocalAws, 
     assert told["ResponseMetadata"]["HTTPStatusCode"] == 424
     assert told["OriginalStatusCode"] == 500
     assert "row 0 is bad" in told["OriginalMessage"]
-    assert "cannot read text/csv" in refused("ModelError", invoke, aws, endpoint, rows("a"), "text/csv")
+    assert "cannot read text/csv" in rejected("ModelError", invoke, aws, endpoint, rows("a"), "text/csv")
     assert invoke(aws, endpoint, rows("a")), "the next one is answered"
 
 
-def test_a_payload_that_is_too_large_and_an_endpoint_that_is_not_there_are_refused(
+def test_a_payload_that_is_too_large_and_an_endpoint_that_is_not_there_are_rejected(
     aws: LocalAws, endpoint: str
 ) -> None:
     body = b"x" * (sagemaker_endpoints.LARGEST_PAYLOAD + 1)
-    assert "6291456" in refused("ValidationError", invoke, aws, endpoint, body)
-    assert "Endpoint none of account" in refused("ValidationError", invoke, aws, "none", rows("a"))
+    assert "6291456" in rejected("ValidationError", invoke, aws, endpoint, body)
+    assert "Endpoint none of account" in rejected("ValidationError", invoke, aws, "none", rows("a"))
 
 
-def test_names_in_use_and_unknown_parts_are_refused(aws: LocalAws, endpoint: str) -> None:
+def test_names_in_use_and_unknown_parts_are_rejected(aws: LocalAws, endpoint: str) -> None:
     client = aws.client("sagemaker")
     variant = {"VariantName": "v", "ModelName": "none", "InstanceType": "ml.c6i.xlarge"}
     config = {"EndpointConfigName": endpoint, "ProductionVariants": [{**variant, "InitialInstanceCount": 1}]}
-    told = refused("ValidationException", client.create_endpoint_config, **config)
+    told = rejected("ValidationException", client.create_endpoint_config, **config)
     assert "already existing endpoint configuration" in told
     config["EndpointConfigName"] = "another"
-    assert "Could not find model" in refused("ValidationException", client.create_endpoint_config, **config)
+    assert "Could not find model" in rejected("ValidationException", client.create_endpoint_config, **config)
     twice = {"EndpointName": endpoint, "EndpointConfigName": endpoint}
-    assert "already existing endpoint" in refused("ValidationException", client.create_endpoint, **twice)
+    assert "already existing endpoint" in rejected("ValidationException", client.create_endpoint, **twice)
     nowhere = {"EndpointName": "new", "EndpointConfigName": "none"}
-    told = refused("ValidationException", client.create_endpoint, **nowhere)
+    told = rejected("ValidationException", client.create_endpoint, **nowhere)
     assert "Could not find endpoint configuration" in told
     for call in (client.describe_endpoint, client.delete_endpoint):
-        assert "Could not find endpoint" in refused("ValidationException", call, EndpointName="none")
+        assert "Could not find endpoint" in rejected("ValidationException", call, EndpointName="none")
 
 
 def test_a_model_that_does_not_load_fails_the_endpoint(aws: LocalAws) -> None:
@@ -136,29 +136,29 @@ def test_a_model_that_does_not_load_fails_the_endpoint(aws: LocalAws) -> None:
     found = created(aws, name)
     assert found["EndpointStatus"] == "Failed"
     assert "no such library" in found["FailureReason"]
-    refused("ValidationError", invoke, aws, name, rows("a"))
+    rejected("ValidationError", invoke, aws, name, rows("a"))
     aws.client("sagemaker").delete_endpoint(EndpointName=name)
 
 
 def test_an_endpoint_answers_only_while_it_is_in_service(aws: LocalAws) -> None:
     name = create(aws, make_model(aws, "import time\ntime.sleep(3)\n" + "def model_fn(_):\n  return 1\n"))
     client = aws.client("sagemaker")
-    refused("ValidationError", invoke, aws, name, rows("a"))
-    assert "in-progress" in refused("ValidationException", client.delete_endpoint, EndpointName=name)
+    rejected("ValidationError", invoke, aws, name, rows("a"))
+    assert "in-progress" in rejected("ValidationException", client.delete_endpoint, EndpointName=name)
     created(aws, name)
     client.delete_endpoint(EndpointName=name)
-    refused("ValidationError", invoke, aws, name, rows("a"))
+    rejected("ValidationError", invoke, aws, name, rows("a"))
     assert name not in str(client.list_endpoints()["Endpoints"])
 
 
 def test_throttling_can_be_asked_for(aws: LocalAws, endpoint: str) -> None:
-    fault = aws.refuse("sagemaker-runtime", "InvokeEndpoint", "ThrottlingException")
-    refused("ThrottlingException", invoke, aws, endpoint, rows("a"))
+    fault = aws.reject("sagemaker-runtime", "InvokeEndpoint", "ThrottlingException")
+    rejected("ThrottlingException", invoke, aws, endpoint, rows("a"))
     assert invoke(aws, endpoint, rows("a"))
     assert aws.struck(fault) == 1
 
 
-def test_an_unknown_instance_type_is_refused(aws: LocalAws) -> None:
+def test_an_unknown_instance_type_is_rejected(aws: LocalAws) -> None:
     with pytest.raises(ClientError, match="instanceType"):
         create(aws, make_model(aws), InstanceType="ml.none.large")
 

@@ -217,7 +217,7 @@ def test_one_record_is_put_alone(aws: LocalAws, stream: Callable[..., tuple[str,
         ([b"x" * 1_000_000] * 5, "InvalidArgumentException"),
     ],
 )
-def test_batches_beyond_the_limits_are_refused_whole(
+def test_batches_beyond_the_limits_are_rejected_whole(
     aws: LocalAws, stream: Callable[..., tuple[str, str]], records: list[bytes], expected: str
 ) -> None:
     name, _ = stream()
@@ -226,7 +226,7 @@ def test_batches_beyond_the_limits_are_refused_whole(
     assert error.value.response["Error"]["Code"] == expected
 
 
-def test_an_unknown_stream_is_refused(aws: LocalAws) -> None:
+def test_an_unknown_stream_is_rejected(aws: LocalAws) -> None:
     with pytest.raises(ClientError) as error:
         put(aws, "none", b"x")
     assert error.value.response["Error"]["Code"] == "ResourceNotFoundException"
@@ -267,7 +267,7 @@ DELIMITED, DEAGGREGATED = processing("DELIMITED"), processing("JSON")
     ],
     ids=str,
 )
-def test_streams_that_firehose_would_not_make_are_refused(
+def test_streams_that_firehose_would_not_make_are_rejected(
     stream: Callable[..., tuple[str, str]], changes: dict[str, Any]
 ) -> None:
     with pytest.raises(ClientError) as error:
@@ -275,7 +275,7 @@ def test_streams_that_firehose_would_not_make_are_refused(
     assert error.value.response["Error"]["Code"] in ("InvalidArgumentException", "ValidationException")
 
 
-def test_a_query_that_is_no_jq_is_refused(
+def test_a_query_that_is_no_jq_is_rejected(
     stream: Callable[..., tuple[str, str]], template: dict[str, Any]
 ) -> None:
     processing = json.loads(json.dumps(template["ProcessingConfiguration"]))
@@ -402,7 +402,7 @@ def test_a_buffer_cut_short_keeps_every_whole_record(records: list[bytes], cut: 
 
 @contextlib.contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """As on a full disk, writes beyond it are cut short, and then refused."""
+    """As on a full disk, writes beyond it are cut short, and then rejected."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -519,14 +519,14 @@ def test_the_role_may_write_just_the_lakes_layers() -> None:
     assert "arn:aws:s3:::lake/labeled/*" not in str(statements)
 
 
-def test_a_template_with_unknown_parameters_is_refused() -> None:
+def test_a_template_with_unknown_parameters_is_rejected() -> None:
     with pytest.raises(TemplateError, match="Bukcet"):
         Template.load(TEMPLATE).resolve("Role", {"Bucket": "b", "Bukcet": "b"}, {})
     with pytest.raises(TemplateError, match="Bucket is not given"):
         Template.load(TEMPLATE).resolve("Role", {}, {})
 
 
-def test_an_empty_batch_is_refused_by_the_client_already(aws: LocalAws) -> None:
+def test_an_empty_batch_is_rejected_by_the_client_already(aws: LocalAws) -> None:
     with pytest.raises(ParamValidationError):
         put(aws, "any")
 

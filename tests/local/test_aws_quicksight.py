@@ -135,7 +135,7 @@ def plain(aws: LocalAws) -> str:
     return make_data_set(aws, mode="DIRECT_QUERY")
 
 
-def test_what_is_there_already_or_not_at_all_is_refused(aws: LocalAws, plain: str) -> None:
+def test_what_is_there_already_or_not_at_all_is_rejected(aws: LocalAws, plain: str) -> None:
     client = aws.client("quicksight")
     with pytest.raises(ClientError) as error:
         client.create_data_source(
@@ -162,7 +162,7 @@ def test_what_is_there_already_or_not_at_all_is_refused(aws: LocalAws, plain: st
     assert code(error) == ("AccessDeniedException", 401)
 
 
-def test_requests_that_break_the_services_constraints_are_refused(aws: LocalAws) -> None:
+def test_requests_that_break_the_services_constraints_are_rejected(aws: LocalAws) -> None:
     client = aws.client("quicksight")
     with pytest.raises(ClientError, match="at 'dashboardId' failed to satisfy constraint") as error:
         client.create_dashboard(AwsAccountId=ACCOUNT, **{**dashboard("x"), "DashboardId": "no spaces"})
@@ -300,7 +300,7 @@ def test_a_canceled_ingestion_is_over(athena: LocalAthena) -> None:
     client.delete_data_set(AwsAccountId=ACCOUNT, DataSetId=data_set)
 
 
-def test_the_thirty_third_ingestion_of_a_day_and_an_id_used_twice_are_refused(aws: LocalAws) -> None:
+def test_the_thirty_third_ingestion_of_a_day_and_an_id_used_twice_are_rejected(aws: LocalAws) -> None:
     data_set = make_data_set(aws, mode="DIRECT_QUERY")
     client = aws.client("quicksight")
     for number in range(32):

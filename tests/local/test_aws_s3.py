@@ -184,7 +184,7 @@ def test_many_objects_are_deleted_in_one_call(aws: LocalAws, bucket: str) -> Non
     assert [item["Key"] for item in s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["c"]
 
 
-def test_what_is_missing_is_refused(aws: LocalAws, bucket: str) -> None:
+def test_what_is_missing_is_rejected(aws: LocalAws, bucket: str) -> None:
     s3 = aws.client("s3")
     with pytest.raises(ClientError) as error:
         s3.get_object(Bucket=bucket, Key="none")
@@ -293,8 +293,8 @@ def test_replaced_values_leave_no_files_behind(new_aws: Callable[..., LocalAws])
     assert len(list((aws.state / "s3" / "values").iterdir())) == 1
 
 
-def test_what_is_not_offered_is_refused_in_the_services_own_words(aws: LocalAws) -> None:
-    refused = [
+def test_what_is_not_offered_is_rejected_in_the_services_own_words(aws: LocalAws) -> None:
+    rejected = [
         ("quicksight", "list_analyses", {"AwsAccountId": "123456789012"}, "UnknownOperationException"),
         ("athena", "list_work_groups", {}, "UnknownOperationException"),
         ("glue", "start_crawler", {"Name": "x"}, "UnknownOperationException"),
@@ -303,7 +303,7 @@ def test_what_is_not_offered_is_refused_in_the_services_own_words(aws: LocalAws)
         ("ec2", "describe_instances", {}, "InvalidAction"),
         ("iam", "list_groups", {}, "InvalidAction"),
     ]
-    for service, operation, arguments, expected in refused:
+    for service, operation, arguments, expected in rejected:
         with pytest.raises(ClientError) as error:
             getattr(aws.client(service), operation)(**arguments)
         assert code(error)[0] == expected, service
@@ -316,7 +316,7 @@ def test_health_says_nothing_but_that_it_is_well(aws: LocalAws) -> None:
     assert answer.json() == {"status": "ok"}
 
 
-def test_a_checksum_that_does_not_belong_to_the_content_is_refused(aws: LocalAws) -> None:
+def test_a_checksum_that_does_not_belong_to_the_content_is_rejected(aws: LocalAws) -> None:
     s3 = aws.client("s3")
     s3.create_bucket(Bucket="checksums")
     put = partial(s3.put_object, Bucket="checksums", Key="a", Body=b"content", ChecksumAlgorithm="SHA256")

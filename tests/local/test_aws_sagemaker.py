@@ -332,7 +332,7 @@ def test_stopping_ends_the_process(aws: LocalAws, model: str) -> None:
     assert code(error) == "ValidationException"
 
 
-def test_what_sagemaker_refuses_is_refused(aws: LocalAws, model: str) -> None:
+def test_what_sagemaker_rejects_is_rejected(aws: LocalAws, model: str) -> None:
     client = aws.client("sagemaker")
     used = start(aws, model, {"0": rows("a")})
     wait(aws, used)
@@ -404,7 +404,7 @@ def test_jobs_are_listed_by_name_and_status_and_in_pages(aws: LocalAws, model: s
     ]
 
 
-def test_beyond_the_accounts_limit_jobs_are_refused_until_one_ends(new_aws: Callable[..., LocalAws]) -> None:
+def test_beyond_the_accounts_limit_jobs_are_rejected_until_one_ends(new_aws: Callable[..., LocalAws]) -> None:
     aws = new_aws("--transform-jobs", "2")
     model = make_model(aws)
     running = [start(aws, model, {"0": rows("sleep")}) for _ in range(2)]

@@ -169,7 +169,7 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(aws: LocalAws, tmp_path: P
     assert "Traceback" not in run.stderr
 
 
-def test_state_of_another_version_is_refused(new_aws: Callable[..., LocalAws]) -> None:
+def test_state_of_another_version_is_rejected(new_aws: Callable[..., LocalAws]) -> None:
     aws = new_aws()
     aws.client("s3").create_bucket(Bucket="lake")
     aws.stop()
@@ -190,13 +190,13 @@ def test_state_of_another_version_is_refused(new_aws: Callable[..., LocalAws]) -
 
 def test_a_service_answers_with_the_error_that_it_was_told_and_then_as_before(aws: LocalAws) -> None:
     s3, glue = aws.client("s3"), aws.client("glue")
-    s3.create_bucket(Bucket="refusing")
-    aws.refuse("s3", "PUT /refusing/a", "SlowDown", 503, message="Please reduce your request rate.")
-    fault = aws.refuse("glue", "GetDatabase$", "ThrottlingException", times=2)
-    s3.put_object(Bucket="refusing", Key="b", Body=b"")
+    s3.create_bucket(Bucket="rejecting")
+    aws.reject("s3", "PUT /rejecting/a", "SlowDown", 503, message="Please reduce your request rate.")
+    fault = aws.reject("glue", "GetDatabase$", "ThrottlingException", times=2)
+    s3.put_object(Bucket="rejecting", Key="b", Body=b"")
     with pytest.raises(ClientError, match=r"\(SlowDown\).*reduce your request rate"):
-        s3.put_object(Bucket="refusing", Key="a", Body=b"")
-    s3.put_object(Bucket="refusing", Key="a", Body=b"")
+        s3.put_object(Bucket="rejecting", Key="a", Body=b"")
+    s3.put_object(Bucket="rejecting", Key="a", Body=b"")
     for _ in range(2):
         with pytest.raises(ClientError, match=r"\(ThrottlingException\)"):
             glue.get_database(Name="none")

@@ -78,7 +78,7 @@ def test_a_digest_of_the_payload_that_is_signed_must_be_true() -> None:
         verify(request, secret_of)
 
 
-def test_an_old_signature_and_one_of_the_future_are_refused() -> None:
+def test_an_old_signature_and_one_of_the_future_are_rejected() -> None:
     _, request = signed()
     for hours in (-1, 1):
         now = time.time() + hours * 3600
@@ -98,7 +98,7 @@ def test_an_old_signature_and_one_of_the_future_are_refused() -> None:
         ({"authorization": "AWS4-HMAC-SHA256 ,,,=,", "x-amz-date": "x"}, "malformed"),
     ],
 )
-def test_what_is_no_signature_is_refused(headers: dict[str, str], reason: str) -> None:
+def test_what_is_no_signature_is_rejected(headers: dict[str, str], reason: str) -> None:
     with pytest.raises(SignatureError) as error:
         verify(Signed("GET", "/", "", {"host": "127.0.0.1", **headers}, b""), secret_of)
     assert error.value.reason == reason
@@ -129,7 +129,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize(("service", "operation", "arguments", "unknown", "wrong"), CALLS)
-def test_an_unknown_key_and_a_wrong_secret_are_refused_with_the_services_codes(
+def test_an_unknown_key_and_a_wrong_secret_are_rejected_with_the_services_codes(
     aws: LocalAws, service: str, operation: str, arguments: dict[str, str], unknown: str, wrong: str
 ) -> None:
     def code(key: str, secret: str) -> str:

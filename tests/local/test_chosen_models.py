@@ -115,7 +115,7 @@ def test_what_cannot_be_used_is_one_sentence_before_anything_starts(
     empty = tmp_path / "empty.tar.gz"
     with tarfile.open(empty, "w:gz"):
         pass
-    refused: list[tuple[dict[str, Any], str]] = [
+    rejected: list[tuple[dict[str, Any], str]] = [
         ({"models": ("roberta",)}, "roberta is not packed yet: run `make models MODEL=roberta`"),
         ({"models": ("opus-mt",)}, "it is not an archive"),
         ({"models": ("e5",), "sentiment": str(needy)}, "is a second sentiment model"),
@@ -123,7 +123,7 @@ def test_what_cannot_be_used_is_one_sentence_before_anything_starts(
         ({"sentiment": str(packed)}, "it has no code/inference.py"),
         ({"sentiment": str(empty)}, "it has no code/inference.py"),
     ]
-    for options, reason in refused:
+    for options, reason in rejected:
         run = RunOptions(run_dir=tmp_path / "run", **options)
         with pytest.raises(RunError, match=reason), prepared(run, ()):
             pass

@@ -85,7 +85,7 @@ def test_where_no_engine_answers_and_none_can_be_started_it_says_what_is_missing
     assert not (tmp_path / "images").exists()
 
 
-def test_an_engine_that_answers_is_taken_and_its_refusals_are_told(
+def test_an_engine_that_answers_is_taken_and_its_rejections_are_told(
     docker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANSWERS", "1")

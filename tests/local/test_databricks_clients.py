@@ -1,4 +1,4 @@
-"""The unmodified databricks-sdk against the local Databricks, and refusals as Databricks words them."""
+"""The unmodified databricks-sdk against the local Databricks, and rejections as Databricks words them."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ def test_a_file_that_changed_between_two_ranges_is_not_mixed(client: WorkspaceCl
     assert (answer.status_code, answer.json()["error_code"]) == (412, "PRECONDITION_FAILED")
 
 
-def test_an_upload_in_parts_is_refused_where_it_is_wrong(client: WorkspaceClient) -> None:
+def test_an_upload_in_parts_is_rejected_where_it_is_wrong(client: WorkspaceClient) -> None:
     path = f"/api/2.0/fs/files{VOLUME}/parts"
     begun = raw(client, "POST", path, params={"action": "initiate-upload"}).json()
     token = begun["multipart_upload"]["session_token"]
@@ -354,7 +354,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_refused(databricks: LocalDatabricks, name: str) -> None:
+def test_what_is_wrong_is_rejected(databricks: LocalDatabricks, name: str) -> None:
     body, message = WRONG[name]
     answer = databricks.call("POST", "2.2/jobs/runs/submit", **body)
     assert answer.status_code == 400
@@ -362,7 +362,7 @@ def test_what_is_wrong_is_refused(databricks: LocalDatabricks, name: str) -> Non
     assert message in answer.json()["message"]
 
 
-def test_what_is_not_offered_is_refused_and_never_run(databricks: LocalDatabricks) -> None:
+def test_what_is_not_offered_is_rejected_and_never_run(databricks: LocalDatabricks) -> None:
     notebook = {"task_key": "a", "job_cluster_key": "shared", "notebook_task": {"notebook_path": "/Shared/n"}}
     answer = databricks.call("POST", "2.2/jobs/runs/submit", **work(notebook))
     assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
@@ -382,7 +382,7 @@ def test_what_is_not_offered_is_refused_and_never_run(databricks: LocalDatabrick
         ("2.2/jobs/runs/list", {"active_only": "true", "completed_only": "true"}, "cannot both"),
     ],
 )
-def test_what_does_not_exist_or_is_out_of_range_is_refused(
+def test_what_does_not_exist_or_is_out_of_range_is_rejected(
     databricks: LocalDatabricks, path: str, body: dict[str, Any], message: str
 ) -> None:
     answer = databricks.call("GET", path, **body)

@@ -114,7 +114,7 @@ def _aws(athena: LocalAthena) -> list[Door]:
 
     fault = json.dumps({"kind": "s3-down", "seconds": 0.1})
     return [
-        # Whoever has a signed address needs nothing else; a page that has one is refused all the same.
+        # Whoever has a signed address needs nothing else; a page that has one is rejected all the same.
         Door("S3, presigned", put("new"), "PUT", 200, body="replaced", state=objects),
         Door(
             *("Firehose's faults", f"{endpoint}/_local/firehose/faults", "POST", 201, CONTROL),
@@ -206,7 +206,7 @@ def _unchanged(doors: list[Door]) -> Callable[[], None]:
     return check
 
 
-def test_another_host_is_refused(doors: list[Door]) -> None:
+def test_another_host_is_rejected(doors: list[Door]) -> None:
     unchanged = _unchanged(doors)
     for door in doors:
         for host in (EVIL, f"{EVIL}:{urlsplit(door.url).port}", "192.0.2.1", ""):
@@ -217,7 +217,7 @@ def test_another_host_is_refused(doors: list[Door]) -> None:
     unchanged()
 
 
-def test_another_origin_is_refused(doors: list[Door]) -> None:
+def test_another_origin_is_rejected(doors: list[Door]) -> None:
     unchanged = _unchanged(doors)
     for door in doors:
         for headers in (
@@ -250,7 +250,7 @@ def test_without_the_key_and_with_a_wrong_one_nobody_is_let_in(doors: list[Door]
     unchanged()
 
 
-def test_a_refusal_comes_in_the_form_of_the_service(doors: list[Door]) -> None:
+def test_a_rejection_comes_in_the_form_of_the_service(doors: list[Door]) -> None:
     by_name = {door.name: door for door in doors}
     s3 = by_name["S3, presigned"].ask(Origin=f"http://{EVIL}")
     assert "<Code>AccessDenied</Code>" in s3.text
@@ -343,7 +343,7 @@ def test_a_hostile_page_of_another_port_reaches_nothing(
         assert {(kind, status) for _, kind, status in told} <= {
             *(("failed", 0), ("opaque", 0), ("image", 0), ("frame", 0))
         }, (door.name, told)
-        # They were sent, and refused: of preflights, blocked images and closed connections it tells nothing.
+        # They were sent, and rejected: of preflights, blocked images and closed connections it tells nothing.
         assert statuses, door.name
         assert min(statuses) >= 400, (door.name, statuses)
     unchanged()

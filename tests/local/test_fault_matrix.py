@@ -54,8 +54,8 @@ class TestCases:
         assert Faults(X_KINDS).add([dict(case.fault)])
 
     def test_every_status_has_its_row_and_429_has_two(self) -> None:
-        refusals = [case.faults[0] for case in CASES if case.faults[0]["kind"] == "http"]
-        streamed = sorted(fault["status"] for fault in refusals if fault["on"] == "stream")
+        rejections = [case.faults[0] for case in CASES if case.faults[0]["kind"] == "http"]
+        streamed = sorted(fault["status"] for fault in rejections if fault["on"] == "stream")
         assert streamed == sorted([*STATUSES, 429])
 
     @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -93,8 +93,8 @@ class TestReplay:
         ]
         assert connects_within(CONNECTS_SECONDS, attempts) == 9
 
-    def test_a_refused_token_is_the_end(self) -> None:
-        attempts = [Attempt(Cause.NETWORK, "closed", 0.0), Attempt(Cause.REFUSED, "http 401", 0.0)]
+    def test_a_rejected_token_is_the_end(self) -> None:
+        attempts = [Attempt(Cause.NETWORK, "closed", 0.0), Attempt(Cause.REJECTED, "http 401", 0.0)]
         assert connects_within(CONNECTS_SECONDS, attempts) == 1
 
 

@@ -19,9 +19,9 @@ from include.settings import Settings
 from local.aws import firehose_faults
 from local.aws.bootstrap import TEMPLATE, Template
 from local.aws.firehose_faults import (
-    BYTES_A_SECOND,
-    REQUESTS_A_SECOND,
-    Refusal,
+    BYTES_PER_SECOND,
+    REQUESTS_PER_SECOND,
+    Rejection,
     Throughput,
     UnavailableError,
     decide,
@@ -120,20 +120,20 @@ def stream(server: LocalAws) -> Iterator[Stream]:
         ("internal-failure", "InternalFailure", "Internal service failure."),
     ],
 )
-def test_a_refused_request_takes_nothing_and_the_next_one_after_the_fault_all(
+def test_a_rejected_request_takes_nothing_and_the_next_one_after_the_fault_all(
     stream: Stream, kind: str, code: str, message: str
 ) -> None:
     stream.fault(kind=kind, times=2)
     for _ in range(2):
-        with pytest.raises(ClientError) as refused:
+        with pytest.raises(ClientError) as rejected:
             stream.put(1, 2)
-        assert refused.value.response["Error"] == {"Code": code, "Message": message}
-        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
+        assert rejected.value.response["Error"] == {"Code": code, "Message": message}
+        assert rejected.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
     assert stream.put(3)["FailedPutCount"] == 0
     assert stream.delivered(1) == {3: 1}
 
 
-def test_a_partial_failure_names_each_refused_record_and_takes_the_others(stream: Stream) -> None:
+def test_a_partial_failure_names_each_rejected_record_and_takes_the_others(stream: Stream) -> None:
     stream.fault(kind="partial", share=0.5, code="InternalFailure")
     answer = stream.put(*range(100))
     failed = {number for number, entry in enumerate(answer["RequestResponses"]) if "ErrorCode" in entry}
@@ -172,23 +172,23 @@ def test_a_record_that_jq_fails_on_goes_to_the_error_prefix(stream: Stream) -> N
     assert entries[0]["errorCode"] == "DynamicPartitioning.MetadataExtractionFailed"
 
 
-def test_more_bytes_a_second_than_the_quota_are_refused_record_by_record(
+def test_more_bytes_a_second_than_the_quota_are_rejected_record_by_record(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(firehose_faults, "THROUGHPUT", Throughput(lambda: 10.0))
     batch = [b"x" * 1_000_000] * 4
     assert decide("a", batch) == [None] * 4
-    slower = Refusal("ServiceUnavailableException", "Slow down.")
+    slower = Rejection("ServiceUnavailableException", "Slow down.")
     assert decide("a", batch) == [None, slower, slower, slower]
 
 
 def test_the_quotas_hold_for_each_second_and_stream() -> None:
     now = [10.0]
     throughput = Throughput(lambda: now[0])
-    half = b"x" * (BYTES_A_SECOND // 2)
+    half = b"x" * (BYTES_PER_SECOND // 2)
     assert throughput.take("a", [half, half, b"x"]) == 2
     assert throughput.take("b", [half]) == 1
-    for _ in range(REQUESTS_A_SECOND - 1):
+    for _ in range(REQUESTS_PER_SECOND - 1):
         assert throughput.take("a", [b"x"]) == 0
     with pytest.raises(UnavailableError):
         throughput.take("a", [b"x"])
@@ -209,7 +209,7 @@ def test_the_quotas_hold_for_each_second_and_stream() -> None:
         ("throttle", "a fault is an object with a kind"),
     ],
 )
-def test_a_fault_that_makes_no_sense_is_refused(stream: Stream, wanted: object, complaint: str) -> None:
+def test_a_fault_that_makes_no_sense_is_rejected(stream: Stream, wanted: object, complaint: str) -> None:
     answer = requests.post(
         f"{stream.aws.endpoint}/_local/firehose/faults", json=wanted, headers=CONTROL, timeout=5
     )

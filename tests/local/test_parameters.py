@@ -1,4 +1,4 @@
-"""What `make` refuses before it sets anything up."""
+"""What `make` rejects before it sets anything up."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def make(project: Path, *arguments: str, **environment: str) -> subprocess.Compl
     ],
 )
 @pytest.mark.parametrize("target", ["run", "stand-ins"])
-def test_a_wrong_value_is_refused_before_the_set_up(
+def test_a_wrong_value_is_rejected_before_the_set_up(
     project: Path, target: str, given: str, reason: str
 ) -> None:
     result = make(project, target, given)

@@ -21,7 +21,7 @@ def test_a_section_is_replaced_between_its_markers(tmp_path: Path) -> None:
     assert page.read_text() == PAGE.replace("old", table)
 
 
-def test_a_page_without_the_markers_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_page_without_the_markers_is_rejected_and_left_alone(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE.replace("<!-- one: end -->", ""))
     with pytest.raises(ReportError):

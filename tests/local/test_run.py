@@ -16,7 +16,7 @@ import pytest
 import requests
 from rich.console import Console
 
-from include.coverage.measure import reach_start
+from include.coverage.measure import unapproved_start
 from include.settings import Settings
 from local import airflow_server, dag_runs
 from local import run as run_module
@@ -197,7 +197,7 @@ def test_coverage_still_reaches_a_runs_first_hour_when_it_looks_within_the_next_
     with prepared(RunOptions(hours=6, run_dir=tmp_path), []) as this:
         first = DagRuns(this, airflow).closed_windows()[0]
         assert this.settings.collection_start == first.start
-        assert reach_start(this.begun + timedelta(hours=1), this.settings) <= first.start
+        assert unapproved_start(this.begun + timedelta(hours=1), this.settings) <= first.start
 
 
 def test_topics_of_the_same_names_with_other_keywords_are_measured_in_a_world_of_their_own(
@@ -287,7 +287,7 @@ def test_a_process_that_has_ended_explains_why_nothing_answers(tmp_path: Path, e
 
 def test_what_a_stand_in_answers_wrongly_is_one_sentence(tmp_path: Path) -> None:
     with (
-        pytest.raises(RunError, match="a stand-in did not answer as it should: refused"),
+        pytest.raises(RunError, match="a stand-in did not answer as it should: rejected"),
         prepared(RunOptions(run_dir=tmp_path), []),
     ):
         raise requests.HTTPError("refused")

@@ -103,7 +103,7 @@ def lake(athena: LocalAthena) -> Lake:
 
 
 def test_the_counts_decide_how_many_shards_there_are(lake: Lake) -> None:
-    found = asking.shards(lake.s3, lake.athena, lake.settings, NOW, ids_a_job=100)
+    found = asking.shards(lake.s3, lake.athena, lake.settings, NOW, ids_per_job=100)
     kinds = [shard.kind for shard in found]
     assert (2 <= kinds.count("tweets") <= 3, kinds.count("users")) == (True, 1)
 
@@ -121,7 +121,7 @@ def test_every_id_is_in_one_shard_alone(lake: Lake, kind: Kind, expected: set[st
     assert sorted(together) == sorted(expected)
     assert all(len(shard) > len(expected) / 10 for shard in shards)
     assert [sorted(shard) for shard in lake.ids(kind, 3)] == [sorted(shard) for shard in shards]
-    results = storage.list_objects(lake.s3, lake.settings.bucket, layout.ATHENA_RESULTS).objects
+    results = storage.list_objects(lake.s3, lake.settings.bucket, layout.ATHENA_RESULTS_PREFIX).objects
     assert not [each.key for each in results if ".csv" in each.key]
 
 

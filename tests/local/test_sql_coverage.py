@@ -438,9 +438,9 @@ def test_an_hour_of_which_the_streamer_kept_every_tweet_out_of_raw_overlaps_in_b
     reader = stream.Reader(stream.RuleSet(identity, load(lake.settings.topics_file)))
     tweet = payload(tweet_id(1), tags=TOPICS)
     del tweet["ingest"]
-    (refused,) = reader.read([json.dumps(tweet).encode()], at(1)).packs
-    assert refused.marks == "q"
-    lake.put(f"{layout.quarantine_prefix('ukraine', TEN)}streamed.gz", gzip.compress(refused.lines))
+    (rejected,) = reader.read([json.dumps(tweet).encode()], at(1)).packs
+    assert rejected.marks == "q"
+    lake.put(f"{layout.quarantine_prefix('ukraine', TEN)}streamed.gz", gzip.compress(rejected.lines))
     lake.hear([session("connect", -90), *beats(-89.75, 149)])
     rows = judged(lake, [TEN])
     for topic in TOPICS:
@@ -705,7 +705,7 @@ def test_10_000_mutated_lines_and_damaged_objects_keep_no_other_hour_from_being_
     assert not any(row.gaps for row in rows.values()), "what cannot be read is no reason to buy posts"
     assert rows["russia", NINE] == sound["russia", NINE]
     counted = prepare(lake.s3, lake.settings, TOPICS, NINE, b"key").raw
-    # A reader of bytes also refuses a line that is no UTF-8.
+    # A reader of bytes also rejects a line that is no UTF-8.
     assert rows["ukraine", NINE].measures.raw_ids >= counted["ukraine"] > 59
 
     packs = {key for key in damaged if key.endswith(".gz")}
@@ -719,7 +719,7 @@ def test_10_000_mutated_lines_and_damaged_objects_keep_no_other_hour_from_being_
     assert {key for key, row in rows.items() if row.verdict is Verdict.UNREADABLE} == unreadable
     assert rows["ukraine", ELEVEN].measures.raw_ids > 1_000, "what can be unpacked is read"
 
-    for found_aside in list_objects(lake.s3, lake.settings.bucket, layout.DAMAGED).objects:
+    for found_aside in list_objects(lake.s3, lake.settings.bucket, layout.DAMAGED_PREFIX).objects:
         lake.s3.delete_object(Bucket=lake.settings.bucket, Key=found_aside.key)
     lake.label("russia", ELEVEN, [])
     accepted = {row.key: row.verdict for row in look(lake).rows}

@@ -125,7 +125,7 @@ class Lake:
 
     def crown(self, version: int) -> None:
         body = json.dumps({"model": "x_opinion", "version": version, "hours": {}}).encode()
-        self.s3.put_object(Bucket=self.settings.bucket, Key=layout.CHAMPION, Body=body)
+        self.s3.put_object(Bucket=self.settings.bucket, Key=layout.CHAMPION_KEY, Body=body)
 
     def judge(
         self, topic: str, hour: Window, verdict: Verdict, gaps: Sequence[Gap] = (), recovered: int = 3
@@ -688,9 +688,6 @@ def test_the_teacher_and_the_student_are_compared_by_language(lake: Lake) -> Non
     assert (turkish["measured"], turkish["agreement"], turkish["agreement_low"]) == (0, 0, 0)
 
 
-# --- The audit
-
-
 def audit(lake: Lake, topic: str, tweets: Sequence[Tweet]) -> None:
     """Drawn tweets and what people say of them: a judgment of each person under ``people``."""
     first = lowest_id(TEN.start) + TOPICS.index(topic) * 1_000_000
@@ -1077,7 +1074,7 @@ def test_athena_that_throttles_is_asked_again(athena: LocalAthena, lake: Lake, e
 
     operations = ("StartQueryExecution", "GetQueryExecution", "GetQueryResults")
     faults = [
-        athena.aws.refuse("athena", f"{operation}$", "TooManyRequestsException", times=2)
+        athena.aws.reject("athena", f"{operation}$", "TooManyRequestsException", times=2)
         for operation in operations
     ]
     try:

@@ -57,7 +57,7 @@ def test_a_topics_truth_is_that_of_what_it_was_made_with() -> None:
     assert np.std(errors) < 0.02
 
 
-def test_what_cannot_make_up_a_topic_is_left_out_or_refused(tmp_path: Path) -> None:
+def test_what_cannot_make_up_a_topic_is_left_out_or_rejected(tmp_path: Path) -> None:
     labeled(tmp_path, "en", "tl")
     assert {row["lang"] for row in truth.read(tmp_path, ("en", "de"))} == {"en"}
     with pytest.raises(truth.TruthError, match="20 labeled tweets of each class in any of ru"):

@@ -102,7 +102,7 @@ def test_a_trino_that_ends_again_and_again_is_not_restarted_forever(
             server._process.wait()
             return server.keep()
 
-        for _ in range(trino._STARTS_AN_HOUR):
+        for _ in range(trino._STARTS_PER_HOUR):
             assert str(tmp_path / "server-ended.log") in (kept() or "")
         with pytest.raises(trino.TrinoError, match="too large a statement"):
             kept()
@@ -149,10 +149,10 @@ def test_no_class_cache_is_made_where_nothing_may_be_written(
     """As in a container whose image is read-only: Trino goes on serving."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
-    def refuse(path: Path, *_: object) -> None:
+    def reject(path: Path, *_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "open", reject)
     builder = trino.ClassCacheBuilder(tmp_path / "x-opinion")
     assert not builder.step()
     builder.close()

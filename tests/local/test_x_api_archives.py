@@ -1,4 +1,4 @@
-"""The files that people keep tweets in: read, or refused by name with what to do."""
+"""The files that people keep tweets in: read, or rejected by name with what to do."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def ndjson(values: Sequence[object]) -> bytes:
         pytest.param(NDJSON[:100] + b"\n", "1 × no JSON", id="a cut line"),
     ],
 )
-def test_what_is_none_of_x_api_v2_is_refused_by_name(tmp_path: Path, content: bytes, sentence: str) -> None:
+def test_what_is_none_of_x_api_v2_is_rejected_by_name(tmp_path: Path, content: bytes, sentence: str) -> None:
     with pytest.raises(ArchiveError, match=f"(?s)tweets.*{sentence}"):
         read(tmp_path / "tweets", content)
 
@@ -301,7 +301,7 @@ def test_a_folder_with_a_damaged_file_and_links_gives_the_others_and_says_so(tmp
     }
 
 
-def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+def test_what_is_no_file_is_rejected_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ArchiveError, match="pipe cannot be read: neither a file nor a folder"):
         read(tmp_path / "pipe")
@@ -331,7 +331,7 @@ def joined(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [grown, cut, replaced, joined])
-def test_an_archive_that_changes_while_it_is_read_is_refused(
+def test_an_archive_that_changes_while_it_is_read_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
 ) -> None:
     folder, state = tmp_path / "tweets", tmp_path / "state"

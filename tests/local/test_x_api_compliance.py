@@ -14,7 +14,7 @@ import requests
 import tweepy
 
 from include.settings import Settings
-from include.x.client import RequestRefusedError, api_client
+from include.x.client import RequestRejectedError, api_client
 from include.x.compliance import (
     Compliance,
     ComplianceAction,
@@ -259,12 +259,12 @@ def test_a_result_with_an_unknown_reason_counts_as_a_deletion(
             list(compliance.result(job))
 
 
-def test_waiting_does_not_help_where_x_refuses(service: Service, clock: Clock) -> None:
+def test_waiting_does_not_help_where_x_rejects(service: Service, clock: Clock) -> None:
     stranger = Compliance(api_client(Settings(x_api_url=service.url), "wrong"))
-    with pytest.raises(RequestRefusedError, match="does not accept the token"):
+    with pytest.raises(RequestRejectedError, match="does not accept the token"):
         stranger.submit("tweets", ["1"], "daily", clock.now())
     service.api.faults.add({"kind": "http", "status": 403, "on": "compliance"})
-    with pytest.raises(RequestRefusedError, match="may not use this endpoint"):
+    with pytest.raises(RequestRejectedError, match="may not use this endpoint"):
         Compliance(api_client(Settings(x_api_url=service.url), TOKEN)).job("1")
 
 

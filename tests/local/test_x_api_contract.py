@@ -1,4 +1,4 @@
-"""The stand-in of X API v2 as its clients meet it: tweepy over real connections, and the refusals."""
+"""The stand-in of X API v2 as its clients meet it: tweepy over real connections, and the rejections."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def quiet(tmp_path: Path) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def rejecting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """For tests that change nothing."""
     started = Service(XApi(QUIET, tmp_path_factory.mktemp("x"), CREDENTIALS))
     yield started
@@ -57,9 +57,9 @@ class TestToken:
     @pytest.mark.parametrize("token", [None, "bad", ""])
     @pytest.mark.parametrize("path", ["search/recent?query=a", "search/stream", "search/stream/rules"])
     def test_without_the_bearer_token_everything_is_401(
-        self, refusing: Service, path: str, token: str | None
+        self, rejecting: Service, path: str, token: str | None
     ) -> None:
-        answer = refusing.get(f"/2/tweets/{path}", token=token)
+        answer = rejecting.get(f"/2/tweets/{path}", token=token)
         assert answer.status_code == 401
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json() == {
@@ -69,12 +69,12 @@ class TestToken:
             "status": 401,
         }
 
-    def test_tweepy_says_unauthorized(self, refusing: Service) -> None:
+    def test_tweepy_says_unauthorized(self, rejecting: Service) -> None:
         with pytest.raises(tweepy.Unauthorized):
-            refusing.client("bad").search_recent_tweets("apple")
+            rejecting.client("bad").search_recent_tweets("apple")
 
-    def test_an_unknown_route_is_404_in_x_form(self, refusing: Service) -> None:
-        answer = refusing.get("/2/tweets/sample/stream10")
+    def test_an_unknown_route_is_404_in_x_form(self, rejecting: Service) -> None:
+        answer = rejecting.get("/2/tweets/sample/stream10")
         assert answer.status_code == 404
         assert answer.json()["title"] == "Not Found"
 
@@ -121,7 +121,7 @@ class TestRules:
             "is/has/lang cannot be used as a standalone operator (at position 1)"
         ]
 
-    def test_rules_beyond_the_cap_are_refused(self, quiet: Service) -> None:
+    def test_rules_beyond_the_cap_are_rejected(self, quiet: Service) -> None:
         client = quiet.streaming()
         client.add_rules([tweepy.StreamRule(f"word{number}") for number in range(CAP - 1)])
         answer = client.add_rules([tweepy.StreamRule("apple"), tweepy.StreamRule("pear")])
@@ -133,9 +133,9 @@ class TestRules:
     @pytest.mark.parametrize(
         "body", ["", "[]", "{}", '{"add": []}', '{"add": [{"tag": "a"}]}', '{"delete": {"ids": ["x"]}}']
     )
-    def test_a_body_of_another_form_is_400(self, refusing: Service, body: str) -> None:
+    def test_a_body_of_another_form_is_400(self, rejecting: Service, body: str) -> None:
         answer = requests.post(
-            f"{refusing.url}/2/tweets/search/stream/rules",
+            f"{rejecting.url}/2/tweets/search/stream/rules",
             data=body,
             headers={"Authorization": f"Bearer {TOKEN}"},
             timeout=10,
@@ -242,7 +242,7 @@ class TestStream:
         thread.join(60)
         assert not thread.is_alive()
 
-    def test_a_second_connection_is_refused_until_the_first_is_gone(self, quiet: Service) -> None:
+    def test_a_second_connection_is_rejected_until_the_first_is_gone(self, quiet: Service) -> None:
         first, second = quiet.streaming(), quiet.streaming()
         first.add_rules(tweepy.StreamRule("apple"))
         thread = first.filter(threaded=True)
@@ -351,8 +351,8 @@ class TestSearch:
         )
         assert [tweet.id for tweet in ends.data] == ids[10:20]
 
-    def test_a_query_that_nothing_meets_gives_an_empty_page(self, refusing: Service) -> None:
-        assert refusing.get("/2/tweets/search/recent", query="apple").json() == {"meta": {"result_count": 0}}
+    def test_a_query_that_nothing_meets_gives_an_empty_page(self, rejecting: Service) -> None:
+        assert rejecting.get("/2/tweets/search/recent", query="apple").json() == {"meta": {"result_count": 0}}
 
     def test_fields_and_expansions_can_be_named_as_those_of_posts_or_of_tweets(
         self, service: Service
@@ -414,9 +414,9 @@ class TestSearch:
         ],
     )
     def test_a_bad_parameter_is_400_and_named(
-        self, refusing: Service, parameters: dict[str, str], parameter: str, message: str
+        self, rejecting: Service, parameters: dict[str, str], parameter: str, message: str
     ) -> None:
-        answer = refusing.get("/2/tweets/search/recent", **parameters)
+        answer = rejecting.get("/2/tweets/search/recent", **parameters)
         assert answer.status_code == 400
         body = answer.json()
         assert body["type"] == "https://api.twitter.com/2/problems/invalid-request"
@@ -428,13 +428,13 @@ class TestSearch:
     ) -> None:
         parameters = {"query": "apple " + "a" * 600, "max_results": "500"}
         assert quiet.get("/2/tweets/search/all", **parameters).status_code == 200
-        refused = quiet.get("/2/tweets/search/all", **parameters)
-        assert refused.status_code == 429
-        assert refused.json()["title"] == "Too Many Requests"
+        rejected = quiet.get("/2/tweets/search/all", **parameters)
+        assert rejected.status_code == 429
+        assert rejected.json()["title"] == "Too Many Requests"
 
-    def test_tweepy_raises_bad_request(self, refusing: Service) -> None:
+    def test_tweepy_raises_bad_request(self, rejecting: Service) -> None:
         with pytest.raises(tweepy.BadRequest):
-            refusing.client().search_recent_tweets("lang:en")
+            rejecting.client().search_recent_tweets("lang:en")
 
 
 class TestLimits:
@@ -447,11 +447,11 @@ class TestLimits:
             left = int(limits.take(endpoint)["x-rate-limit-remaining"])
             assert endpoint.endswith("all") or left == limit.requests - number - 1
         now[0] += limit.seconds - 1
-        with pytest.raises(Problem) as refused:
+        with pytest.raises(Problem) as rejected:
             limits.take(endpoint)
-        assert refused.value.status == 429
-        assert refused.value.headers["x-rate-limit-remaining"] == "0"
-        assert refused.value.headers["x-rate-limit-reset"] == str(1000 + limit.seconds)
+        assert rejected.value.status == 429
+        assert rejected.value.headers["x-rate-limit-remaining"] == "0"
+        assert rejected.value.headers["x-rate-limit-reset"] == str(1000 + limit.seconds)
         now[0] += 1
         limits.take(endpoint)
 

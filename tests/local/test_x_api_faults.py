@@ -26,7 +26,7 @@ from include.lake.layout import recovered_key
 from include.settings import Settings
 from include.window import HOUR, Window
 from include.x.budget import PostsLedger, month_of
-from include.x.client import RequestRefusedError, api_client
+from include.x.client import RequestRejectedError, api_client
 from include.x.search import search
 from include.x.topics import Collection, Topics
 from local.faults import FaultError
@@ -328,7 +328,7 @@ class TestVolume:
         assert [size for size in sizes if size in (1, 1000, 2**20)] == [1, 1000, 2**20]
 
     def test_the_stream_carries_no_more_than_its_rate(self, tmp_path: Path) -> None:
-        slow = Service(XApi(CORPUS, tmp_path, CREDENTIALS, clock=clock, posts_a_second=5))
+        slow = Service(XApi(CORPUS, tmp_path, CREDENTIALS, clock=clock, posts_per_second=5))
         try:
             rules = {
                 "add": [{"value": "apple OR pear OR -has:links apple"}, {"value": "(lang:en OR lang:uk) a"}]
@@ -343,7 +343,7 @@ class TestVolume:
 
 class TestRequests:
     @pytest.mark.parametrize("status", [401, 403, 409, 429, 500, 501, 502, 503, 504])
-    def test_a_connect_is_refused_the_requested_number_of_times(self, quiet: Service, status: int) -> None:
+    def test_a_connect_is_rejected_the_requested_number_of_times(self, quiet: Service, status: int) -> None:
         fault(quiet, kind="http", status=status, times=2)
         for _ in range(2):
             answer = quiet.get("/2/tweets/search/stream")
@@ -379,8 +379,8 @@ class TestRequests:
         fault(quiet, kind="zombie", seconds=60, foreign=foreign)
         if not foreign:
             assert read(quiet, lambda reading: bool(reading.lines)).status == 200
-        refused = quiet.get("/2/tweets/search/stream")
-        assert (refused.status_code, refused.json()["connection_issue"]) == (429, "TooManyConnections")
+        rejected = quiet.get("/2/tweets/search/stream")
+        assert (rejected.status_code, rejected.json()["connection_issue"]) == (429, "TooManyConnections")
         (listed,) = quiet.get("/2/connections").json()["data"]
         assert (listed["client_ip"] == "127.0.0.1") is not foreign
         freed = requests.delete(f"{quiet.url}/2/connections/filtered_stream", headers=HEADERS, timeout=5)
@@ -408,7 +408,7 @@ class TestControl:
             ([{"kind": "close"}, {"kind": "close", "nope": 1}], "'nope' is not among after, every"),
         ],
     )
-    def test_what_makes_no_sense_is_refused_and_nothing_is_switched_on(
+    def test_what_makes_no_sense_is_rejected_and_nothing_is_switched_on(
         self, quiet: Service, wanted: object, complaint: str
     ) -> None:
         answer = requests.post(f"{quiet.url}/_local/faults", json=wanted, headers=CONTROL, timeout=5)
@@ -498,13 +498,13 @@ class TestSearch:
             ({"kind": "http", "status": 402, "on": "search"}, 402, "no credits"),
         ],
     )
-    def test_what_waiting_does_not_mend_is_refused_at_once(
+    def test_what_waiting_does_not_mend_is_rejected_at_once(
         self, service: Service, wanted: dict[str, Any], status: int, words: str
     ) -> None:
         fault(service, **wanted)
-        with pytest.raises(RequestRefusedError, match=words) as refused:
+        with pytest.raises(RequestRejectedError, match=words) as rejected:
             self.found(service)
-        assert refused.value.status == status
+        assert rejected.value.status == status
         assert sold(service) == 0
         assert len(self.found(service)) > 200
 
@@ -554,7 +554,7 @@ class TestRecovery:
 
         try:
             outcome = attempt("1")
-        except RequestRefusedError:
+        except RequestRejectedError:
             outcome = attempt("2")
         assert states(service) == [("ended", 1)]
         assert (outcome.state, outcome.reason) == (GapState.FILLED, None)

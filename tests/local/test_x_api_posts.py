@@ -280,12 +280,12 @@ class TestArchive:
             pytest.param(gzip.compress(b"x" * 5000)[:40], id="cut gzip"),
         ],
     )
-    def test_a_file_without_tweets_is_refused(self, tmp_path: Path, content: bytes) -> None:
+    def test_a_file_without_tweets_is_rejected(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "a.ndjson"
         path.write_bytes(content)
         with pytest.raises(ArchiveError, match=r"a\.ndjson"):
             self.archive(path)
 
-    def test_a_missing_file_is_refused(self, tmp_path: Path) -> None:
+    def test_a_missing_file_is_rejected(self, tmp_path: Path) -> None:
         with pytest.raises(ArchiveError, match="cannot be read"):
             self.archive(tmp_path / "nowhere.ndjson")

@@ -1,4 +1,4 @@
-"""X's query language: what matches, what is refused and with which words."""
+"""X's query language: what matches, what is rejected and with which words."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def matches(query: str, tweet: Post, dialect: Dialect = RULE) -> bool:
     return parse(query, dialect).matches(tweet)
 
 
-def refusal(query: str, dialect: Dialect = RULE) -> list[str]:
-    with pytest.raises(QueryError) as refused:
+def rejection(query: str, dialect: Dialect = RULE) -> list[str]:
+    with pytest.raises(QueryError) as rejected:
         parse(query, dialect)
-    return refused.value.details
+    return rejected.value.details
 
 
 def test_rules_and_searches_see_html_entities_as_people_read_them() -> None:
@@ -200,35 +200,35 @@ def test_operators_look_at_author_place_language_and_references() -> None:
         ("cat sample:5 sample:6", "The sample operator may be used once (at position 14)"),
     ],
 )
-def test_a_faulty_rule_is_refused_with_the_place_of_the_fault(query: str, detail: str) -> None:
-    assert detail in refusal(query)
+def test_a_faulty_rule_is_rejected_with_the_place_of_the_fault(query: str, detail: str) -> None:
+    assert detail in rejection(query)
 
 
 def test_lower_case_or_and_any_and_are_called_ambiguous() -> None:
     for word in ("and", "AND", "or"):
-        assert refusal(f"cat {word} dog")[0].startswith(f"Ambiguous use of {word.lower()} as a keyword.")
+        assert rejection(f"cat {word} dog")[0].startswith(f"Ambiguous use of {word.lower()} as a keyword.")
 
 
 def test_sample_belongs_to_the_whole_rule_so_or_needs_parentheses() -> None:
-    assert refusal("cat OR dog sample:10")[0].startswith("The sample operator applies to the whole rule")
+    assert rejection("cat OR dog sample:10")[0].startswith("The sample operator applies to the whole rule")
     assert parse("(cat OR dog) sample:10", RULE)
 
 
 @pytest.mark.parametrize("dialect", [RECENT_SEARCH, ALL_SEARCH])
 def test_search_does_not_know_sample(dialect: Dialect) -> None:
-    assert refusal("cat sample:10", dialect)[0].startswith("Reference to invalid operator 'sample'")
+    assert rejection("cat sample:10", dialect)[0].startswith("Reference to invalid operator 'sample'")
 
 
 def test_every_dialect_has_its_length() -> None:
     for dialect, length in ((RULE, 1024), (RECENT_SEARCH, 512), (ALL_SEARCH, 1024)):
         assert parse("c" * length, dialect)
-        assert refusal("c" * (length + 1), dialect)[0].startswith(
+        assert rejection("c" * (length + 1), dialect)[0].startswith(
             f"Rules must be {length} characters or less"
         )
 
 
-def test_an_empty_rule_is_refused() -> None:
-    assert refusal("  ") == ["Rule must not be empty (at position 1)"]
+def test_an_empty_rule_is_rejected() -> None:
+    assert rejection("  ") == ["Rule must not be empty (at position 1)"]
 
 
 WORDS = st.sampled_from(["cat", "dog", "cow", "hen"])

@@ -261,7 +261,7 @@ def test_the_second_run_finds_everything_done(lake: Lake, first: dict[str, dict[
 def test_a_sync_that_was_killed_before_its_note_does_the_same_again(
     lake: Lake, first: dict[str, dict[str, Any]]
 ) -> None:
-    lake.s3.delete_object(Bucket=BUCKET, Key=layout.SYNCED)
+    lake.s3.delete_object(Bucket=BUCKET, Key=layout.SYNCED_KEY)
     assert lake.step("sync")["changed"] == 5
     assert lake.ask(f"table {BUCKET}") == lake.judged()
 
@@ -459,14 +459,14 @@ def test_a_removed_tweet_leaves_the_table_its_files_and_its_log(
     assert lake.ask(f"table {BUCKET}") == lake.judged()
 
 
-def test_one_sentiment_alone_is_refused_and_the_champion_predicts_on(
+def test_one_sentiment_alone_is_rejected_and_the_champion_predicts_on(
     lake: Lake, first: dict[str, dict[str, Any]]
 ) -> None:
     for topic in TOPICS:
         lake.put(topic, FIRST, rows(topic, FIRST, ROWS, ("Negative",)), ONE_SIDED)
-    refused = lake.all_steps(ONE_SIDED)
-    assert "too few rows of Neutral, Positive" in refused["train"]["refused"]
-    assert refused["gate"]["refused"] == refused["train"]["refused"]
-    assert (refused["predict"]["version"], refused["predict"]["rows"]) == (1, 380)
+    rejected = lake.all_steps(ONE_SIDED)
+    assert "too few rows of Neutral, Positive" in rejected["train"]["refused"]
+    assert rejected["gate"]["refused"] == rejected["train"]["refused"]
+    assert (rejected["predict"]["version"], rejected["predict"]["rows"]) == (1, 380)
     nobody = lake.step("predict", ONE_SIDED, model="main.test.nobody")
     assert "no version of main.test.nobody is champion yet" in nobody["refused"]

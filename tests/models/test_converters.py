@@ -189,7 +189,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_code_in_a_checkpoint_is_refused_and_never_runs(
+def test_code_in_a_checkpoint_is_rejected_and_never_runs(
     tmp_path: Path, legacy: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "pytorch_model.bin"
@@ -203,7 +203,7 @@ def test_code_in_a_checkpoint_is_refused_and_never_runs(
     assert capsys.readouterr().out == ""
 
 
-def test_a_cut_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_a_cut_checkpoint_is_rejected(tmp_path: Path) -> None:
     torch_file(tmp_path / "pytorch_model.bin", {"a": np.ones((100,), np.float32)}, legacy=True)
     path = tmp_path / "pytorch_model.bin"
     path.write_bytes(path.read_bytes()[:-8])
@@ -224,7 +224,7 @@ def test_a_cut_checkpoint_is_refused(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_checkpoint_of_another_shape_is_refused(
+def test_a_checkpoint_of_another_shape_is_rejected(
     hub: Path, tmp_path: Path, change: dict[str, Any], reason: str
 ) -> None:
     shutil.copytree(hub / "opus-mt-ru-en", tmp_path / "source")

@@ -22,7 +22,7 @@ def source() -> e5.Source:
     return e5.Source.read(e5.find(), package.sha256)
 
 
-def test_a_file_with_another_hash_is_refused() -> None:
+def test_a_file_with_another_hash_is_rejected() -> None:
     with pytest.raises(PackError, match="and the recipe expects 0000"):
         e5.Source.read(e5.find(), "0" * 64)
 

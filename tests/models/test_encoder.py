@@ -65,7 +65,7 @@ def test_logits_in_another_order_are_read_by_the_labels_that_the_artifact_names(
     assert row.argmax() == 0
 
 
-def test_labels_of_another_kind_are_refused(tmp_path: Path, hub: Path, inference: ModuleType) -> None:
+def test_labels_of_another_kind_are_rejected(tmp_path: Path, hub: Path, inference: ModuleType) -> None:
     folder = encoder(tmp_path / "artifact", hub, labels=["LABEL_0", "LABEL_1", "LABEL_2"])
     with pytest.raises(sys.modules["encoder_model"].ModelFormatError, match="negative, neutral, positive"):
         inference.model_fn(str(folder))

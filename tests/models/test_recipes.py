@@ -32,7 +32,7 @@ def test_every_recipe_that_ships_is_usable() -> None:
         ({"encoder": {"max_tokens": 1}}, "not usable"),
     ],
 )
-def test_a_wrong_recipe_is_refused(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+def test_a_wrong_recipe_is_rejected(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
     content = yaml.safe_load(recipes.RECIPES.read_bytes())
     recipe = content["twitter-roberta"]
     checkpoint = recipe["checkpoints"]["all"]

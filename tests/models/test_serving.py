@@ -132,7 +132,7 @@ def test_a_worker_that_does_not_answer_in_time_is_given_up_as_by_torchserve(tmp_
         asked(connection, b"")
 
 
-def test_more_than_torchserve_takes_is_refused(tmp_path: Path) -> None:
+def test_more_than_torchserve_takes_is_rejected(tmp_path: Path) -> None:
     echo = "def transform_fn(model, data, content_type, accept): return bytes(data) * 2"
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "inference.py").write_text(HANDLERS.format(echo))

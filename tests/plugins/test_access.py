@@ -65,8 +65,8 @@ def test_users_who_may_read_the_dags_see_every_page(manager: Server, user: str) 
 @pytest.mark.parametrize("user", READERS)
 def test_only_users_who_may_start_runs_change_anything(manager: Server, user: str) -> None:
     found = answers(manager, user, [*CHANGING, PROBE])
-    refused = {address for address, status in found.items() if status in NOT_LET_IN}
-    assert refused == (set() if user in EDITORS else set(found))
+    rejected = {address for address, status in found.items() if status in NOT_LET_IN}
+    assert rejected == (set() if user in EDITORS else set(found))
 
 
 @pytest.mark.parametrize("user", [None, *READERS])

@@ -798,7 +798,7 @@ PROPOSAL = {
             "topic": "russia",
             "posts": 800,
             "dollars": 4.0,
-            "approval": "it begins beyond the configured reach",
+            "approval": "it is older than OPINION_UNAPPROVED_HOURS",
         },
     ],
     "reruns": RERUNS,
@@ -920,8 +920,8 @@ def test_a_viewer_sees_a_plan_and_has_no_button(visit: Any, scheduler: Scheduler
     run_id = f"plan__{HOURS[0]}__{HOURS[2]}__1"
     run = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
     server.session("admin").post(RUNS, json=run).raise_for_status()
-    refused = "X says 402: the account has no credits left"
-    scheduler.finish(run_id, "plan", proposal={**PROPOSAL, "unplanned": refused})
+    rejected = "X says 402: the account has no credits left"
+    scheduler.finish(run_id, "plan", proposal={**PROPOSAL, "unplanned": rejected})
     scheduler.end(run_id)
     visitor = visit("reader")
     frame = visitor.open("coverage")
@@ -931,7 +931,7 @@ def test_a_viewer_sees_a_plan_and_has_no_button(visit: Any, scheduler: Scheduler
     panel = frame.locator("#backfill")
     expect(panel).to_contain_text("about 2,000")
     expect(panel).to_contain_text("Your role may not start it")
-    expect(panel.get_by_role("alert")).to_have_text(f"Recoveries are not planned: {refused}")
+    expect(panel.get_by_role("alert")).to_have_text(f"Recoveries are not planned: {rejected}")
     for name in ("Run it", "Plan a backfill", "Plan again"):
         expect(frame.get_by_role("button", name=name)).to_have_count(0)
     assert len(scheduler.runs()) == 1
@@ -947,7 +947,7 @@ def test_a_failed_run_says_where_and_why_and_an_approval_where_to_answer(
     scheduler.finish(run, "plan", proposal=PROPOSAL)
     scheduler.finish(run, "approve", state="failed")
     scheduler.end(run, "failed")
-    raised = [{"exc_type": "UsageCapError", "exc_value": "X refuses: the month's cap is used up"}]
+    raised = [{"exc_type": "UsageCapError", "exc_value": "X rejects: the month's cap is used up"}]
     visitor = visit()
     visitor.page.route(
         "**/taskInstances/approve/logs/**",
@@ -958,7 +958,7 @@ def test_a_failed_run_says_where_and_why_and_an_approval_where_to_answer(
     visitor.page.goto(f"{server.url}/x-opinion/coverage#{quote(run)}")
     alert = visitor.page.locator("#backfill [role=alert]")
     expect(alert).to_contain_text(
-        "Task approve failed: UsageCapError: X refuses: the month's cap is used up."
+        "Task approve failed: UsageCapError: X rejects: the month's cap is used up."
     )
     assert (
         alert.locator("a").get_attribute("href").endswith(f"/dags/coverage/runs/{quote(run)}/tasks/approve")

@@ -39,7 +39,7 @@ from include.lake.athena import AthenaError, AthenaTimeoutError, UnreadDataError
 from include.lake.layout import (
     AUDIT_JUDGED_PREFIX,
     REQUESTS_PREFIX,
-    TOMBSTONES_OF_USERS,
+    TOMBSTONES_OF_USERS_KEY,
     request_key,
     tombstones_key,
 )
@@ -153,7 +153,7 @@ def test_a_banner_says_what_the_settings_say_of_the_source(
         assert 'role="note">&lt;b&gt;invented&lt;/b&gt; &amp; $page</p>' in text
 
 
-def test_the_periods_events_are_told_and_so_is_a_file_that_is_refused(
+def test_the_periods_events_are_told_and_so_is_a_file_that_is_rejected(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "events.csv"
@@ -411,7 +411,7 @@ def test_a_language_that_one_of_two_models_was_measured_on_is_offered_once(
         ({"from": "0001-01-01"}, "cannot hold posts"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_the_reason(
+def test_what_makes_no_sense_is_rejected_with_the_reason(
     client: TestClient, query: dict[str, str], reason: str
 ) -> None:
     answer = client.get("/data/opinion-over-time", params=query)
@@ -421,7 +421,7 @@ def test_what_makes_no_sense_is_refused_with_the_reason(
 
 @pytest.mark.parametrize("day", ["0001-01-01", "2006-03-20", "9999-12-31"])
 @pytest.mark.parametrize("address", ["/data/coverage?from={}", "/quality/raw/{}", "/quality/raw/{}T05"])
-def test_a_day_without_posts_is_refused_in_a_sentence(client: TestClient, address: str, day: str) -> None:
+def test_a_day_without_posts_is_rejected_in_a_sentence(client: TestClient, address: str, day: str) -> None:
     answer = client.get(address.format(day))
     assert answer.status_code == 422
     assert "choose a day from 2006-03-21 to" in answer.json()["detail"]
@@ -638,9 +638,6 @@ def test_ten_people_cost_one_query(metadata_database: None) -> None:
     assert slow.asked == 1
 
 
-# --- Examples: the tweets behind a point
-
-
 POINT = {"topic": "ukraine", "hour": LABELED_HOUR.label}
 
 
@@ -711,7 +708,7 @@ def test_what_was_removed_is_no_example_also_while_it_still_lies_in_the_lake(
             assert {tweet["text"] for tweet in examples(client, unmeasured="true")} <= {left["text"]}
     finally:
         storage.delete(desk.s3, desk.bucket, tombstones_key(LABELED_HOUR))
-        storage.delete(desk.s3, desk.bucket, TOMBSTONES_OF_USERS)
+        storage.delete(desk.s3, desk.bucket, TOMBSTONES_OF_USERS_KEY)
     assert len(examples(client)) == 5
 
 
@@ -765,11 +762,8 @@ def test_no_text_gets_into_the_log(
         {"language": "de' OR 1=1"},
     ],
 )
-def test_a_point_that_makes_no_sense_is_refused(client: TestClient, query: dict[str, str]) -> None:
+def test_a_point_that_makes_no_sense_is_rejected(client: TestClient, query: dict[str, str]) -> None:
     assert client.get("/data/examples", params=POINT | query).status_code == 422
-
-
-# --- The audit
 
 
 def given_tweets(client: TestClient, **query: Any) -> list[dict[str, Any]]:
@@ -818,7 +812,7 @@ def test_a_judgment_is_kept_at_once_and_can_be_taken_back(client: TestClient, de
         ([], 422),
     ],
 )
-def test_a_judgment_that_makes_no_sense_is_refused(client: TestClient, body: Any, status: int) -> None:
+def test_a_judgment_that_makes_no_sense_is_rejected(client: TestClient, body: Any, status: int) -> None:
     assert client.post("/data/audit/judgments", json=body).status_code == status
 
 
@@ -951,7 +945,7 @@ def test_a_confirmed_request_cannot_be_taken_back(client: TestClient, desk: Desk
         {"more": 1},
     ],
 )
-def test_what_is_no_request_to_remove_is_refused(client: TestClient, changes: dict[str, Any]) -> None:
+def test_what_is_no_request_to_remove_is_rejected(client: TestClient, changes: dict[str, Any]) -> None:
     assert asked_removal(client, **changes).status_code == 422
     assert client.get("/data/removals").json()["open"] == []
 
@@ -1001,7 +995,7 @@ def test_a_month_s_costs_are_those_of_the_view_and_the_list(client: TestClient) 
     assert all(line["date"] and line["source"] for line in found["prices"])
 
 
-def test_another_month_has_its_own_costs_and_none_is_refused(client: TestClient) -> None:
+def test_another_month_has_its_own_costs_and_none_is_rejected(client: TestClient) -> None:
     assert client.get("/data/costs", params={"month": "2026-01"}).json()["rows"] == []
     assert client.get("/data/costs", params={"month": "2026-13"}).status_code == 422
     assert client.get("/data/costs", params={"month": "9999-01"}).status_code == 422

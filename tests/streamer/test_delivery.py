@@ -73,16 +73,16 @@ class FakeFirehose:
         self.calls.append(data)
         fate = next(self.fates, lambda _: False)
         failed = [fate(index) for index in range(len(data))]
-        for record, refused in zip(data, failed, strict=True):
-            if not refused:
+        for record, rejected in zip(data, failed, strict=True):
+            if not rejected:
                 self.accepted.update(record.splitlines(keepends=True))
         return {
             "FailedPutCount": sum(failed),
             "RequestResponses": [
                 {"ErrorCode": "ServiceUnavailableException", "ErrorMessage": "Slow down."}
-                if refused
+                if rejected
                 else {"RecordId": str(index)}
-                for index, refused in enumerate(failed)
+                for index, rejected in enumerate(failed)
             ],
         }
 

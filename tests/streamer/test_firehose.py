@@ -13,7 +13,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from streamer.firehose import firehose_client, lines_a_record
+from streamer.firehose import firehose_client, lines_per_record
 from tests.streamer.support_firehose import DEAGGREGATING, ONE_BY_ONE, PROCESSORS, described
 
 RECORDS = [{"Data": b'{"text":"caf\xc3\xa9"}\n'}, {"Data": bytes(range(256))}, {"Data": b"x" * 5000}]
@@ -72,9 +72,9 @@ def test_the_request_is_the_one_that_boto3_itself_makes(firehose: Firehose) -> N
 
 
 def test_every_entry_of_a_partly_accepted_batch_is_read(firehose: Firehose) -> None:
-    refused = {"ErrorCode": "ServiceUnavailableException", "ErrorMessage": 'no "FailedPutCount":0, at all'}
+    rejected = {"ErrorCode": "ServiceUnavailableException", "ErrorMessage": 'no "FailedPutCount":0, at all'}
     firehose.answer = {
-        "RequestResponses": [{"RecordId": "1"}, refused, {"RecordId": "3"}],
+        "RequestResponses": [{"RecordId": "1"}, rejected, {"RecordId": "3"}],
         "FailedPutCount": 1,
     }
     answer = put(firehose_client())
@@ -86,7 +86,7 @@ def test_every_entry_of_a_partly_accepted_batch_is_read(firehose: Firehose) -> N
     ]
 
 
-def test_a_refusal_is_raised_with_its_code_and_not_tried_again(firehose: Firehose) -> None:
+def test_a_rejection_is_raised_with_its_code_and_not_tried_again(firehose: Firehose) -> None:
     firehose.status, firehose.answer = 400, {"__type": "ResourceNotFoundException", "message": "no stream"}
     with pytest.raises(ClientError) as raised:
         put(firehose_client())
@@ -118,7 +118,7 @@ def test_a_record_holds_many_lines_only_where_the_stream_surely_parts_them(
     if "LastUpdateTimestamp" in answer:
         answer["LastUpdateTimestamp"] = answer["LastUpdateTimestamp"].timestamp()
     firehose.answer = {"DeliveryStreamDescription": answer}
-    assert lines_a_record(firehose_client(), "stream", NOW) == lines
+    assert lines_per_record(firehose_client(), "stream", NOW) == lines
 
 
 def test_a_stream_that_parts_records_otherwise_than_by_json_gets_one_line_a_record(
@@ -132,4 +132,4 @@ def test_a_stream_that_parts_records_otherwise_than_by_json_gets_one_line_a_reco
         ],
     }
     firehose.answer = {"DeliveryStreamDescription": described(delimited, *PROCESSORS[1:])}
-    assert lines_a_record(firehose_client(), "stream", NOW) == 1
+    assert lines_per_record(firehose_client(), "stream", NOW) == 1

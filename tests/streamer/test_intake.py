@@ -170,8 +170,8 @@ ENDS: dict[str, tuple[list[bytes], Callable[[socket.socket], None], Cause, str, 
         [],
     ),
     "no answer at all": ([], lambda _: None, Cause.NETWORK, "ConnectionError", []),
-    "a wrong token": ([status(401)], lambda _: None, Cause.REFUSED, "http 401", []),
-    "a forbidden stream": ([status(403)], lambda _: None, Cause.REFUSED, "http 403", []),
+    "a wrong token": ([status(401)], lambda _: None, Cause.REJECTED, "http 401", []),
+    "a forbidden stream": ([status(403)], lambda _: None, Cause.REJECTED, "http 403", []),
     "no rules": ([status(409)], lambda _: None, Cause.NO_RULES, "http 409", []),
     "a broken X": ([status(503, b"<html>")], lambda _: None, Cause.HTTP, "http 503", []),
     "too many connections": (
@@ -226,7 +226,7 @@ def test_a_connection_knows_when_the_one_before_had_its_last_byte(x: ScriptedX, 
     assert collected.connects == [None, last_byte_at]
 
 
-def test_a_refused_connection_is_a_network_error(x: ScriptedX, collected: Collected) -> None:
+def test_a_rejected_connection_is_a_network_error(x: ScriptedX, collected: Collected) -> None:
     x.close()
     assert collected.intake.attempt().cause is Cause.NETWORK
 

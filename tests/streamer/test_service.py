@@ -21,7 +21,7 @@ from include.settings import Settings
 from include.x.topics import load
 from streamer import reconnect, steward
 from streamer.reconnect import CONNECTS, CONNECTS_SECONDS
-from streamer.service import REFUSED, STOPPED, Options, Streamer
+from streamer.service import EXIT_REJECTED, EXIT_STOPPED, Options, Streamer
 from streamer.spool import Spool
 from tests.credentials import CONTROL, CREDENTIALS, written
 from tests.ports import free_ports
@@ -208,7 +208,7 @@ class Running:
     def stopped(self) -> None:
         """Ends it; then all that was received has been delivered."""
         self.streamer.stop()
-        assert self.ended() == STOPPED
+        assert self.ended() == EXIT_STOPPED
         received = sum(line.get("kind") in (None, "quarantine") for line in self.firehose.lines)
         assert received == self.status("received")
 
@@ -329,7 +329,7 @@ def test_rules_that_x_lost_are_put_back_under_the_running_connection(
     running.stopped()
 
 
-def test_without_rules_x_refuses_and_they_are_put_back(start: Any, x: X) -> None:
+def test_without_rules_x_rejects_and_they_are_put_back(start: Any, x: X) -> None:
     x.fault("http", status=409, on="stream", times=1)
     running = start()
     running.receives(5)
@@ -388,14 +388,14 @@ def test_connects_of_earlier_processes_count_toward_the_limit(start: Any, x: X, 
     running.stopped()
 
 
-def test_a_token_that_is_refused_later_ends_the_streamer_and_what_it_has_is_delivered(
+def test_a_token_that_is_rejected_later_ends_the_streamer_and_what_it_has_is_delivered(
     start: Any, x: X
 ) -> None:
     running = start()
     running.receives(5)
     x.fault("http", status=401, on="stream")
     x.fault("close", times=1)
-    assert running.ended() == REFUSED
+    assert running.ended() == EXIT_REJECTED
     assert running.firehose.events()[-1] == ("stop", "exit 3")
     assert len(running.firehose.tweets()) == running.status("received")
 

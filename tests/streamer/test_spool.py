@@ -163,7 +163,7 @@ def test_connects_are_remembered_by_the_next_process_and_forgotten_in_time(tmp_p
     spool.close()
 
 
-def test_a_second_streamer_on_the_same_spool_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
+def test_a_second_streamer_on_the_same_spool_is_rejected_and_told_who_has_it(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     with pytest.raises(SpoolInUseError, match=f"pid {os.getpid()}"):
         Spool(tmp_path)
@@ -171,7 +171,7 @@ def test_a_second_streamer_on_the_same_spool_is_refused_and_told_who_has_it(tmp_
     Spool(tmp_path).close()
 
 
-def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_used_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SpoolError, match="cannot be used"):
         Spool(tmp_path / "file")

@@ -247,8 +247,8 @@ def test_what_a_killed_streamer_left_is_delivered_by_drain_and_never_beside_a_ru
         return pending
 
     until(lambda: left() >= 10, "records that no stream takes")
-    refused = clouds.run("streamer", "drain", "--spool", str(folder))
-    assert (refused.returncode, f"pid {process.pid}" in refused.stderr) == (4, True)
+    rejected = clouds.run("streamer", "drain", "--spool", str(folder))
+    assert (rejected.returncode, f"pid {process.pid}" in rejected.stderr) == (4, True)
     process.kill()
     process.wait()
     stuck = clouds.run(
@@ -360,14 +360,14 @@ def test_the_stream_ends_with_the_last_post_of_the_months_budget(clouds: Clouds)
     assert sum(json.loads(whole)["posts"] for whole in clouds.objects("posts/")) == used + bought
 
 
-def test_a_token_that_x_refuses_ends_the_streamer_with_a_sentence(clouds: Clouds) -> None:
-    refused = clouds.run(
+def test_a_token_that_x_rejects_ends_the_streamer_with_a_sentence(clouds: Clouds) -> None:
+    rejected = clouds.run(
         *("streamer", "run", "--spool", str(clouds.folder / "other"), "--http-port", str(free_ports())),
         X_BEARER_TOKEN="wrong",
     )
-    assert refused.returncode == 3
-    assert "X rejects the token" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    assert rejected.returncode == 3
+    assert "X rejects the token" in rejected.stderr
+    assert "Traceback" not in rejected.stderr
     assert clouds.run("streamer", "rules", "plan", X_BEARER_TOKEN="wrong").returncode == 3
 
 

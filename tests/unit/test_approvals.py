@@ -19,7 +19,7 @@ BUCKET = "lake"
 WINDOW = Window.parse("2026-11-20T05")
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 STRETCH = Stretch(WINDOW.start, WINDOW.start + timedelta(minutes=20))
-ONE = Recovery("ukraine", WINDOW, STRETCH, 100, 10, "it begins before the reach")
+ONE = Recovery("ukraine", WINDOW, STRETCH, 100, 10, "it is older than OPINION_UNAPPROVED_HOURS")
 OTHER = replace(ONE, topic="russia")
 
 

@@ -112,7 +112,7 @@ def test_a_changed_lock_makes_a_folder_of_its_own(lock: Path) -> None:
     assert (after / "plain-2.jar").read_bytes() == b"newer"
 
 
-def test_a_wrong_hash_is_refused_and_leaves_nothing_behind(lock: Path, cache: Path) -> None:
+def test_a_wrong_hash_is_rejected_and_leaves_nothing_behind(lock: Path, cache: Path) -> None:
     wrong = "0" * 64
     lock.write_text(f"spark b:plain:jar:2 {wrong}\n")
     with pytest.raises(ArtifactError, match=f"b:plain:jar:2 has the SHA-256 .* the lock expects {wrong}"):

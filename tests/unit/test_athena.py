@@ -88,7 +88,7 @@ def test_data_that_stays_unreadable_fails_its_statement(paused: list[float]) -> 
 
 
 @pytest.mark.parametrize("reason", ["COLUMN_NOT_FOUND: line 1:8", "EXCEEDED_TIME_LIMIT", "PERMISSION_DENIED"])
-def test_a_statement_that_is_wrong_or_refused_is_run_once(reason: str) -> None:
+def test_a_statement_that_is_wrong_or_rejected_is_run_once(reason: str) -> None:
     failing: Any = Failing(reason)
     with pytest.raises(AthenaError, match=reason) as error:
         Athena(failing, Settings()).run("SELECT 1")

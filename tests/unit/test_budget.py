@@ -32,7 +32,7 @@ def test_what_another_writer_changes_is_seen(s3: Any) -> None:
 
 
 @pytest.mark.parametrize("writer", ["", "streamer", "other-x", "stream-a/b"])
-def test_an_unknown_kind_of_writer_is_refused(s3: Any, writer: str) -> None:
+def test_an_unknown_kind_of_writer_is_rejected(s3: Any, writer: str) -> None:
     with pytest.raises(PostsLedgerError, match="is not an entry of the ledger"):
         PostsLedger(s3, "lake").record("2026-11", writer, 1)
 

@@ -160,13 +160,17 @@ def everywhere_else(s3: S3Client) -> None:
     records = b"".join(line(tweet(own)) + b"\n" for own in (GONE, STAYS))
     envelope = {"errorCode": "x", "rawData": base64.b64encode(records).decode()}
     s3.put_object(
-        Bucket=BUCKET, Key=f"{layout.DELIVERY_ERRORS}e/1.gz", Body=gzip.compress(line(envelope) + b"\n")
+        Bucket=BUCKET,
+        Key=f"{layout.DELIVERY_ERRORS_PREFIX}e/1.gz",
+        Body=gzip.compress(line(envelope) + b"\n"),
     )
     rejected = {"stage": "streamer", "reason": "overlap", "tweet_id": str(GONE), "line": "cut"}
     key = f"{layout.quarantine_prefix(layout.NO_TOPIC, WINDOW.next)}a.gz"
     s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(line(rejected) + b"\n"))
-    s3.put_object(Bucket=BUCKET, Key=layout.ATHENA_RESULTS + "q.csv", Body=f'"tweet_id"\n"{GONE}"\n'.encode())
-    original = layout.DAMAGED + layout.raw_prefix("ukraine", WINDOW) + "d.gz"
+    s3.put_object(
+        Bucket=BUCKET, Key=layout.ATHENA_RESULTS_PREFIX + "q.csv", Body=f'"tweet_id"\n"{GONE}"\n'.encode()
+    )
+    original = layout.DAMAGED_PREFIX + layout.raw_prefix("ukraine", WINDOW) + "d.gz"
     s3.put_object(Bucket=BUCKET, Key=original, Body=gzip.compress(line(tweet(GONE)))[:-5])
 
 
@@ -253,7 +257,9 @@ def test_a_deleted_tweet_is_in_no_object_of_the_lake_any_more(s3: S3Client) -> N
     }
     report = run(s3, {GONE: DELETE})
     assert holding(s3, str(GONE), text_of(GONE)) == []
-    assert storage.read(s3, BUCKET, f"{layout.DAMAGED}{layout.raw_prefix('ukraine', WINDOW)}d.gz") == b""
+    assert (
+        storage.read(s3, BUCKET, f"{layout.DAMAGED_PREFIX}{layout.raw_prefix('ukraine', WINDOW)}d.gz") == b""
+    )
     assert {each.layer for each in report.counts if each.removed} == layers - {"damaged"}
     assert {each.removed for each in report.counts if each.layer == "raw"} == {3}
 
@@ -266,7 +272,7 @@ def test_a_topic_that_was_taken_out_of_the_topics_file_is_removed_from_too(s3: S
     for key in (
         f"{layout.quarantine_prefix(RETIRED, WINDOW.next)}a.gz",
         f"{layout.recovery_prefix(RETIRED, 'd')}page-000000.json.gz",
-        f"{layout.DAMAGED}{layout.raw_prefix(RETIRED, WINDOW)}d.gz",
+        f"{layout.DAMAGED_PREFIX}{layout.raw_prefix(RETIRED, WINDOW)}d.gz",
     ):
         s3.put_object(Bucket=BUCKET, Key=key, Body=rejected)
     run(s3, {GONE: DELETE})
@@ -409,8 +415,8 @@ def test_all_else_stays_as_it_was(s3: S3Client) -> None:
     assert holding(s3, str(STAYS)) == others
     assert labeled(s3)[STAYS] == kept
     after = snapshot(s3)
-    assert {key: after[key] for key in untouched if not key.startswith(layout.DAMAGED)} == {
-        key: etag for key, etag in untouched.items() if not key.startswith(layout.DAMAGED)
+    assert {key: after[key] for key in untouched if not key.startswith(layout.DAMAGED_PREFIX)} == {
+        key: etag for key, etag in untouched.items() if not key.startswith(layout.DAMAGED_PREFIX)
     }
 
 
@@ -559,7 +565,7 @@ def test_a_users_request_finds_all_tweets_until_then(s3: S3Client) -> None:
     found: Any = athena
     remove(s3, found, SETTINGS, KEY, request, lambda: monday.end, dry_run=False)
     assert "77" not in athena.statements[0].replace(str(PSEUDONYMS.of("77")), "")
-    assert holding(s3, '"77"', str(PSEUDONYMS.of("77"))) == [new, layout.TOMBSTONES_OF_USERS]
+    assert holding(s3, '"77"', str(PSEUDONYMS.of("77"))) == [new, layout.TOMBSTONES_OF_USERS_KEY]
     assert holding(s3, str(mine), str(waiting), str(broken)) == []
     assert [row["tweet_id"] for row in labeled(s3).values()] == [theirs]
 
@@ -618,7 +624,7 @@ def test_a_users_tweets_are_found_though_labeled_is_made_without_them_meanwhile(
     assert key in holding(s3, '"77"')
     monkeypatch.setattr(removal, "_hours_of_users", lambda *_: set())
     run(s3, users=("77",))
-    assert holding(s3, '"77"', str(PSEUDONYMS.of("77"))) == [layout.TOMBSTONES_OF_USERS]
+    assert holding(s3, '"77"', str(PSEUDONYMS.of("77"))) == [layout.TOMBSTONES_OF_USERS_KEY]
 
 
 def test_a_users_tweets_stay_if_only_their_places_must_go(s3: S3Client) -> None:
@@ -638,7 +644,7 @@ def test_a_users_tweets_stay_if_only_their_places_must_go(s3: S3Client) -> None:
     assert stones.of(snowflake.lowest_id(NOW), PSEUDONYMS.of("77")) is None
 
 
-def test_a_bucket_with_old_versions_is_refused(s3: S3Client) -> None:
+def test_a_bucket_with_old_versions_is_rejected(s3: S3Client) -> None:
     s3.create_bucket(Bucket="versioned")
     s3.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
     settings = SETTINGS.model_copy(update={"bucket": "versioned"})
@@ -671,7 +677,7 @@ def test_a_damaged_raw_object_leaves_what_can_be_read_and_a_mark(s3: S3Client) -
     s3.put_object(Bucket=BUCKET, Key=key, Body=whole[: len(whole) // 2])
     run(s3, {GONE: DELETE})
     assert 0 < len(list(storage.read_lines(s3, BUCKET, key))) < 200
-    assert storage.read(s3, BUCKET, layout.DAMAGED + key) == b""
+    assert storage.read(s3, BUCKET, layout.DAMAGED_PREFIX + key) == b""
     assert holding(s3, str(GONE)) == []
 
 
@@ -679,7 +685,7 @@ def test_an_original_of_quarantine_is_emptied_whatever_hour_it_lay_under(s3: S3C
     """What was rejected may be of any hour; what raw lost an hour by is kept for who may repair it."""
     far = Window(WINDOW.start - timedelta(days=3))
     rejected, raw = (
-        f"{layout.DAMAGED}{each('ukraine', far)}a.gz"
+        f"{layout.DAMAGED_PREFIX}{each('ukraine', far)}a.gz"
         for each in (layout.quarantine_prefix, layout.raw_prefix)
     )
     for key in (rejected, raw):
@@ -704,7 +710,7 @@ def test_a_damaged_object_that_is_set_aside_meanwhile_leaves_no_original(
 
     monkeypatch.setattr(storage, "download", meanwhile)
     run(s3, {GONE: DELETE})
-    assert storage.read(s3, BUCKET, layout.DAMAGED + key) == b""
+    assert storage.read(s3, BUCKET, layout.DAMAGED_PREFIX + key) == b""
     assert holding(s3, str(GONE)) == []
 
 
@@ -977,7 +983,9 @@ def test_tombstones_hold_hashes_alone_and_a_deletion_outweighs(s3: S3Client) -> 
     author = PSEUDONYMS.of("829647236")
     tombstones.bury_users(s3, BUCKET, {author: {DELETE: GONE}})
     tombstones.bury_users(s3, BUCKET, {author: {DELETE: GONE - 5}})
-    assert holding(s3, str(GONE), '"829647236"') == [layout.TOMBSTONES_OF_USERS]  # the bound is the moment's
+    assert holding(s3, str(GONE), '"829647236"') == [
+        layout.TOMBSTONES_OF_USERS_KEY
+    ]  # the bound is the moment's
     stones = tombstones.read(s3, BUCKET, PSEUDONYMS, [WINDOW])
     assert (stones.of(GONE, None), stones.of(STAYS, None)) == (DELETE, None)
     assert (stones.of(GONE - 1, author), stones.of(GONE + 1, author)) == (DELETE, None)

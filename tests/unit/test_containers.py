@@ -339,7 +339,7 @@ def test_services_that_read_the_credentials_are_in_the_stand_ins_group() -> None
 def environment(tmp_path: Path) -> Path:
     """What stand-ins on a host named ``gateway`` write for containers."""
     file = tmp_path / "containers.env"
-    own = {"OPINION_REACH_HOURS": "6", "OPINION_TOPICS_FILE": "/home/me/topics.yaml", "HOME": "/home/me"}
+    own = {"OPINION_UNAPPROVED_HOURS": "6", "OPINION_TOPICS_FILE": "/home/me/topics.yaml", "HOME": "/home/me"}
     write_containers_environment(file, Endpoints(8080, CREDENTIALS, host="gateway"), own)
     return file
 
@@ -360,7 +360,7 @@ def test_a_container_starts_with_what_the_stand_ins_say(
     assert found["SPACED"] == "one two"
     assert found["AWS_ENDPOINT_URL"] == "http://gateway:8082"
     assert found["OPINION_X_API_URL"] == "http://gateway:8081"
-    assert found["OPINION_REACH_HOURS"] == "6"
+    assert found["OPINION_UNAPPROVED_HOURS"] == "6"
     assert json.loads(found["AIRFLOW_CONN_AWS_DEFAULT"])["extra"]["endpoint_url"] == "http://gateway:8082"
 
 

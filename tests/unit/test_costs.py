@@ -318,7 +318,7 @@ def test_a_day_that_a_service_has_forgotten_keeps_its_rows(s3: S3Client) -> None
     assert measure.measure(late, "x", DAY, DAY), "the ledger of posts is kept for good"
 
 
-def test_an_item_without_a_price_is_kept_and_one_of_another_unit_is_refused(s3: S3Client) -> None:
+def test_an_item_without_a_price_is_kept_and_one_of_another_unit_is_rejected(s3: S3Client) -> None:
     odd = Usage("sentiment", "sagemaker", "batch ml.m5.large", "hour", 2.0, MEASURED, "")
     usage.write(s3, "lake", DAY, "sagemaker", [odd], PRICES)
     (row,) = usage.read(s3, "lake", DAY, "sagemaker")
@@ -371,5 +371,5 @@ def test_an_endpoint_is_billed_around_the_clock_and_a_batch_job_for_its_work(twe
 
 
 def test_more_tweets_than_an_instance_can_answer_need_another() -> None:
-    most = int(730 * 3600 / modes.SECONDS_A_TWEET)
+    most = int(730 * 3600 / modes.SECONDS_PER_TWEET)
     assert [mode.hours for mode in modes.modes(most + 1) if mode.name == "real-time"] == [2 * 2 * 730]

@@ -35,7 +35,7 @@ def test_they_are_not_shown_where_objects_are_printed() -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"password": 1}', "no json"])
-def test_a_file_without_credentials_is_refused_with_what_to_do(tmp_path: Path, content: str) -> None:
+def test_a_file_without_credentials_is_rejected_with_what_to_do(tmp_path: Path, content: str) -> None:
     (tmp_path / CREDENTIALS_FILE).write_text(content)
     with pytest.raises(CredentialsError, match="delete it to create new ones"):
         Credentials.in_folder(tmp_path)

@@ -12,7 +12,7 @@ from types_boto3_s3 import S3Client
 from include.coverage import damage
 from include.lake import storage
 from include.lake.athena import AthenaError, UnreadDataError
-from include.lake.layout import DAMAGED, raw_prefix
+from include.lake.layout import DAMAGED_PREFIX, raw_prefix
 from include.window import Window
 
 BUCKET = "lake"
@@ -88,7 +88,7 @@ def test_what_can_be_unpacked_stays_in_its_place_and_the_original_lies_aside(s3:
     kept = list(storage.read_lines(s3, BUCKET, key))
     assert 1_000 < len(kept) < len(before)
     assert kept == before[: len(kept)]
-    assert storage.read(s3, BUCKET, f"{DAMAGED}{key}") == CUT
+    assert storage.read(s3, BUCKET, f"{DAMAGED_PREFIX}{key}") == CUT
     assert damage.aside(s3, BUCKET) == [key]
     assert damage.set_aside(s3, BUCKET, [key]) == []
 
@@ -107,7 +107,7 @@ def test_killed_between_copying_and_replacing_it_is_set_aside_the_next_time(
             damage.set_aside(s3, BUCKET, [key])
     assert storage.read(s3, BUCKET, key) == CUT
     assert damage.set_aside(s3, BUCKET, [key]) == [key]
-    assert storage.read(s3, BUCKET, f"{DAMAGED}{key}") == CUT
+    assert storage.read(s3, BUCKET, f"{DAMAGED_PREFIX}{key}") == CUT
 
 
 def test_an_object_that_was_replaced_meanwhile_is_not_overwritten(

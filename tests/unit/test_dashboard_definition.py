@@ -43,7 +43,7 @@ dashboards:
 """
 
 
-def refusal(tmp_path: Path, old: str, new: str) -> str:
+def rejection(tmp_path: Path, old: str, new: str) -> str:
     """What is said of the small definition with a mistake in it."""
     path = tmp_path / "dashboards.yaml"
     assert old in SMALL
@@ -110,7 +110,7 @@ def refusal(tmp_path: Path, old: str, new: str) -> str:
 def test_a_mistake_is_named_with_its_line_and_reason(
     tmp_path: Path, old: str, new: str, line: int, reason: str
 ) -> None:
-    told = refusal(tmp_path, old, new)
+    told = rejection(tmp_path, old, new)
     assert told.startswith(f"dashboards.yaml:{line}: "), told
     assert reason in told
 

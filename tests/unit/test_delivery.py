@@ -164,7 +164,7 @@ def test_a_stream_that_is_missing_is_no_proof(aws: tuple[Any, Any]) -> None:
         watch(aws, elsewhere).look(END + seconds(600))
 
 
-def test_a_stream_without_buffering_hints_is_refused(
+def test_a_stream_without_buffering_hints_is_rejected(
     aws: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3, firehose = aws

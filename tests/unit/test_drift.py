@@ -123,9 +123,6 @@ def test_topics_are_apart_and_what_one_period_lacks_is_not_compared() -> None:
     assert compare("ukraine", rows({"agreed": 9}, "agreement"), rows({"en": 10})) == []
 
 
-# --- In the lake
-
-
 def put_mix(s3: S3Client, day: date, languages: Mapping[str, int]) -> None:
     found = [
         vars(row)

@@ -39,7 +39,7 @@ def test_events_come_by_day_and_without_a_file_there_are_none(tmp_path: Path) ->
         (HEAD + '2026-11-20,"A', "this is not CSV in UTF-8"),
     ],
 )
-def test_a_bad_row_is_named_and_the_file_refused(tmp_path: Path, content: str, told: str) -> None:
+def test_a_bad_row_is_named_and_the_file_rejected(tmp_path: Path, content: str, told: str) -> None:
     path = tmp_path / "events.csv"
     path.write_text(content)
     with pytest.raises(EventsError) as error:

@@ -1,4 +1,4 @@
-"""The measures' language: what it takes, what it refuses, and that all translations mean the same."""
+"""The measures' language: what it takes, what it rejects, and that all translations mean the same."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def test_arithmetic_is_as_everywhere_and_what_has_no_value_is_null(text: str, ex
         ("a ; b", "';' is not understood \\(character 3"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_its_place(text: str, reason: str) -> None:
+def test_what_cannot_be_read_is_rejected_with_its_place(text: str, reason: str) -> None:
     with pytest.raises(ExpressionError, match=reason):
         parse(text, {"twice": Function(("x",), parse("x + x"))})
 
 
-def test_references_are_put_in_and_circles_refused() -> None:
+def test_references_are_put_in_and_circles_rejected() -> None:
     names = {"a": parse("b + 1"), "b": parse("sum(x)"), "c": parse("d"), "d": parse("c")}
     assert resolved(parse("a * 2"), names) == parse("(sum(x) + 1) * 2")
     with pytest.raises(ExpressionError, match="'c' refers to itself: c → d → c"):

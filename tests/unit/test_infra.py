@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,10 +21,11 @@ from include.labeling.endpoints import endpoint_name
 from include.labeling.jobs import plan
 from include.labeling.models import resolve
 from include.lake import layout
-from include.lake.layout import ATHENA_RESULTS
+from include.lake.layout import ATHENA_RESULTS_PREFIX
 from include.settings import Settings
 from include.training.parameters import Parameters
 from include.window import Window
+from include.x.search import REACH
 from include.x.topics import load as load_topics
 from local.aws.bootstrap import Tag, Template
 from local.aws.context import ACCOUNT, PIPELINE, STREAMER, USERS
@@ -172,20 +174,21 @@ def test_only_what_may_expire_does() -> None:
         layout.labeled_prefix("t", HOUR.date),
         layout.predictions_key("v1", "t", HOUR),
         layout.work_prefix(HOUR),
-        ATHENA_RESULTS,
+        ATHENA_RESULTS_PREFIX,
     }
     for key in tweets:
         assert any(key.startswith(prefix) for prefix in expiring), key
-    kept = {layout.aggregate_key(HOUR.date), layout.coverage_key(HOUR.date), layout.CHAMPION}
-    kept |= {layout.tombstones_key(HOUR), layout.TOMBSTONES_OF_USERS, layout.removals_key(HOUR.date, "r")}
+    kept = {layout.aggregate_key(HOUR.date), layout.coverage_key(HOUR.date), layout.CHAMPION_KEY}
+    kept |= {layout.tombstones_key(HOUR), layout.TOMBSTONES_OF_USERS_KEY, layout.removals_key(HOUR.date, "r")}
     kept |= {layout.posts_prefix("2026-11"), layout.model_key("sentiment", "0")}
     for key in kept:
         assert not any(key.startswith(prefix) for prefix in expiring), key
 
 
-def test_tweets_outlive_the_reach_of_recovery() -> None:
+def test_tweets_outlive_the_reach_of_x_s_search() -> None:
     parameter = TEMPLATES["lake"].parameters["RetentionDays"]
-    assert parameter["MinValue"] * 24 > Settings.model_fields["reach_hours"].metadata[1].le
+    assert timedelta(days=parameter["MinValue"]) > REACH
+    assert timedelta(hours=Settings.model_fields["unapproved_hours"].metadata[1].le) == REACH
 
 
 def test_the_training_forgets_tweets_when_the_bucket_does() -> None:

@@ -149,11 +149,11 @@ def test_only_what_is_left_of_an_outage_is_open() -> None:
 
 
 def test_a_stretch_that_was_given_up_is_never_tried_again() -> None:
-    lost = Gap(stretch(5, 8), GapState.UNRECOVERABLE, deadline(stretch(5, 8)), reason="X refused it")
+    lost = Gap(stretch(5, 8), GapState.UNRECOVERABLE, deadline(stretch(5, 8)), reason="X rejected it")
     judged = judge(replace(ALIVE, silences=(stretch(5, 8),), former_gaps=(lost,)))
     assert judged.verdict is Verdict.UNRECOVERABLE
     assert judged.gaps == (lost,)
-    assert "X refused it" in judged.evidence
+    assert "X rejected it" in judged.evidence
 
 
 def test_tweets_that_are_there_are_labeled_although_others_are_lost_for_good() -> None:
@@ -287,6 +287,6 @@ def apart_merged(found: list[Stretch]) -> list[Stretch]:
     return merged
 
 
-def test_an_empty_stretch_is_refused() -> None:
+def test_an_empty_stretch_is_rejected() -> None:
     with pytest.raises(ValueError, match="ends after its start"):
         Stretch(datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 20, tzinfo=UTC))

@@ -188,9 +188,9 @@ def test_the_alarm_of_reruns_is_raised_once_also_where_tweets_match_two_topics()
 
 def test_an_open_gap_keeps_why_it_was_not_filled() -> None:
     evidence = replace(EVIDENCE, silences=(SILENCE,))
-    refused = Gap(SILENCE, GapState.OPEN, deadline(SILENCE), reason="above the month's budget")
-    former = replace(ROW, gaps=(refused,))
-    assert ledger.row(evidence, judge(evidence), INPUTS, former, NOW).gaps == (refused,)
+    rejected = Gap(SILENCE, GapState.OPEN, deadline(SILENCE), reason="above the month's budget")
+    former = replace(ROW, gaps=(rejected,))
+    assert ledger.row(evidence, judge(evidence), INPUTS, former, NOW).gaps == (rejected,)
 
 
 def test_a_gap_that_was_being_filled_when_its_task_died_is_open_again() -> None:

@@ -165,7 +165,9 @@ def test_an_archive_in_s3_is_named_by_its_content(
 
 
 @pytest.mark.parametrize("artifact", ["s3://lake/model.zip", "s3:///model.tar.gz"])
-def test_an_address_of_no_archive_is_refused(aws: tuple[Any, Any], settings: Settings, artifact: str) -> None:
+def test_an_address_of_no_archive_is_rejected(
+    aws: tuple[Any, Any], settings: Settings, artifact: str
+) -> None:
     with pytest.raises(models.ModelError, match=r"tar\.gz"):
         models.resolve(settings.model_copy(update={"sentiment_artifact": artifact}), aws[1])
 

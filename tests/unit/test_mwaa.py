@@ -189,7 +189,7 @@ def test_nothing_but_sources_is_shipped_and_the_models_not_to_the_web_server(tmp
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 
 
-def test_requirements_without_constraints_are_refused(tmp_path: Path) -> None:
+def test_requirements_without_constraints_are_rejected(tmp_path: Path) -> None:
     for name in ("requirements.txt", "constraints.txt"):
         (tmp_path / name).write_text("tweepy==4.17.0\n")
     with pytest.raises(mwaa.MwaaError, match="MWAA rejects it without"):

@@ -94,12 +94,12 @@ def test_separators_that_json_allows_inside_a_string_do_not_split_a_line(answer:
 
 
 @pytest.mark.parametrize("content_type", ["text/csv", "application/json", ""])
-def test_another_content_type_is_refused_by_name(handler: Any, content_type: str) -> None:
+def test_another_content_type_is_rejected_by_name(handler: Any, content_type: str) -> None:
     with pytest.raises(ValueError, match="application/jsonlines"):
         handler.input_fn(lines("hello"), content_type)
 
 
-def test_an_answer_in_another_format_is_refused_and_any_format_means_json_lines(handler: Any) -> None:
+def test_an_answer_in_another_format_is_rejected_and_any_format_means_json_lines(handler: Any) -> None:
     with pytest.raises(ValueError, match="text/csv"):
         handler.output_fn([], "text/csv")
     assert handler.output_fn([{"id": "1", "error": "x"}], "*/*") == '{"id": "1", "error": "x"}\n'

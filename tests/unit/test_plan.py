@@ -136,11 +136,11 @@ def test_every_unfilled_gap_is_recovered_oldest_first() -> None:
     assert all(found.approval is None and found.sample == 50 for found in recoveries(rows))
 
 
-def test_what_lies_beyond_the_reach_needs_a_person() -> None:
+def test_what_is_older_than_the_unapproved_hours_needs_a_person() -> None:
     early = Window(TEN.start - 2 * HOUR)
     found = recoveries([outage(early), outage(TEN)])
     assert [one.approval is None for one in found] == [False, True]
-    assert "beyond the configured reach" in str(found[0])
+    assert "older than OPINION_UNAPPROVED_HOURS" in str(found[0])
 
 
 def test_what_a_person_has_approved_is_not_asked_again() -> None:
@@ -209,7 +209,7 @@ def test_the_plan_can_be_read() -> None:
     ]
 
 
-SETTINGS = Settings(reach_hours=2)
+SETTINGS = Settings(unapproved_hours=2)
 LONG_AGO = NOW - timedelta(days=90)
 
 
@@ -239,7 +239,7 @@ def test_hours_before_the_collection_are_left_out_but_not_the_one_in_which_it_st
         ("yesterday", None, WindowError, "is not an hour"),
     ],
 )
-def test_a_range_that_cannot_be_looked_at_is_refused(
+def test_a_range_that_cannot_be_looked_at_is_rejected(
     start: str, end: str | None, error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
@@ -250,13 +250,25 @@ def test_what_is_proposed_is_the_plan_in_plain_values_with_its_money() -> None:
     stretch = Stretch(TEN.start, TEN.start + timedelta(minutes=5))
     planned = [
         Recovery("ukraine", TEN, stretch, None, 1200),
-        Recovery("russia", TEN, stretch, None, 800, approval="it begins beyond the reach"),
-        Recovery("poland", TEN, stretch, None, 400, approval="it begins beyond the reach", approved=True),
+        Recovery("russia", TEN, stretch, None, 800, approval="it is older than OPINION_UNAPPROVED_HOURS"),
+        Recovery(
+            "poland",
+            TEN,
+            stretch,
+            None,
+            400,
+            approval="it is older than OPINION_UNAPPROVED_HOURS",
+            approved=True,
+        ),
     ]
     found = plan.propose([TEN.next, TEN], planned, [Rerun(TEN, Way.START, "window__x")])
     assert json.loads(json.dumps(found)) == found
     assert found["hours"] == [TEN.label, TEN.next.label]
-    assert [one["approval"] for one in found["recoveries"]] == [None, "it begins beyond the reach", None]
+    assert [one["approval"] for one in found["recoveries"]] == [
+        None,
+        "it is older than OPINION_UNAPPROVED_HOURS",
+        None,
+    ]
     assert found["reruns"] == [{"hour": TEN.label, "way": Way.START.value, "run_id": "window__x"}]
     assert found["posts"] == 2400
     assert found["dollars"] == cost(2400) > 0

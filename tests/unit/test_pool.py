@@ -104,12 +104,12 @@ def test_the_pool_is_read_with_a_login_or_a_token(
 
 
 @pytest.mark.parametrize(("username", "password"), [("reader", "wrong-secret"), (None, "wrong-secret")])
-def test_a_refusal_is_no_missing_pool_and_names_no_password(
+def test_a_rejection_is_no_missing_pool_and_names_no_password(
     address: str, username: str | None, password: str
 ) -> None:
-    with pytest.raises(AirflowApiError, match="answered 401") as refused:
+    with pytest.raises(AirflowApiError, match="answered 401") as rejected:
         over_http(address, username, password)("/pools/sagemaker")
-    assert password not in str(refused.value)
+    assert password not in str(rejected.value)
 
 
 def test_an_airflow_that_is_down_is_named() -> None:
@@ -120,11 +120,11 @@ def test_an_airflow_that_is_down_is_named() -> None:
 def test_mwaa_is_asked_through_its_own_api() -> None:
     mwaa = boto3.client("mwaa", "us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
     asked = {"Name": "x-opinion", "Path": "/pools/sagemaker", "Method": "GET"}
-    refusal = "RestApiClientException"
+    rejection = "RestApiClientException"
     with Stubber(mwaa) as stub:
         stub.add_response("invoke_rest_api", {"RestApiStatusCode": 200, "RestApiResponse": GOOD}, asked)
         for status in (404, 403):
-            stub.add_client_error("invoke_rest_api", refusal, modeled_fields={"RestApiStatusCode": status})
+            stub.add_client_error("invoke_rest_api", rejection, modeled_fields={"RestApiStatusCode": status})
         read = through_mwaa(mwaa, "x-opinion")
         assert read("/pools/sagemaker") == GOOD
         assert read("/pools/sagemaker") is None

@@ -147,7 +147,7 @@ def test_the_pseudonym_is_the_beginning_of_the_hmac_as_a_signed_integer(key: byt
     assert Pseudonyms(key).of(author) == int.from_bytes(digest[:8], "big", signed=True)
 
 
-def test_an_empty_key_is_refused() -> None:
+def test_an_empty_key_is_rejected() -> None:
     with pytest.raises(ValueError, match="pseudonym key is empty"):
         Pseudonyms(b"")
 
@@ -527,7 +527,7 @@ def test_nothing_vanishes(
     s3: S3Client, lines: list[tuple[str, bytes]], objects: int, slice_bytes: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "_BYTES_A_SLICE", slice_bytes)
+        patch.setattr(prepare, "_BYTES_PER_SLICE", slice_bytes)
         patch.setattr(slices, "_BATCH", 7)
         place(s3, lines, objects)
         prepared = hour.prepare(s3)

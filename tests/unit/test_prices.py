@@ -51,12 +51,12 @@ def test_the_list_has_every_item_that_the_default_settings_buy() -> None:
 
 def test_a_figure_that_nothing_confirms_says_so() -> None:
     listed = prices.load(Settings().prices_file)
-    for line in (*listed.prices, *listed.dbus_an_hour):
+    for line in (*listed.prices, *listed.dbus_per_hour):
         assert line.confirmed or line.note.startswith("Not confirmed"), line
 
 
 @pytest.mark.parametrize("missing", ["service", "item", "unit", "usd", "region", "date", "source"])
-def test_a_line_that_lacks_something_is_refused_and_named(missing: str, tmp_path: Path) -> None:
+def test_a_line_that_lacks_something_is_rejected_and_named(missing: str, tmp_path: Path) -> None:
     cut = {name: value for name, value in LINE.items() if name != missing}
     with pytest.raises(PricesError, match=rf"prices, line 2, {missing}: Field required"):
         load(tmp_path, LINE, {**cut, **({} if missing == "item" else {"item": "writes"})})
@@ -73,17 +73,17 @@ def test_a_line_that_lacks_something_is_refused_and_named(missing: str, tmp_path
         ({"confirmed": ""}, "needs a 'note'"),
     ],
 )
-def test_a_line_that_is_wrong_is_refused(change: dict[str, Any], says: str, tmp_path: Path) -> None:
+def test_a_line_that_is_wrong_is_rejected(change: dict[str, Any], says: str, tmp_path: Path) -> None:
     with pytest.raises(PricesError, match=says):
         load(tmp_path, {**LINE, **change})
 
 
-def test_an_item_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
+def test_an_item_that_is_listed_twice_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(PricesError, match="s3 storage: listed more than once"):
         load(tmp_path, LINE, {**LINE, "usd": 1})
 
 
-def test_a_file_that_is_no_list_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_list_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(PricesError, match="cannot be read"):
         prices.load(tmp_path / "absent.yaml")
     (tmp_path / "prices.yaml").write_text("prices: [")

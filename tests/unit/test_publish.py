@@ -237,7 +237,7 @@ def test_the_number_of_slices_does_not_show_in_the_published_objects(
     monkeypatch.setattr(labeled_file, "_ROW_GROUP", 64)
     bodies = []
     for size in (10**9, 300, 100):
-        monkeypatch.setattr(preparing, "_BYTES_A_SLICE", size)
+        monkeypatch.setattr(preparing, "_BYTES_PER_SLICE", size)
         prepared = hour.prepare(s3)
         published = run(s3, prepared)
         bodies.append((prepared.shards, storage.read(s3, BUCKET, published.keys["ukraine"])))

@@ -229,19 +229,19 @@ def test_a_kill_while_x_is_asked_leaves_no_bought_post_out_of_the_ledger(s3: S3C
     assert bought(s3) >= 200, "X has sent two pages"
 
 
-def test_a_refusal_of_s3_after_buying_costs_nothing_more(
+def test_a_rejection_of_s3_after_buying_costs_nothing_more(
     s3: S3Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = X(ids(300))
     put = storage.put
 
-    def refuses_raw(client: Any, bucket: str, key: str, content: Any) -> str:
+    def rejects_raw(client: Any, bucket: str, key: str, content: Any) -> str:
         if key.startswith("raw/"):
             raise OSError("no space left on device")
         return put(client, bucket, key, content)
 
     with monkeypatch.context() as context:
-        context.setattr(storage, "put", refuses_raw)
+        context.setattr(storage, "put", rejects_raw)
         with pytest.raises(OSError, match="no space"):
             run(s3, x)
     calls = x.calls

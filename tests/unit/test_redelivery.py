@@ -26,7 +26,7 @@ from include.x.compliance import ComplianceAction
 from include.x.snowflake import to_milliseconds
 from tests.unit.support_hour import BUCKET, KEY, TOPICS, WINDOW, empty, lake, line, tweet, tweet_id
 
-FAILED = f"{layout.DELIVERY_ERRORS}metadata-extraction-failed/x-opinion-1-2026-11-20-05-07-00-a.gz"
+FAILED = f"{layout.DELIVERY_ERRORS_PREFIX}metadata-extraction-failed/x-opinion-1-2026-11-20-05-07-00-a.gz"
 FIRST, SECOND = tweet_id(1), tweet_id(2)
 HEARTBEAT = {"kind": "heartbeat", "at": "2026-11-20T06:00:01.000Z", "watermark": "2026-11-20T06:00:00.000Z"}
 REJECTED = {"kind": "quarantine", "at": "2026-11-20T05:10:00.000Z", "topic": None, "stage": "streamer"}
@@ -167,7 +167,7 @@ def test_an_object_that_another_run_or_a_removal_changes_meanwhile_is_left_to_th
 ) -> None:
     failed(s3, line(tweet(FIRST)), line(tweet(SECOND)))
     failed(s3, line(tweet(FIRST)), key=FAILED + "b.gz")
-    listed = storage.list_objects(s3, BUCKET, layout.DELIVERY_ERRORS)
+    listed = storage.list_objects(s3, BUCKET, layout.DELIVERY_ERRORS_PREFIX)
     failed(s3, line(tweet(SECOND)))
     storage.delete(s3, BUCKET, FAILED + "b.gz")
     with monkeypatch.context() as stale:
@@ -281,7 +281,7 @@ def test_killed_before_any_write_it_leaves_nothing_that_was_removed_meanwhile(
         again(s3)
         found = {place: rows for place, rows in held(s3, "raw/").items() if rows}
         assert found == {layout.raw_prefix("russia", WINDOW): [tweet(SECOND, ("russia",))]}, write
-        assert storage.list_objects(s3, BUCKET, layout.REDELIVERIES).objects == (), write
+        assert storage.list_objects(s3, BUCKET, layout.REDELIVERIES_PREFIX).objects == (), write
         if not was_killed:
             break
     assert write > 4

@@ -77,12 +77,12 @@ def test_a_person_s_request_waits_for_a_run_that_confirms_it(s3: Any) -> None:
         ([str(snowflake.lowest_id(NOW))], [], "made in the future"),
     ],
 )
-def test_what_is_no_request_is_refused_and_named_by_no_id(
+def test_what_is_no_request_is_rejected_and_named_by_no_id(
     tweets: list[str], users: list[str], why: str
 ) -> None:
-    with pytest.raises(RequestError, match=why) as refused:
+    with pytest.raises(RequestError, match=why) as rejected:
         requests.asked_for(PSEUDONYMS, "why", NOW, tweets, users)
-    assert not any(own in str(refused.value) for own in (*tweets, *users))
+    assert not any(own in str(rejected.value) for own in (*tweets, *users))
 
 
 def test_a_request_is_overdue_after_half_of_its_time(s3: Any) -> None:
@@ -91,9 +91,6 @@ def test_a_request_is_overdue_after_half_of_its_time(s3: Any) -> None:
     assert requests.overdue(s3, BUCKET, NOW + timedelta(hours=13)) == [
         f"the removal request x-2026-11-21, made at {NOW:%Y-%m-%dT%H:%MZ}, is not carried out"
     ]
-
-
-# --- Asking X
 
 
 def test_an_answer_is_a_request_of_its_day_and_counts_reasons() -> None:
@@ -133,7 +130,7 @@ def test_ids_are_divided_into_as_few_jobs_as_take_them_and_not_asked_about_twice
     athena: Any = CountingAthena(2_000, 40)
 
     def todo(at: datetime) -> list[Shard]:
-        return asking.shards(s3, athena, SETTINGS, at, ids_a_job=1_000)
+        return asking.shards(s3, athena, SETTINGS, at, ids_per_job=1_000)
 
     found = todo(NOW)
     assert found == [*(Shard("tweets", number, 3) for number in range(3)), Shard("users", 0, 1)]
@@ -151,11 +148,11 @@ def test_nothing_is_asked_about_an_empty_lake(s3: Any) -> None:
 
 def test_the_results_of_queries_for_ids_are_deleted_at_once(s3: Any) -> None:
     for name in ("e1.csv", "e1.csv.metadata", "other.csv"):
-        storage.put(s3, BUCKET, layout.ATHENA_RESULTS + name, b"1")
+        storage.put(s3, BUCKET, layout.ATHENA_RESULTS_PREFIX + name, b"1")
     athena: Any = CountingAthena(1, 1)
     asking.shards(s3, athena, SETTINGS, NOW)
-    left = [each.key for each in storage.list_objects(s3, BUCKET, layout.ATHENA_RESULTS).objects]
-    assert left == [f"{layout.ATHENA_RESULTS}other.csv"]
+    left = [each.key for each in storage.list_objects(s3, BUCKET, layout.ATHENA_RESULTS_PREFIX).objects]
+    assert left == [f"{layout.ATHENA_RESULTS_PREFIX}other.csv"]
 
 
 def test_a_job_s_name_is_short_and_of_its_day() -> None:

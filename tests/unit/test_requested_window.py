@@ -40,12 +40,12 @@ def test_a_run_without_an_interval_is_told_to_name_a_window(interval: tuple[date
 
 
 @pytest.mark.parametrize("end", [pendulum.datetime(2026, 11, 20, 7), pendulum.datetime(2026, 11, 20, 5, 30)])
-def test_an_interval_that_is_not_an_hour_is_refused(end: datetime) -> None:
+def test_an_interval_that_is_not_an_hour_is_rejected(end: datetime) -> None:
     with pytest.raises(WindowError, match="not one hour"):
         requested(None, START, end, now=NOW)
 
 
 @pytest.mark.parametrize("label", ["yesterday", "2026-11-20T25", "2026-11-20T05:30"])
-def test_a_label_that_is_no_hour_is_refused(label: str) -> None:
+def test_a_label_that_is_no_hour_is_rejected(label: str) -> None:
     with pytest.raises(WindowError, match=r"is not an hour|on the hour"):
         requested(label, START, END, now=NOW)

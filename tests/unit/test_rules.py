@@ -130,9 +130,9 @@ def test_a_plan_carried_out_leaves_nothing_to_do(wanted: list[StreamRule], had: 
 class RecordingX:
     """X's rules endpoint in memory; answers as the API's reference says."""
 
-    def __init__(self, rules: list[PresentRule], refused: str | None = None) -> None:
+    def __init__(self, rules: list[PresentRule], rejected: str | None = None) -> None:
         self.rules = {existing.id: existing.rule for existing in rules}
-        self.refused = refused
+        self.rejected = rejected
         self.calls: list[str] = []
 
     def request(self, method: str, route: str, params: Any = None, json: Any = None) -> Any:
@@ -146,7 +146,7 @@ class RecordingX:
             return Answer({"meta": {"summary": {"deleted": len(json["delete"]["ids"])}}})
         self.calls.append(f"{'try' if params.get('dry_run') else 'add'} {len(json['add'])}")
         for added in json["add"]:
-            if added["value"] == self.refused:
+            if added["value"] == self.rejected:
                 return Answer({"errors": [{"title": "Invalid Rule", "details": ["no viable alternative"]}]})
             if added["value"] in {rule.value for rule in self.rules.values()}:
                 return Answer({"errors": [{"title": "DuplicateRule", "value": added["value"]}]})
@@ -184,8 +184,8 @@ def test_rules_are_added_before_others_are_deleted_and_wanted_ones_stay() -> Non
     assert not plan(wanted, present_rules(x))
 
 
-def test_a_rule_that_x_refuses_changes_nothing_and_says_why() -> None:
-    x = RecordingX(OLD, refused="bad")
+def test_a_rule_that_x_rejects_changes_nothing_and_says_why() -> None:
+    x = RecordingX(OLD, rejected="bad")
     with pytest.raises(RulesError, match="Invalid Rule: no viable alternative"):
         apply(x, plan([StreamRule("tea", "bad")], present_rules(x)))
     assert x.calls == ["try 1"]
@@ -200,7 +200,7 @@ def test_a_tag_that_changes_makes_room_first_because_x_takes_no_text_twice() -> 
 
 
 def test_a_bad_request_tells_xs_reasons() -> None:
-    class Refusing:
+    class Rejecting:
         def request(self, *args: Any, **kwargs: Any) -> Any:
             class Response:
                 status_code = 400
@@ -212,4 +212,4 @@ def test_a_bad_request_tells_xs_reasons() -> None:
             raise tweepy.BadRequest(Response())
 
     with pytest.raises(RulesError, match="Invalid Request: too long"):
-        apply(Refusing(), plan([StreamRule("tea", "x")], []))
+        apply(Rejecting(), plan([StreamRule("tea", "x")], []))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from include.settings import Settings
 from include.x import snowflake
 from include.x.budget import BudgetError
-from include.x.client import RequestRefusedError
+from include.x.client import RequestRejectedError
 from include.x.records import iso
 from include.x.rules import rule_hash
 from include.x.search import Counts, Memory, PatienceError, SearchError, count, sampled, search
@@ -262,7 +262,7 @@ def test_a_token_that_x_no_longer_takes_is_replaced_by_ids(topics: Topics) -> No
     x, shelf = ArchiveX(posts), Memory()
     with pytest.raises(BudgetError):
         list(recovered(x, topics, shelf=shelf, purse=Purse(100)))
-    x.failures = [refused(400)]
+    x.failures = [rejection(400)]
     again = recovered(x, topics, shelf=shelf)
     assert len(list(again)) == 250
     assert again.bought == 150
@@ -349,7 +349,7 @@ def test_what_the_table_cannot_read_is_rejected_with_its_reason(
     assert ("not_a_payload", "text") in rejected
 
 
-def refused(status: int, body: dict[str, Any] | None = None) -> tweepy.HTTPException:
+def rejection(status: int, body: dict[str, Any] | None = None) -> tweepy.HTTPException:
     response = requests.Response()
     response.status_code = status
     response._content = json.dumps(body or {"title": "refused"}).encode()
@@ -366,8 +366,8 @@ CAPPED = {
 @pytest.mark.parametrize(
     "error",
     [
-        *(refused(status) for status in (400, 401, 402, 403)),
-        *(refused(429, {name: value}) for name, value in CAPPED.items()),
+        *(rejection(status) for status in (400, 401, 402, 403)),
+        *(rejection(429, {name: value}) for name, value in CAPPED.items()),
     ],
 )
 @pytest.mark.parametrize("ask", [count, lambda *given, **options: list(search(*given, **options))])
@@ -378,7 +378,7 @@ def test_a_failure_that_waiting_does_not_fix_is_never_waited_for(
     x.failures = [error]
     x.get_recent_tweets_count = x.search_recent_tweets
     slept: list[float] = []
-    with pytest.raises(RequestRefusedError, match=f"X says {error.response.status_code}"):
+    with pytest.raises(RequestRejectedError, match=f"X says {error.response.status_code}"):
         ask(x, topics, "ukraine", START, END, clock=lambda: NOW, sleep=slept.append)
     assert slept == []
 
@@ -401,8 +401,8 @@ def test_a_page_is_reserved_before_it_is_asked_for_and_stays_so_where_x_may_have
         list(recovered(x, topics, purse=purse))
     assert purse.left == 400
     purse = Purse(500)
-    x.failures = [refused(402)]
-    with pytest.raises(RequestRefusedError):
+    x.failures = [rejection(402)]
+    with pytest.raises(RequestRejectedError):
         list(recovered(x, topics, purse=purse))
     assert purse.left == 500
 
@@ -428,7 +428,7 @@ def test_a_rate_limit_is_waited_for_as_x_says(
         (END, START, "is empty"),
     ],
 )
-def test_what_search_cannot_reach_is_refused(
+def test_what_search_cannot_reach_is_rejected(
     topics: Topics, start: datetime, end: datetime, reason: str
 ) -> None:
     with pytest.raises(SearchError, match=reason):

@@ -45,7 +45,7 @@ def test_every_parameter_is_put_in_as_a_literal_and_comments_go() -> None:
         ("coverage/heartbeats", {**BOUNDS, "days": ["2026' OR '1'='1"]}, "holds a quote"),
     ],
 )
-def test_what_does_not_fit_is_refused(name: str, values: dict[str, Any], says: str) -> None:
+def test_what_does_not_fit_is_rejected(name: str, values: dict[str, Any], says: str) -> None:
     with pytest.raises(StatementError, match=says):
         render(name, **values)
 
@@ -70,7 +70,7 @@ def test_values_become_literals(value: Any, text: str) -> None:
     "value",
     [True, None, 1.5, [], [1], "a\\", "a\nb", 'a"', "a`", datetime(2026, 1, 1), b"x"],  # noqa: DTZ001
 )
-def test_values_without_a_safe_literal_are_refused(value: Any) -> None:
+def test_values_without_a_safe_literal_are_rejected(value: Any) -> None:
     with pytest.raises(StatementError):
         literal(value)
 

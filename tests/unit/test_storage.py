@@ -258,7 +258,7 @@ def test_an_error_that_is_no_race_is_not_retried(s3: S3Client) -> None:
     assert len(decided) <= 1
 
 
-def test_an_address_is_split_or_refused() -> None:
+def test_an_address_is_split_or_rejected() -> None:
     assert storage.split_address("s3://lake/a/b") == ("lake", "a/b")
     for wrong in ("lake/a/b", "http://lake/a", "s3:///a"):
         with pytest.raises(ValueError, match="s3://bucket/key"):
@@ -276,7 +276,7 @@ def test_a_new_object_takes_one_request_and_the_same_content_is_written_once(s3:
 
 
 def test_a_put_that_conflicts_with_another_write_is_repeated(s3: S3Client) -> None:
-    """S3 refuses a conditional write while it is at another one of the same key."""
+    """S3 rejects a conditional write while it is at another one of the same key."""
     with Stubber(s3) as stub:
         stub.add_client_error("put_object", "ConditionalRequestConflict", http_status_code=409)
         stub.add_client_error("head_object", "404", http_status_code=404)

@@ -1,4 +1,4 @@
-"""The topics file: what is read from it and what is refused."""
+"""The topics file: what is read from it and what is rejected."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_word_of_several_languages_is_one_term(tmp_path: Path) -> None:
 MANY = ", ".join(f"word{number:04d}" for number in range(90))
 LONG = ", ".join(f"thing{number:04d}" for number in range(45))
 
-REFUSED = {
+REJECTED = {
     "a keyword of two topics": ("en: [coffee]", "en: [TEA]", 14, "keyword 'TEA' is in two topics: 'tea'"),
     "a keyword that differs by an accent only": (
         "en: [coffee]",
@@ -199,22 +199,22 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("found", "replaced", "line", "reason"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_wrong_is_refused_with_its_line(
+@pytest.mark.parametrize(("found", "replaced", "line", "reason"), REJECTED.values(), ids=REJECTED.keys())
+def test_what_is_wrong_is_rejected_with_its_line(
     tmp_path: Path, found: str, replaced: str, line: int, reason: str
 ) -> None:
     assert VALID.count(found) == 1
-    with pytest.raises(TopicsError) as refusal:
+    with pytest.raises(TopicsError) as rejection:
         load(written(tmp_path, VALID.replace(found, replaced)))
-    assert str(refusal.value).startswith(f"topics.yaml:{line}: ")
-    assert reason in str(refusal.value)
+    assert str(rejection.value).startswith(f"topics.yaml:{line}: ")
+    assert reason in str(rejection.value)
 
 
 @pytest.mark.parametrize(
     ("longer", "shorter"),
     [("日本人", "日本"), ("ประเทศไทย", "ไทย"), ("러시아인", "러시아"), ("お茶会", "茶")],
 )
-def test_a_keyword_inside_another_topics_is_refused_in_scripts_without_spaces(
+def test_a_keyword_inside_another_topics_is_rejected_in_scripts_without_spaces(
     tmp_path: Path, longer: str, shorter: str
 ) -> None:
     text = VALID.replace("en: [coffee]", f"ja: [{longer}]").replace('"no": [te]', f"ko: [{shorter}]")
@@ -277,12 +277,12 @@ def test_whatever_is_accepted_every_keyword_can_match_by_our_own_rules_and_by_xs
             assert any(parse(query, RECENT_SEARCH).matches(Post(data, {})) for query in queries)
 
 
-def test_a_single_topic_is_refused(tmp_path: Path) -> None:
+def test_a_single_topic_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(TopicsError, match=r"topics\.yaml:6: there must be two topics or more, not 1"):
         load(written(tmp_path, VALID[: VALID.index("  - name: coffee")]))
 
 
-def test_an_empty_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+def test_an_empty_and_a_missing_file_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(TopicsError, match="the file is empty"):
         load(written(tmp_path, "# nothing\n"))
     with pytest.raises(TopicsError, match="the file cannot be read: No such file"):

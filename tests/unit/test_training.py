@@ -53,7 +53,7 @@ class TestParameters:
             (["--bucket=b", "--epochs=3"], "--epochs=3"),
         ],
     )
-    def test_what_makes_no_sense_is_refused_by_name(self, arguments: list[str], complaint: str) -> None:
+    def test_what_makes_no_sense_is_rejected_by_name(self, arguments: list[str], complaint: str) -> None:
         with pytest.raises(ParameterError, match=complaint):
             Parameters.parse(arguments)
 
@@ -237,9 +237,9 @@ class TestGate:
         chosen = decide_promotion(worse, better, 0.01, Paired(200, 100, candidate_only, champion_only))
         assert chosen.promoted
         assert f"alone is right about {candidate_only}" in chosen.reason
-        refused = decide_promotion(better, worse, 0.01, Paired(200, 100, champion_only, candidate_only))
-        assert not refused.promoted
-        assert "people agree with the champion" in refused.reason
+        rejected = decide_promotion(better, worse, 0.01, Paired(200, 100, champion_only, candidate_only))
+        assert not rejected.promoted
+        assert "people agree with the champion" in rejected.reason
 
     def test_the_scores_say_how_often_each_model_agrees_with_people(self) -> None:
         assert Paired(200, 100, 30, 10).scores() == {

@@ -49,7 +49,7 @@ def test_a_label_without_a_zone_is_utc() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-11-20", "2026-11-20T25", "2026-11-20T05:30Z"])
-def test_what_names_no_hour_is_refused(text: str) -> None:
+def test_what_names_no_hour_is_rejected(text: str) -> None:
     with pytest.raises(WindowError):
         Window.parse(text).label  # noqa: B018
 
@@ -94,7 +94,7 @@ def test_a_param_takes_the_labels_that_name_an_hour_and_29_february(label: str) 
 @pytest.mark.parametrize(
     "label", ["9999-99-99T99", "2026-11-31T00", "2026-11-20T24", "2026-11-20", "1999-01-01T00"]
 )
-def test_a_param_refuses_what_names_no_hour(label: str) -> None:
+def test_a_param_rejects_what_names_no_hour(label: str) -> None:
     assert not re.search(LABEL_PATTERN, label)
 
 

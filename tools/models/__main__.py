@@ -122,7 +122,7 @@ def _check(order: Order) -> None:
     if order.source and recipe.package:
         raise PackError(f"{recipe.name} comes from the package {recipe.package.name}; leave out FROM.")
     if order.labeled and recipe.task == TRANSLATION:
-        raise PackError(f"LABELLED measures sentiment, and {recipe.name} translates.")
+        raise PackError(f"LABELED measures sentiment, and {recipe.name} translates.")
 
 
 def _fetched(order: Order, target: Path) -> dict[str, Fetched]:

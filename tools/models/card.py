@@ -12,7 +12,7 @@ from tools.models.recipes import TRANSLATION, Recipe
 from tools.models.verification import Verified
 
 UNMEASURED = (
-    "Not measured: pack it with `LABELLED=` and texts that people have labeled, or its languages stay"
+    "Not measured: pack it with `LABELED=` and texts that people have labeled, or its languages stay"
     " out of the default ratios."
 )
 

@@ -78,7 +78,7 @@ def _read_safetensors(path: Path) -> Tensors:
 
 
 class _TensorsOnly(pickle.Unpickler):
-    """Unpickles tensors and the dict that names them, and refuses anything else: no code of the file runs.
+    """Unpickles tensors and the dict that names them, and rejects anything else: no code of the file runs.
 
     ``storage_of`` gives the elements of a storage by its key, type and length.
     """

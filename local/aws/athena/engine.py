@@ -206,7 +206,7 @@ class Engine:
         database = document["QueryExecutionContext"].get("Database", "default").strip("`").lower()
         parameters: list[str] = document.get("ExecutionParameters", [])
         match statement:
-            case s.Refused(reason=reason):
+            case s.Rejected(reason=reason):
                 raise QueryError(reason, "NOT_SUPPORTED")
             case s.Select(sql=sql):
                 return self._select(identity, _bound(sql, parameters), database, output)

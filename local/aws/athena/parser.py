@@ -27,7 +27,7 @@ from local.aws.athena.statements import (
     Name,
     NotOfferedError,
     Properties,
-    Refused,
+    Rejected,
     RepairTable,
     Select,
     SetLocation,
@@ -108,7 +108,7 @@ class _Parser:
                 self._tokens.expect("INSERT", "INTO")
                 return Insert(self._tokens.name(), self._tokens.text)
             case "DELETE" | "UPDATE" | "MERGE":
-                return Refused(_ROWS)
+                return Rejected(_ROWS)
             case "UNLOAD":
                 return self._unload()
             case "CREATE":

@@ -285,7 +285,7 @@ class Describe(Statement):
 
 
 @dataclass(frozen=True)
-class Refused(Statement):
+class Rejected(Statement):
     """A well-formed statement that Athena fails on tables of this kind, with its reason."""
 
     statement_type = "DML"

@@ -38,7 +38,7 @@ def install(context: Context) -> None:
             content = api.answer(request.operation, request.parameters)
             return _reply(int(content.pop("Status", 200)), content)
         except ServiceError as error:
-            log.info("refused method=%s path=%s code=%s", method, raw_path, error.code)
+            log.info("rejected method=%s path=%s code=%s", method, raw_path, error.code)
             return _reply(error.status, {"Message": str(error), **error.members}, error.code)
 
     def run_schedules() -> None:

@@ -158,9 +158,9 @@ class Dashboards:
         return {"Arn": document["Arn"], "DashboardId": request["DashboardId"]}
 
     def _version(self, document: Json, request: Json, status: str) -> Json:
-        refused = request.keys() - _DASHBOARD_PARAMETERS
-        if refused:
-            raise invalid(f"{', '.join(sorted(refused))}: not offered by the local AWS")
+        rejected = request.keys() - _DASHBOARD_PARAMETERS
+        if rejected:
+            raise invalid(f"{', '.join(sorted(rejected))}: not offered by the local AWS")
         if "Definition" not in request:
             raise invalid("Either SourceEntity or Definition is required")
         number = len(document["Versions"]) + 1

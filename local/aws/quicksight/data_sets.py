@@ -13,7 +13,7 @@ from local.aws.quicksight.model import Json, ServiceError, moment
 from local.aws.quicksight.resources import Resources, arn_of, invalid, page_of, public
 from local.aws.quicksight.store import Store
 
-INGESTIONS_A_DAY = 32
+INGESTIONS_PER_DAY = 32
 """Manual ingestions of a data set in 24 hours, Enterprise edition (API reference of CreateIngestion)."""
 
 _DAY_SECONDS = 86_400
@@ -101,9 +101,9 @@ class DataSets:
 
     def _data_set(self, request: Json) -> Json:
         """The checked parts of a data set; raises `ServiceError`."""
-        refused = request.keys() - _DATA_SET_PARAMETERS
-        if refused:
-            raise invalid(f"{', '.join(sorted(refused))}: not offered by the local AWS")
+        rejected = request.keys() - _DATA_SET_PARAMETERS
+        if rejected:
+            raise invalid(f"{', '.join(sorted(rejected))}: not offered by the local AWS")
         physical = request["PhysicalTableMap"]
         if len(physical) != 1:
             raise invalid("Exactly one physical table is offered by the local AWS")
@@ -145,10 +145,10 @@ class DataSets:
             and entry["RequestSource"] == "MANUAL"
             and entry["CreatedTime"] > since
         ]
-        if len(recent) >= INGESTIONS_A_DAY:
+        if len(recent) >= INGESTIONS_PER_DAY:
             raise ServiceError(
                 "LimitExceededException",
-                f"The limit of {INGESTIONS_A_DAY} ingestions in 24 hours of the data set "
+                f"The limit of {INGESTIONS_PER_DAY} ingestions in 24 hours of the data set "
                 f"{data_set['DataSetId']} is reached",
                 ResourceType="INGESTION",
             )

@@ -171,7 +171,7 @@ class _Parser:
         self._tokens.append(("end", ""))
         self._at = 0
 
-    def _refuse(self, detail: str) -> NoReturn:
+    def _reject(self, detail: str) -> NoReturn:
         raise SyntaxProblemError(f"{_INVALID} ({detail})")
 
     def _take(self, *texts: str) -> str | None:
@@ -185,12 +185,12 @@ class _Parser:
 
     def _expect(self, sign: str) -> None:
         if not self._take(sign):
-            self._refuse(f"'{sign}' is expected before '{self._tokens[self._at][1]}'")
+            self._reject(f"'{sign}' is expected before '{self._tokens[self._at][1]}'")
 
     def whole(self) -> Node:
         node = self._either()
         if self._tokens[self._at][0] != "end":
-            self._refuse(f"'{self._tokens[self._at][1]}' is not expected")
+            self._reject(f"'{self._tokens[self._at][1]}' is not expected")
         return node
 
     def _either(self) -> Node:
@@ -245,7 +245,7 @@ class _Parser:
         if kind == "field":
             return Field(text[1:-1])
         if kind != "name":
-            self._refuse(f"'{text}' is not expected" if text else "it ends too early")
+            self._reject(f"'{text}' is not expected" if text else "it ends too early")
         if self._take("("):
             return self._call(text)
         return Literal(None) if text.lower() == "null" else Field(text)

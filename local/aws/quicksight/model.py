@@ -1,6 +1,6 @@
 """Requests of a REST-JSON service, read and checked by botocore's own model of it.
 
-boto3 checks types and what is required; lengths, patterns and choices are the service's to refuse.
+boto3 checks types and what is required; lengths, patterns and choices are the service's to reject.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ type Json = dict[str, Any]
 
 
 class ServiceError(Exception):
-    """A request that the service refuses: code, message, HTTP status, and the error's further members."""
+    """A request that the service rejects: code, message, HTTP status, and the error's further members."""
 
     def __init__(self, code: str, message: str, status: int | None = None, **members: str) -> None:
         super().__init__(message)
