@@ -18,7 +18,7 @@ from airflow.sdk import BaseOperator, TriggerRule, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.operators.coverage import is_dry_run
-from include.operators.inputs import client, now, pulled, secret, x_client
+from include.operators.inputs import client, failed_tasks, now, pulled, secret, x_client
 from include.operators.polling import PollingTrigger, Seen, Watch
 from include.settings import Settings, settings
 from include.window import Window
@@ -407,9 +407,7 @@ def record(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | None = 
     from include.compliance import requests
     from include.compliance.removal import count_beside
 
-    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])
-    found = {name: state for run in states.values() for name, state in run.items()}
-    failed = sorted(name for name, state in found.items() if state in ("failed", "upstream_failed"))
+    failed = failed_tasks(ti)
     dry_run = _is_dry(dag_run, params)
     reports = [*pulled(ti, "remove"), *(each for some in pulled(ti, "remove_rest") for each in some)]
     text = described(reports, dry_run=dry_run)

@@ -14,7 +14,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from include.operators.inputs import client, now, pulled, secret, topics, x_client
+from include.operators.inputs import client, failed_tasks, now, pulled, secret, topics, x_client
 from include.operators.links import AthenaLink, athena
 from include.settings import settings
 from include.window import Window, WindowError
@@ -59,12 +59,6 @@ def _no_answer() -> tuple[type[Exception], ...]:
         *(RequestRefusedError, TokenError, PatienceError, SearchError),
         *(KeyError, TypeError, ValueError),
     )
-
-
-def _not_waiting(seconds: float) -> None:
-    from include.x.search import PatienceError
-
-    raise PatienceError(f"X's rate limit lasts {seconds:.0f} s more; the next run plans them")
 
 
 def _lasting(text: str) -> str:
@@ -193,7 +187,7 @@ class PlanCoverageOperator(_CoverageOperator):
         from include.coverage.judge import GapState
         from include.coverage.recover import too_many_attempts
         from include.x.budget import PostsLedger, month_of, monthly_posts
-        from include.x.search import Counts
+        from include.x.search import Counts, never_wait
 
         every_topic = topics()
         used = PostsLedger(client("s3"), settings().bucket).used(month_of(now()))
@@ -208,7 +202,7 @@ class PlanCoverageOperator(_CoverageOperator):
             every_topic,
             min(stretch.start for stretch in unfilled),
             max(stretch.end for stretch in unfilled),
-            sleep=_not_waiting,
+            sleep=never_wait,
         )
         planned: list[Recovery] = recoveries(
             measured.rows,
@@ -466,16 +460,14 @@ class ReportCoverageOperator(BaseOperator):
         ti = context["ti"]
         if not is_dry_run(context):
             self._tell_of_budget()
-        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])
-        found = {task: state for run in states.values() for task, state in run.items()}
-        failed = sorted(task for task, state in found.items() if state in ("failed", "upstream_failed"))
+        failed = failed_tasks(ti)
         told = (ti.xcom_pull(task_ids=task, key=ALARMS) or [] for task in (self.plan, self.decide))
         alarms = [alarm for some in told for alarm in some]
         if not is_dry_run(context):
             alarms += overdue(client("s3"), settings().bucket, now())
         unplanned = ti.xcom_pull(task_ids=self.plan, key=UNPLANNED)
         problems = [
-            *(f"task {task} {found[task]}" for task in failed),
+            *(f"task {task} {state}" for task, state in failed.items()),
             *([f"recoveries are not planned: {unplanned}"] if unplanned else []),
             *alarms,
         ]

@@ -116,7 +116,7 @@ def check(ti: Any = None) -> dict[str, Any]:
     period = Window.containing(now()).label
     with checking(ti, "predictions", period):
         result = check_predictions(client("s3"), settings(), period)
-    return {name: value for name, value in result.to_json().items() if name != "failures"}
+    return result.summary()
 
 
 @task

@@ -57,6 +57,11 @@ class PatienceError(RuntimeError):
     """X's rate limit did not pass in time; a later attempt continues from here."""
 
 
+def never_wait(seconds: float) -> None:
+    """Instead of sleeping: an estimate is not worth a wait of up to half an hour. Raises `PatienceError`."""
+    raise PatienceError(f"X's rate limit lasts {seconds:.0f} s more; a later run asks again")
+
+
 @dataclass(frozen=True)
 class Page:
     """A page as X sent it, and how it was requested: ``request`` has the parameters besides the query.
