@@ -30,10 +30,8 @@ from x_opinion.access import reads, starts
 from x_opinion.answers import data
 from x_opinion.inputs import LakeDependency, NowDependency, Objects, ObjectsDependency
 from x_opinion.lake import Lake, lake_errors
-from x_opinion.opinion import LONGEST_DAYS
+from x_opinion.opinion import AGGREGATING_DAG, LONGEST_DAYS
 
-POINT_DAG = "insights"
-"""The DAG that makes the charts."""
 SHOWN = 5
 _DRAWN = 25
 """So many are drawn: some may be gone meanwhile."""
@@ -67,7 +65,7 @@ def router() -> APIRouter:
     """The route of the charts' examples."""
     made = APIRouter()
 
-    @made.get("/data/examples", dependencies=[reads(POINT_DAG), starts(audit.DAG)])
+    @made.get("/data/examples", dependencies=[reads(AGGREGATING_DAG), starts(audit.DAG)])
     def examples(
         lake: LakeDependency,
         objects: ObjectsDependency,
