@@ -142,7 +142,7 @@ class PlanCoverageOperator(_CoverageOperator):
         from include.coverage import ledger
         from include.coverage.damage import set_aside
         from include.coverage.measure import reach_start
-        from include.coverage.plan import describe, propose, recoveries, unlabeled, way
+        from include.coverage.plan import compose, unfilled
         from include.coverage.redelivery import redeliver
 
         dry_run = is_dry_run(context)
@@ -161,50 +161,49 @@ class PlanCoverageOperator(_CoverageOperator):
         if measured and not dry_run:
             ledger.write(client("s3"), settings().bucket, rows)
             set_aside(client("s3"), settings().bucket, measured.damaged)
-        planned, unplanned = [], None
-        if measured and any(row.gap_state in ("open", "filling") for row in rows):
+        planned: list[Recovery] = []
+        unplanned = None
+        if measured and unfilled(rows):
             try:
-                planned = self._recoveries(measured, reach_start(now(), settings()), recoveries)
+                planned = self._recoveries(measured, reach_start(now(), settings()))
             except _no_answer() as error:
                 # Reruns need nothing from X.
                 unplanned = str(error) or type(error).__name__
                 log.error("recoveries are not planned: %s", unplanned)
-        hours = {*unlabeled(rows), *(recovery.window for recovery in planned)}
-        runs = _runs(context["ti"], self.rerun_dag_id, sorted(hours))
-        steps = [way(window, runs[window]) for window in sorted(hours)]
-        plan = describe(rows, planned, steps, dry_run, unplanned)
-        if redelivered and redelivered.counts:
-            plan = f"{redelivered}\n{plan}"
-        log.info("%s", plan)
         ti = context["ti"]
+        plan = compose(
+            windows,
+            rows,
+            planned,
+            lambda hours: _runs(ti, self.rerun_dag_id, hours),
+            dry_run=dry_run,
+            unplanned=unplanned,
+            redelivered=str(redelivered) if redelivered and redelivered.counts else "",
+        )
+        log.info("%s", plan.text)
         ti.xcom_push(UNPLANNED, unplanned)
-        ti.xcom_push(PROPOSAL, {**propose(windows, planned, steps), "unplanned": unplanned})
-        ti.xcom_push(RECOVERIES, [] if dry_run else [recovery.to_json() for recovery in planned])
-        return plan
+        ti.xcom_push(PROPOSAL, plan.proposal)
+        ti.xcom_push(RECOVERIES, [recovery.to_json() for recovery in plan.recoveries])
+        return plan.text
 
-    def _recoveries(self, measured: Measurement, reach: datetime, recoveries: Any) -> list[Recovery]:
+    def _recoveries(self, measured: Measurement, reach: datetime) -> list[Recovery]:
         from include.coverage.evidence import sample_at
-        from include.coverage.judge import GapState
+        from include.coverage.plan import recoveries, unfilled
         from include.coverage.recover import too_many_attempts
         from include.x.budget import PostsLedger, month_of, monthly_posts
         from include.x.search import Counts, never_wait
 
         every_topic = topics()
         used = PostsLedger(client("s3"), settings().bucket).used(month_of(now()))
-        unfilled = [
-            gap.stretch
-            for row in measured.rows
-            for gap in row.gaps
-            if gap.state in (GapState.OPEN, GapState.FILLING)
-        ]
+        stretches = unfilled(measured.rows)
         counts = Counts(
             x_client(),
             every_topic,
-            min(stretch.start for stretch in unfilled),
-            max(stretch.end for stretch in unfilled),
+            min(stretch.start for stretch in stretches),
+            max(stretch.end for stretch in stretches),
             sleep=never_wait,
         )
-        planned: list[Recovery] = recoveries(
+        return recoveries(
             measured.rows,
             reach,
             monthly_posts(settings(), every_topic) - used,
@@ -212,7 +211,6 @@ class PlanCoverageOperator(_CoverageOperator):
             lambda window: sample_at(window, measured.heartbeats),
             lambda topic, stretch: too_many_attempts(client("s3"), settings(), every_topic, topic, stretch),
         )
-        return planned
 
 
 class SelectRecoveriesOperator(BaseOperator):
