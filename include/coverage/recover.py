@@ -38,7 +38,7 @@ from include.lake.pseudonyms import Pseudonyms
 from include.settings import Settings
 from include.x.budget import BudgetError, PostsLedger, Reservations, month_of, monthly_posts
 from include.x.payload import QUARANTINED_CHARACTERS
-from include.x.search import REACH, Page, Search, digest, search
+from include.x.search import REACH, Page, Search, digest
 from include.x.topics import Topics
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ class _Attempt:
             if (rest := lines.left(json.dumps(row).encode(), stones, lambda *_: None)) is not None:
                 rejected.append(rest)
 
-        found = search(
+        found = Search(
             client,
             self.topics,
             recovery.topic,

@@ -19,7 +19,7 @@ from include.x.budget import BudgetError
 from include.x.client import RequestRefusedError
 from include.x.records import iso
 from include.x.rules import rule_hash
-from include.x.search import Counts, Memory, PatienceError, SearchError, count, sampled, search
+from include.x.search import Counts, Memory, PatienceError, Search, SearchError, count, sampled
 from include.x.topics import Topics, load
 
 START = datetime(2026, 11, 20, 5, 0, 0, 250_000, tzinfo=UTC)
@@ -108,7 +108,8 @@ def _minute_of(tweet_id: int) -> int:
 
 
 def recovered(x: ArchiveX, topics: Topics, **options: Any) -> Any:
-    return search(x, topics, "ukraine", START, END, **{"clock": lambda: NOW, **options})
+    given: dict[str, Any] = {"clock": lambda: NOW, **options}
+    return Search(x, topics, "ukraine", START, END, **given)
 
 
 LOW, HIGH = snowflake.lowest_id(START), snowflake.lowest_id(END)
@@ -370,7 +371,7 @@ CAPPED = {
         *(refused(429, {name: value}) for name, value in CAPPED.items()),
     ],
 )
-@pytest.mark.parametrize("ask", [count, lambda *given, **options: list(search(*given, **options))])
+@pytest.mark.parametrize("ask", [count, lambda *given, **options: list(Search(*given, **options))])
 def test_what_waiting_does_not_mend_is_never_waited_for(
     topics: Topics, error: tweepy.HTTPException, ask: Any
 ) -> None:
@@ -432,7 +433,7 @@ def test_what_search_cannot_reach_is_refused(
     topics: Topics, start: datetime, end: datetime, reason: str
 ) -> None:
     with pytest.raises(SearchError, match=reason):
-        search(ArchiveX({}), topics, "ukraine", start, end, clock=lambda: NOW)
+        Search(ArchiveX({}), topics, "ukraine", start, end, clock=lambda: NOW)
 
 
 def test_other_failures_of_x_are_not_swallowed(topics: Topics) -> None:
