@@ -94,7 +94,7 @@ class RecoveryState:
         """Reads what `to_json` gave."""
         value = json.loads(content)
         until = datetime.fromisoformat(value["until"]) if value["until"] else None
-        ends = [datetime.fromisoformat(end) for end in value.get("stretch") or ()]
+        ends = [datetime.fromisoformat(end) for end in value["stretch"] or ()]
         return cls(int(value["failed"]), value["owner"], until, Stretch(*ends) if ends else None)
 
 
