@@ -26,7 +26,7 @@ import pyarrow as pa
 from benchmarks import tweets
 from benchmarks.lake import provisioned
 from benchmarks.measure import MeasureError, Row, in_own_process, report
-from include.compliance.removal import Removal, RemovalReport, remove
+from include.compliance.removal import Removal, RemovalReport
 from include.compliance.requests import RemovalRequest
 from include.lake import layout, tables
 from include.lake.pseudonyms import Pseudonyms
@@ -35,6 +35,7 @@ from include.settings import Settings
 from include.window import Window
 from include.x import snowflake
 from include.x.compliance import ComplianceAction
+from local.removal import remove
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _INCLUDE = Path(__file__).parent
@@ -33,14 +33,20 @@ class Settings(BaseSettings):
     """The price list by which costs are computed; the comment at its top says how to write another."""
 
     aws_conn_id: str = "aws_default"
+    """The Airflow connection to AWS."""
     bucket: str = "x-opinion-lake"
+    """The S3 bucket of the lake."""
     database: str = "x_opinion"
+    """The Glue database of the lake's tables and views."""
     workgroup: str = "x_opinion"
+    """The Athena workgroup that the queries run in."""
     athena_query_url: str = "https://{console}/athena/home?region={region}#/query-editor/history/{query}"
     """The page of an Athena query; ``{console}`` is the host of the AWS console."""
     delivery_stream: str = "x-opinion"
+    """The Firehose stream that the streamer delivers to."""
 
     x_api_url: str = "https://api.x.com"
+    """The address of X's API."""
     events_file: Path | None = None
     """A CSV file, `date,title,link`, of events that the pages draw on the charts over time."""
     pages_refresh_seconds: int = Field(20, ge=0)
@@ -106,8 +112,8 @@ class Settings(BaseSettings):
     ``slack:<connection>`` and ``webhook:<connection>`` (ids of HTTP connections that hold the address),
     ``mailto:<address>`` (through the connection `smtp_default`)."""
     live_minutes: int = Field(0, ge=0, le=30)
-    """How often the open hour is labeled, in minutes; 0: it is labeled when it is over. Where it is set, the
-    dashboards show tweets within minutes, and SageMaker is called more often."""
+    """How often the open hour is labeled, in minutes that divide 60; 0: it is labeled when it is over. Where
+    it is set, the dashboards show tweets within minutes, and SageMaker is called more often."""
     live_endpoints: bool = False
     """Whether the models are also served by real-time endpoints, which answer for the open hour; else batch
     jobs do. `provision` makes and removes them. They are billed around the clock."""
@@ -137,9 +143,11 @@ class Settings(BaseSettings):
     """How many readers, likewise."""
 
     sagemaker_role_arn: str = "arn:aws:iam::123456789012:role/x-opinion-sagemaker"
+    """The role with which SageMaker reads and writes the lake's bucket."""
     sagemaker_image: str | None = None
     """The image that serves the models; None: AWS's PyTorch inference container in the region in use."""
     sagemaker_instance_type: str = "ml.c6i.xlarge"
+    """The instance type of transform jobs and of real-time endpoints."""
     sagemaker_job_url: str = "https://{console}/sagemaker/home?region={region}#/transform-jobs/{job}"
     """The page of a batch transform job; ``{console}`` is the host of the AWS console."""
     sagemaker_pool: str = "sagemaker"
@@ -183,6 +191,7 @@ class Settings(BaseSettings):
     training_trials: int = Field(6, ge=1)
     """How many parameter sets the search tries."""
     training_seed: int = 20
+    """The seed of everything random in the training: the same tweets give the same model."""
     training_minimum_confidence: float = Field(0.0, ge=0, le=1)
     """Labels with a lower teacher confidence are left out of the training."""
     training_minimum_rows: int = Field(30, ge=1)
@@ -190,10 +199,21 @@ class Settings(BaseSettings):
     training_margin: float = Field(0.005, ge=0)
     """How much better than the champion's macro-F1 the candidate's must be."""
     training_spark_version: str = "16.4.x-scala2.12"
+    """The version of Databricks Runtime that the job cluster runs."""
     training_node_type: str = "m5d.xlarge"
+    """The instance type of the job cluster's one machine."""
     training_region: str = "us-east-1"
+    """The AWS region of the lake's bucket, for the cluster's clients."""
     training_instance_profile_arn: str | None = None
     """The instance profile with which the cluster reads and writes the lake's bucket."""
+
+    @field_validator("live_minutes")
+    @classmethod
+    def _divides_the_hour(cls, minutes: int) -> int:
+        """A cron schedule counts minutes from the full hour: with 7, it would start runs at :56 and :00."""
+        if minutes and 60 % minutes:
+            raise ValueError("must divide 60: 1, 2, 3, 4, 5, 6, 10, 12, 15, 20 or 30; 0 switches it off")
+        return minutes
 
     def s3(self, key: str = "") -> str:
         """The S3 address of a key in the lake's bucket."""

@@ -283,11 +283,11 @@ def _training(s3: Any, bucket: str) -> dict[str, Any]:
     nothing: dict[str, Any] = {"version": None, "alias": None, "metrics": {}}
     try:
         trained = read_outcome(s3, bucket, "train")
-        if trained.get("refused"):
-            return {**nothing, "refused": trained["refused"]}
+        if trained.get("rejected"):
+            return {**nothing, "rejected": trained["rejected"]}
         gated = read_outcome(s3, bucket, "gate")
     except StateError:
-        return {**nothing, "refused": "the DAG train has never got so far"}
+        return {**nothing, "rejected": "the DAG train has never got so far"}
     return {name: gated[name] for name in ("version", "alias", "metrics", "reason")}
 
 
@@ -413,7 +413,7 @@ def problems(figures: dict[str, Any], tables: Tables, windows: Sequence[Window])
 
 def notes(figures: dict[str, Any], archive: dict[str, Any]) -> Iterator[str]:
     """What a reader should know though nothing is wrong."""
-    if rejected := figures["training"].get("refused"):
+    if rejected := figures["training"].get("rejected"):
         yield f"no student was trained: {rejected}"
     for stage, done in (("sentiment", "labeled"), ("translation", "translated")):
         for engine, tweets in figures["unmeasured"][stage].items():

@@ -29,7 +29,7 @@ from include.x.budget import PostsLedger, monthly_posts
 from include.x.client import RequestRejectedError, TokenError, api_client, bearer_token
 from include.x.price import priced
 from include.x.records import iso
-from include.x.search import PatienceError, count
+from include.x.search import PatienceError, count, never_wait
 from include.x.topics import Topics, TopicsError, load
 from streamer.check import findings
 from streamer.database import SpoolError, SpoolInUseError
@@ -172,17 +172,12 @@ def _rules(*, apply: bool, counted_hours: int) -> int:
     return EXIT_MISUSED if any(rejected.values()) else EXIT_STOPPED
 
 
-def _not_waiting(seconds: float) -> None:
-    """Instead of sleeping: an estimate is not worth a wait of up to half an hour."""
-    raise PatienceError(f"X's rate limit lasts {seconds:.0f} s more")
-
-
 def _expected(client: tweepy.Client, topics: Topics, hours: int) -> str:
     """How many posts per month the topics match, by X's counts of the last ``hours``, and their price."""
     end = datetime.now(UTC) - _COUNTED_UNTIL
     start = end - timedelta(hours=hours)
     try:
-        found = sum(count(client, topics, name, start, end, sleep=_not_waiting) for name in topics.names)
+        found = sum(count(client, topics, name, start, end, sleep=never_wait) for name in topics.names)
     except (tweepy.TweepyException, requests.RequestException, RequestRejectedError, PatienceError) as error:
         return f"posts per month: unknown, X returns no counts ({type(error).__name__})"
     expected = round(found * _HOURS_PER_MONTH / hours)

@@ -33,7 +33,7 @@ class Pack(NamedTuple):
 class Group(NamedTuple):
     """Lines that were committed together, within the limits of a pack; ``number`` rises from group to group.
 
-    A spool of an earlier version may hold groups of up to a mebibyte.
+    A spool may also hold larger groups, of up to a mebibyte, which `records` divides.
     """
 
     number: int

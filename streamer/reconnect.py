@@ -32,7 +32,7 @@ class Cause(Enum):
     RATE_LIMITED = "rate_limited"
     TOO_MANY = "too_many_connections"
     NO_RULES = "no_rules"
-    REJECTED = "refused"
+    REJECTED = "rejected"
 
 
 @dataclass(frozen=True)

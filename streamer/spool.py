@@ -45,7 +45,7 @@ _RETRY_SECONDS = 1.0
 _FREE_SECONDS = 1.0
 
 _ACKNOWLEDGED = "."
-"""The mark of a line that an earlier version acknowledged separately, leaving an empty line."""
+"""The mark of a line that is acknowledged, and empty, while others of its group are not."""
 
 log = logging.getLogger(__name__)
 
@@ -289,7 +289,7 @@ def _grouped(packs: Sequence[Pack]) -> Iterator[list[Pack]]:
 
 
 def _unacknowledged(number: int, marks: str, lines: bytes) -> Group:
-    """A group from the database, without the lines that an earlier version acknowledged."""
+    """A group from the database, without those of its lines that are acknowledged."""
     if _ACKNOWLEDGED in marks:
         lines = b"".join(line for line in split(lines) if line != b"\n")
         marks = marks.replace(_ACKNOWLEDGED, "")

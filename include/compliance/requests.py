@@ -237,7 +237,7 @@ def drop(s3: S3Client, bucket: str, name: str) -> None:
     storage.delete(s3, bucket, layout.request_key(name))
 
 
-def end(s3: S3Client, bucket: str, name: str, digest: str | None) -> bool:
+def end(s3: S3Client, bucket: str, name: str, digest: str) -> bool:
     """Forgets a request that was carried out as its ``digest`` says; False where it asks for more by now."""
     key = layout.request_key(name)
     standing = storage.current(s3, bucket, key)

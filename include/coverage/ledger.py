@@ -265,8 +265,6 @@ def _from_record(record: Mapping[str, Any]) -> CoverageRow:
         name: _aware(record[name]) if isinstance(record[name], datetime) else record[name]
         for name in _MEASURES
     }
-    # Days that were last written before removals were counted have no such column.
-    measures["removed"] = measures["removed"] or 0
     return CoverageRow(
         topic=record["topic"],
         window=Window.parse(record["hour"]),

@@ -16,6 +16,8 @@ from include.window import Window
 from include.x.price import cost, priced
 from include.x.snowflake import from_milliseconds, to_milliseconds
 
+_UNFILLED = (GapState.OPEN, GapState.FILLING)
+
 
 @dataclass(frozen=True)
 class Recovery:
@@ -206,7 +208,7 @@ def recoveries(
     ordered = sorted(rows, key=lambda row: (row.window, row.topic))
     for row in ordered:
         for gap in row.gaps:
-            if gap.state not in (GapState.OPEN, GapState.FILLING):
+            if gap.state not in _UNFILLED:
                 continue
             posts = estimate(row.topic, gap.stretch)
             approval = None
@@ -224,6 +226,46 @@ def recoveries(
             posts_left -= 0 if recovery.waits else posts
             planned.append(recovery)
     return planned
+
+
+def unfilled(rows: Iterable[CoverageRow]) -> list[Stretch]:
+    """The gaps that are not filled and can be."""
+    return [gap.stretch for row in rows for gap in row.gaps if gap.state in _UNFILLED]
+
+
+@dataclass(frozen=True)
+class CoveragePlan:
+    """What a run of coverage is to do: in words, as a proposal in plain values, and what it starts."""
+
+    text: str
+    proposal: dict[str, Any]
+    recoveries: list[Recovery]
+
+
+def compose(
+    windows: Sequence[Window],
+    rows: Sequence[CoverageRow],
+    planned: list[Recovery],
+    runs: Callable[[Sequence[Window]], Mapping[Window, Runs]],
+    *,
+    dry_run: bool,
+    unplanned: str | None = None,
+    redelivered: str = "",
+) -> CoveragePlan:
+    """The plan for ``windows`` and their ``rows``; a dry run starts nothing.
+
+    ``runs`` is asked about the hours that need transform, after the recoveries too. ``unplanned`` says why
+    recoveries could not be planned, ``redelivered`` what was delivered again before.
+    """
+    hours = sorted({*unlabeled(rows), *(recovery.window for recovery in planned)})
+    known = runs(hours)
+    steps = [way(window, known[window]) for window in hours]
+    text = describe(rows, planned, steps, dry_run, unplanned)
+    return CoveragePlan(
+        text=f"{redelivered}\n{text}" if redelivered else text,
+        proposal={**propose(windows, planned, steps), "unplanned": unplanned},
+        recoveries=[] if dry_run else planned,
+    )
 
 
 def propose(windows: Sequence[Window], planned: Sequence[Recovery], steps: Sequence[Rerun]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from include.lake.pseudonyms import Pseudonyms
 from include.settings import Settings
 from include.x.budget import BudgetError, PostsLedger, Reservations, month_of, monthly_posts
 from include.x.payload import QUARANTINED_CHARACTERS
-from include.x.search import REACH, Page, digest, search
+from include.x.search import REACH, Page, Search, digest
 from include.x.topics import Topics
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class RecoveryState:
         """Reads what `to_json` gave."""
         value = json.loads(content)
         until = datetime.fromisoformat(value["until"]) if value["until"] else None
-        ends = [datetime.fromisoformat(end) for end in value.get("stretch") or ()]
+        ends = [datetime.fromisoformat(end) for end in value["stretch"] or ()]
         return cls(int(value["failed"]), value["owner"], until, Stretch(*ends) if ends else None)
 
 
@@ -231,6 +231,123 @@ def too_many_attempts(
     return f"{failed} attempts have failed; nothing more is bought until a person approves it"
 
 
+@dataclass(frozen=True)
+class _Attempt:
+    """One attempt at a stretch: it is claimed first, and then searched."""
+
+    s3: S3Client
+    settings: Settings
+    topics: Topics
+    recovery: Recovery
+    pseudonyms: Pseudonyms
+    name: str
+    owner: str
+    kept: Store
+
+    def claim(self, moment: datetime) -> RecoveryOutcome | None:
+        """Takes the lease; the outcome where nothing is to be searched, and the lease is given back."""
+        recovery, bucket = self.recovery, self.settings.bucket
+        stretch = recovery.stretch
+        if stretch.start < moment - REACH:
+            return RecoveryOutcome(
+                GapState.UNRECOVERABLE, 0, 0, f"search reaches back {REACH.days} days only"
+            )
+        exhausted = too_many_attempts(self.s3, self.settings, self.topics, recovery.topic, stretch)
+        if exhausted and not recovery.approved:
+            return RecoveryOutcome(GapState.OPEN, 0, 0, exhausted)
+        if not self.kept.lease(self.owner, moment, begins=True):
+            return RecoveryOutcome(GapState.FILLING, 0, 0, "another run is recovering it")
+        # In this order: a run that ends in between has written its object.
+        if _held_in_part(self.s3, bucket, recovery.topic, stretch, self.owner, moment):
+            self.kept.release(failed=False)
+            return RecoveryOutcome(GapState.FILLING, 0, 0, "another run is recovering a part of it")
+        left = _left(self.s3, bucket, recovery)
+        if not left:
+            # A run that was killed may have written, and not looked again.
+            purge_written(self.s3, bucket, self.pseudonyms, _keys(recovery))
+            self.kept.clear()
+            return RecoveryOutcome(GapState.FILLED, 0, 0)
+        if left != [stretch]:
+            self.kept.release(failed=False)
+            reason = "a part of it was recovered since it was planned; the next run plans the rest"
+            return RecoveryOutcome(GapState.OPEN, 0, 0, reason)
+        return None
+
+    def search(self, client: tweepy.Client) -> RecoveryOutcome:
+        """Searches what was claimed, writes what it finds, and gives the lease back."""
+        recovery, stretch = self.recovery, self.recovery.stretch
+        stones = tombstones.read(self.s3, self.settings.bucket, self.pseudonyms, [recovery.window])
+        rejected: list[bytes] = []
+
+        def reject(reason: str, post: Any) -> None:
+            line = json.dumps(post, separators=(",", ":"))[:QUARANTINED_CHARACTERS]
+            number = post.get("id") if isinstance(post, dict) and isinstance(post.get("id"), str) else None
+            row = {"stage": "search", "reason": reason, "origin": self.name, "tweet_id": number, "line": line}
+            if (rest := lines.left(json.dumps(row).encode(), stones, lambda *_: None)) is not None:
+                rejected.append(rest)
+
+        found = Search(
+            client,
+            self.topics,
+            recovery.topic,
+            stretch.start,
+            stretch.end,
+            sample=recovery.sample,
+            expected=recovery.posts,
+            shelf=_Leased(self.kept, self.owner),
+            purse=self._purse(),
+            reject=reject,
+        )
+        try:
+            self._write(found, stones, rejected)
+        except BudgetError as error:
+            self.kept.release(failed=False)
+            reason = f"above the month's budget: {error}; what was bought is kept; a person may approve more"
+            return RecoveryOutcome(GapState.OPEN, found.bought, 0, reason, found.found)
+        except Exception:
+            # If this fails too, the lease runs out by itself, and the attempt is counted already.
+            with contextlib.suppress(ClientError, BotoCoreError, storage.StorageError):
+                self.kept.release(failed=True)
+            raise
+        self.kept.clear()
+        log.info(
+            "recovered topic=%s hour=%s stretch=%s bought=%d found=%d kept=%d rejected=%d",
+            recovery.topic,
+            recovery.window,
+            stretch,
+            found.bought,
+            found.found,
+            found.kept,
+            found.rejected,
+        )
+        return RecoveryOutcome(
+            GapState.FILLED, found.bought, found.kept, _shortfall(recovery, found.found), found.found
+        )
+
+    def _purse(self) -> Reservations:
+        """Pays from the month's budget, or from any if a person has approved it."""
+        stretch, topic = self.recovery.stretch, self.recovery.topic
+        budget = None if self.recovery.approved else monthly_posts(self.settings, self.topics)
+        writer = f"search-{topic}-{stretch.start:%Y%m%dT%H%M%S}-{stretch.end:%Y%m%dT%H%M%S}-{self.name}"
+        ledger = PostsLedger(self.s3, self.settings.bucket)
+        return Reservations(ledger, lambda: month_of(datetime.now(UTC)), writer, budget)
+
+    def _write(self, found: Search, stones: tombstones.Tombstones, rejected: list[bytes]) -> None:
+        """Writes what is found, and meanwhile ``rejected``, without what is to be removed."""
+        bucket, (place, written) = self.settings.bucket, _keys(self.recovery)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "recovered.json.gz"
+            with gzip.GzipFile(path, "wb", mtime=0) as file:
+                for record in found:
+                    line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+                    if (rest := lines.left(line, stones, lambda *_: None)) is not None:
+                        file.write(rest + b"\n")
+            if rejected:
+                storage.put(self.s3, bucket, place, gzip.compress(b"\n".join(rejected) + b"\n", mtime=0))
+            storage.put(self.s3, bucket, written, path)
+        purge_written(self.s3, bucket, self.pseudonyms, [place, written])
+
+
 def recover(
     s3: S3Client,
     client: tweepy.Client,
@@ -239,8 +356,7 @@ def recover(
     recovery: Recovery,
     key: bytes,
     attempt: str,
-    owner: str | None = None,
-    now: datetime | None = None,
+    owner: str,
 ) -> RecoveryOutcome:
     """Searches for the stretch and writes what it finds, even nothing: that shows that it was searched.
 
@@ -251,93 +367,10 @@ def recover(
     bought beyond the month's budget, nor after `Settings.max_recovery_attempts` that failed. Raises what
     search raises: the gap is then as open as before, and what was bought is kept.
     """
-    moment = now or datetime.now(UTC)
-    stretch = recovery.stretch
-    if stretch.start < moment - REACH:
-        return RecoveryOutcome(GapState.UNRECOVERABLE, 0, 0, f"search reaches back {REACH.days} days only")
-    exhausted = too_many_attempts(s3, settings, topics, recovery.topic, stretch)
-    if exhausted and not recovery.approved:
-        return RecoveryOutcome(GapState.OPEN, 0, 0, exhausted)
-    kept = store(s3, settings.bucket, topics, recovery.topic, stretch)
-    if not kept.lease(owner or attempt, moment, begins=True):
-        return RecoveryOutcome(GapState.FILLING, 0, 0, "another run is recovering it")
-    # In this order: a run that ends in between has written its object.
-    if _held_in_part(s3, settings.bucket, recovery.topic, stretch, owner or attempt, moment):
-        kept.release(failed=False)
-        return RecoveryOutcome(GapState.FILLING, 0, 0, "another run is recovering a part of it")
-    pseudonyms = Pseudonyms(key)
-    place, written = _keys(recovery)
-    left = _left(s3, settings.bucket, recovery)
-    if not left:
-        # A run that was killed may have written, and not looked again.
-        purge_written(s3, settings.bucket, pseudonyms, [place, written])
-        kept.clear()
-        return RecoveryOutcome(GapState.FILLED, 0, 0)
-    if left != [stretch]:
-        kept.release(failed=False)
-        reason = "a part of it was recovered since it was planned; the next run plans the rest"
-        return RecoveryOutcome(GapState.OPEN, 0, 0, reason)
-    budget = None if recovery.approved else monthly_posts(settings, topics)
-    writer = f"search-{recovery.topic}-{stretch.start:%Y%m%dT%H%M%S}-{stretch.end:%Y%m%dT%H%M%S}-{attempt}"
-    stones = tombstones.read(s3, settings.bucket, pseudonyms, [recovery.window])
-    rejected: list[bytes] = []
-
-    def reject(reason: str, post: Any) -> None:
-        line = json.dumps(post, separators=(",", ":"))[:QUARANTINED_CHARACTERS]
-        number = post.get("id") if isinstance(post, dict) and isinstance(post.get("id"), str) else None
-        row = {"stage": "search", "reason": reason, "origin": attempt, "tweet_id": number, "line": line}
-        if (rest := lines.left(json.dumps(row).encode(), stones, lambda *_: None)) is not None:
-            rejected.append(rest)
-
-    found = search(
-        client,
-        topics,
-        recovery.topic,
-        stretch.start,
-        stretch.end,
-        sample=recovery.sample,
-        expected=recovery.posts,
-        shelf=_Leased(kept, owner or attempt),
-        purse=Reservations(
-            PostsLedger(s3, settings.bucket), lambda: month_of(now or datetime.now(UTC)), writer, budget
-        ),
-        reject=reject,
-    )
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "recovered.json.gz"
-            with gzip.GzipFile(path, "wb", mtime=0) as file:
-                for record in found:
-                    line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
-                    if (rest := lines.left(line, stones, lambda *_: None)) is not None:
-                        file.write(rest + b"\n")
-            if rejected:
-                storage.put(s3, settings.bucket, place, gzip.compress(b"\n".join(rejected) + b"\n", mtime=0))
-            storage.put(s3, settings.bucket, written, path)
-        purge_written(s3, settings.bucket, pseudonyms, [place, written])
-    except BudgetError as error:
-        kept.release(failed=False)
-        reason = f"above the month's budget: {error}; what was bought is kept; a person may approve more"
-        return RecoveryOutcome(GapState.OPEN, found.bought, 0, reason, found.found)
-    except Exception:
-        # If this fails too, the lease runs out by itself, and the attempt is counted already.
-        with contextlib.suppress(ClientError, BotoCoreError, storage.StorageError):
-            kept.release(failed=True)
-        raise
-    kept.clear()
-    log.info(
-        "recovered topic=%s hour=%s stretch=%s bought=%d found=%d kept=%d rejected=%d",
-        recovery.topic,
-        recovery.window,
-        stretch,
-        found.bought,
-        found.found,
-        found.kept,
-        found.rejected,
-    )
-    return RecoveryOutcome(
-        GapState.FILLED, found.bought, found.kept, _shortfall(recovery, found.found), found.found
-    )
+    kept = store(s3, settings.bucket, topics, recovery.topic, recovery.stretch)
+    made = _Attempt(s3, settings, topics, recovery, Pseudonyms(key), attempt, owner, kept)
+    settled = made.claim(datetime.now(UTC))
+    return made.search(client) if settled is None else settled
 
 
 def _keys(recovery: Recovery) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from airflow.sdk import BaseOperator, TriggerRule, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.operators.coverage import is_dry_run
-from include.operators.inputs import client, now, pulled, secret, x_client
+from include.operators.inputs import client, failed_tasks, now, pulled, secret, x_client
 from include.operators.polling import PollingTrigger, Seen, Watch
 from include.settings import Settings, settings
 from include.window import Window
@@ -357,7 +357,7 @@ def remove_rest(
         except requests.RequestError as error:
             log.info("%s", error)  # a run beside this one has carried it out, and no other one
             continue
-        hours = map(Window.parse, [*each["hours"], *each.get("again", ())])
+        hours = map(Window.parse, [*each["hours"], *each["again"]])
         reports.append(_removal(request, dry_run=dry_run).from_rest(hours, now()).to_json())
     return reports
 
@@ -370,7 +370,7 @@ def delta_holds(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | No
     if _is_dry(dag_run, params):
         raise AirflowSkipException("a dry run changes no table")
     wanted = {label for each in _found(ti) for label in each["hours"]}
-    again = {label for each in _found(ti) for label in each.get("again", ())}
+    again = {label for each in _found(ti) for label in each["again"]}
     s3, bucket = client("s3"), settings().bucket
     synced = hours.find_synced(s3, bucket)
     held = {hours.parse(hour)[1].label for hour in synced.hours} & wanted if synced else set()
@@ -420,9 +420,7 @@ def record(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | None = 
     from include.compliance import requests
     from include.compliance.removal import count_beside
 
-    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])
-    found = {name: state for run in states.values() for name, state in run.items()}
-    failed = sorted(name for name, state in found.items() if state in ("failed", "upstream_failed"))
+    failed = failed_tasks(ti)
     dry_run = _is_dry(dag_run, params)
     reports = [*pulled(ti, "remove"), *(each for some in pulled(ti, "remove_rest") for each in some)]
     text = described(reports, dry_run=dry_run)
@@ -438,8 +436,7 @@ def record(ti: Any = None, dag_run: Any = None, params: dict[str, Any] | None = 
                 log.info("%s", error)
                 continue
             at = now()
-            # A run that began before requests had digests cannot tell whether this one has grown.
-            is_done = request.digest == each.get("digest")
+            is_done = request.digest == each["digest"]
             # Rows of the table are counted once, though several requests may share them.
             _removal(request, dry_run=False).record([count_beside("delta", removed)], at if is_done else None)
             removed = 0

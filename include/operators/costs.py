@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowException
 
-from include.operators.inputs import client, databricks_hook, now, run_day, topics
+from include.operators.inputs import client, databricks_hook, failed_tasks, now, run_day, topics
 from include.operators.links import athena
 from include.operators.notifications import cost_exceeded, run_link, try_once
 from include.settings import settings
@@ -78,9 +78,7 @@ def report(ti: Any = None, dag_run: Any = None) -> dict[str, Any]:
 
 
 def _check_measured(ti: Any) -> None:
-    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
-    failed = sorted(name for name, state in states.items() if state in ("failed", "upstream_failed"))
-    if failed:
+    if failed := failed_tasks(ti):
         raise UsageError(
             f"not every service's usage was measured ({', '.join(failed)}): read the tasks' logs, clear them"
         )

@@ -14,7 +14,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from include.operators.inputs import client, now, pulled, secret, topics, x_client
+from include.operators.inputs import client, failed_tasks, now, pulled, secret, topics, x_client
 from include.operators.links import AthenaLink, athena
 from include.settings import settings
 from include.window import Window, WindowError
@@ -59,12 +59,6 @@ def _no_answer() -> tuple[type[Exception], ...]:
         *(RequestRejectedError, TokenError, PatienceError, SearchError),
         *(KeyError, TypeError, ValueError),
     )
-
-
-def _not_waiting(seconds: float) -> None:
-    from include.x.search import PatienceError
-
-    raise PatienceError(f"X's rate limit lasts {seconds:.0f} s more; the next run plans them")
 
 
 def _lasting(text: str) -> str:
@@ -148,7 +142,7 @@ class PlanCoverageOperator(_CoverageOperator):
         from include.coverage import ledger
         from include.coverage.damage import set_aside
         from include.coverage.measure import unapproved_start
-        from include.coverage.plan import describe, propose, recoveries, unlabeled, way
+        from include.coverage.plan import compose, unfilled
         from include.coverage.redelivery import redeliver
 
         dry_run = is_dry_run(context)
@@ -167,50 +161,49 @@ class PlanCoverageOperator(_CoverageOperator):
         if measured and not dry_run:
             ledger.write(client("s3"), settings().bucket, rows)
             set_aside(client("s3"), settings().bucket, measured.damaged)
-        planned, unplanned = [], None
-        if measured and any(row.gap_state in ("open", "filling") for row in rows):
+        planned: list[Recovery] = []
+        unplanned = None
+        if measured and unfilled(rows):
             try:
-                planned = self._recoveries(measured, unapproved_start(now(), settings()), recoveries)
+                planned = self._recoveries(measured, unapproved_start(now(), settings()))
             except _no_answer() as error:
                 # Reruns need nothing from X.
                 unplanned = str(error) or type(error).__name__
                 log.error("recoveries are not planned: %s", unplanned)
-        hours = {*unlabeled(rows), *(recovery.window for recovery in planned)}
-        runs = _runs(context["ti"], self.rerun_dag_id, sorted(hours))
-        steps = [way(window, runs[window]) for window in sorted(hours)]
-        plan = describe(rows, planned, steps, dry_run, unplanned)
-        if redelivered and redelivered.counts:
-            plan = f"{redelivered}\n{plan}"
-        log.info("%s", plan)
         ti = context["ti"]
+        plan = compose(
+            windows,
+            rows,
+            planned,
+            lambda hours: _runs(ti, self.rerun_dag_id, hours),
+            dry_run=dry_run,
+            unplanned=unplanned,
+            redelivered=str(redelivered) if redelivered and redelivered.counts else "",
+        )
+        log.info("%s", plan.text)
         ti.xcom_push(UNPLANNED, unplanned)
-        ti.xcom_push(PROPOSAL, {**propose(windows, planned, steps), "unplanned": unplanned})
-        ti.xcom_push(RECOVERIES, [] if dry_run else [recovery.to_json() for recovery in planned])
-        return plan
+        ti.xcom_push(PROPOSAL, plan.proposal)
+        ti.xcom_push(RECOVERIES, [recovery.to_json() for recovery in plan.recoveries])
+        return plan.text
 
-    def _recoveries(self, measured: Measurement, start: datetime, recoveries: Any) -> list[Recovery]:
+    def _recoveries(self, measured: Measurement, start: datetime) -> list[Recovery]:
         from include.coverage.evidence import sample_at
-        from include.coverage.judge import GapState
+        from include.coverage.plan import recoveries, unfilled
         from include.coverage.recover import too_many_attempts
         from include.x.budget import PostsLedger, month_of, monthly_posts
-        from include.x.search import Counts
+        from include.x.search import Counts, never_wait
 
         every_topic = topics()
         used = PostsLedger(client("s3"), settings().bucket).used(month_of(now()))
-        unfilled = [
-            gap.stretch
-            for row in measured.rows
-            for gap in row.gaps
-            if gap.state in (GapState.OPEN, GapState.FILLING)
-        ]
+        stretches = unfilled(measured.rows)
         counts = Counts(
             x_client(),
             every_topic,
-            min(stretch.start for stretch in unfilled),
-            max(stretch.end for stretch in unfilled),
-            sleep=_not_waiting,
+            min(stretch.start for stretch in stretches),
+            max(stretch.end for stretch in stretches),
+            sleep=never_wait,
         )
-        planned: list[Recovery] = recoveries(
+        return recoveries(
             measured.rows,
             start,
             monthly_posts(settings(), every_topic) - used,
@@ -218,7 +211,6 @@ class PlanCoverageOperator(_CoverageOperator):
             lambda window: sample_at(window, measured.heartbeats),
             lambda topic, stretch: too_many_attempts(client("s3"), settings(), every_topic, topic, stretch),
         )
-        return planned
 
 
 class SelectRecoveriesOperator(BaseOperator):
@@ -466,16 +458,14 @@ class ReportCoverageOperator(BaseOperator):
         ti = context["ti"]
         if not is_dry_run(context):
             self._tell_of_budget()
-        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])
-        found = {task: state for run in states.values() for task, state in run.items()}
-        failed = sorted(task for task, state in found.items() if state in ("failed", "upstream_failed"))
+        failed = failed_tasks(ti)
         told = (ti.xcom_pull(task_ids=task, key=ALARMS) or [] for task in (self.plan, self.decide))
         alarms = [alarm for some in told for alarm in some]
         if not is_dry_run(context):
             alarms += overdue(client("s3"), settings().bucket, now())
         unplanned = ti.xcom_pull(task_ids=self.plan, key=UNPLANNED)
         problems = [
-            *(f"task {task} {found[task]}" for task in failed),
+            *(f"task {task} {state}" for task, state in failed.items()),
             *([f"recoveries are not planned: {unplanned}"] if unplanned else []),
             *alarms,
         ]

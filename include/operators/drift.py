@@ -49,7 +49,7 @@ def check(measured: list[dict[str, Any]], ti: Any = None, dag_run: Any = None) -
     if drifted:
         known = sorted((each["topic"], each["audit_month"], each["dimension"]) for each in drifted)
         try_once(drift_found(drifted, run_link(ti.dag_id, ti.run_id, ti.task_id)), f"drift {known}")
-    return {name: value for name, value in result.to_json().items() if name != "failures"}
+    return result.summary()
 
 
 @task

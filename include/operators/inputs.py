@@ -132,6 +132,24 @@ def pulled(ti: Any, task_id: str) -> list[Any]:
     return [each for each in ti.xcom_pull(task_ids=[task_id]) if each is not None]
 
 
+def failed_tasks(ti: Any) -> dict[str, str]:
+    """The states, by id and in its order, of the run's tasks that failed, by themselves or by another one."""
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])
+    found = sorted((name, state) for run in states.values() for name, state in run.items())
+    return {name: state for name, state in found if state in ("failed", "upstream_failed")}
+
+
+def skip_without_quicksight() -> None:
+    """Skips the task, by `AirflowSkipException`, if the settings name nobody who sees QuickSight."""
+    # Airflow reads its configuration when it is first imported: importing this module must not do that.
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    if not settings().quicksight_principals:
+        raise AirflowSkipException(
+            "QuickSight is not used: no principals are configured (OPINION_QUICKSIGHT_PRINCIPALS)"
+        )
+
+
 def run_day(dag_run: Any) -> date:
     """The day that a daily run is about: the day before its schedule's, or for a manual run the day itself.
 

@@ -14,7 +14,7 @@ from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from include.operators.inputs import account, client, now, topics
+from include.operators.inputs import account, client, now, skip_without_quicksight, topics
 from include.operators.links import NotedLink, address, athena
 from include.operators.polling import PollingTrigger, Seen, Watch
 from include.operators.quality import checking
@@ -96,9 +96,7 @@ def check(aggregated: list[dict[str, Any]], ti: Any = None) -> list[dict[str, An
     found = [each["day"] for each in aggregated]
     with checking(ti, "opinion", max(found)):
         results = check_opinion(athena(ti), client("s3"), settings(), topics().names, found)
-    return [
-        {name: value for name, value in result.to_json().items() if name != "failures"} for result in results
-    ]
+    return [result.summary() for result in results]
 
 
 @task(trigger_rule="none_failed")
@@ -106,10 +104,7 @@ def data_sets() -> list[str]:
     """The ids of QuickSight's data sets; skipped where QuickSight is not used."""
     from include.insights.quicksight import data_set_ids
 
-    if not settings().quicksight_principals:
-        raise AirflowSkipException(
-            "QuickSight is not used: no principals are configured (OPINION_QUICKSIGHT_PRINCIPALS)"
-        )
+    skip_without_quicksight()
     return list(data_set_ids(settings()))
 
 

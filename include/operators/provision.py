@@ -6,9 +6,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import task
-from airflow.sdk.exceptions import AirflowSkipException
 
-from include.operators.inputs import account, client, topics
+from include.operators.inputs import account, client, skip_without_quicksight, topics
 from include.operators.links import athena
 from include.settings import settings
 
@@ -61,10 +60,7 @@ def quicksight() -> list[str]:
     from include.provision.quicksight import ensure
 
     configured = settings()
-    if not configured.quicksight_principals:
-        raise AirflowSkipException(
-            "QuickSight is not used: no principals are configured (OPINION_QUICKSIGHT_PRINCIPALS)"
-        )
+    skip_without_quicksight()
     definition = load_dashboards(topics())
     return ensure(client("quicksight"), definition, configured, account())
 

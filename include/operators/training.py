@@ -101,8 +101,8 @@ class StepOperator(WorkflowTaskOperator):
             # Before the attempt counts as seen: if S3 fails, the next try finds it and runs nothing again.
             outcome = hours.read_outcome(client("s3"), settings().bucket, self.entry_point)
         found = super()._settle(context, databricks, attempt)
-        if outcome.get("refused"):
-            raise AirflowSkipException(str(outcome["refused"]))
+        if outcome.get("rejected"):
+            raise AirflowSkipException(str(outcome["rejected"]))
         return {**found, **outcome}
 
 
@@ -115,7 +115,7 @@ def check(ti: Any = None) -> dict[str, Any]:
     period = Window.containing(now()).label
     with checking(ti, "predictions", period):
         result = check_predictions(client("s3"), settings(), period)
-    return {name: value for name, value in result.to_json().items() if name != "failures"}
+    return result.summary()
 
 
 @task

@@ -184,10 +184,9 @@ def _prepared(value: dict[str, Any]) -> Prepared:
 
 
 def _checked(check: Callable[..., QualityResult], prepared: dict[str, Any]) -> dict[str, Any]:
-
     hour = _prepared(prepared)
     result = _from_work(check, client("s3"), settings(), hour, tuple(hour.raw))
-    return {name: value for name, value in result.to_json().items() if name != "failures"}
+    return result.summary()
 
 
 def _from_work[**P, R](step: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:

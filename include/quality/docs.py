@@ -128,8 +128,7 @@ def _row(outcome: Mapping[str, Any]) -> str:
     return (
         f'<tr class="{kind}"><td>{kind}</td><td>{escape(outcome["subject"])}</td>'
         f"<td>{escape(outcome['expectation'])}</td><td>{escape(outcome['expected'])}</td>"
-        # Results that were kept before observed values were have none.
-        f"<td>{escape(outcome.get('observed', ''))}</td>"
+        f"<td>{escape(outcome['observed'])}</td>"
         f'<td class="number">{outcome["checked"]:,}</td><td class="number">{escape(failed)}</td>'
         f"<td>{escape(outcome['why'])}</td></tr>"
     )

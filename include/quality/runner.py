@@ -68,16 +68,19 @@ class QualityResult:
         """The failures for which the hour must not go on."""
         return tuple(failure for failure in self.failures if failure.severity == BLOCKS)
 
-    def to_json(self) -> dict[str, Any]:
-        """A dictionary for JSON: ``suite, checked, failed, blocking, rows, failures[]``."""
+    def summary(self) -> dict[str, Any]:
+        """The counts, for JSON: ``suite, checked, failed, blocking, rows``."""
         return {
             "suite": self.suite,
             "checked": self.checked,
             "failed": self.failed,
             "blocking": len(self.blocking),
             "rows": self.rows,
-            "failures": [asdict(failure) for failure in self.failures],
         }
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary for JSON: the `summary` and ``failures[]``."""
+        return {**self.summary(), "failures": [asdict(failure) for failure in self.failures]}
 
 
 class QualityError(Exception):

@@ -46,8 +46,8 @@ def gate(spark: SparkSession, s3: S3Client, parameters: Parameters) -> GateResul
     Raises `TrainingRejectedError` if train has registered none.
     """
     trained = hours.read_outcome(s3, parameters.bucket, "train")
-    if trained.get("refused"):
-        raise TrainingRejectedError(trained["refused"])
+    if trained.get("rejected"):
+        raise TrainingRejectedError(trained["rejected"])
     registry = Registry(parameters.model, parameters.experiment)
     candidate = registry.version(trained["version"])
     champion = registry.aliased(CHAMPION)

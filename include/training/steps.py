@@ -44,7 +44,7 @@ def predict() -> None:
 def run(step: str, arguments: Sequence[str]) -> dict[str, Any]:
     """Runs one step with ``--name=value`` arguments; prints, stores and returns its result.
 
-    If there is too little data for a model, train's result is ``{"refused": why}``, and the run continues
+    If there is too little data for a model, train's result is ``{"rejected": why}``, and the run continues
     with the champion. Raises `ParameterError` and `StateError` with what to do.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -63,7 +63,7 @@ def run(step: str, arguments: Sequence[str]) -> dict[str, Any]:
         result = asdict(_function(step)(spark, s3, parameters))
     except TrainingRejectedError as error:
         log.warning("rejected: %s", error)
-        result = {"refused": str(error)}
+        result = {"rejected": str(error)}
     finally:
         spark.catalog.clearCache()  # the next step may share the session
     hours.write_outcome(s3, parameters.bucket, step, result)

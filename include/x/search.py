@@ -57,6 +57,11 @@ class PatienceError(RuntimeError):
     """X's rate limit did not pass in time; a later attempt continues from here."""
 
 
+def never_wait(seconds: float) -> None:
+    """Instead of sleeping: an estimate is not worth a wait of up to half an hour. Raises `PatienceError`."""
+    raise PatienceError(f"X's rate limit lasts {seconds:.0f} s more; a later run asks again")
+
+
 @dataclass(frozen=True)
 class Page:
     """A page as X sent it, and how it was requested: ``request`` has the parameters besides the query.
@@ -154,6 +159,12 @@ class Search:
     ``bought`` counts the posts that X has sent now, ``found`` those and the posts on stored pages, ``kept``
     the records yielded, ``rejected`` the posts that were passed to ``reject`` with the reason instead. All
     are correct even if the iteration ends with an exception.
+
+    The times are aware; what is yielded are records in the stream's shape, one a post. ``sample`` is a
+    percentage (the topics file's unless given), ``expected`` how many posts X counted: fewer are asked for
+    once more; ``session`` is written to ``ingest``. Waits for X's rate limit, half an hour at most
+    (`PatienceError`). Raises `SearchError` for a time range that search cannot reach, `RequestRejectedError`
+    if waiting does not help, the purse's `BudgetError`, and tweepy's and requests' exceptions.
     """
 
     def __init__(
@@ -352,21 +363,6 @@ def digest(topics: Topics, topic: str, start: datetime, end: datetime) -> str:
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 
-def search(
-    client: tweepy.Client, topics: Topics, topic: str, start: datetime, end: datetime, **options: Any
-) -> Search:
-    """The posts of ``topic`` in ``[start, end)`` (aware times) as records in the stream's shape, one a post.
-
-    ``options``: ``sample`` (percent; the topics file's unless given), ``expected`` (posts that X counted:
-    fewer are asked for once more), ``shelf`` and ``purse`` (see there), ``reject`` (called with the reason
-    and the post that cannot go to raw), ``session`` (written to ``ingest``). Waits for X's rate limit, half
-    an hour at most (`PatienceError`). Raises `SearchError` for a time range that search cannot reach,
-    `RequestRejectedError` if waiting does not help, the purse's `BudgetError`, and tweepy's and requests'
-    exceptions.
-    """
-    return Search(client, topics, topic, start, end, **options)
-
-
 def count(
     client: tweepy.Client,
     topics: Topics,
@@ -380,7 +376,7 @@ def count(
     """How many posts a recovery of ``[start, end)`` would buy, estimated by X's counts.
 
     One call per query; it costs a fraction of reading the posts (X's price list). `Counts` estimates many
-    stretches by as few calls. Raises as `search` does.
+    stretches by as few calls. Raises as `Search` does.
     """
     low, high = snowflake.lowest_id(start), snowflake.lowest_id(end)
     ask = partial(
@@ -396,7 +392,7 @@ class Counts:
     """X's counts of a time span by the minute, requested once per topic for any number of estimates.
 
     X returns seven days by the minute in one call, and allows 300 calls in 15 minutes (its API reference).
-    Raises as `search` does.
+    Raises as `Search` does.
     """
 
     def __init__(

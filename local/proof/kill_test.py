@@ -21,7 +21,7 @@ from typing import Any
 
 from include.settings import Settings
 from include.x.client import api_client
-from include.x.search import SEARCH_DELAY, search
+from include.x.search import SEARCH_DELAY, Search
 from include.x.snowflake import milliseconds
 from local.proof.bench import ROOT, SEED, Bench, BenchError, bench
 from local.proof.reconcile import UNDER_WAY_MS, outages
@@ -116,7 +116,7 @@ def found_by_search(this: Bench, first_ms: int, last_ms: int) -> set[int]:
     return {
         int(record["data"]["id"])
         for topic in topics.names
-        for record in search(client, topics, topic, start, end)
+        for record in Search(client, topics, topic, start, end)
     }
 
 

@@ -1,15 +1,26 @@
-"""The coverage page's data: a grid of hours for each topic, with every layer's state."""
+"""The page Coverage: a grid of hours for each topic, with every layer's state."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any
 
+import orjson
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+
+from include.coverage.measure import collection_start
 from include.coverage.plan import run_ids
 from include.lake.verdict import Verdict
-from include.window import Window
+from include.settings import settings
+from include.window import Window, possible_day
+from include.x.topics import load
+from x_opinion.access import COVERAGE_DAG, reads
+from x_opinion.answers import data
+from x_opinion.cache import Cache
+from x_opinion.inputs import LakeDependency, NowDependency
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,37 @@ STATES: Mapping[str, CellState] = {
 
 LAYERS: Mapping[str, str] = {"raw": "Raw", "labeled": "Labeled", "predicted": "Predicted"}
 """The layers by the columns that count them."""
+
+
+def router(cache: Cache) -> APIRouter:
+    """The page's routes, apart from the page itself."""
+    made = APIRouter()
+
+    @made.get("/data/coverage", dependencies=[reads(COVERAGE_DAG)])
+    async def coverage_data(
+        lake: LakeDependency,
+        now: NowDependency,
+        first: Annotated[date | None, Query(alias="from")] = None,
+        days: Annotated[int, Query(ge=1, le=31)] = 7,
+        revision: Annotated[str, Query(max_length=300)] = "",
+    ) -> Response:
+        """Who knows that the ledger has changed names a new ``revision``, for which it is read again."""
+        first = possible_day(first, now) if first else None
+        start, end = period(datetime.combine(first, time(), UTC) if first else None, days, now)
+
+        def read() -> bytes:
+            rows = lake.coverage(start.date(), (end - timedelta(days=1)).date())
+            collected_from = collection_start(settings(), load(settings().topics_file))
+            return orjson.dumps(grid(rows, topics(), start, end, now, collected_from))
+
+        return data(await cache.get(("coverage", start, end, revision), read))
+
+    return made
+
+
+def topics() -> list[dict[str, str]]:
+    """Name and title of every topic, in the topics file's order."""
+    return [{"name": topic.name, "title": topic.title} for topic in load(settings().topics_file).topics]
 
 
 def state(layer: str, row: Mapping[str, Any]) -> str:

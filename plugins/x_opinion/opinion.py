@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import orjson
+from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import Response
+
+from include.audit.drift import DIMENSIONS
 from include.insights import events, page
 from include.insights.comparison import compared
 from include.insights.definition import FILTER_COLUMNS, MEASURED_LANGUAGE, Dashboard, load
 from include.settings import settings
-from include.window import Window
+from include.window import FIRST_DAY, Window, possible_day
 from include.x.topics import load as load_topics
+from x_opinion.access import INSIGHTS_DAG, reads
+from x_opinion.answers import data
+from x_opinion.cache import Cache
+from x_opinion.inputs import LakeDependency, NowDependency
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from x_opinion.lake import Lake
 
+DASHBOARD_PAGES = {
+    "opinion-over-time": "Opinion over time",
+    "opinion-across-the-world": "Opinion across the world",
+}
+"""The title of each dashboard's page, by the dashboard's id."""
+DEFAULT_DAYS = 7
 LONGEST_DAYS = 92
 """So many days can be shown at a time."""
 
@@ -72,6 +88,65 @@ class Filters:
             raise UnknownFilterError(f"there is no topic {', '.join(sorted(unknown))}")
         if self.first > self.last:
             raise UnknownFilterError("the period ends before it starts")
+
+
+def router(cache: Cache) -> APIRouter:
+    """The pages' routes, apart from the pages themselves; one of them takes every name under ``/data/``."""
+    made = APIRouter()
+
+    @made.get("/data/drift", dependencies=[reads(INSIGHTS_DAG)])
+    async def drift_data(lake: LakeDependency, now: NowDependency) -> Response:
+        """What the tweets no longer have in common with those that people audited."""
+
+        def read() -> bytes:
+            return orjson.dumps(
+                [{**row, "changed": DIMENSIONS[row["dimension"]]} for row in lake.drift(now.date())]
+            )
+
+        return data(await cache.get(("drift", now.date()), read))
+
+    @made.get("/data/{name}", dependencies=[reads(INSIGHTS_DAG)])
+    async def opinion_data(
+        lake: LakeDependency,
+        now: NowDependency,
+        name: str,
+        first: Annotated[date | None, Query(alias="from")] = None,
+        last: Annotated[date | None, Query(alias="to")] = None,
+        topic: Annotated[list[str] | None, Query()] = None,
+        language: Annotated[list[str] | None, Query()] = None,
+        unmeasured: bool = False,
+        compare: bool = False,
+    ) -> Response:
+        if name not in DASHBOARD_PAGES:
+            raise HTTPException(404, f"there is no dashboard {name!r}")
+        end = possible_day(last, now) if last else now.date()
+        start = possible_day(first, now) if first else max(end - timedelta(days=DEFAULT_DAYS - 1), FIRST_DAY)
+        if (end - start).days >= LONGEST_DAYS:
+            raise HTTPException(422, f"at most {LONGEST_DAYS} days can be shown at a time")
+        try:
+            filters = Filters(start, end, tuple(topic or ()), tuple(language or ()), unmeasured, compare)
+        except UnknownFilterError as error:
+            raise HTTPException(422, str(error)) from error
+        if compare:
+            possible_day(filters.before.first, now)
+
+        async def rows(of: Filters) -> Any:
+            # The last day is what changes while it is looked at.
+            revision = await asyncio.to_thread(lake.revision, of.last)
+            key = ("tables", name, of.first, of.last, revision)
+            return await cache.get(key, lambda: (tables(lake, name, of.first, of.last), now))
+
+        reading = asyncio.gather(*(rows(of) for of in ((filters, filters.before) if compare else (filters,))))
+        read, *before = await reading
+
+        def evaluate() -> bytes:
+            found = figures(name, read[0], filters, read[1], before[0][0] if before else None)
+            return orjson.dumps({**found, "scores": lake.scores(found["engines"])})
+
+        key = (name, filters, read[1], *(each[1] for each in before))
+        return data(await cache.get(key, evaluate))
+
+    return made
 
 
 @cache

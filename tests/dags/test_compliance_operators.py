@@ -628,17 +628,6 @@ def test_a_request_that_a_run_beside_has_carried_out_keeps_no_other_from_its_end
     assert requests.pending(s3, BUCKET) == []
 
 
-def test_a_run_that_began_before_requests_had_digests_leaves_them_open(s3: Any) -> None:
-    """As where a new version is deployed while a run waits for Delta's history."""
-    requests.confirm(s3, BUCKET, name := asked_for(s3))
-    ti = TaskInstance()
-    ti.xcom_push(tasks.REQUESTS, [{"request": name, "hours": [WINDOW.label]}])
-    given: dict[str, Any] = {"ti": ti, "dag_run": SimpleNamespace(run_type="scheduled"), "params": DRY}
-    tasks.remove_rest.function(**given)
-    tasks.record.function(**given)
-    assert [each.name for each in requests.pending(s3, BUCKET)] == [name]
-
-
 def test_many_hours_are_divided_into_parts_that_airflow_can_map() -> None:
     found = [{"request": "a", "hours": [f"h{each}" for each in range(800)], "again": ["h"]}] * 40
     parts = tasks._parts(found)

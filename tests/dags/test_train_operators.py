@@ -41,7 +41,7 @@ def test_a_step_returns_its_outcome_beside_the_run(s3: Any) -> None:
 
 
 def test_a_rejected_step_is_skipped_and_says_why(s3: Any) -> None:
-    hours.write_outcome(s3, BUCKET, "train", {"refused": "too few rows of Neutral"})
+    hours.write_outcome(s3, BUCKET, "train", {"rejected": "too few rows of Neutral"})
     with pytest.raises(AirflowSkipException, match="too few rows of Neutral"):
         settled("train")
 

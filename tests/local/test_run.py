@@ -290,7 +290,7 @@ def test_what_a_stand_in_answers_wrongly_is_one_sentence(tmp_path: Path) -> None
         pytest.raises(RunError, match="a stand-in did not answer as it should: rejected"),
         prepared(RunOptions(run_dir=tmp_path), []),
     ):
-        raise requests.HTTPError("refused")
+        raise requests.HTTPError("rejected")
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def test_dashboards_and_predictions_that_do_not_cover_the_lake_are_told(column: 
 
 
 def test_a_rejected_training_is_no_problem_but_told() -> None:
-    training: dict[str, object] = {"version": None, "alias": None, "metrics": {}, "refused": "too few rows"}
+    training: dict[str, object] = {"version": None, "alias": None, "metrics": {}, "rejected": "too few rows"}
     figures = deepcopy(FIGURES) | {"training": training, "predictions": 0}
     tables = deepcopy(TABLES)
     tables["opinion"][0]["predicted"] = "0"

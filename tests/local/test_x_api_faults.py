@@ -27,7 +27,7 @@ from include.settings import Settings
 from include.window import HOUR, Window
 from include.x.budget import PostsLedger, month_of
 from include.x.client import RequestRejectedError, api_client
-from include.x.search import search
+from include.x.search import Search
 from include.x.topics import Collection, Topics
 from local.faults import FaultError
 from local.x_api import stream as stream_module
@@ -463,7 +463,7 @@ class TestSearch:
     """What goes wrong with X's search, through `include.x.search` and its real client."""
 
     def found(self, service: Service, **options: Any) -> dict[str, dict[str, Any]]:
-        records = search(
+        records = Search(
             x_client(service), SOUGHT, "apples", WINDOW.start, WINDOW.end, sleep=never, **options
         )
         return {record["data"]["id"]: dict(record) for record in records}
@@ -541,7 +541,7 @@ class TestRecovery:
     ) -> None:
         truth = {
             record["data"]["id"]
-            for record in search(x_client(service), SOUGHT, "apples", WINDOW.start, WINDOW.end, sleep=never)
+            for record in Search(x_client(service), SOUGHT, "apples", WINDOW.start, WINDOW.end, sleep=never)
         }
         before = sold(service)
         stretch = Stretch(WINDOW.start, WINDOW.end)

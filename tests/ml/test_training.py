@@ -465,8 +465,8 @@ def test_one_sentiment_alone_is_rejected_and_the_champion_predicts_on(
     for topic in TOPICS:
         lake.put(topic, FIRST, rows(topic, FIRST, ROWS, ("Negative",)), ONE_SIDED)
     rejected = lake.all_steps(ONE_SIDED)
-    assert "too few rows of Neutral, Positive" in rejected["train"]["refused"]
-    assert rejected["gate"]["refused"] == rejected["train"]["refused"]
+    assert "too few rows of Neutral, Positive" in rejected["train"]["rejected"]
+    assert rejected["gate"]["rejected"] == rejected["train"]["rejected"]
     assert (rejected["predict"]["version"], rejected["predict"]["rows"]) == (1, 380)
     nobody = lake.step("predict", ONE_SIDED, model="main.test.nobody")
-    assert "no version of main.test.nobody is champion yet" in nobody["refused"]
+    assert "no version of main.test.nobody is champion yet" in nobody["rejected"]

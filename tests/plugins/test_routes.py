@@ -147,7 +147,9 @@ def test_a_banner_says_what_the_settings_say_of_the_source(
 ) -> None:
     for page in PAGES:
         assert 'class="banner"' not in client.get(f"/{page}").text
-    monkeypatch.setattr("x_opinion.app.settings", lambda: Settings(source_notice="<b>invented</b> & $page"))
+    for module in ("app", "quality"):
+        configured = Settings(source_notice="<b>invented</b> & $page")
+        monkeypatch.setattr(f"x_opinion.{module}.settings", lambda configured=configured: configured)
     for page in (*PAGES, *(address.removeprefix("/") for address in QUALITY)):
         text = client.get(f"/{page}").text
         assert 'role="note">&lt;b&gt;invented&lt;/b&gt; &amp; $page</p>' in text
@@ -730,7 +732,7 @@ def test_a_page_lets_no_frame_in_but_that_of_the_embed(
         return dict(part.strip().split(" ", 1) for part in policy.split(";"))["frame-src"]
 
     assert frames() == "https://platform.twitter.com"
-    monkeypatch.setattr("x_opinion.app.settings", lambda: Settings(tweet_embed_url=""))
+    monkeypatch.setattr("x_opinion.answers.settings", lambda: Settings(tweet_embed_url=""))
     assert frames() == "'none'"
 
 

@@ -25,7 +25,6 @@ from include.compliance.removal import (
     RemovalIncompleteError,
     RemovalReport,
     VersionedBucketError,
-    remove,
 )
 from include.compliance.requests import RemovalRequest
 from include.compliance.tombstones import Tombstones
@@ -44,6 +43,7 @@ from include.training.second_look import look_again
 from include.window import Window
 from include.x import snowflake
 from include.x.compliance import ComplianceAction
+from local.removal import remove
 from tests.unit import support_hour as hour
 from tests.unit.support_hour import BUCKET, KEY, SETTINGS, TOPICS, WINDOW, line, tweet, tweet_id
 

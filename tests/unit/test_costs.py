@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from types_boto3_s3 import S3Client
 
 from include import prices
-from include.costs import measure, modes, usage
+from include.costs import measure, usage
 from include.costs.measure import MEASURES, Sources, spread
 from include.costs.month import Month
 from include.costs.usage import MEASURED, MODELED, Usage
@@ -28,6 +28,7 @@ from include.prices import PricesError
 from include.settings import Settings
 from include.window import HOUR, Window
 from include.x.budget import PostsLedger
+from tools import labeling_modes
 
 SETTINGS = Settings(bucket="lake", quicksight_principals=("arn",), quicksight_readers=3)
 PRICES = prices.load(SETTINGS.prices_file)
@@ -362,14 +363,16 @@ def test_what_has_no_price_is_named_and_counts_nothing() -> None:
     assert (found.dollars, found.unpriced) == (1.0, ["sagemaker any"])
 
 
-@pytest.mark.parametrize("tweets", modes.VOLUMES)
+@pytest.mark.parametrize("tweets", labeling_modes.VOLUMES)
 def test_an_endpoint_is_billed_around_the_clock_and_a_batch_job_for_its_work(tweets: int) -> None:
-    found = {mode.name: mode.hours for mode in modes.modes(tweets)}
+    found = {mode.name: mode.hours for mode in labeling_modes.modes(tweets)}
     assert found["real-time"] == 2 * 730
     assert found["batch only"] < found["asynchronous"] < found["real-time"]
     assert found["batch only"] < found["batch, live"]
 
 
 def test_more_tweets_than_an_instance_can_answer_need_another() -> None:
-    most = int(730 * 3600 / modes.SECONDS_PER_TWEET)
-    assert [mode.hours for mode in modes.modes(most + 1) if mode.name == "real-time"] == [2 * 2 * 730]
+    most = int(730 * 3600 / labeling_modes.SECONDS_PER_TWEET)
+    assert [mode.hours for mode in labeling_modes.modes(most + 1) if mode.name == "real-time"] == [
+        2 * 2 * 730
+    ]

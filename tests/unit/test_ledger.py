@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import io
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +15,7 @@ from include.coverage.judge import Evidence, Gap, GapState, Measures, deadline, 
 from include.coverage.ledger import CoverageRow
 from include.coverage.plan import Runs, reruns
 from include.coverage.stretch import Stretch
-from include.lake import sql, storage
+from include.lake import sql
 from include.lake.layout import coverage_key
 from include.lake.verdict import Verdict
 from include.window import Window
@@ -53,15 +51,6 @@ def test_a_row_is_read_back_as_it_was_written(s3: S3Client) -> None:
 
 def test_a_day_without_a_ledger_has_no_rows(s3: S3Client) -> None:
     assert ledger.read_day(s3, BUCKET, "2026-11-20") == {}
-
-
-def test_a_day_from_before_removals_were_counted_has_none(s3: S3Client) -> None:
-    ledger.write(s3, BUCKET, [replace(ROW, measures=replace(ROW.measures, removed=3))])
-    former = pq.read_table(io.BytesIO(storage.read(s3, BUCKET, coverage_key("2026-11-20"))))
-    sink = io.BytesIO()
-    pq.write_table(former.drop_columns(["removed"]), sink)
-    s3.put_object(Bucket=BUCKET, Key=coverage_key("2026-11-20"), Body=sink.getvalue())
-    assert ledger.read_day(s3, BUCKET, "2026-11-20")[ROW.key].measures.removed == 0
 
 
 def test_rows_lie_in_the_ledgers_of_their_days(s3: S3Client) -> None:

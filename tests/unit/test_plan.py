@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -273,3 +274,34 @@ def test_what_is_proposed_is_the_plan_in_plain_values_with_its_money() -> None:
     assert found["posts"] == 2400
     assert found["dollars"] == cost(2400) > 0
     assert found["dollars"] == pytest.approx(sum(one["dollars"] for one in found["recoveries"]))
+
+
+def test_a_plan_asks_about_the_hours_that_need_transform_also_after_their_recovery() -> None:
+    rows = [UNLABELED, outage(TEN.next), replace(COMPLETE, window=TEN.previous)]
+    planned = recoveries(rows)
+    asked: list[Window] = []
+
+    def runs(windows: Sequence[Window]) -> dict[Window, Runs]:
+        asked.extend(windows)
+        return dict.fromkeys(windows, NOTHING)
+
+    made = plan.compose(
+        [row.window for row in rows], rows, planned, runs, dry_run=False, redelivered="2 lines"
+    )
+    assert asked == [TEN, TEN.next]
+    assert made.text.startswith("2 lines\nCoverage from ")
+    assert [step["hour"] for step in made.proposal["reruns"]] == [TEN.label, TEN.next.label]
+    assert made.recoveries == planned
+
+
+def test_a_dry_run_proposes_and_starts_nothing() -> None:
+    rows = [outage(TEN)]
+    planned = recoveries(rows)
+    made = plan.compose([TEN], rows, planned, lambda hours: dict.fromkeys(hours, NOTHING), dry_run=True)
+    assert len(made.proposal["recoveries"]) == 1
+    assert made.recoveries == []
+
+
+def test_a_gap_can_be_filled_also_beside_one_that_cannot() -> None:
+    lost, found = gap(TEN, GapState.UNRECOVERABLE), gap(TEN.next)
+    assert plan.unfilled([replace(COMPLETE, gaps=(lost, found))]) == [found.stretch]

@@ -19,7 +19,7 @@ from include.x.budget import BudgetError
 from include.x.client import RequestRejectedError
 from include.x.records import iso
 from include.x.rules import rule_hash
-from include.x.search import Counts, Memory, PatienceError, SearchError, count, sampled, search
+from include.x.search import Counts, Memory, PatienceError, Search, SearchError, count, sampled
 from include.x.topics import Topics, load
 
 START = datetime(2026, 11, 20, 5, 0, 0, 250_000, tzinfo=UTC)
@@ -108,7 +108,8 @@ def _minute_of(tweet_id: int) -> int:
 
 
 def recovered(x: ArchiveX, topics: Topics, **options: Any) -> Any:
-    return search(x, topics, "ukraine", START, END, **{"clock": lambda: NOW, **options})
+    given: dict[str, Any] = {"clock": lambda: NOW, **options}
+    return Search(x, topics, "ukraine", START, END, **given)
 
 
 LOW, HIGH = snowflake.lowest_id(START), snowflake.lowest_id(END)
@@ -352,7 +353,7 @@ def test_what_the_table_cannot_read_is_rejected_with_its_reason(
 def rejection(status: int, body: dict[str, Any] | None = None) -> tweepy.HTTPException:
     response = requests.Response()
     response.status_code = status
-    response._content = json.dumps(body or {"title": "refused"}).encode()
+    response._content = json.dumps(body or {"title": "rejected"}).encode()
     return (tweepy.TooManyRequests if status == 429 else tweepy.HTTPException)(response)
 
 
@@ -370,7 +371,7 @@ CAPPED = {
         *(rejection(429, {name: value}) for name, value in CAPPED.items()),
     ],
 )
-@pytest.mark.parametrize("ask", [count, lambda *given, **options: list(search(*given, **options))])
+@pytest.mark.parametrize("ask", [count, lambda *given, **options: list(Search(*given, **options))])
 def test_a_failure_that_waiting_does_not_fix_is_never_waited_for(
     topics: Topics, error: tweepy.HTTPException, ask: Any
 ) -> None:
@@ -432,7 +433,7 @@ def test_what_search_cannot_reach_is_rejected(
     topics: Topics, start: datetime, end: datetime, reason: str
 ) -> None:
     with pytest.raises(SearchError, match=reason):
-        search(ArchiveX({}), topics, "ukraine", start, end, clock=lambda: NOW)
+        Search(ArchiveX({}), topics, "ukraine", start, end, clock=lambda: NOW)
 
 
 def test_other_failures_of_x_are_not_swallowed(topics: Topics) -> None:
