@@ -9,7 +9,7 @@ Runs every day, and manually. X's terms give 24 hours from a request; `coverage`
 | `find` | writes the tombstones of the open requests, and lists the hours that hold what must go |
 | `remove` | one mapped task for some hours: rewrites every object that holds it, in all layers |
 | `remove_rest` | pages of searches, Firehose's errors, what has no possible hour, audit, queries' results |
-| `delta_holds` | skips the next three steps where the Delta table holds none of these hours |
+| `delta_holds` | skips all tasks on Databricks if the Delta table holds none of these hours |
 | `delta` | the step `sync` of `train` on Databricks: deletes the rows |
 | `history` | waits `OPINION_TRAINING_HISTORY_SECONDS`, in which another run may still read old files |
 | `vacuum` | `sync` again: VACUUM deletes the old files, and with them the last copy |
