@@ -3,7 +3,8 @@
 In the cloud each part has a role; here it is an IAM user (`USERS`) with the same policy, which the bootstrap
 attaches. A request signed with a user's key is checked before it is answered: its action, the resources that
 it names, and the one condition on listings, ``s3:prefix``. Other conditions count as met, and so does the
-resource of an action that names none in its request. The account's own key may do everything.
+resource of an action that names none in its request. What a request implies (``iam:PassRole``, or what Athena
+reads for its caller) is not checked. The account's own key may do everything.
 """
 
 from __future__ import annotations
@@ -36,6 +37,33 @@ _NOUNS = {
     "Model": ("model", "ModelName"),
     "TransformJob": ("transform-job", "TransformJobName"),
 }
+_MORE: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "BUCKET": {
+        "GET": {
+            "encryption": "GetEncryptionConfiguration",
+            "inventory": "GetInventoryConfiguration",
+            "object-lock": "GetBucketObjectLockConfiguration",
+            "ownershipControls": "GetBucketOwnershipControls",
+            "publicAccessBlock": "GetBucketPublicAccessBlock",
+            "replication": "GetReplicationConfiguration",
+        }
+    },
+    "KEY": {
+        "GET": {
+            "attributes": "GetObjectAttributes",
+            "legal-hold": "GetObjectLegalHold",
+            "retention": "GetObjectRetention",
+        },
+        "PUT": {"legal-hold": "PutObjectLegalHold", "retention": "PutObjectRetention"},
+        "DELETE": {"tagging": "DeleteObjectTagging"},
+        "POST": {"select": "GetObject"},
+    },
+}
+_ACTIONS = {
+    kind: {method: {**known, **more.get(method, {})} for method, known in ACTION_MAP[kind].items()}
+    for kind, more in _MORE.items()
+}
+"""S3's actions by what a request is about, its method and the parameter that decides: moto's and `_MORE`."""
 _ASSETS = {"DashboardId": "dashboard", "DataSetId": "dataset", "DataSourceId": "datasource"}
 _SECRET_SUFFIX = "-000000"  # noqa: S105 - stands for what Secrets Manager appends to a secret's name in its ARN
 _ALWAYS_ALLOWED = {"sts:GetCallerIdentity"}
@@ -82,7 +110,11 @@ class Users:
         return self._secrets[access_key_id] if name and _documents(name) else None
 
     def check(self, access_key_id: str, asked: Iterable[Asked]) -> None:
-        """Raises `AccessDeniedError` unless all is allowed that is ``asked``."""
+        """Raises `AccessDeniedError` unless all is allowed that is ``asked``.
+
+        Of several objects to delete, S3 deletes those that it may, and names the others in its answer. Here
+        one denies the whole request, so that nobody overlooks it.
+        """
         if name := self._users.get(access_key_id):
             for each in asked:
                 if not _allows(_documents(name), each):
@@ -91,7 +123,7 @@ class Users:
     def may_know(self, access_key_id: str, bucket: str, key: str) -> bool:
         """Whether S3 says that an object does not exist: for others it is forbidden.
 
-        S3 takes the key for the prefix of a listing (S3 API reference, GetObject, "Permissions").
+        S3 takes the key for the prefix of a listing (as Ceph found: https://github.com/ceph/ceph/pull/68577).
         """
         name = self._users.get(access_key_id)
         return name is None or _allows(
@@ -124,6 +156,8 @@ def _grants(documents: tuple[str, ...]) -> Mapping[str, tuple[_Grant, ...]]:
     found: dict[str, tuple[_Grant, ...]] = {}
     for document in documents:
         for statement in json.loads(document)["Statement"]:
+            if statement["Effect"] != "Allow":
+                raise ValueError(f"a policy with the effect {statement['Effect']} is not understood")
             prefixes = statement.get("Condition", {}).get("StringLike", {}).get("s3:prefix")
             grant = _Grant(_patterns(statement["Resource"]), _patterns(prefixes) if prefixes else None)
             for action in _listed(statement["Action"]):
@@ -156,7 +190,7 @@ def asked_of(
         operation, names = named(method, raw_path)
         content = _json(body)
     else:
-        names, content = {}, _json(body) if "x-amz-target" in headers else _form(body)
+        names, content = {}, _json(body) if "x-amz-target" in headers else _form(query.encode() or body)
     action = f"{_PREFIXES.get(service, service)}:{operation}"
     resources = _RESOURCES.get(service, _none)(operation, {**content, **names, "_path": raw_path})
     for resource in resources or [None]:
@@ -166,7 +200,7 @@ def asked_of(
 def _of_s3(
     method: str, raw_path: str, query: str, headers: Mapping[str, str], body: bytes
 ) -> Iterator[Asked]:
-    bucket, _, key = unquote(raw_path.lstrip("/")).partition("/")
+    bucket, _, key = unquote(raw_path[1:]).partition("/")
     parameters = parse_qs(query, keep_blank_values=True)
     arn = f"arn:aws:s3:::{bucket}"
     if not bucket:
@@ -175,13 +209,13 @@ def _of_s3(
         for key in _deleted(body):
             yield Asked("s3:DeleteObject", f"{arn}/{key}")
     elif not key:
-        actions = ACTION_MAP["BUCKET"].get(method, {})
+        actions = _ACTIONS["BUCKET"].get(method, {})
         name = next((actions[each] for each in parameters if each in actions), actions.get("DEFAULT", method))
         # HeadBucket is not an action of IAM's.
         action = "s3:ListBucket" if name == "HeadBucket" else f"s3:{name}"
         yield Asked(action, arn, parameters.get("prefix", [None])[0])
     else:
-        actions = ACTION_MAP["KEY"].get(method, {})
+        actions = _ACTIONS["KEY"].get(method, {})
         name = next((actions[each] for each in parameters if each in actions), actions.get("DEFAULT", method))
         yield Asked(f"s3:{name}", f"{arn}/{key}")
         if source := headers.get("x-amz-copy-source"):
@@ -200,7 +234,7 @@ def _deleted(body: bytes) -> list[str]:
 def _json(body: bytes) -> dict[str, Any]:
     try:
         content = json.loads(body) if body else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         content = {}
     return content if isinstance(content, dict) else {}
 
@@ -229,9 +263,8 @@ def _firehose(_operation: str, content: Mapping[str, Any]) -> list[str]:
 def _glue(operation: str, content: Mapping[str, Any]) -> list[str]:
     """IAM asks for the catalog, the database and the table (Service Authorization Reference)."""
     found = [_arn("glue", "catalog")]
-    own = content.get("Name") or next(
-        (content[name].get("Name") for name in ("DatabaseInput", "TableInput") if name in content), None
-    )
+    inputs = (content.get(name) for name in ("DatabaseInput", "TableInput"))
+    own = content.get("Name") or next((each.get("Name") for each in inputs if isinstance(each, dict)), None)
     if "Database" in operation:
         return [*found, _arn("glue", f"database/{own}")] if own else found
     database = content.get("DatabaseName")
@@ -239,9 +272,9 @@ def _glue(operation: str, content: Mapping[str, Any]) -> list[str]:
     return [*found, _arn("glue", f"database/{database}"), _arn("glue", f"table/{database}/{table}")]
 
 
-def _quicksight(_operation: str, content: Mapping[str, Any]) -> list[str]:
-    if arn := content.get("ResourceArn"):
-        return [unquote(arn)]
+def _quicksight(operation: str, content: Mapping[str, Any]) -> list[str]:
+    if operation in ("ListTagsForResource", "TagResource", "UntagResource"):
+        return [unquote(content["ResourceArn"])]
     return [
         _arn("quicksight", f"{kind}/{content[name]}") for name, kind in _ASSETS.items() if content.get(name)
     ]
@@ -259,12 +292,18 @@ def _runtime(_operation: str, content: Mapping[str, Any]) -> list[str]:
 
 
 def _secret(_operation: str, content: Mapping[str, Any]) -> list[str]:
-    name = str(content.get("SecretId") or content.get("Name"))
-    return [name if name.startswith("arn:") else _arn("secretsmanager", f"secret:{name}{_SECRET_SUFFIX}")]
+    name = str(content.get("SecretId") or content.get("Name") or "")
+    if not name:
+        return []
+    # moto takes what follows the last colon of an ARN for the name.
+    suffix = "" if name.startswith("arn:") else _SECRET_SUFFIX
+    return [_arn("secretsmanager", f"secret:{name.rpartition(':')[2]}{suffix}")]
 
 
 def _topic(_operation: str, content: Mapping[str, Any]) -> list[str]:
-    return [content["TopicArn"]] if "TopicArn" in content else []
+    topic = content.get("TopicArn") or content.get("TargetArn")
+    # A number has no ARN: only whoever may publish everywhere may publish to it.
+    return [topic] if topic else ["*"] if "PhoneNumber" in content else []
 
 
 _RESOURCES: Mapping[str, Callable[[str, Mapping[str, Any]], list[str]]] = {

@@ -21,7 +21,7 @@ from datetime import UTC
 from email.utils import formatdate
 from functools import cache
 from typing import Any, Literal
-from urllib.parse import unquote_to_bytes
+from urllib.parse import parse_qs, unquote_to_bytes
 from xml.sax.saxutils import escape
 
 from moto import backends
@@ -55,6 +55,9 @@ _WHOLE = 1 << 20
 """Bodies up to this size are sent in one piece."""
 
 _HEALTH = "/_local/health"
+
+_SERVICE = "local.service"
+"""What WSGI's environment has the service by."""
 
 _READS = re.compile(r"(Get|List|Describe|BatchGet|Head|Search|Filter|Test|Query)")
 """Operations that change nothing, by the start of their names."""
@@ -148,13 +151,10 @@ class Request:
         if service == "sagemaker" and self.raw_path.startswith("/endpoints/"):
             # Signed as SageMaker's, without a target: https://docs.aws.amazon.com/sagemaker/latest/APIReference
             return "sagemaker-runtime", "InvokeEndpoint" if self.raw_path.endswith("/invocations") else ""
-        action = re.search(r"(?:^|&)Action=(\w+)", self.query) or (
-            re.search(rb"(?:^|&)Action=(\w+)", self.body) if self.method == "POST" else None
-        )
-        if action is None:
-            return service, ""
-        name = action.group(1)
-        return service, name.decode() if isinstance(name, bytes) else name
+        text = self.query or (self.body.decode("utf-8", "replace") if self.method == "POST" else "")
+        actions = parse_qs(text).get("Action", [])
+        # moto might read the other one.
+        return service, actions[0] if len(actions) == 1 and not (self.query and self.body) else ""
 
     def _signed(self) -> str | None:
         credential = re.search(
@@ -185,7 +185,7 @@ class Request:
     @property
     def object_name(self) -> tuple[str, str] | None:
         """The bucket and the key that an S3 request names, None if it names no key."""
-        bucket, _, key = unquote_to_bytes(self.raw_path.lstrip("/")).decode("utf-8", "replace").partition("/")
+        bucket, _, key = unquote_to_bytes(self.raw_path[1:]).decode("utf-8", "replace").partition("/")
         return (bucket, key) if bucket and key else None
 
     def environ(self) -> dict[str, Any]:
@@ -208,10 +208,11 @@ class Request:
             "wsgi.multithread": True,
             "wsgi.multiprocess": False,
             "wsgi.run_once": False,
+            _SERVICE: self.service,
         }
         preserved: dict[str, str] = {}
         for name, value in self.headers.items():
-            if name in ("transfer-encoding", "expect", "connection"):
+            if name in ("action", "transfer-encoding", "expect", "connection", "x-moto-account-id"):
                 continue
             key = environ_key_for_header(name)
             if "_" in name:
@@ -220,6 +221,12 @@ class Request:
                 preserved[key] = name
             environ[key] = value
         environ["CONTENT_LENGTH"] = str(len(self.body))
+        if self.protocol == "json":
+            # moto would rather take an operation and parameters from the query or a form.
+            environ |= {"QUERY_STRING": "", "RAW_URI": self.raw_path}
+            environ["CONTENT_TYPE"] = "application/x-amz-json-1.1"
+        elif self.protocol == "query" and self.body:
+            environ["CONTENT_TYPE"] = "application/x-www-form-urlencoded"
         environ[PRESERVED_HEADER_NAMES_ENVIRON_KEY] = preserved
         return environ
 
@@ -353,6 +360,18 @@ def gated(application: Asgi, credentials: Credentials, guard: WebGuard) -> Gate:
     return Gate(application, guard, keys, reject, front)
 
 
+class _Dispatcher(DomainDispatcherApplication):
+    """Has the service answer for which a request was checked; moto guesses it from path and signature."""
+
+    def get_application(self, environ: dict[str, Any]) -> Any:
+        """The application of the request's service."""
+        service = environ[_SERVICE]
+        with self.lock:
+            if service not in self.app_instances:
+                self.app_instances[service] = self.create_app(service)
+            return self.app_instances[service]
+
+
 class Application:
     """The ASGI application."""
 
@@ -367,7 +386,7 @@ class Application:
         modules = tuple(backends.list_of_moto_modules())
         patch(backends, list_of_moto_modules=lambda: modules)
         patch(moto_responses, method_names_from_class=cache(method_names_from_class))
-        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._moto = _Dispatcher(create_backend_app)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

@@ -167,10 +167,8 @@ def _check_task(
 def _check_library(key: str, library: object) -> None:
     if not isinstance(library, Mapping) or set(library) not in ({"whl"}, {"maven"}):
         raise not_offered(f"Task '{key}': a library other than a wheel (whl) or Maven's (maven)")
-    if maven := library.get("maven"):
-        coordinates = maven.get("coordinates") if isinstance(maven, Mapping) else None
-        if coordinates not in _installed():
-            raise not_offered(f"Task '{key}': the Maven library {coordinates!r}")
+    if "maven" in library and library["maven"] not in [{"coordinates": each} for each in _installed()]:
+        raise not_offered(f"Task '{key}': the Maven library {library['maven']!r}")
 
 
 @cache

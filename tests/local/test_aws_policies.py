@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 from collections.abc import Callable, Iterator
@@ -9,7 +10,11 @@ from typing import Any
 
 import boto3
 import pytest
+import requests
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials as BotoCredentials
 from botocore.exceptions import ClientError
 
 from include.settings import Settings
@@ -86,7 +91,9 @@ def test_a_copy_needs_permission_to_read_its_source(client: Client) -> None:
     assert denied(lambda: s3.copy_object(Bucket=BUCKET, Key="delta/copy", CopySource=source))[0] == 403
 
 
-def test_one_forbidden_key_denies_a_whole_deletion(client: Client, account: LocalAws) -> None:
+def test_one_forbidden_key_denies_a_whole_deletion_so_that_nobody_overlooks_it(
+    client: Client, account: LocalAws
+) -> None:
     s3 = client(TRAINING, "s3")
 
     def delete(*keys: str) -> object:
@@ -181,6 +188,63 @@ def test_the_pipeline_reaches_the_names_of_this_project_alone(client: Client) ->
     with pytest.raises(quicksight.exceptions.ResourceNotFoundException):
         quicksight.describe_dashboard(AwsAccountId=ACCOUNT, DashboardId=own)
     assert client(PIPELINE, "sts").get_caller_identity()["Account"] == ACCOUNT
+
+
+def sent(
+    account: LocalAws,
+    service: str,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    user: str = STREAMER,
+    **headers: str,
+) -> requests.Response:
+    """The answer to a request that no client would send, signed for a service with a user's key."""
+    key = CREDENTIALS.of_user(user)
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = AWSRequest(method, account.endpoint + path, headers=given, data=body)
+    request.headers["X-Amz-Content-SHA256"] = hashlib.sha256(body).hexdigest()
+    signer = S3SigV4Auth if service == "s3" else SigV4Auth
+    signer(BotoCredentials(key.access_key_id, key.secret_access_key), service, "us-east-1").add_auth(request)
+    return requests.request(
+        method, account.endpoint + path, headers=dict(request.headers), data=body, timeout=10
+    )
+
+
+TARGET = "secretsmanager.GetSecretValue"
+OWN_SECRET = b'{"SecretId": "%s"}' % SETTINGS.x_token_secret.encode()
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "path", "body", "headers"),
+    [
+        ("sts", "POST", "/moto-api/reset?Action=GetCallerIdentity", b"", {}),
+        ("sts", "GET", f"/{BUCKET}/raw/a?Action=GetCallerIdentity", b"", {}),
+        ("s3", "GET", f"/{BUCKET}/raw/a", OWN_SECRET, {"X_Amz_Target": TARGET}),
+        ("sts", "POST", "/?Action=GetCallerIdentity", b"Action=AssumeRole&RoleArn=a&RoleSessionName=b", {}),
+        ("sns", "POST", "/?Action=Publish&TopicArn=arn:aws:sns:us-east-1:1:elsewhere&Message=m", b"", {}),
+        ("s3", "PUT", f"//{BUCKET}/posts/a", b"x", {}),
+    ],
+    ids=["moto", "elsewhere", "target", "two actions", "query", "slashes"],
+)
+def test_a_request_is_answered_as_what_it_was_checked_for(
+    account: LocalAws, service: str, method: str, path: str, body: bytes, headers: dict[str, str]
+) -> None:
+    answer = sent(account, service, method, path, body, **headers)
+    assert answer.status_code >= 400
+    assert account.client("s3").get_object(Bucket=BUCKET, Key="raw/a")["Body"].read() == b"x"
+
+
+@pytest.mark.parametrize("query", ["SecretId=x-opinion%2Fpseudonym-key", "Action=PutSecretValue"])
+def test_a_query_does_not_change_what_a_json_request_asks(account: LocalAws, query: str) -> None:
+    json_media = {"X_Amz_Target": TARGET, "Content_Type": "application/x-amz-json-1.1"}
+    answer = sent(account, "secretsmanager", "POST", f"/?{query}", OWN_SECRET, **json_media)
+    assert answer.json()["SecretString"] == CREDENTIALS.x_bearer_token
+
+
+@pytest.mark.parametrize("parameter", ["encryption", "ownershipControls", "object-lock", "policy", "acl"])
+def test_a_prefix_does_not_permit_other_questions_about_the_bucket(account: LocalAws, parameter: str) -> None:
+    assert sent(account, "s3", "GET", f"/{BUCKET}?{parameter}&prefix=posts%2F").status_code == 403
 
 
 def test_a_user_whom_the_bootstrap_has_not_made_is_unknown(new_aws: Callable[..., LocalAws]) -> None:
