@@ -594,7 +594,7 @@ class Deleted:
 
     @classmethod
     def chosen(cls, lake: Lake, hours: list[Window], number: int) -> "Deleted":
-        """Tweets whose texts are in no other tweet's text, and that no other tweet refers to.
+        """Tweets with texts that are in no other tweet's text, and that no other tweet refers to.
 
         The streamer must have been stopped: what is collected after the choice may say the same.
 
@@ -615,7 +615,9 @@ class Deleted:
         free = [
             own
             for own, (data, *_) in found.items()
-            if own not in referred and sum(str(data.get("text")) in other for other in texts) == 1
+            if data.get("text")
+            and own not in referred
+            and sum(str(data["text"]) in other for other in texts) == 1
         ]
         user = next(
             author
