@@ -100,12 +100,14 @@ def _zip(target: Path, root: Path) -> None:
             if _LABELING in relative.parents and relative.parent != _LABELING:
                 continue
             name = relative.relative_to("plugins") if relative.parts[0] == "plugins" else _LIBRARY / relative
-            entry = zipfile.ZipInfo(name.as_posix(), _EPOCH)
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
-        entry = zipfile.ZipInfo("airflow_local_settings.py", _EPOCH)
-        entry.external_attr = 0o644 << 16
-        archive.writestr(entry, _LOCAL_SETTINGS)
+            archive.writestr(_entry(name.as_posix()), path.read_bytes(), zipfile.ZIP_DEFLATED)
+        archive.writestr(_entry("airflow_local_settings.py"), _LOCAL_SETTINGS)
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, _EPOCH)
+    entry.external_attr = 0o644 << 16
+    return entry
 
 
 def _files(root: Path, folders: Iterable[str]) -> Iterator[Path]:

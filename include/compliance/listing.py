@@ -142,7 +142,9 @@ def astray(s3: S3Client, bucket: str, now: datetime) -> list[Place]:
 
     Days tell that of raw, which is large; quarantine, and what is damaged, is listed as a whole.
     """
-    found = [each for each in storage.objects(s3, bucket, "quarantine/") if not _may_hold(each.key, now)]
+    found = [
+        each for each in storage.objects(s3, bucket, layout.QUARANTINE_PREFIX) if not _may_hold(each.key, now)
+    ]
     for topic in topics(s3, bucket, "raw"):
         days = f"raw/topic={topic}/"
         for day in sorted(storage.folders(s3, bucket, days)):

@@ -209,17 +209,19 @@ def _of_s3(
         for key in _deleted(body):
             yield Asked("s3:DeleteObject", f"{arn}/{key}")
     elif not key:
-        actions = _ACTIONS["BUCKET"].get(method, {})
-        name = next((actions[each] for each in parameters if each in actions), actions.get("DEFAULT", method))
+        name = _s3_action("BUCKET", method, parameters)
         # HeadBucket is not an action of IAM's.
         action = "s3:ListBucket" if name == "HeadBucket" else f"s3:{name}"
         yield Asked(action, arn, parameters.get("prefix", [None])[0])
     else:
-        actions = _ACTIONS["KEY"].get(method, {})
-        name = next((actions[each] for each in parameters if each in actions), actions.get("DEFAULT", method))
-        yield Asked(f"s3:{name}", f"{arn}/{key}")
+        yield Asked(f"s3:{_s3_action('KEY', method, parameters)}", f"{arn}/{key}")
         if source := headers.get("x-amz-copy-source"):
             yield Asked("s3:GetObject", f"arn:aws:s3:::{unquote(source).lstrip('/').partition('?')[0]}")
+
+
+def _s3_action(kind: str, method: str, parameters: Iterable[str]) -> str:
+    actions = _ACTIONS[kind].get(method, {})
+    return next((actions[each] for each in parameters if each in actions), actions.get("DEFAULT", method))
 
 
 def _deleted(body: bytes) -> list[str]:
