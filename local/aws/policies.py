@@ -200,7 +200,7 @@ def asked_of(
 def _of_s3(
     method: str, raw_path: str, query: str, headers: Mapping[str, str], body: bytes
 ) -> Iterator[Asked]:
-    bucket, _, key = unquote(raw_path[1:]).partition("/")
+    bucket, key = bucket_and_key(raw_path)
     parameters = parse_qs(query, keep_blank_values=True)
     arn = f"arn:aws:s3:::{bucket}"
     if not bucket:
@@ -217,6 +217,12 @@ def _of_s3(
         yield Asked(f"s3:{_s3_action('KEY', method, parameters)}", f"{arn}/{key}")
         if source := headers.get("x-amz-copy-source"):
             yield Asked("s3:GetObject", f"arn:aws:s3:::{unquote(source).lstrip('/').partition('?')[0]}")
+
+
+def bucket_and_key(raw_path: str) -> tuple[str, str]:
+    """The bucket and the key in the path of an S3 request; "" for what it does not name."""
+    bucket, _, key = unquote(raw_path[1:]).partition("/")
+    return bucket, key
 
 
 def _s3_action(kind: str, method: str, parameters: Iterable[str]) -> str:

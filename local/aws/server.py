@@ -38,7 +38,7 @@ from moto.sts.models import sts_backends
 from include.web_guard import WebGuard
 from local.aws import api_faults
 from local.aws.context import ACCOUNT, Context, patch
-from local.aws.policies import AccessDeniedError, Users, asked_of
+from local.aws.policies import AccessDeniedError, Users, asked_of, bucket_and_key
 from local.aws.signatures import Reason, Secret, SignatureError, Signed, verify
 from local.aws.state import State
 from local.credentials import USERNAME, Credentials
@@ -185,7 +185,7 @@ class Request:
     @property
     def object_name(self) -> tuple[str, str] | None:
         """The bucket and the key that an S3 request names, None if it names no key."""
-        bucket, _, key = unquote_to_bytes(self.raw_path[1:]).decode("utf-8", "replace").partition("/")
+        bucket, key = bucket_and_key(self.raw_path)
         return (bucket, key) if bucket and key else None
 
     def environ(self) -> dict[str, Any]:
